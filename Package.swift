@@ -1,0 +1,53 @@
+// swift-tools-version: 6.2
+import PackageDescription
+
+/// One strictness for every target of ours: Swift 6 concurrency checking, and no warning left standing.
+let strict: [SwiftSetting] = [
+    .swiftLanguageMode(.v6),
+    .enableUpcomingFeature("ExistentialAny"),
+    .enableUpcomingFeature("MemberImportVisibility"),
+    .enableUpcomingFeature("InternalImportsByDefault"),
+    .treatAllWarnings(as: .error),
+]
+
+let package = Package(
+    name: "ociregistry",
+    products: [
+        .executable(name: "ociregistry", targets: ["App"])
+    ],
+    dependencies: [
+        // Pinned exactly: no lock file is kept, so this is the one place that says what is built.
+        .package(url: "https://github.com/apple/swift-argument-parser", exact: "1.8.2"),
+        .package(url: "https://github.com/apple/swift-log", exact: "1.16.2"),
+        .package(url: "https://github.com/apple/swift-collections", exact: "1.6.0"),
+    ],
+    targets: [
+        .systemLibrary(name: "CLibuv"),
+        .systemLibrary(name: "CCurl"),
+        .systemLibrary(name: "COpenSSL"),
+        .systemLibrary(name: "CYAML"),
+        .target(
+            name: "Registry",
+            dependencies: [
+                "CLibuv", "CCurl", "COpenSSL", "CYAML",
+                .product(name: "Logging", package: "swift-log"),
+                .product(name: "DequeModule", package: "swift-collections"),
+            ],
+            swiftSettings: strict
+        ),
+        .executableTarget(
+            name: "App",
+            dependencies: [
+                "Registry",
+                .product(name: "ArgumentParser", package: "swift-argument-parser"),
+                .product(name: "Logging", package: "swift-log"),
+            ],
+            swiftSettings: strict
+        ),
+        .testTarget(
+            name: "RegistryTests",
+            dependencies: ["Registry", "App"],
+            swiftSettings: strict
+        ),
+    ]
+)
