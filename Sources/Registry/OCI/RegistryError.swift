@@ -1,0 +1,84 @@
+// Errors are values, and this is their one form: every refusal a client sees is one of these.
+
+/// An error as clients see it: a status and the specification's JSON body.
+///
+/// Source: distribution-spec 1.1, "Error Codes".
+package struct RegistryError: Error, Sendable, Equatable {
+    /// The specification's codes, and `UNAVAILABLE` and `UNKNOWN` as the ecosystem uses them where it names none.
+    package enum Code: String, Sendable {
+        case blobUnknown = "BLOB_UNKNOWN"
+        case manifestUnknown = "MANIFEST_UNKNOWN"
+        case manifestInvalid = "MANIFEST_INVALID"
+        case nameUnknown = "NAME_UNKNOWN"
+        case nameInvalid = "NAME_INVALID"
+        case digestInvalid = "DIGEST_INVALID"
+        case tagInvalid = "TAG_INVALID"
+        case sizeInvalid = "SIZE_INVALID"
+        case unauthorized = "UNAUTHORIZED"
+        case denied = "DENIED"
+        case unsupported = "UNSUPPORTED"
+        case tooManyRequests = "TOOMANYREQUESTS"
+        case unavailable = "UNAVAILABLE"
+        case unknown = "UNKNOWN"
+    }
+
+    package var status: Int
+    package var code: Code
+    package var message: String
+    package var detail: String?
+    /// Goes out as `Retry-After`.
+    package var retryAfterSeconds: Int?
+
+    package init(
+        status: Int, code: Code, message: String, detail: String? = nil, retryAfterSeconds: Int? = nil
+    ) {
+        self.status = status
+        self.code = code
+        self.message = message
+        self.detail = detail
+        self.retryAfterSeconds = retryAfterSeconds
+    }
+
+    /// The upstream gave something that is not an acceptable manifest.
+    package static func badManifest(_ reason: String) -> RegistryError {
+        RegistryError(status: 502, code: .manifestInvalid, message: reason)
+    }
+
+    /// Nothing wrong with the request; the content cannot be had now.
+    package static func unavailable(_ reason: String, retryAfterSeconds: Int? = nil) -> RegistryError {
+        RegistryError(status: 503, code: .unavailable, message: reason, retryAfterSeconds: retryAfterSeconds)
+    }
+
+    package static func manifestUnknown(_ what: String) -> RegistryError {
+        RegistryError(status: 404, code: .manifestUnknown, message: "manifest unknown", detail: what)
+    }
+
+    package static func blobUnknown(_ what: String) -> RegistryError {
+        RegistryError(status: 404, code: .blobUnknown, message: "blob unknown", detail: what)
+    }
+
+    /// The JSON body: `{"errors":[{"code":…,"message":…,"detail":…}]}`.
+    package var json: [UInt8] {
+        var text = "{\"errors\":[{\"code\":\"\(code.rawValue)\",\"message\":\(RegistryError.quoted(message))"
+        if let detail { text += ",\"detail\":\(RegistryError.quoted(detail))" }
+        text += "}]}\n"
+        return Array(text.utf8)
+    }
+
+    /// A JSON string (RFC 8259 §7): quotes, backslashes and control characters escaped.
+    private static func quoted(_ text: String) -> String {
+        var result = "\""
+        for scalar in text.unicodeScalars {
+            switch scalar {
+            case "\"": result += "\\\""
+            case "\\": result += "\\\\"
+            case "\n": result += "\\n"
+            case _ where scalar.value < 0x20 || scalar.value == 0x7F:
+                let hex = String(scalar.value, radix: 16)
+                result += "\\u" + String(repeating: "0", count: 4 - hex.utf8.count) + hex
+            default: result.unicodeScalars.append(scalar)
+            }
+        }
+        return result + "\""
+    }
+}
