@@ -1,0 +1,68 @@
+// The one event loop. Everything that is not pure and not in the thread pool happens on its thread; nothing here is
+// Sendable, so the compiler refuses to let any of it leave.
+
+internal import CLibuv
+internal import Glibc
+
+/// A libuv call that failed: the call's name and libuv's text for the error.
+package struct LoopError: Error, CustomStringConvertible, Equatable {
+    package let call: String
+    package let code: Int32
+
+    package var description: String { "\(call): \(String(cString: uv_strerror(code)))" }
+
+    /// Throws when a libuv return value is negative.
+    static func check(_ code: Int32, _ call: String) throws(LoopError) {
+        if code < 0 { throw LoopError(call: call, code: code) }
+    }
+}
+
+/// A libuv loop and the queue that is drained once each turn of it.
+///
+/// Source: docs.libuv.org, "uv_loop_t".
+package final class EventLoop {
+    let pointer: UnsafeMutablePointer<uv_loop_t>
+    package let deferred: DeferredQueue
+
+    /// Makes the loop. It lives as long as the process's work; `close` ends it.
+    package init() throws(LoopError) {
+        let loop = UnsafeMutablePointer<uv_loop_t>.allocate(capacity: 1)
+        let code = uv_loop_init(loop)
+        guard code == 0 else {
+            loop.deallocate()
+            throw LoopError(call: "uv_loop_init", code: code)
+        }
+        pointer = loop
+        deferred = try DeferredQueue(on: loop)
+    }
+
+    /// Milliseconds of a monotonic clock, read once a turn (`uv_now`).
+    package var nowMilliseconds: UInt64 { uv_now(pointer) }
+
+    /// Seconds since 1970, read when asked.
+    package static var unixSeconds: Int64 {
+        var time = timespec()
+        clock_gettime(CLOCK_REALTIME, &time)
+        return Int64(time.tv_sec)
+    }
+
+    /// Runs until `stop` or until nothing active is left.
+    package func run() { uv_run(pointer, UV_RUN_DEFAULT) }
+
+    /// Ends `run` after the current turn.
+    package func stop() { uv_stop(pointer) }
+
+    /// Version of the libuv this process runs on.
+    package static var libraryVersion: String { String(cString: uv_version_string()) }
+
+    /// Closes the queue's handles and runs the loop until every handle has gone. Other handles must have been closed.
+    /// - Returns: whether the loop could be freed; false means that a handle was left open (a bug its owner should see).
+    @discardableResult
+    package func close() -> Bool {
+        deferred.close()
+        uv_run(pointer, UV_RUN_DEFAULT)
+        guard uv_loop_close(pointer) == 0 else { return false }
+        pointer.deallocate()
+        return true
+    }
+}

@@ -1,0 +1,66 @@
+// The memory of every libuv handle belongs to one of these. libuv keeps a pointer to it until the close callback, so the
+// memory (and with it this object) is kept alive from a successful init to that callback, exactly once.
+
+internal import CLibuv
+
+/// What a close callback can name: everything of a handle but its C type.
+class AnyHandle {
+    /// Who gets the callbacks. Kept alive until the close callback, so that a callback always finds it.
+    final var owner: AnyObject?
+    final fileprivate(set) var isClosed = false
+    fileprivate final var didClose: (() -> Void)?
+}
+
+/// Owns one libuv handle of type `Raw` (`uv_timer_t`, `uv_poll_t`, …).
+///
+/// Source: docs.libuv.org, "uv_handle_t", "uv_close".
+final class Handle<Raw>: AnyHandle {
+    let pointer: UnsafeMutablePointer<Raw>
+
+    /// Allocates the handle and initialises it; on failure nothing is kept.
+    init(_ call: String, _ initialise: (UnsafeMutablePointer<Raw>) -> Int32) throws(LoopError) {
+        let memory = UnsafeMutablePointer<Raw>.allocate(capacity: 1)
+        let code = initialise(memory)
+        guard code == 0 else {
+            memory.deallocate()
+            throw LoopError(call: call, code: code)
+        }
+        pointer = memory
+        super.init()
+        // Paired with the release in the close callback.
+        base.pointee.data = Unmanaged<AnyHandle>.passRetained(self).toOpaque()
+    }
+
+    deinit { pointer.deallocate() }
+
+    /// The handle as libuv's base type: every handle struct begins with its fields.
+    var base: UnsafeMutablePointer<uv_handle_t> {
+        UnsafeMutableRawPointer(pointer).assumingMemoryBound(to: uv_handle_t.self)
+    }
+
+    /// The owner of a handle that libuv passes to a callback.
+    static func owner<Owner: AnyObject>(of raw: UnsafeMutablePointer<Raw>?, as _: Owner.Type = Owner.self) -> Owner {
+        // libuv passes the handle it was given; its `data` was set in `init`, its owner stays set until it is closed.
+        let base = UnsafeMutableRawPointer(raw).unsafelyUnwrapped.assumingMemoryBound(to: uv_handle_t.self)
+        let handle = Unmanaged<AnyHandle>.fromOpaque(base.pointee.data.unsafelyUnwrapped).takeUnretainedValue()
+        return unsafeDowncast(handle.owner.unsafelyUnwrapped, to: Owner.self)
+    }
+
+    /// Lets the loop end while this handle is active.
+    func unreference() { uv_unref(base) }
+
+    /// Closes the handle; its memory goes when libuv is done with it. Closing twice is allowed and does nothing.
+    func close(then: (() -> Void)? = nil) {
+        guard !isClosed else { return }
+        isClosed = true
+        didClose = then
+        uv_close(base) { raw in
+            guard let data = raw?.pointee.data else { return }
+            let handle = Unmanaged<AnyHandle>.fromOpaque(data).takeRetainedValue()
+            let then = handle.didClose
+            handle.didClose = nil
+            handle.owner = nil
+            then?()
+        }
+    }
+}

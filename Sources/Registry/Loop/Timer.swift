@@ -1,0 +1,37 @@
+// Timers of the loop, in milliseconds.
+
+internal import CLibuv
+
+/// A one-shot or repeating timer (docs.libuv.org, "uv_timer_t"). It keeps itself alive until `close`.
+package final class Timer {
+    private let handle: Handle<uv_timer_t>
+    private let fire: () -> Void
+
+    /// Makes a stopped timer. `uv_timer_init` cannot fail (it only fills in the struct), hence no throws.
+    package init(on loop: EventLoop, _ fire: @escaping () -> Void) {
+        self.fire = fire
+        do {
+            handle = try Handle("uv_timer_init") { uv_timer_init(loop.pointer, $0) }
+        } catch {
+            preconditionFailure("uv_timer_init returned an error, which libuv documents it never does: \(error)")
+        }
+        handle.owner = self
+    }
+
+    /// Starts or restarts it. `everyMilliseconds` 0 means once.
+    package func start(afterMilliseconds: UInt64, everyMilliseconds: UInt64 = 0) {
+        guard !handle.isClosed else { return }
+        uv_timer_start(
+            handle.pointer, { Handle.owner(of: $0, as: Timer.self).fire() }, afterMilliseconds, everyMilliseconds)
+    }
+
+    package func stop() {
+        guard !handle.isClosed else { return }
+        uv_timer_stop(handle.pointer)
+    }
+
+    /// Lets the loop end while this timer runs.
+    package func unreference() { handle.unreference() }
+
+    package func close() { handle.close() }
+}
