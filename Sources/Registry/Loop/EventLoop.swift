@@ -23,6 +23,11 @@ package struct LoopError: Error, CustomStringConvertible, Equatable {
 package final class EventLoop {
     let pointer: UnsafeMutablePointer<uv_loop_t>
     package let deferred: DeferredQueue
+    /// What every connection reads into: libuv fills it and calls back at once, so one serves them all.
+    let readBuffer = UnsafeMutableRawBufferPointer.allocate(byteCount: EventLoop.readBufferBytes, alignment: 64)
+
+    /// Large enough for a burst of pipelined requests, small enough to stay in the second-level cache.
+    static let readBufferBytes = 64 * 1024
 
     /// Makes the loop. It lives as long as the process's work; `close` ends it.
     package init() throws(LoopError) {
@@ -63,6 +68,7 @@ package final class EventLoop {
         uv_run(pointer, UV_RUN_DEFAULT)
         guard uv_loop_close(pointer) == 0 else { return false }
         pointer.deallocate()
+        readBuffer.deallocate()
         return true
     }
 }
