@@ -23,13 +23,14 @@ let package = Package(
     ],
     targets: [
         .systemLibrary(name: "CLibuv"),
+        .systemLibrary(name: "CLinux"),
         .systemLibrary(name: "CCurl"),
         .systemLibrary(name: "COpenSSL"),
         .systemLibrary(name: "CYAML"),
         .target(
             name: "Registry",
             dependencies: [
-                "CLibuv", "CCurl", "COpenSSL", "CYAML",
+                "CLibuv", "CLinux", "CCurl", "COpenSSL", "CYAML",
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "DequeModule", package: "swift-collections"),
             ],
