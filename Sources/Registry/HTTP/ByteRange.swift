@@ -1,0 +1,71 @@
+// Which bytes of a representation a request is for: Range and If-Range (RFC 9110 §14), and the entity tags they and
+// If-None-Match are compared with (§8.8.3). An entity tag here is always the digest in quotes, so comparing tags is
+// reading a digest.
+
+package enum ByteRange: Equatable, Sendable {
+    /// The whole: nothing asked for, or nothing that can be made sense of (§14.2 lets a server ignore Range).
+    case none
+    /// These bytes, first to last.
+    case some(ClosedRange<Int64>)
+    /// 416.
+    case unsatisfiable
+
+    /// What `header`, the value of a Range field, means for a representation of `size` bytes. Several ranges → `.none`.
+    package static func resolve(_ header: UnsafeRawBufferPointer, size: Int64) -> ByteRange {
+        guard header.startsIgnoringCase(with: "bytes=") else { return .none }
+        let spec = header.part(6, header.count)
+        guard let dash = spec.firstIndex(of: 0x2D) else { return .none }
+        let first = spec.part(0, dash)
+        let last = spec.part(dash + 1, spec.count)
+        if first.isEmpty { return suffix(last, size: size) }
+        guard let first = number(first) else { return .none }
+        guard let last = last.isEmpty ? Int64.max : number(last), first <= last else { return .none }
+        guard first < size else { return .unsatisfiable }
+        return .some(first...min(last, size - 1))
+    }
+
+    /// The last bytes (`-500`). Of nothing, that is all of it, which no Content-Range can say: the whole, then.
+    private static func suffix(_ digits: UnsafeRawBufferPointer, size: Int64) -> ByteRange {
+        guard let length = number(digits) else { return .none }
+        guard length > 0 else { return .unsatisfiable }
+        return size > 0 ? .some(max(0, size - length)...(size - 1)) : .none
+    }
+
+    /// One or more digits; a number past `Int64.max` is as good as it.
+    private static func number(_ digits: UnsafeRawBufferPointer) -> Int64? {
+        guard !digits.isEmpty else { return nil }
+        var value: Int64 = 0
+        for byte in digits {
+            guard byte &- 0x30 < 10 else { return nil }
+            let (tens, overflow) = value.multipliedReportingOverflow(by: 10)
+            let (sum, carry) = tens.addingReportingOverflow(Int64(byte &- 0x30))
+            value = overflow || carry ? .max : sum
+        }
+        return value
+    }
+}
+
+package enum EntityTag {
+    /// Whether `ifRange`, the value of If-Range, lets a Range count: a strong tag that is the digest's. A date never does
+    /// (no Last-Modified is sent), nor does a weak tag (§13.1.5).
+    package static func allowsRange(ifRange: UnsafeRawBufferPointer, digest: Digest) -> Bool {
+        opaqueDigest(ifRange) == digest
+    }
+
+    /// Whether `ifNoneMatch`, the value of If-None-Match, names the digest, so that the answer is 304 (§13.1.2).
+    package static func matches(ifNoneMatch: UnsafeRawBufferPointer, digest: Digest) -> Bool {
+        if ifNoneMatch.count == 1, ifNoneMatch[0] == 0x2A { return true }
+        // Splitting at commas is right though a quoted tag may hold one: a tag with a comma in it is no digest's.
+        for element in CommaList(ifNoneMatch) {
+            let isWeak = element.count > 2 && element[0] == 0x57 && element[1] == 0x2F
+            let tag = isWeak ? element.part(2, element.count) : element
+            if opaqueDigest(tag) == digest { return true }
+        }
+        return false
+    }
+
+    private static func opaqueDigest(_ tag: UnsafeRawBufferPointer) -> Digest? {
+        guard tag.count > 2, tag[0] == 0x22, tag[tag.count - 1] == 0x22 else { return nil }
+        return Digest(ascii: tag.part(1, tag.count - 1))
+    }
+}

@@ -1,0 +1,152 @@
+// The byte-level tools of the parsers: sets of ASCII characters as two words, a search that looks at eight bytes at a
+// time, and comparison without regard to case. Everything here is allocation-free and reads only `from..<end`.
+
+/// A set of ASCII characters, one bit each; bytes from 0x80 up are never members.
+struct ASCIISet {
+    let low: UInt64
+    let high: UInt64
+
+    @inline(__always)
+    func contains(_ byte: UInt8) -> Bool {
+        let word = byte < 64 ? low : high
+        return byte < 128 && (word >> UInt64(byte & 63)) & 1 != 0
+    }
+
+    /// `tchar` of RFC 9110 §5.6.2: what methods, field names and list tokens are made of.
+    @inline(__always)
+    static var token: ASCIISet { ASCIISet(low: 0x03ff_6cfa_0000_0000, high: 0x57ff_ffff_c7ff_fffe) }
+
+    /// What a host name may hold here: RFC 3986 `unreserved` and `%`, and none of the `sub-delims` (no name has one, and
+    /// a comma would be two Hosts joined by somebody).
+    @inline(__always)
+    static var hostName: ASCIISet { ASCIISet(low: 0x03ff_6020_0000_0000, high: 0x47ff_fffe_87ff_fffe) }
+
+    /// RFC 3986 `unreserved`: what stands for itself anywhere in a URL.
+    @inline(__always)
+    static var unreserved: ASCIISet { ASCIISet(low: 0x03ff_6000_0000_0000, high: 0x47ff_fffe_87ff_fffe) }
+}
+
+enum ByteScan {
+    /// The first byte in `from..<end` that is not a token character, or `end`.
+    @inline(__always)
+    static func endOfToken(_ base: UnsafeRawPointer, from: Int, end: Int) -> Int {
+        var at = from
+        while at < end, ASCIISet.token.contains(base.load(fromByteOffset: at, as: UInt8.self)) { at &+= 1 }
+        return at
+    }
+
+    /// The first control character (0x00–0x1F, 0x7F) in `from..<end`, or `end`. Tab counts: the caller knows when it may stand.
+    @inline(__always)
+    static func firstControl(_ base: UnsafeRawPointer, from: Int, end: Int) -> Int {
+        var at = from
+        while at &+ 8 <= end {
+            let word = base.loadUnaligned(fromByteOffset: at, as: UInt64.self).littleEndian
+            let hits = lanes(in: word, below: 0x20) | lanes(in: word, equalTo: 0x7F)
+            if hits != 0 { return at &+ hits.trailingZeroBitCount / 8 }
+            at &+= 8
+        }
+        while at < end {
+            let byte = base.load(fromByteOffset: at, as: UInt8.self)
+            if byte < 0x20 || byte == 0x7F { return at }
+            at &+= 1
+        }
+        return end
+    }
+
+    /// The first byte in `from..<end` that needs a look while reading a request target: anything but visible ASCII, or
+    /// `#`, or `?`; or `end`.
+    @inline(__always)
+    static func firstTargetStop(_ base: UnsafeRawPointer, from: Int, end: Int) -> Int {
+        var at = from
+        while at &+ 8 <= end {
+            let word = base.loadUnaligned(fromByteOffset: at, as: UInt64.self).littleEndian
+            let invisible = lanes(in: word, below: 0x21) | lanes(in: word, equalTo: 0x7F) | (word & topBits)
+            let hits = invisible | lanes(in: word, equalTo: 0x23) | lanes(in: word, equalTo: 0x3F)
+            if hits != 0 { return at &+ hits.trailingZeroBitCount / 8 }
+            at &+= 8
+        }
+        while at < end {
+            let byte = base.load(fromByteOffset: at, as: UInt8.self)
+            if byte < 0x21 || byte >= 0x7F || byte == 0x23 || byte == 0x3F { return at }
+            at &+= 1
+        }
+        return end
+    }
+
+    private static var ones: UInt64 { 0x0101_0101_0101_0101 }
+    private static var topBits: UInt64 { 0x8080_8080_8080_8080 }
+
+    // In both of these a lane above a true hit may be marked falsely (the subtraction borrows), never one below it: the
+    // lowest mark is exact, and only the lowest is used.
+
+    @inline(__always)
+    private static func lanes(in word: UInt64, below limit: UInt64) -> UInt64 {
+        (word &- ones &* limit) & ~word & topBits
+    }
+
+    @inline(__always)
+    private static func lanes(in word: UInt64, equalTo byte: UInt64) -> UInt64 {
+        let difference = word ^ (ones &* byte)
+        return (difference &- ones) & ~difference & topBits
+    }
+}
+
+extension UnsafeRawBufferPointer {
+    /// Whether these bytes are `lowercase` (ASCII, written in lower case) in any case.
+    @inline(__always)
+    func equalsIgnoringCase(_ lowercase: StaticString) -> Bool {
+        count == lowercase.utf8CodeUnitCount && startsIgnoringCase(with: lowercase)
+    }
+
+    /// Whether these bytes begin with `lowercase` (ASCII, written in lower case) in any case.
+    @inline(__always)
+    func startsIgnoringCase(with lowercase: StaticString) -> Bool {
+        guard count >= lowercase.utf8CodeUnitCount else { return false }
+        let expected = lowercase.utf8Start
+        for index in 0..<lowercase.utf8CodeUnitCount where Self.lowered(self[index]) != expected[index] {
+            return false
+        }
+        return true
+    }
+
+    @inline(__always)
+    static func lowered(_ byte: UInt8) -> UInt8 {
+        byte &- 0x41 < 26 ? byte | 0x20 : byte
+    }
+
+    /// The part `start..<end` of these bytes, counted from zero again.
+    @inline(__always)
+    func part(_ start: Int, _ end: Int) -> UnsafeRawBufferPointer {
+        UnsafeRawBufferPointer(rebasing: self[start..<end])
+    }
+
+    /// Without the spaces and tabs around it (OWS, RFC 9110 §5.6.3).
+    @inline(__always)
+    var trimmed: UnsafeRawBufferPointer {
+        var start = 0
+        var end = count
+        while start < end, self[start] == 0x20 || self[start] == 0x09 { start += 1 }
+        while end > start, self[end - 1] == 0x20 || self[end - 1] == 0x09 { end -= 1 }
+        return part(start, end)
+    }
+}
+
+/// The elements of a comma-separated list, trimmed, empty ones left out (RFC 9110 §5.6.1.2). Not for lists whose
+/// elements may be quoted strings.
+struct CommaList: Sequence, IteratorProtocol {
+    private var rest: UnsafeRawBufferPointer
+
+    init(_ bytes: UnsafeRawBufferPointer) {
+        rest = bytes
+    }
+
+    mutating func next() -> UnsafeRawBufferPointer? {
+        while !rest.isEmpty {
+            let comma = rest.firstIndex(of: 0x2C) ?? rest.count
+            let element = rest.part(0, comma).trimmed
+            rest = rest.part(Swift.min(comma + 1, rest.count), rest.count)
+            if !element.isEmpty { return element }
+        }
+        return nil
+    }
+}

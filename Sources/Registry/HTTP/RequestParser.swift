@@ -1,0 +1,192 @@
+// The request head, from bytes to `RequestHead`: strict where leniency has let requests be smuggled (RFC 9112 §11.2),
+// and fast, since every request pays for it. It reads from left to right and stops at the first fault or at the end of
+// the bytes, so what it says of a prefix is either "incomplete" or what it says of the whole. It keeps nothing: parsing
+// again with more bytes is how it goes on (`ServerConnectionMachine` sees to it that this happens rarely).
+// The request line is read here; the fields in RequestFields.swift.
+
+package enum RequestParser {
+    /// Enough for a bearer token of several KiB beside the longest `Accept` lists clients send; nginx and Apache stop at 8 KiB a line.
+    package static let maximumHeadBytes = 16 * 1024
+
+    /// Clients send about ten; proxies add as many again.
+    package static let maximumFields = 128
+
+    package enum Outcome: Equatable, Sendable {
+        /// So far so good; parse again when there is more.
+        case incomplete
+        case head(RequestHead)
+        case failure(ParseFailure)
+    }
+
+    /// Parses the head that `bytes` begin with; what follows it is not looked at.
+    package static func parse(_ bytes: UnsafeRawBufferPointer) -> Outcome {
+        guard let base = bytes.baseAddress else { return .incomplete }
+        var reader = HeadReader(base: base, end: min(bytes.count, maximumHeadBytes))
+        do throws(HeadReader.Stop) {
+            try reader.readRequestLine()
+            try reader.readFields()
+            return .head(reader.head)
+        } catch {
+            switch error {
+            case .failure(let failure): return .failure(failure)
+            case .incomplete: return bytes.count < maximumHeadBytes ? .incomplete : .failure(.headTooLarge)
+            }
+        }
+    }
+}
+
+/// A cursor over the bytes of one head, and the head as far as it is known.
+struct HeadReader {
+    enum Stop: Error {
+        case incomplete
+        case failure(ParseFailure)
+    }
+
+    /// RFC 9112 §2.2 asks for tolerance of an empty line before the request (old clients end a body with one).
+    static let maximumEmptyLines = 1
+
+    let base: UnsafeRawPointer
+    let end: Int
+    var at = 0
+    var head = RequestHead()
+    var framing = Framing()
+
+    init(base: UnsafeRawPointer, end: Int) {
+        self.base = base
+        self.end = end
+    }
+
+    @inline(__always)
+    func byte(_ offset: Int) -> UInt8 {
+        base.load(fromByteOffset: offset, as: UInt8.self)
+    }
+
+    /// The byte at the cursor, which stays.
+    @inline(__always)
+    func peek() throws(Stop) -> UInt8 {
+        guard at < end else { throw .incomplete }
+        return byte(at)
+    }
+
+    @inline(__always)
+    func part(_ start: Int, _ end: Int) -> UnsafeRawBufferPointer {
+        UnsafeRawBufferPointer(start: base + start, count: end - start)
+    }
+
+    /// Steps over the LF that has to follow a CR the cursor stands behind.
+    @inline(__always)
+    mutating func endLine() throws(Stop) {
+        guard try peek() == 0x0A else { throw .failure(.bareLineEnd) }
+        at &+= 1
+    }
+
+    mutating func readRequestLine() throws(Stop) {
+        try skipEmptyLines()
+        try readMethod()
+        let queryMark = try readTarget()
+        try readVersion()
+        try pointIntoTarget(queryMark: queryMark)
+    }
+
+    private mutating func skipEmptyLines() throws(Stop) {
+        for _ in 0..<Self.maximumEmptyLines {
+            guard try peek() == 0x0D else { return }
+            at += 1
+            try endLine()
+        }
+    }
+
+    private mutating func readMethod() throws(Stop) {
+        let start = at
+        at = ByteScan.endOfToken(base, from: start, end: end)
+        guard try peek() == 0x20, at > start else { throw .failure(.requestLine) }
+        head.methodName = Slice(start, at)
+        head.method = Self.method(named: part(start, at))
+        at &+= 1
+    }
+
+    /// Methods are case-sensitive (RFC 9110 §9.1).
+    private static func method(named name: UnsafeRawBufferPointer) -> RequestHead.Method {
+        switch (name.count, name[0]) {
+        case (3, 0x47) where equal(name, "GET"): .get
+        case (4, 0x48) where equal(name, "HEAD"): .head
+        case (4, 0x50) where equal(name, "POST"): .post
+        case (3, 0x50) where equal(name, "PUT"): .put
+        case (5, 0x50) where equal(name, "PATCH"): .patch
+        case (6, 0x44) where equal(name, "DELETE"): .delete
+        case (7, 0x4F) where equal(name, "OPTIONS"): .options
+        default: .other
+        }
+    }
+
+    @inline(__always)
+    private static func equal(_ name: UnsafeRawBufferPointer, _ text: StaticString) -> Bool {
+        for index in 0..<text.utf8CodeUnitCount where name[index] != text.utf8Start[index] { return false }
+        return true
+    }
+
+    /// Reads to the space behind the target. Returns where its first `?` stands, else its end.
+    private mutating func readTarget() throws(Stop) -> Int {
+        let start = at
+        var queryMark: Int?
+        var stop = ByteScan.firstTargetStop(base, from: start, end: end)
+        while stop < end, byte(stop) == 0x3F {
+            queryMark = queryMark ?? stop
+            stop = ByteScan.firstTargetStop(base, from: stop &+ 1, end: end)
+        }
+        guard stop < end else { throw .incomplete }
+        guard byte(stop) == 0x20, stop > start else { throw .failure(.target) }
+        head.target = Slice(start, stop)
+        at = stop &+ 1
+        return queryMark ?? stop
+    }
+
+    private mutating func readVersion() throws(Stop) {
+        let start = at
+        var expected: UInt64 = 0x2E31_2F50_5454_48  // "HTTP/1." and room for a digit
+        var supported = true
+        while at < start + 8 {
+            let byte = try peek()
+            let isDigitPlace = at == start + 5 || at == start + 7
+            guard isDigitPlace ? byte &- 0x30 < 10 : byte == UInt8(truncatingIfNeeded: expected) else {
+                throw .failure(.requestLine)
+            }
+            if at == start + 5, byte != 0x31 { supported = false }
+            if at == start + 7 {
+                head.minorVersion = byte &- 0x30
+                supported = supported && byte <= 0x31
+            }
+            expected >>= 8
+            at += 1
+        }
+        guard try peek() == 0x0D else { throw .failure(.requestLine) }
+        at += 1
+        try endLine()
+        guard supported else { throw .failure(.version) }
+    }
+
+    /// Finds path and query in the target, by its form (RFC 9112 §3.2).
+    private mutating func pointIntoTarget(queryMark: Int) throws(Stop) {
+        let start = Int(head.target.start)
+        let targetEnd = Int(head.target.end)
+        var pathStart = start
+        if byte(start) != 0x2F {
+            let isAsterisk = byte(start) == 0x2A && targetEnd == start + 1 && head.method == .options
+            if !isAsterisk { pathStart = try readAuthority(from: start, to: queryMark) }
+        }
+        head.path = Slice(pathStart, queryMark)
+        if queryMark < targetEnd { head.query = Slice(queryMark + 1, targetEnd) }
+    }
+
+    /// Reads scheme and authority of an absolute target; returns where its path begins.
+    private mutating func readAuthority(from start: Int, to end: Int) throws(Stop) -> Int {
+        let text = part(start, end)
+        let schemeLength = text.startsIgnoringCase(with: "http://") ? 7 : 8
+        guard schemeLength == 7 || text.startsIgnoringCase(with: "https://") else { throw .failure(.target) }
+        let authorityStart = start + schemeLength
+        let pathStart = part(authorityStart, end).firstIndex(of: 0x2F).map { authorityStart + $0 } ?? end
+        guard HostSyntax.isValid(part(authorityStart, pathStart)) else { throw .failure(.target) }
+        head.host = Slice(authorityStart, pathStart)
+        return pathStart
+    }
+}

@@ -1,0 +1,87 @@
+// The second piece of a response head: the fields of what is being answered, with the empty line that ends the head.
+// Hit and miss, GET and HEAD, whole and range all come from `entity`, so they cannot drift apart. For a cached
+// manifest the piece is made once and kept.
+
+package enum ResponseFields {
+    /// For 200 and 206, GET and HEAD alike: a manifest or blob of `sizeBytes`, or the `range` of it that is sent.
+    ///
+    /// With `sizeBytes` nil (a pull whose upstream does not say) there is no `Content-Length`, and no ranges: the body is
+    /// chunked, or for a client that has no chunks (HTTP/1.0), `delimitedByClose`.
+    package static func entity(
+        contentType: String, digest: Digest, sizeBytes: Int64?, range: (first: Int64, last: Int64)? = nil,
+        delimitedByClose: Bool = false
+    ) -> [UInt8] {
+        var block = FieldBlock()
+        block.add("Content-Type", contentType)
+        if let sizeBytes {
+            block.add("Content-Length", range.map { $0.last - $0.first + 1 } ?? sizeBytes)
+        } else if !delimitedByClose {
+            block.add("Transfer-Encoding", "chunked")
+        }
+        block.addIdentity(digest)
+        if let sizeBytes {
+            block.add("Accept-Ranges", "bytes")
+            if let range { block.add("Content-Range", "bytes \(range.first)-\(range.last)/\(sizeBytes)") }
+        }
+        return block.ended
+    }
+
+    /// For 304: what the 200 would have said of the entity's identity (RFC 9110 §15.4.5), and no length.
+    package static func notModified(digest: Digest) -> [UInt8] {
+        var block = FieldBlock()
+        block.addIdentity(digest)
+        return block.ended
+    }
+
+    /// For 416, with an empty body.
+    package static func unsatisfiable(sizeBytes: Int64) -> [UInt8] {
+        var block = FieldBlock()
+        block.add("Content-Range", "bytes */\(sizeBytes)")
+        block.add("Content-Length", 0)
+        return block.ended
+    }
+
+    /// For a JSON body of `length` bytes: errors, tag lists.
+    package static func json(length: Int, extra: [(String, String)] = []) -> [UInt8] {
+        plain(contentType: "application/json", length: length, extra: extra)
+    }
+
+    /// For any other body of `length` bytes; without `contentType`, for none at all.
+    package static func plain(contentType: String?, length: Int, extra: [(String, String)] = []) -> [UInt8] {
+        var block = FieldBlock()
+        if let contentType { block.add("Content-Type", contentType) }
+        block.add("Content-Length", Int64(length))
+        for (name, value) in extra { block.add(name, value) }
+        return block.ended
+    }
+}
+
+/// Field lines as they are being put together. Whatever a value holds, it cannot end its line: some come from upstreams.
+private struct FieldBlock {
+    private var bytes: [UInt8] = []
+
+    init() {
+        // The longest entity block, with a sha512 digest twice, is about 500 bytes; the usual one 320.
+        bytes.reserveCapacity(384)
+    }
+
+    /// The block with the empty line behind it.
+    var ended: [UInt8] { bytes + [0x0D, 0x0A] }
+
+    mutating func add(_ name: String, _ value: String) {
+        bytes.append(contentsOf: name.utf8)
+        bytes.append(contentsOf: [0x3A, 0x20])
+        for byte in value.utf8 where byte == 0x09 || (byte >= 0x20 && byte != 0x7F) { bytes.append(byte) }
+        bytes.append(contentsOf: [0x0D, 0x0A])
+    }
+
+    mutating func add(_ name: String, _ value: Int64) {
+        add(name, "\(value)")
+    }
+
+    mutating func addIdentity(_ digest: Digest) {
+        let text = digest.description
+        add("Docker-Content-Digest", text)
+        add("ETag", "\"\(text)\"")
+    }
+}
