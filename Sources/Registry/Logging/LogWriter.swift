@@ -1,0 +1,197 @@
+// Where log lines go, off the loop: one thread drains one bounded buffer into stderr or a file. Whoever logs copies
+// its line under a lock and goes on; a disk that hangs or a pipe nobody reads costs lines, never a response. Lines
+// that found no room are counted, and the count is written as soon as there is room again.
+
+import Glibc
+import Logging
+
+/// A thread and the buffer before it. Sendable by its lock: every stored `var` is touched with `lock` held, except
+/// `descriptor`, which belongs to the writer's thread once that runs.
+package final class LogWriter: @unchecked Sendable {
+    /// About six thousand lines: more than a second of requests at a rate a person would log at all.
+    package static let maximumBufferedBytes = 1024 * 1024
+    /// A flush at exit waits this long at most: a pipe that nobody reads must not keep the process alive.
+    package static let flushTimeoutMilliseconds = 2000
+
+    private let lock = UnsafeMutablePointer<pthread_mutex_t>.allocate(capacity: 1)
+    /// Something to write, to reopen, or the end.
+    private let wakeUp = UnsafeMutablePointer<pthread_cond_t>.allocate(capacity: 1)
+    /// The writer's thread has done a round.
+    private let roundDone = UnsafeMutablePointer<pthread_cond_t>.allocate(capacity: 1)
+    private var pending: [UInt8] = []
+    private var droppedLines = 0
+    private var isWriting = false
+    private var mustReopen = false
+    private var isClosed = false
+    private var descriptor: Int32
+    private let path: String?
+    private let maximumBufferedBytes: Int
+    private var thread = pthread_t()
+
+    /// - Parameter path: the file to append to; nil is stderr.
+    /// - Throws: `LogFileError` when the file cannot be opened, or no thread can be started.
+    package convenience init(path: String?, maximumBufferedBytes: Int = maximumBufferedBytes) throws(LogFileError) {
+        let descriptor = try path.map { path throws(LogFileError) in try LogFile.open(path) } ?? STDERR_FILENO
+        try self.init(descriptor: descriptor, path: path, maximumBufferedBytes: maximumBufferedBytes)
+    }
+
+    /// - Parameter descriptor: where the bytes go; closed in the end when `path` is given.
+    package init(descriptor: Int32, path: String?, maximumBufferedBytes: Int) throws(LogFileError) {
+        self.descriptor = descriptor
+        self.path = path
+        self.maximumBufferedBytes = maximumBufferedBytes
+        pthread_mutex_init(lock, nil)
+        var attributes = pthread_condattr_t()
+        pthread_condattr_init(&attributes)
+        pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC)
+        pthread_cond_init(wakeUp, nil)
+        pthread_cond_init(roundDone, &attributes)
+        pthread_condattr_destroy(&attributes)
+        pending.reserveCapacity(16 * 1024)
+        try start()
+    }
+
+    deinit {
+        pthread_cond_destroy(roundDone)
+        pthread_cond_destroy(wakeUp)
+        pthread_mutex_destroy(lock)
+        roundDone.deallocate()
+        wakeUp.deallocate()
+        lock.deallocate()
+    }
+
+    /// Takes a whole line (with its line feed), or counts it as dropped when the buffer is full. Never blocks on I/O.
+    package func append(_ line: [UInt8]) {
+        locked {
+            guard !isClosed, pending.count + line.count <= maximumBufferedBytes else {
+                droppedLines += 1
+                return
+            }
+            pending.append(contentsOf: line)
+            pthread_cond_signal(wakeUp)
+        }
+    }
+
+    /// Opens the file by its name again before the next line, for log rotation. Nothing to do on stderr.
+    package func reopen() {
+        guard path != nil else { return }
+        locked {
+            mustReopen = true
+            pthread_cond_signal(wakeUp)
+        }
+    }
+
+    /// Waits until all that was appended is written. False when that took longer than `timeoutMilliseconds`.
+    @discardableResult
+    package func flush(timeoutMilliseconds: Int = flushTimeoutMilliseconds) -> Bool {
+        var deadline = timespec()
+        clock_gettime(CLOCK_MONOTONIC, &deadline)
+        deadline.tv_sec += timeoutMilliseconds / 1000
+        deadline.tv_nsec += timeoutMilliseconds % 1000 * 1_000_000
+        if deadline.tv_nsec >= 1_000_000_000 {
+            deadline.tv_nsec -= 1_000_000_000
+            deadline.tv_sec += 1
+        }
+        return locked {
+            while hasWork || isWriting {
+                if pthread_cond_timedwait(roundDone, lock, &deadline) == ETIMEDOUT { return false }
+            }
+            return true
+        }
+    }
+
+    /// Writes what is left, ends the thread and closes the file. Lines after this are dropped. Call once, last.
+    package func close(timeoutMilliseconds: Int = flushTimeoutMilliseconds) {
+        locked {
+            isClosed = true
+            pthread_cond_signal(wakeUp)
+        }
+        // A thread that hangs in a write is left behind; it ends with the process.
+        if flush(timeoutMilliseconds: timeoutMilliseconds) {
+            pthread_join(thread, nil)
+        } else {
+            pthread_detach(thread)
+        }
+    }
+}
+
+// MARK: - The writer's thread
+
+extension LogWriter {
+    /// Dropped lines alone are no work: they are reported with the next line that is written, so that a device that
+    /// keeps failing is not tried in a circle.
+    private var hasWork: Bool { !pending.isEmpty || mustReopen }
+
+    private func locked<R>(_ body: () -> R) -> R {
+        pthread_mutex_lock(lock)
+        defer { pthread_mutex_unlock(lock) }
+        return body()
+    }
+
+    /// The thread holds the writer until `close`. All signals are blocked in it: they belong to the loop.
+    private func start() throws(LogFileError) {
+        var all = sigset_t()
+        var before = sigset_t()
+        sigfillset(&all)
+        pthread_sigmask(SIG_BLOCK, &all, &before)
+        defer { pthread_sigmask(SIG_SETMASK, &before, nil) }
+        let retained = Unmanaged.passRetained(self)
+        let status = pthread_create(
+            &thread, nil,
+            { context in
+                // `start` passes a retained writer and nothing else, so the context is never null.
+                context.map { Unmanaged<LogWriter>.fromOpaque($0).takeRetainedValue().run() }
+                return nil
+            }, retained.toOpaque())
+        guard status == 0 else {
+            retained.release()
+            throw LogFileError(path: path ?? "log", errorNumber: status)
+        }
+    }
+
+    private func run() {
+        var batch: [UInt8] = []
+        batch.reserveCapacity(16 * 1024)
+        while let round = nextRound(&batch) {
+            if round.mustReopen { reopenFile() }
+            if round.dropped > 0 { batch.append(contentsOf: Self.dropReport(lines: round.dropped)) }
+            let isWritten = LogFile.write(batch, to: descriptor)
+            finishRound(lost: isWritten ? 0 : round.dropped + batch.count { $0 == UInt8(ascii: "\n") })
+        }
+        if path != nil { Glibc.close(descriptor) }
+    }
+
+    /// Swaps the filled buffer for the emptied one, so that neither is allocated again. Nil is the end.
+    private func nextRound(_ batch: inout [UInt8]) -> (mustReopen: Bool, dropped: Int)? {
+        batch.removeAll(keepingCapacity: true)
+        pthread_mutex_lock(lock)
+        defer { pthread_mutex_unlock(lock) }
+        while !hasWork && !isClosed { pthread_cond_wait(wakeUp, lock) }
+        guard hasWork else { return nil }
+        swap(&batch, &pending)
+        defer { (mustReopen, droppedLines, isWriting) = (false, 0, true) }
+        return (mustReopen, droppedLines)
+    }
+
+    /// Lines that could not be written (a full disk, a closed pipe) count as dropped.
+    private func finishRound(lost: Int) {
+        locked {
+            isWriting = false
+            droppedLines += lost
+            pthread_cond_broadcast(roundDone)
+        }
+    }
+
+    /// Keeps the open file when its name cannot be opened again: lines in the old file are better than none.
+    private func reopenFile() {
+        guard let path, let opened = try? LogFile.open(path) else { return }
+        Glibc.close(descriptor)
+        descriptor = opened
+    }
+
+    private static func dropReport(lines: Int) -> [UInt8] {
+        LogLine.make(
+            milliseconds: LogTimestamp.now(), level: .warning,
+            message: "log lines dropped, the log could not be written fast enough", metadata: ["lines": "\(lines)"])
+    }
+}
