@@ -1,0 +1,31 @@
+// Everything that can be set, with its default beside it. Built from the configuration file by ConfigDecoder and then
+// changed by the command line; what is in here has been validated and can be used as it stands.
+
+/// A validated configuration.
+package struct Config: Sendable, Equatable {
+    /// Where the cache lives. A relative path is relative to the working directory.
+    package var imagePath = "/var/lib/ociregistry"
+    package var logLevel: LogLevel = .error
+    /// Nil: standard error.
+    package var logFile: String?
+    /// 0: any free port, printed in the start-up banner.
+    package var port: UInt16 = 8080
+    /// An IPv4 or IPv6 address, without brackets.
+    package var host = "0.0.0.0"
+    /// How long an upstream may make no progress.
+    package var pullTimeoutMilliseconds = 60_000
+    /// Ask the upstream whether a cached `latest` is still the newest.
+    package var alwaysPullLatest = false
+    /// Nothing leaves: a miss is 404.
+    package var airGapped = false
+    /// Serve the built-in `docker.io/library/hello-world:latest`.
+    package var helloWorld = false
+    /// The upstream of requests that name none.
+    package var defaultNamespace: RegistryHost?
+    /// Fetch an image's config and layers as soon as its manifest is asked for.
+    package var prefetchLayers = true
+    /// No host twice.
+    package var registries: [RegistryConfig] = []
+
+    package init() {}
+}

@@ -1,0 +1,98 @@
+// The configuration file: bytes to Config. The top level's keys are here, an upstream's in RegistryDecoder.
+
+package enum ConfigDecoder {
+    /// - Parameters:
+    ///   - file: what errors call the file; its directory is where relative TLS paths begin.
+    ///   - environment: a variable's value, for `passwordFromEnv`.
+    /// - Throws: every problem found; a file that is not YAML has one.
+    package static func decode(
+        yaml: [UInt8], file: String, environment: @escaping (String) -> String?
+    ) throws(ConfigError) -> Config {
+        let reader = ConfigReader(file: file, environment: environment)
+        var config = Config()
+        do throws(YAMLReader.Failure) {
+            if let root = try YAMLReader.read(yaml) {
+                ConfigValue(reader: reader, node: root, line: root.line, path: "").decode(keys, into: &config)
+            }
+        } catch {
+            reader.report(error.reason, line: error.line, key: "")
+        }
+        guard reader.problems.isEmpty else {
+            throw ConfigError(problems: reader.problems.sorted { ($0.line ?? 0) < ($1.line ?? 0) })
+        }
+        return config
+    }
+
+    /// Reads and decodes the file at `path`.
+    package static func load(
+        path: String, environment: @escaping (String) -> String?
+    ) throws(ConfigError) -> Config {
+        let yaml: [UInt8]
+        do throws(Refusal) {
+            yaml = try ConfigFile.read(path)
+        } catch {
+            throw ConfigError(problems: [.init(file: path, line: nil, key: "", reason: error.reason)])
+        }
+        return try decode(yaml: yaml, file: path, environment: environment)
+    }
+
+    /// Every key that may stand in the file, as dotted paths: `port`, `registries[].auth.user` …
+    package static var allKeys: [String] { keys.flatMap(\.paths) }
+
+    static var keys: [ConfigKey<Config>] { built + notBuilt }
+
+    private static var built: [ConfigKey<Config>] {
+        [
+            .init(name: "imagePath") { value, config throws(Refusal) in
+                try value.assignUnlessEmpty(ConfigRules.path, to: &config.imagePath)
+            },
+            .init(name: "logLevel") { value, config throws(Refusal) in
+                try value.assignUnlessEmpty(ConfigRules.logLevel, to: &config.logLevel)
+            },
+            .init(name: "logFile") { value, config throws(Refusal) in
+                try value.assignUnlessEmpty(ConfigRules.path, to: &config.logFile)
+            },
+            .init(name: "port") { value, config throws(Refusal) in
+                try value.assign(ConfigRules.port, to: &config.port)
+            },
+            .init(name: "host") { value, config throws(Refusal) in
+                try value.assignUnlessEmpty(ConfigRules.listenAddress, to: &config.host)
+            },
+            .init(name: "pullTimeout") { value, config throws(Refusal) in
+                try value.assign(ConfigRules.timeoutMilliseconds, to: &config.pullTimeoutMilliseconds)
+            },
+            .init(name: "alwaysPullLatest") { value, config throws(Refusal) in
+                try value.assign(ConfigRules.flag, to: &config.alwaysPullLatest)
+            },
+            .init(name: "airGapped") { value, config throws(Refusal) in
+                try value.assign(ConfigRules.flag, to: &config.airGapped)
+            },
+            .init(name: "helloWorld") { value, config throws(Refusal) in
+                try value.assign(ConfigRules.flag, to: &config.helloWorld)
+            },
+            .init(name: "defaultNs") { value, config throws(Refusal) in
+                try value.assignUnlessEmpty(ConfigRules.registryHost, to: &config.defaultNamespace)
+            },
+            .init(name: "prefetchLayers") { value, config throws(Refusal) in
+                try value.assign(ConfigRules.flag, to: &config.prefetchLayers)
+            },
+            .init(name: "registries", children: ["[]"] + RegistryDecoder.allKeys.map { "[].\($0)" }) {
+                value, config throws(Refusal) in
+                config.registries = RegistryDecoder.decode(try value.items())
+            },
+        ]
+    }
+
+    private static var notBuilt: [ConfigKey<Config>] {
+        ["preloadImages", "imageFile", "os", "arch", "health", "metrics"].map { .notBuilt($0) } + [
+            .notBuilt("pruneConfig", keys: ["enabled", "duration", "type", "frequency", "count", "dryRun"]) { value in
+                guard case .mapping = value.node.content else { return value.asksForNothing }
+                guard let enabled = value.child("enabled"), !enabled.node.isNull else { return true }
+                return (try? ConfigRules.flag(enabled.text())) == false
+            },
+            .notBuilt("serverTlsConfig", keys: ["cert", "key", "ca", "clientAuth"]) { value in
+                value.holdsNothing(except: ["clientAuth": "none"])
+            },
+        ]
+    }
+}

@@ -1,0 +1,32 @@
+// What is wrong with a configuration: all of it at once, each with its place, so that a file is mended in one go.
+
+/// One or more problems, in the order of the file.
+package struct ConfigError: Error, Equatable, CustomStringConvertible {
+    package struct Problem: Equatable, Sendable, CustomStringConvertible {
+        package let file: String
+        /// From 1; nil when the file as a whole is meant.
+        package let line: Int?
+        /// A dotted path, such as `registries[0].auth.user`; empty where no key is involved.
+        package let key: String
+        package let reason: String
+
+        /// `file:line: key: reason`
+        package var description: String {
+            file + (line.map { ":\($0)" } ?? "") + ": " + (key.isEmpty ? "" : "\(key): ") + reason
+        }
+    }
+
+    package let problems: [Problem]
+
+    /// A line a problem.
+    package var description: String { problems.map(\.description).joined(separator: "\n") }
+}
+
+/// Why a single value is not accepted; whoever knows the place (a line, a flag) adds it.
+package struct Refusal: Error, Equatable, CustomStringConvertible {
+    package let reason: String
+
+    package init(_ reason: String) { self.reason = reason }
+
+    package var description: String { reason }
+}

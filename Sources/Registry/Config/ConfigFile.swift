@@ -1,0 +1,36 @@
+// The files a configuration is made of or points to.
+
+import Glibc
+
+enum ConfigFile {
+    /// All of a file, up to one byte more than a configuration may have (the YAML reader then says so).
+    static func read(_ path: String) throws(Refusal) -> [UInt8] {
+        let descriptor = open(path, O_RDONLY | O_CLOEXEC)
+        guard descriptor >= 0 else { throw Refusal("cannot be read: \(lastError())") }
+        defer { close(descriptor) }
+        let limit = YAMLReader.maximumBytes + 1
+        var bytes = [UInt8](repeating: 0, count: limit)
+        var count = 0
+        while count < limit {
+            let got = bytes.withUnsafeMutableBytes { buffer in
+                Glibc.read(descriptor, buffer.baseAddress?.advanced(by: count), limit - count)
+            }
+            if got < 0 && errno == EINTR { continue }
+            guard got >= 0 else { throw Refusal("cannot be read: \(lastError())") }
+            if got == 0 { break }
+            count += got
+        }
+        return Array(bytes[..<count])
+    }
+
+    /// Refuses a path that is no file this process may read: found out at the start, not at the first pull.
+    static func check(_ path: String) throws(Refusal) {
+        var status = stat()
+        guard stat(path, &status) == 0, access(path, R_OK) == 0 else {
+            throw Refusal("\(path): cannot be read: \(lastError())")
+        }
+        guard status.st_mode & S_IFMT == S_IFREG else { throw Refusal("\(path): not a file") }
+    }
+
+    private static func lastError() -> String { String(cString: strerror(errno)) }
+}

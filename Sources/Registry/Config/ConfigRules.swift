@@ -1,0 +1,119 @@
+// What a single value may be: one rule for the configuration file and the command line alike. Pure, from text to value.
+
+import Glibc
+
+package enum ConfigRules {
+    /// A day. The longest pause any upstream has an excuse for; more is a mistake in the unit.
+    package static let maximumTimeoutMilliseconds = 86_400_000
+    /// Linux's PATH_MAX, with the closing zero.
+    static let maximumPathBytes = 4095
+
+    package static func logLevel(_ text: String) throws(Refusal) -> LogLevel {
+        guard let level = LogLevel(rawValue: text) else {
+            throw Refusal("must be debug, info, warn or error, not \(shown(text))")
+        }
+        return level
+    }
+
+    package static func flag(_ text: String) throws(Refusal) -> Bool {
+        switch text {
+        case "true", "True", "TRUE": return true
+        case "false", "False", "FALSE": return false
+        default: throw Refusal("must be true or false, not \(shown(text))")
+        }
+    }
+
+    /// 0 is any free port.
+    package static func port(_ text: String) throws(Refusal) -> UInt16 {
+        guard let number = decimal(text), let port = UInt16(exactly: number) else {
+            throw Refusal("must be a port from 1 to 65535, or 0 for any free one, not \(shown(text))")
+        }
+        return port
+    }
+
+    package static func timeoutMilliseconds(_ text: String) throws(Refusal) -> Int {
+        guard let number = decimal(text), (1...maximumTimeoutMilliseconds).contains(number) else {
+            throw Refusal("must be milliseconds from 1 to \(maximumTimeoutMilliseconds), not \(shown(text))")
+        }
+        return number
+    }
+
+    /// An address to listen on. Names are not looked up, which one of its addresses would be a guess; `localhost` is
+    /// 127.0.0.1.
+    package static func listenAddress(_ text: String) throws(Refusal) -> String {
+        if text == "localhost" { return "127.0.0.1" }
+        let isBracketed = text.hasPrefix("[") && text.hasSuffix("]")
+        let address = isBracketed ? String(text.dropFirst().dropLast()) : text
+        var storage = in6_addr()
+        let isValid =
+            inet_pton(AF_INET6, address, &storage) == 1 || (!isBracketed && inet_pton(AF_INET, address, &storage) == 1)
+        guard isValid, !address.utf8.contains(0) else {
+            throw Refusal("must be an IPv4 or IPv6 address or localhost, not \(shown(text))")
+        }
+        return address
+    }
+
+    package static func registryHost(_ text: String) throws(Refusal) -> RegistryHost {
+        guard let host = RegistryHost(text) else {
+            throw Refusal("must be a registry host[:port], not \(shown(text))")
+        }
+        return host
+    }
+
+    package static func path(_ text: String) throws(Refusal) -> String {
+        guard !text.isEmpty else { throw Refusal("must not be empty") }
+        guard text.utf8.count <= maximumPathBytes else { throw Refusal("longer than \(maximumPathBytes) bytes") }
+        return try line(text)
+    }
+
+    /// Text for a header, a file name or a C function: nothing that could end it early or begin a new line.
+    static func line(_ text: String) throws(Refusal) -> String {
+        guard text.utf8.allSatisfy({ $0 >= 0x20 && $0 != 0x7F }) else { throw Refusal("holds a control character") }
+        return text
+    }
+
+    static func scheme(_ text: String) throws(Refusal) -> RegistryConfig.Scheme {
+        guard let scheme = RegistryConfig.Scheme(rawValue: text) else {
+            throw Refusal("must be https or http, not \(shown(text))")
+        }
+        return scheme
+    }
+
+    /// `http[s]://host[:port]`, nothing more, in lower case and without a trailing slash.
+    static func endpoint(_ text: String) throws(Refusal) -> (scheme: RegistryConfig.Scheme, url: String) {
+        // The text is not shown in errors: it may hold a password.
+        if text.contains("@") { throw Refusal("must not hold a user or password; they belong under auth") }
+        let lower = text.lowercased()
+        for scheme in RegistryConfig.Scheme.allCases where lower.hasPrefix("\(scheme.rawValue)://") {
+            let rest = lower.dropFirst(scheme.rawValue.count + 3)
+            let host = rest.hasSuffix("/") ? rest.dropLast() : rest
+            guard RegistryHost(String(host)) != nil else { break }
+            return (scheme, "\(scheme.rawValue)://\(host)")
+        }
+        throw Refusal("must be https://host[:port] or http://host[:port] with nothing after it, not \(shown(text))")
+    }
+
+    /// `host[:port]`, or an https URL of which that part is kept.
+    static func tokenRealm(_ text: String) throws(Refusal) -> String {
+        let lower = text.lowercased()
+        let isURL = lower.hasPrefix("https://")
+        let authority = isURL ? lower.dropFirst(8).prefix { !"/?#".contains($0) } : lower[...]
+        guard RegistryHost(String(authority)) != nil else {
+            throw Refusal("must be host[:port] or an https URL of the token realm")
+        }
+        return String(authority)
+    }
+
+    /// Decimal digits only; no sign, blank or underscore.
+    private static func decimal(_ text: String) -> Int? {
+        text.utf8.allSatisfy { (0x30...0x39).contains($0) } ? Int(text) : nil
+    }
+
+    /// For error messages: short, and on one line.
+    static func shown(_ text: String) -> String {
+        let visible = text.unicodeScalars.prefix(60).map { scalar in
+            scalar.properties.generalCategory == .control ? "?" : String(scalar)
+        }
+        return "\"" + visible.joined() + (text.unicodeScalars.count > 60 ? "…" : "") + "\""
+    }
+}
