@@ -1,0 +1,37 @@
+// The options every sub-command has. They may stand before the sub-command, as in the reference, or after it; if an
+// option stands in both places, the last one counts.
+
+import ArgumentParser
+import Registry
+
+struct GlobalOptions: ParsableArguments {
+    @Option(
+        help: .init("Least severe level that is logged: debug, info, warn, error (default: error).", valueName: "level"),
+        transform: { try ConfigRules.logLevel($0) })
+    var logLevel: LogLevel?
+
+    @Option(
+        help: .init("Configuration file (YAML). What the command line says goes first.", valueName: "file"),
+        completion: .file(extensions: ["yaml", "yml"]), transform: { try ConfigRules.path($0) })
+    var configFile: String?
+
+    @Option(
+        help: .init("Directory of the cache (default: /var/lib/ociregistry).", valueName: "dir"),
+        completion: .directory, transform: { try ConfigRules.path($0) })
+    var imagePath: String?
+
+    @Option(
+        help: .init("File to append the log to (default: standard error).", valueName: "file"),
+        completion: .file(), transform: { try ConfigRules.path($0) })
+    var logFile: String?
+
+    /// The configuration file's settings (or the defaults) with these options over them.
+    func config(environment: @escaping (String) -> String?) throws(ConfigError) -> Config {
+        var config = Config()
+        if let configFile { config = try ConfigDecoder.load(path: configFile, environment: environment) }
+        if let logLevel { config.logLevel = logLevel }
+        if let imagePath { config.imagePath = imagePath }
+        if let logFile { config.logFile = logFile }
+        return config
+    }
+}

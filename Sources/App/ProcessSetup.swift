@@ -1,0 +1,41 @@
+// What is set for the whole process, once, before the first library call and the first thread.
+
+import ArgumentParser
+import Glibc
+import Registry
+
+enum ProcessSetup {
+    /// libuv's default of 4 would let four cold disk reads or fsyncs hold up all others. 16 keeps a disk busy and costs
+    /// nothing while idle. Read by libuv at the pool's first use.
+    static let threadPoolSize = "16"
+
+    static func apply() {
+        setenv("UV_THREADPOOL_SIZE", threadPoolSize, 0)  // 0: a size the user has set stays
+        // A write to a closed socket must be an error, not the end: neither libuv 1.44 nor sendfile(2) can be told so.
+        signal(SIGPIPE, SIG_IGN)
+        raiseDescriptorLimit()
+    }
+
+    /// A connection is a descriptor, and distributions start processes with 1,024. What cannot be raised stays: the
+    /// connection cap is derived from what is there.
+    private static func raiseDescriptorLimit() {
+        var limit = rlimit()
+        guard getrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit) == 0 else { return }
+        limit.rlim_cur = limit.rlim_max
+        setrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit)
+    }
+}
+
+enum Environment {
+    /// A variable's value; nil when it is not set.
+    static func value(_ name: String) -> String? { getenv(name).map { String(cString: $0) } }
+}
+
+enum StartFailure {
+    /// Puts the message on standard error as it is, a line a problem, so that `file:line:` begins the line and
+    /// editors can follow it; `throw` what it returns.
+    static func report(_ message: String, _ status: ExitCode) -> ExitCode {
+        LogFile.writeToStandardError(message + "\n")
+        return status
+    }
+}

@@ -1,0 +1,49 @@
+// `serve`: from the command line to a running server.
+
+import ArgumentParser
+import Logging
+import Registry
+
+struct Serve: ParsableCommand {
+    static let configuration = CommandConfiguration(abstract: "Serve images, from the cache or an upstream.")
+
+    @OptionGroup var global: GlobalOptions
+    @OptionGroup var options: ServeOptions
+    @OptionGroup(visibility: .hidden) var notBuilt: NotBuiltOptions
+
+    func run() throws {
+        ProcessSetup.apply()
+        let config = try resolvedConfig()
+        let log = try openLog(config)
+        let logger = Logger(label: "ociregistry") { _ in TextLogHandler(writer: log, level: config.logLevel) }
+        defer { log.close() }
+        do {
+            try serve(config: config, logger: logger, log: log)
+        } catch {
+            throw StartFailure.report("\(error)", ExitCode.failure)
+        }
+    }
+
+    private func resolvedConfig() throws -> Config {
+        do throws(ConfigError) {
+            var config = try global.config(environment: Environment.value)
+            options.apply(to: &config)
+            return config
+        } catch {
+            throw StartFailure.report(error.description, Exit.configuration)
+        }
+    }
+
+    private func openLog(_ config: Config) throws -> LogWriter {
+        do throws(LogFileError) {
+            return try LogWriter(path: config.logFile)
+        } catch {
+            throw StartFailure.report("log file: \(error)", Exit.configuration)
+        }
+    }
+
+    /// Runs until the server has been told to stop and has finished.
+    private func serve(config: Config, logger: Logger, log: LogWriter) throws {
+        throw ValidationError("serve: not built yet")
+    }
+}
