@@ -6,12 +6,14 @@ enum Checkout {
     /// The root of the source tree, without a slash at its end.
     static let root: String = {
         let parts = #filePath.split(separator: "/", omittingEmptySubsequences: false)
-        return parts.dropLast("Tests/RegistryTests/Support/Checkout.swift".split(separator: "/").count).joined(separator: "/")
+        return parts.dropLast("Tests/RegistryTests/Support/Checkout.swift".split(separator: "/").count).joined(
+            separator: "/")
     }()
 
     /// The server, built next to the program these tests run in.
     static let server: String = {
-        let tests = (try? FileManager.default.destinationOfSymbolicLink(atPath: "/proc/self/exe")) ?? CommandLine.arguments[0]
+        let tests =
+            (try? FileManager.default.destinationOfSymbolicLink(atPath: "/proc/self/exe")) ?? CommandLine.arguments[0]
         return URL(fileURLWithPath: tests).deletingLastPathComponent().appendingPathComponent("ociregistry").path
     }()
 }

@@ -1,5 +1,5 @@
-// Real programs under test or driven by tests. Each runs in a process group of its own, so that stopping it also stops what
-// it started; and it is stopped, by its process id, no later than when the value goes.
+// Real programs under test or driven by tests. Each runs in a process group of its own, so that stopping it also stops
+// what it started; and it is stopped, by its process id, no later than when the value goes.
 
 import Foundation
 
@@ -26,8 +26,8 @@ final class ChildProcess {
     /// Starts `arguments[0]`, found along `PATH`, with this process's environment and `environment` over it.
     init(_ arguments: [String], environment: [String: String] = [:], input: String = "/dev/null") throws {
         self.arguments = arguments
-        // One start at a time: the pipes of one must be marked close-on-exec before another program is started, or that one
-        // would hold them open.
+        // One start at a time: the pipes of one must be marked close-on-exec before another program is started, or that
+        // one would hold them open.
         let (processID, outputReader, errorReader) = try Self.starting.withLock {
             let (outputReader, outputWriter) = try Self.pipe()
             let (errorReader, errorWriter) = try Self.pipe()
@@ -35,7 +35,8 @@ final class ChildProcess {
                 close(outputWriter)
                 close(errorWriter)
             }
-            let processID = try Self.spawn(arguments, environment, input: input, output: outputWriter, errors: errorWriter)
+            let processID = try Self.spawn(
+                arguments, environment, input: input, output: outputWriter, errors: errorWriter)
             return (processID, outputReader, errorReader)
         }
         self.processID = processID
@@ -109,7 +110,9 @@ final class ChildProcess {
         defer { (argv + envp).forEach { free($0) } }
         var processID = pid_t()
         let code = posix_spawnp(&processID, arguments[0], &actions, &attributes, &argv, &envp)
-        guard code == 0 else { throw Failure(description: "\(arguments[0]): cannot start: \(String(cString: strerror(code)))") }
+        guard code == 0 else {
+            throw Failure(description: "\(arguments[0]): cannot start: \(String(cString: strerror(code)))")
+        }
         return processID
     }
 }
@@ -160,7 +163,8 @@ final class CollectedOutput: @unchecked Sendable {
     }
 }
 
-/// Waits for a process on a thread of its own, so that others can wait for it with a limit, and never signals a reused id.
+/// Waits for a process on a thread of its own, so that others can wait for it with a limit, and never signals a reused
+/// id.
 private final class ProcessEnd: @unchecked Sendable {
     private let condition = NSCondition()
     private var status: ChildProcess.Status?

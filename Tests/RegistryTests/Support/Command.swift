@@ -14,7 +14,8 @@ enum Command {
 
     /// Runs a program to its end, whatever that is. Throws when it cannot start or takes too long.
     static func run(
-        _ arguments: [String], environment: [String: String] = [:], patienceSeconds: Double = ChildProcess.patienceSeconds
+        _ arguments: [String], environment: [String: String] = [:],
+        patienceSeconds: Double = ChildProcess.patienceSeconds
     ) throws -> Result {
         let child = try ChildProcess(arguments, environment: environment)
         let status = try child.wait(patienceSeconds: patienceSeconds)
@@ -24,7 +25,8 @@ enum Command {
     /// Runs a program that has to succeed, and returns what it wrote to its standard output.
     @discardableResult
     static func check(
-        _ arguments: [String], environment: [String: String] = [:], patienceSeconds: Double = ChildProcess.patienceSeconds
+        _ arguments: [String], environment: [String: String] = [:],
+        patienceSeconds: Double = ChildProcess.patienceSeconds
     ) throws -> [UInt8] {
         let result = try run(arguments, environment: environment, patienceSeconds: patienceSeconds)
         guard result.status == 0 else { throw ChildProcess.Failure(description: result.description) }

@@ -1,0 +1,91 @@
+// The source tree as the tidy rules see it.
+
+import Foundation
+
+@testable import Registry
+
+/// One Swift file.
+struct SourceFile {
+    /// Relative to the checkout, such as `Sources/Registry/OCI/Digest.swift`.
+    let path: String
+    let lines: [Substring]
+    let tokens: [SwiftToken]
+    let commentLines: Set<Int>
+    let declarations: [Declaration]
+
+    /// The folder under `Sources/Registry`, or nil for a file elsewhere.
+    var floor: String? {
+        let parts = path.split(separator: "/")
+        return parts.count > 3 && parts[1] == "Registry" ? String(parts[2]) : nil
+    }
+
+    init(path: String, text: String) {
+        self.path = path
+        lines = text.split(separator: "\n", omittingEmptySubsequences: false)
+        let lexer = SwiftLexer(text)
+        tokens = lexer.tokens
+        commentLines = lexer.commentLines
+        declarations = Declaration.all(in: tokens)
+    }
+}
+
+/// A name that a file brings into being.
+struct Declaration {
+    let name: String
+    /// 0 at the top of the file, 1 inside a type or extension there, and so on.
+    let depth: Int
+    /// `private` or `fileprivate`: of no concern to other files.
+    let isPrivate: Bool
+
+    private static let keywords: Set<String> = [
+        "class", "struct", "enum", "protocol", "actor", "typealias", "associatedtype", "func", "let", "var", "case",
+        "init",
+    ]
+
+    /// Every declaration, told by its keyword: `class Name`. (`class func`, `case .pattern` and the like name nothing.)
+    static func all(in tokens: [SwiftToken]) -> [Declaration] {
+        var found: [Declaration] = []
+        var depth = 0
+        for (index, token) in tokens.enumerated() {
+            if token.text == "{" { depth += 1 }
+            if token.text == "}" { depth -= 1 }
+            guard keywords.contains(token.text), index + 1 < tokens.count, tokens[index + 1].isName,
+                !keywords.contains(tokens[index + 1].text)
+            else { continue }
+            let modifiers = tokens[..<index].reversed().prefix {
+                $0.line == token.line && $0.text != "{" && $0.text != "}"
+            }
+            let isPrivate = modifiers.contains { $0.text == "private" || $0.text == "fileprivate" }
+            found.append(Declaration(name: tokens[index + 1].text, depth: depth, isPrivate: isPrivate))
+        }
+        return found
+    }
+}
+
+enum SourceTree {
+    /// Every file of the checkout that people write, relative to it: build products and caches are left out.
+    static func paths(under folders: [String], suffix: String = "") -> [String] {
+        folders.flatMap { folder -> [String] in
+            let inside =
+                FileManager.default.enumerator(atPath: "\(Checkout.root)/\(folder)")?.compactMap { $0 as? String } ?? []
+            return inside.map { "\(folder)/\($0)" }
+        }
+        .filter { path in
+            var isDirectory: ObjCBool = false
+            let exists = FileManager.default.fileExists(atPath: "\(Checkout.root)/\(path)", isDirectory: &isDirectory)
+            return exists && !isDirectory.boolValue && path.hasSuffix(suffix)
+        }
+        .sorted()
+    }
+
+    static func swiftFiles(under folder: String) throws -> [SourceFile] {
+        try paths(under: [folder], suffix: ".swift").map { SourceFile(path: $0, text: try text($0)) }
+    }
+
+    /// What people write at the top of the checkout.
+    static let topFiles = ["Package.swift", "README.md", ".gitignore", ".swift-format"]
+
+    static func text(_ path: String) throws -> String {
+        try String(contentsOfFile: "\(Checkout.root)/\(path)", encoding: .utf8)
+    }
+}
