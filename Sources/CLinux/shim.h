@@ -1,9 +1,6 @@
 #pragma once
-// Linux system calls that the C library declares for _GNU_SOURCE only, which Swift's own import of it does not set.
-#ifndef _GNU_SOURCE
-#define _GNU_SOURCE 1
-#endif
-#include <errno.h>
+// Linux system calls that the C library declares for _GNU_SOURCE only, which Swift's own import of it does not set
+// (and setting it here would give this module types that differ from Swift's).
 #include <stdint.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
