@@ -46,8 +46,8 @@ package enum ByteRange: Equatable, Sendable {
 }
 
 package enum EntityTag {
-    /// Whether `ifRange`, the value of If-Range, lets a Range count: a strong tag that is the digest's. A date never does
-    /// (no Last-Modified is sent), nor does a weak tag (§13.1.5).
+    /// Whether `ifRange`, the value of If-Range, lets a Range count: a strong tag that is the digest's. A date never
+    /// does (no Last-Modified is sent), nor does a weak tag (§13.1.5).
     package static func allowsRange(ifRange: UnsafeRawBufferPointer, digest: Digest) -> Bool {
         opaqueDigest(ifRange) == digest
     }

@@ -16,8 +16,8 @@ struct ASCIISet {
     @inline(__always)
     static var token: ASCIISet { ASCIISet(low: 0x03ff_6cfa_0000_0000, high: 0x57ff_ffff_c7ff_fffe) }
 
-    /// What a host name may hold here: RFC 3986 `unreserved` and `%`, and none of the `sub-delims` (no name has one, and
-    /// a comma would be two Hosts joined by somebody).
+    /// What a host name may hold here: RFC 3986 `unreserved` and `%`, and none of the `sub-delims` (no name has one,
+    /// and a comma would be two Hosts joined by somebody).
     @inline(__always)
     static var hostName: ASCIISet { ASCIISet(low: 0x03ff_6020_0000_0000, high: 0x47ff_fffe_87ff_fffe) }
 
@@ -35,7 +35,8 @@ enum ByteScan {
         return at
     }
 
-    /// The first control character (0x00–0x1F, 0x7F) in `from..<end`, or `end`. Tab counts: the caller knows when it may stand.
+    /// The first control character (0x00–0x1F, 0x7F) in `from..<end`, or `end`. Tab counts: the caller knows when it
+    /// may stand.
     @inline(__always)
     static func firstControl(_ base: UnsafeRawPointer, from: Int, end: Int) -> Int {
         var at = from

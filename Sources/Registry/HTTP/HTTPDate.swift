@@ -5,7 +5,7 @@ package enum HTTPDate {
     /// Every IMF-fixdate is this long, for the years 0 to 9999.
     package static let byteCount = 29
 
-    /// The date `unixSeconds` after 1970, as 29 ASCII bytes. Kept to the years 1970 to 9999, which the format can write.
+    /// The date `unixSeconds` after 1970, as 29 ASCII bytes. Kept to the years 1970 to 9999, which it can write.
     package static func format(unixSeconds: Int64) -> [UInt8] {
         let seconds = min(max(unixSeconds, 0), lastSecond)
         let days = seconds / 86400

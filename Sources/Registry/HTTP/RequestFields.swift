@@ -138,7 +138,7 @@ extension HeadReader {
         if length > 0 { head.body = .length(length) }
     }
 
-    /// `chunked`, once, and not in HTTP/1.0 (RFC 9112 §6.1). One other coding alone is unknown; anything else is a trick.
+    /// `chunked`, once, and not in HTTP/1.0 (RFC 9112 §6.1). One other coding is unknown; anything else is a trick.
     private mutating func noteCoding(_ value: Slice) throws(Stop) {
         guard !framing.seenCoding, head.minorVersion == 1 else { throw .failure(.transferEncoding) }
         framing.seenCoding = true
@@ -158,10 +158,16 @@ extension HeadReader {
 /// `host[:port]` as it may stand in a Host field or an absolute target: no user, no spaces, not empty.
 enum HostSyntax {
     static func isValid(_ text: UnsafeRawBufferPointer) -> Bool {
-        guard let first = text.first else { return false }
-        let hostEnd = first == 0x5B ? endOfLiteral(text) : text.firstIndex { !ASCIISet.hostName.contains($0) } ?? text.count
-        guard let hostEnd, hostEnd > 0 else { return false }
+        guard let first = text.first, let hostEnd = first == 0x5B ? endOfLiteral(text) : endOfName(text) else {
+            return false
+        }
         return hostEnd == text.count || isPort(text.part(hostEnd, text.count))
+    }
+
+    /// Behind the name or IPv4 address; nil where there is none.
+    private static func endOfName(_ text: UnsafeRawBufferPointer) -> Int? {
+        let end = text.firstIndex { !ASCIISet.hostName.contains($0) } ?? text.count
+        return end > 0 ? end : nil
     }
 
     /// Behind the `]` of `[::1]`; nil where that is no address literal (RFC 3986 §3.2.2; its zone is not for the wire).

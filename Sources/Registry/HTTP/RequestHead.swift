@@ -53,7 +53,8 @@ package struct RequestHead: Equatable, Sendable {
     package var minorVersion: UInt8 = 1
     /// The request target as it was sent.
     package var target = Slice.empty
-    /// The path, percent-encoding untouched. Begins with `/`; `*` only in OPTIONS; empty for an absolute target without one.
+    /// The path, percent-encoding untouched. Begins with `/`; `*` only in OPTIONS; empty for an absolute target that
+    /// has none.
     package var path = Slice.empty
     /// What follows the first `?`, without it; empty if there is none.
     package var query = Slice.empty

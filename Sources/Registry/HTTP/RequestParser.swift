@@ -5,7 +5,8 @@
 // The request line is read here; the fields in RequestFields.swift.
 
 package enum RequestParser {
-    /// Enough for a bearer token of several KiB beside the longest `Accept` lists clients send; nginx and Apache stop at 8 KiB a line.
+    /// Enough for a bearer token of several KiB beside the longest `Accept` lists clients send; nginx and Apache stop
+    /// at 8 KiB a line.
     package static let maximumHeadBytes = 16 * 1024
 
     /// Clients send about ten; proxies add as many again.

@@ -5,8 +5,8 @@
 package enum ResponseFields {
     /// For 200 and 206, GET and HEAD alike: a manifest or blob of `sizeBytes`, or the `range` of it that is sent.
     ///
-    /// With `sizeBytes` nil (a pull whose upstream does not say) there is no `Content-Length`, and no ranges: the body is
-    /// chunked, or for a client that has no chunks (HTTP/1.0), `delimitedByClose`.
+    /// With `sizeBytes` nil (a pull whose upstream does not say) there is no `Content-Length`, and no ranges: the body
+    /// is chunked, or for a client that has no chunks (HTTP/1.0), `delimitedByClose`.
     package static func entity(
         contentType: String, digest: Digest, sizeBytes: Int64?, range: (first: Int64, last: Int64)? = nil,
         delimitedByClose: Bool = false
@@ -56,7 +56,8 @@ package enum ResponseFields {
     }
 }
 
-/// Field lines as they are being put together. Whatever a value holds, it cannot end its line: some come from upstreams.
+/// Field lines as they are being put together. Whatever a value holds, it cannot end its line: some come from
+/// upstreams.
 private struct FieldBlock {
     private var bytes: [UInt8] = []
 

@@ -3,7 +3,8 @@
 // ready, and once a second the date in them is overwritten in place.
 
 package struct ResponsePrefixes {
-    /// The statuses this server gives, and their phrases (RFC 9110 §15, RFC 6585, RFC 5842 for 508). 200 first: found first.
+    /// The statuses this server gives, and their phrases (RFC 9110 §15, RFC 6585, RFC 5842 for 508). Searched in
+    /// order, so the frequent ones lead.
     private static let phrases: [(status: Int, phrase: StaticString)] = [
         (200, "OK"), (206, "Partial Content"), (304, "Not Modified"), (404, "Not Found"),
         (400, "Bad Request"), (401, "Unauthorized"), (403, "Forbidden"), (405, "Method Not Allowed"),

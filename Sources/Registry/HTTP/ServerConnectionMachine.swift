@@ -84,11 +84,13 @@ package struct ServerConnectionMachine: Sendable {
         }
     }
 
-    /// The first bytes are parsed at once (most heads come whole, and what is not HTTP shows); later ones only when they
-    /// end a line, or reach the limit. So a client that dribbles costs a parse for each line it may send, not for each byte.
+    /// The first bytes are parsed at once (most heads come whole, and what is not HTTP shows); later ones only when
+    /// they end a line, reach the limit, or are the last. So a client that dribbles costs a parse for each line it may
+    /// send, not for each byte.
     private func isWorthParsing(_ bytes: UnsafeRawBufferPointer) -> Bool {
         let seen = min(Int(seenBytes), bytes.count)
-        return seen == 0 || bytes.count >= RequestParser.maximumHeadBytes || bytes[seen...].contains(0x0A)
+        let isDue = seen == 0 || hasEnded || bytes.count >= RequestParser.maximumHeadBytes
+        return isDue || bytes[seen...].contains(0x0A)
     }
 
     private mutating func waitForMore(_ bytes: UnsafeRawBufferPointer) -> Step {
@@ -108,7 +110,7 @@ package struct ServerConnectionMachine: Sendable {
         case .length(let length) where length <= Self.maximumDrainedBodyBytes && !head.expectContinue:
             bodyBytesLeft = UInt32(length)
         case .length, .chunked:
-            // Too much to drain; of unknown size; or one that may never be sent, as no 100 asks for it (RFC 9110 §10.1.1).
+            // Too much to drain; of unknown size; or perhaps never sent, as no 100 asks for it (RFC 9110 §10.1.1).
             mustClose = true
         }
     }
