@@ -1,0 +1,209 @@
+// The system calls of this floor with their errors as values. Everything here may block, so it runs in `Offload` jobs (or
+// at start, before the loop runs); nothing here knows what the files mean.
+
+internal import CLinux
+internal import Glibc
+
+/// What `fstat` and `lstat` say that the store needs to know.
+struct FileStatus: Sendable {
+    let isRegular: Bool
+    let isDirectory: Bool
+    let sizeBytes: Int64
+    let linkCount: UInt64
+    let modifiedSeconds: Int64
+
+    init(_ status: stat) {
+        isRegular = status.st_mode & S_IFMT == S_IFREG
+        isDirectory = status.st_mode & S_IFMT == S_IFDIR
+        sizeBytes = Int64(status.st_size)
+        linkCount = UInt64(status.st_nlink)
+        modifiedSeconds = Int64(status.st_mtim.tv_sec)
+    }
+}
+
+enum Disk {
+    /// Files are world-readable and directories world-searchable: the content is public by nature, and people grep it.
+    static let fileMode: mode_t = 0o644
+    static let directoryMode: mode_t = 0o755
+
+    /// Opens without following a link in the last component, without waiting for a FIFO's other end, closed on exec.
+    static func open(_ path: String, _ flags: Int32) throws(StoreError) -> Int32 {
+        try retry("open", path) {
+            Glibc.open(path, flags | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY, fileMode)
+        }
+    }
+
+    static func status(of descriptor: Int32, _ path: String) throws(StoreError) -> FileStatus {
+        var raw = stat()
+        _ = try retry("fstat", path) { fstat(descriptor, &raw) }
+        return FileStatus(raw)
+    }
+
+    /// The status of the name itself: a symbolic link is not followed.
+    static func status(at path: String) throws(StoreError) -> FileStatus {
+        var raw = stat()
+        _ = try retry("lstat", path) { lstat(path, &raw) }
+        return FileStatus(raw)
+    }
+
+    /// Flushes a file's (or a directory's) data and metadata to the device.
+    static func sync(_ descriptor: Int32, _ path: String) throws(StoreError) {
+        _ = try retry("fsync", path) { fsync(descriptor) }
+    }
+
+    /// Makes the names in a directory durable.
+    static func syncDirectory(_ path: String) throws(StoreError) {
+        let descriptor = try open(path, O_RDONLY | O_DIRECTORY)
+        defer { close(descriptor) }
+        // Some file systems (FUSE, overlay on them) cannot fsync a directory and say EINVAL; there is nothing more to do.
+        do throws(StoreError) { try sync(descriptor, path) } catch {
+            if case .system(_, _, EINVAL) = error { return }
+            throw error
+        }
+    }
+
+    static func rename(_ from: String, _ to: String) throws(StoreError) {
+        _ = try retry("rename", to) { Glibc.rename(from, to) }
+    }
+
+    /// Removes a file; that it is not there is no error.
+    static func unlink(_ path: String) throws(StoreError) {
+        do throws(StoreError) { _ = try retry("unlink", path) { Glibc.unlink(path) } } catch {
+            if !error.isMissing { throw error }
+        }
+    }
+
+    /// Makes a directory and those above it where missing.
+    static func makeDirectories(_ path: String) throws(StoreError) {
+        if mkdir(path, directoryMode) == 0 || errno == EEXIST { return }
+        guard errno == ENOENT, let slash = path.utf8.lastIndex(of: 0x2F), slash > path.startIndex else {
+            throw .from(errno, call: "mkdir", path: path)
+        }
+        try makeDirectories(String(path[..<slash]))
+        guard mkdir(path, directoryMode) == 0 || errno == EEXIST else {
+            throw .from(errno, call: "mkdir", path: path)
+        }
+    }
+
+    /// Writes all the bytes at `offset`.
+    static func write(
+        _ bytes: UnsafeRawBufferPointer, to descriptor: Int32, at offset: Int64, _ path: String
+    ) throws(StoreError) {
+        var done = 0
+        while done < bytes.count {
+            let rest = UnsafeRawBufferPointer(rebasing: bytes[done...])
+            let position = off_t(offset) + done
+            let count = try retry("write", path) { pwrite(descriptor, rest.baseAddress, rest.count, position) }
+            // A write that takes nothing and gives no error would loop for ever; POSIX does not have it for files.
+            guard count > 0 else { throw .system(call: "write", path: path, code: EIO) }
+            done += count
+        }
+    }
+
+    /// Reads up to `into.count` bytes at `offset`; fewer only at the end of the file.
+    static func read(
+        _ descriptor: Int32, into buffer: UnsafeMutableRawBufferPointer, at offset: Int64, _ path: String
+    ) throws(StoreError) -> Int {
+        var done = 0
+        while done < buffer.count {
+            let rest = UnsafeMutableRawBufferPointer(rebasing: buffer[done...])
+            let position = off_t(offset) + done
+            let count = try retry("read", path) { pread(descriptor, rest.baseAddress, rest.count, position) }
+            if count == 0 { break }
+            done += count
+        }
+        return done
+    }
+
+    /// Reserves room for `length` bytes at `offset` without changing the file's size. Where the file system has no
+    /// fallocate, the free space is looked at instead: a promise less, but a full disk is still refused at once.
+    static func reserve(_ descriptor: Int32, offset: Int64, length: Int64, _ path: String) throws(StoreError) {
+        guard length > 0 else { return }
+        do throws(StoreError) { _ = try retry("fallocate", path) { linux_reserve(descriptor, offset, length) } } catch {
+            guard case .system(_, _, let code) = error else { throw error }
+            // EFBIG: larger than any file of this file system can be, so there will never be room.
+            if code == EFBIG { throw .noSpace(call: "fallocate", path: path) }
+            guard code == EOPNOTSUPP || code == ENOSYS else { throw error }
+            let freeBytes = try freeSpace(descriptor, path)
+            if freeBytes < length { throw .noSpace(call: "statvfs", path: path) }
+        }
+    }
+
+    /// Bytes an unprivileged process may still write.
+    static func freeSpace(_ descriptor: Int32, _ path: String) throws(StoreError) -> Int64 {
+        var raw = statvfs()
+        _ = try retry("fstatvfs", path) { fstatvfs(descriptor, &raw) }
+        return Int64(clamping: UInt64(raw.f_bavail).multipliedReportingOverflow(by: UInt64(raw.f_frsize)).partialValue)
+    }
+
+    /// Repeats a call that a signal interrupted; a negative result becomes the error.
+    private static func retry<N: SignedInteger>(
+        _ call: String, _ path: String, _ body: () -> N
+    ) throws(StoreError) -> N {
+        while true {
+            let result = body()
+            if result >= 0 { return result }
+            let code = errno
+            if code != EINTR { throw .from(code, call: call, path: path) }
+        }
+    }
+}
+
+extension Disk {
+    static func write(_ bytes: [UInt8], to descriptor: Int32, _ path: String) throws(StoreError) {
+        // withUnsafeBytes rethrows untyped errors in some toolchains: carry the result out instead.
+        let result = bytes.withUnsafeBytes { raw in
+            Result { () throws(StoreError) in try write(raw, to: descriptor, at: 0, path) }
+        }
+        try result.get()
+    }
+
+    /// A whole small file, if it is a regular one of at most `maximumBytes`.
+    static func readFile(_ path: String, maximumBytes: Int) throws(StoreError) -> [UInt8] {
+        let descriptor = try open(path, O_RDONLY)
+        defer { close(descriptor) }
+        let status = try status(of: descriptor, path)
+        guard status.isRegular else { throw .unusable(path: path, reason: "not a regular file") }
+        guard status.sizeBytes <= maximumBytes else { throw .unusable(path: path, reason: "too large") }
+        var failure: StoreError?
+        let bytes = [UInt8](unsafeUninitializedCapacity: Int(status.sizeBytes)) { buffer, count in
+            do throws(StoreError) {
+                count = try read(descriptor, into: UnsafeMutableRawBufferPointer(buffer), at: 0, path)
+            } catch {
+                failure = error
+            }
+        }
+        if let failure { throw failure }
+        return bytes
+    }
+
+    /// Fsyncs a directory and those above it, `root` included.
+    static func syncDirectories(from directory: String, upTo root: String) throws(StoreError) {
+        var path = directory
+        while true {
+            try syncDirectory(path)
+            guard path.utf8.count > root.utf8.count, let slash = path.utf8.lastIndex(of: 0x2F) else { return }
+            path = String(path[..<slash])
+        }
+    }
+
+    /// Names of a directory's entries.
+    static func names(in directory: String) throws(StoreError) -> [String] {
+        guard let stream = opendir(directory) else { throw .from(errno, call: "opendir", path: directory) }
+        defer { closedir(stream) }
+        var names: [String] = []
+        while let name = nextName(stream) { names.append(name) }
+        return names
+    }
+
+    /// The next entry but `.` and `..`; nil at the end.
+    static func nextName(_ stream: OpaquePointer) -> String? {
+        while let entry = readdir(stream) {
+            let name = withUnsafePointer(to: &entry.pointee.d_name) { tuple in
+                tuple.withMemoryRebound(to: CChar.self, capacity: Int(NAME_MAX) + 1) { String(cString: $0) }
+            }
+            if name != "." && name != ".." { return name }
+        }
+        return nil
+    }
+}

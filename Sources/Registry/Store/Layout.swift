@@ -1,0 +1,121 @@
+// Where everything lies. Pure: paths from values and values from names; the disk is not touched here.
+//
+//   <image-path>/store-v1/            everything else under the image path belongs to others and is left alone
+//     LOCK                            flock'd for the life of the process; says who holds it
+//     blobs/<alg>/<2 hex>/<hex>       bytes; a file under such a name always hashes to it
+//     manifests/<type>/<alg>/<2 hex>/<hex>   verbatim bytes; the media type is the directory, so that one rename publishes both
+//     tags/<host>/<repository…>/_tags/<tag>  "<digest>\n"; no repository component can begin with an underscore
+//     partial/<alg>-<hex>-<16 hex>    an ingest's file; the last part is of sha256(host "/" repository)
+//     temporary/                      small files being written; emptied at start
+//     quarantine/                     what was found wrong, old name and reason
+
+/// Who is writing what: one upstream's content is never mixed with another's before it is verified.
+package struct IngestKey: Hashable, Sendable {
+    package let host: RegistryHost
+    package let repository: RepositoryName
+    package let digest: Digest
+
+    package init(host: RegistryHost, repository: RepositoryName, digest: Digest) {
+        self.host = host
+        self.repository = repository
+        self.digest = digest
+    }
+}
+
+/// A tag of a repository of a host.
+struct TagName: Hashable, Sendable, CustomStringConvertible {
+    let host: RegistryHost
+    let repository: RepositoryName
+    let tag: String
+
+    /// As an image reference: no host has a slash and no tag a colon, so that different tags have different texts.
+    var description: String { "\(host.text)/\(repository.text):\(tag)" }
+}
+
+/// The store's paths.
+struct Layout: Sendable {
+    /// Bumped when the layout changes in a way that an older server must not touch.
+    static let directoryName = "store-v1"
+    /// Hexadecimal digits that name a shard directory: 256 shards keep directories small without ext4's indexes.
+    static let shardDigits = 2
+    /// Hexadecimal digits of host and repository in a partial's name: 64 bits, far beyond any accident.
+    static let partialSourceDigits = 16
+
+    let root: String
+
+    init(imagePath: String) {
+        var base = imagePath
+        while base.utf8.count > 1, base.utf8.last == 0x2F { base.removeLast() }
+        root = (base == "/" ? "" : base) + "/" + Layout.directoryName
+    }
+
+    var lock: String { root + "/LOCK" }
+    var blobs: String { root + "/blobs" }
+    var manifests: String { root + "/manifests" }
+    var tags: String { root + "/tags" }
+    var partial: String { root + "/partial" }
+    var temporary: String { root + "/temporary" }
+    var quarantine: String { root + "/quarantine" }
+
+    func blobDirectory(_ digest: Digest) -> String { "\(blobs)/\(Layout.shard(digest))" }
+    func blob(_ digest: Digest) -> String { "\(blobDirectory(digest))/\(digest.hex)" }
+
+    func manifestDirectory(_ digest: Digest, _ type: MediaType) -> String {
+        "\(manifests)/\(type.directoryName)/\(Layout.shard(digest))"
+    }
+    func manifest(_ digest: Digest, _ type: MediaType) -> String {
+        "\(manifestDirectory(digest, type))/\(digest.hex)"
+    }
+
+    func tagDirectory(_ name: TagName) -> String { "\(tags)/\(name.host.text)/\(name.repository.text)/\(Layout.tagsName)" }
+    func tag(_ name: TagName) -> String { "\(tagDirectory(name))/\(name.tag)" }
+
+    func partialFile(_ key: IngestKey) -> String {
+        var source = "\(key.host.text)/\(key.repository.text)"
+        let hash = source.withUTF8 { SHA256.hash(UnsafeRawBufferPointer($0)) }
+        return "\(partial)/\(key.digest.algorithm.name)-\(key.digest.hex)-\(hash.hex.prefix(Layout.partialSourceDigits))"
+    }
+
+    static let tagsName = "_tags"
+
+    private static func shard(_ digest: Digest) -> String {
+        "\(digest.algorithm.name)/\(digest.hex.prefix(shardDigits))"
+    }
+
+    /// Whether a name is one that `partialFile` makes.
+    static func isPartialName(_ name: String) -> Bool {
+        let parts = name.split(separator: "-", omittingEmptySubsequences: false)
+        guard parts.count == 3, parts[2].utf8.count == partialSourceDigits else { return false }
+        return Digest("\(parts[0]):\(parts[1])") != nil && parts[2].utf8.allSatisfy(ASCII.isHexadecimal)
+    }
+
+    /// What a tag's file holds.
+    static func tagContent(_ digest: Digest) -> [UInt8] { Array("\(digest)\n".utf8) }
+
+    /// Reads what `tagContent` wrote; nil for anything else.
+    static func readTag(_ content: UnsafeRawBufferPointer) -> Digest? {
+        guard content.last == 0x0A else { return nil }
+        return Digest(ascii: UnsafeRawBufferPointer(rebasing: content.dropLast()))
+    }
+
+    /// Longest tag file: "sha512:", 128 digits and the line's end.
+    static let maximumTagFileBytes = 136
+}
+
+extension MediaType {
+    /// The directory of manifests of this type.
+    var directoryName: String {
+        switch self {
+        case .ociIndex: "oci-index"
+        case .ociManifest: "oci-manifest"
+        case .dockerManifestList: "docker-list"
+        case .dockerManifest: "docker-manifest"
+        case .ociArtifact: "oci-artifact"
+        }
+    }
+
+    init?(directoryName: String) {
+        guard let match = MediaType.allCases.first(where: { $0.directoryName == directoryName }) else { return nil }
+        self = match
+    }
+}

@@ -1,0 +1,158 @@
+// The content-addressed store: verified blobs and manifests by digest, tags by name, and writes in progress. This file has
+// its life (open, close) and what its parts share; StoreBlobs, StoreManifests, StoreTags and StoreIngests have the lookups.
+//
+// Everything here runs on the loop; what may block goes through `Offload`. Callbacks named `then` run on the loop, once:
+// before the call returns when the answer is in memory, later otherwise. Callers must be ready for both.
+
+internal import Glibc
+package import Logging
+
+/// Budgets of a store.
+package struct StoreLimits: Sendable {
+    /// Manifests kept in memory with their response fields, in bytes: some ten thousand of the usual few kilobytes, more
+    /// than a node's working set, and little beside what the images themselves take.
+    package var manifestMemoryBytes = 64 * 1024 * 1024
+    /// Descriptors of blob files kept open, so that a hit opens nothing. See `defaultOpenFiles`.
+    package var openFiles = StoreLimits.defaultOpenFiles
+
+    package init() {}
+
+    /// An eighth of the process's descriptors (the rest is for connections), and no more than 1024.
+    package static var defaultOpenFiles: Int {
+        var limit = rlimit()
+        guard getrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit) == 0 else { return 128 }
+        return Int(min(1024, max(16, limit.rlim_cur / 8)))
+    }
+}
+
+/// An answer from memory.
+package enum Lookup<Value> {
+    case present(Value)
+    case absent
+    /// Recovery has not got there yet; the disk must be asked.
+    case unknown
+}
+
+package final class Store {
+    /// Blob fsyncs in flight. With the publisher's one they stay well below `Offload.threadCount`, so that reads do not
+    /// queue behind a slow disk's flushes.
+    static let maximumBlobSyncs = 4
+
+    let loop: EventLoop
+    let offload: Offload
+    let logger: Logger
+    let layout: Layout
+    let directories = DirectoryBook()
+    let publisher: Publisher
+    let syncs = Gate(limit: Store.maximumBlobSyncs)
+    private let lock: StoreLock
+
+    /// Sizes of all blobs known.
+    var blobs: [Digest: Int64] = [:]
+    var openFiles: ClockCache<OpenFile>
+    /// Opens under way, and who waits for them.
+    var opening: [Digest: [(OpenFile?) -> Void]] = [:]
+    /// Blobs on their way to the quarantine, and who waits for that: a new file of the name must not be moved in its place.
+    var condemned: [Digest: [() -> Void]] = [:]
+    /// Blobs set aside while recovery runs, which may still report the file it saw.
+    var setAsideInRecovery: Set<Digest> = []
+
+    /// Types of all manifests known.
+    var manifests: [Digest: MediaType] = [:]
+    var manifestCache: ClockCache<CachedManifest>
+    var loading: [Digest: [(CachedManifest?) -> Void]] = [:]
+
+    var tags = TagIndex()
+    var tagReads: [TagName: [(TagRecord?) -> Void]] = [:]
+
+    let buffers = BufferPool()
+    /// Keys being written, and who wants to write next.
+    var writing: [IngestKey: [() -> Void]] = [:]
+
+    /// Whether the indexes are complete: what they do not have does not exist.
+    package internal(set) var isRecovered = false
+    private(set) var isClosing = false
+    private var workCount = 0
+    private var whenQuiet: (() -> Void)?
+
+    private init(
+        layout: Layout, lock: StoreLock, loop: EventLoop, offload: Offload, logger: Logger, limits: StoreLimits
+    ) {
+        self.layout = layout
+        self.lock = lock
+        self.loop = loop
+        self.offload = offload
+        self.logger = logger
+        publisher = Publisher(layout: layout, directories: directories, offload: offload)
+        openFiles = ClockCache(budget: limits.openFiles)
+        manifestCache = ClockCache(budget: limits.manifestMemoryBytes)
+    }
+
+    /// Opens (or makes) the store under an image path and locks it. Blocks: for the start only.
+    /// - Throws: `.locked` with the holder's note, or the refusal of the disk, both naming the path.
+    package static func open(
+        imagePath: String, loop: EventLoop, offload: Offload, logger: Logger, limits: StoreLimits = StoreLimits()
+    ) throws(StoreError) -> Store {
+        let layout = Layout(imagePath: imagePath)
+        try Disk.makeDirectories(layout.root)
+        let lock = try StoreLock(layout.lock)
+        do throws(StoreError) {
+            try prepare(layout)
+        } catch {
+            lock.release()
+            throw error
+        }
+        return Store(layout: layout, lock: lock, loop: loop, offload: offload, logger: logger, limits: limits)
+    }
+
+    /// Makes the top directories durable and removes what a former process was writing. The latter happens here, not in
+    /// the background: afterwards every temporary file is this process's own.
+    private static func prepare(_ layout: Layout) throws(StoreError) {
+        for path in [layout.blobs, layout.manifests, layout.tags, layout.partial, layout.temporary, layout.quarantine] {
+            try Disk.makeDirectories(path)
+            guard try Disk.status(at: path).isDirectory else {
+                throw .unusable(path: path, reason: "is in the way: not a directory")
+            }
+        }
+        try Disk.syncDirectory(layout.root)
+        // The root's own name, where we may open the directory above: it can be somebody else's.
+        try? Disk.syncDirectory(layout.root + "/..")
+        for name in try Disk.names(in: layout.temporary) { try? Disk.unlink("\(layout.temporary)/\(name)") }
+    }
+
+    /// Waits for what is being written to the disk, then gives the lock back. Ingests should have been committed,
+    /// suspended or discarded before; one that has not been keeps its partial file but is not waited for.
+    package func close(then: @escaping () -> Void) {
+        isClosing = true
+        whenQuiet = { [self] in
+            openFiles.removeAll()
+            lock.release()
+            then()
+        }
+        checkQuiet()
+    }
+
+    /// Runs a blocking job that `close` waits for.
+    func perform<R: Sendable>(
+        _ work: @escaping @Sendable () throws(StoreError) -> R, then: @escaping (Result<R, StoreError>) -> Void
+    ) {
+        workBegins()
+        offload.attempt(work) { result in
+            then(result)
+            self.workEnds()
+        }
+    }
+
+    func workBegins() { workCount += 1 }
+
+    func workEnds() {
+        workCount -= 1
+        checkQuiet()
+    }
+
+    private func checkQuiet() {
+        guard isClosing, workCount == 0, let action = whenQuiet else { return }
+        whenQuiet = nil
+        action()
+    }
+}

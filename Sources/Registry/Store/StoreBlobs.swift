@@ -1,0 +1,139 @@
+// Finished blobs: sizes in memory, descriptors kept open, the disk behind both. Content is hashed when it is written and
+// never under its final name before that, so that here only kind and size are looked at.
+
+internal import Glibc
+internal import Logging
+
+extension Store {
+    /// A blob's size, from memory.
+    package func blobSize(_ digest: Digest) -> Lookup<Int64> {
+        if let size = blobs[digest] { return .present(size) }
+        return isRecovered || condemned[digest] != nil ? .absent : .unknown
+    }
+
+    /// The blob's file if it is open already. No allocation, no system call.
+    package func cachedBlob(_ digest: Digest) -> OpenFile? { openFiles.value(for: digest) }
+
+    /// Finds a blob and opens it; nil when the store does not have it. Synchronous when the file is open or is known not to
+    /// exist. Opens of one digest at the same time are one.
+    package func findBlob(_ digest: Digest, then: @escaping (OpenFile?) -> Void) {
+        if let file = openFiles.value(for: digest) { return then(file) }
+        let sizeBytes = blobs[digest]
+        if condemned[digest] != nil || (sizeBytes == nil && isRecovered) { return then(nil) }
+        if opening[digest] != nil {
+            opening[digest]?.append(then)
+            return
+        }
+        opening[digest] = [then]
+        let path = layout.blob(digest)
+        perform({ () throws(StoreError) in try BlobOpening.open(path, digest: digest, sizeBytes: sizeBytes) }) { result in
+            let file = self.finishOpening(digest, result)
+            for waiter in self.opening.removeValue(forKey: digest) ?? [] { waiter(file) }
+        }
+    }
+
+    /// Takes a blob out of use at once and moves its file to the quarantine. Who holds it open keeps it.
+    package func quarantineBlob(_ digest: Digest, reason: String) {
+        blobs[digest] = nil
+        openFiles.remove(digest)
+        guard condemned[digest] == nil else { return }
+        condemned[digest] = []
+        if !isRecovered { setAsideInRecovery.insert(digest) }
+        let layout = layout
+        perform({ () throws(StoreError) in try layout.setAside(layout.blob(digest), reason: reason) }) { result in
+            self.reportQuarantine(layout.blob(digest), reason, result)
+            for waiter in self.condemned.removeValue(forKey: digest) ?? [] { waiter() }
+        }
+    }
+
+    /// A blob has got its final name.
+    func addBlob(_ digest: Digest, _ file: OpenFile) {
+        blobs[digest] = file.sizeBytes
+        setAsideInRecovery.remove(digest)
+        openFiles.insert(file, for: digest, weight: 1)
+    }
+
+    func reportQuarantine(_ path: String, _ reason: String, _ result: Result<String, StoreError>) {
+        switch result {
+        case .success(let target):
+            logger.error("store: set aside \(path.debugDescription): \(reason); now \(target.debugDescription)")
+        case .failure(let error) where error.isMissing:
+            logger.error("store: \(path.debugDescription): \(reason); the file is gone")
+        case .failure(let error):
+            logger.error("store: \(path.debugDescription): \(reason); cannot be set aside: \(error)")
+        }
+    }
+
+    private func finishOpening(_ digest: Digest, _ result: Result<BlobOpening, StoreError>) -> OpenFile? {
+        var opened: OpenFile?
+        if case .success(.opened(let descriptor, let sizeBytes)) = result {
+            opened = OpenFile(descriptor: descriptor, sizeBytes: sizeBytes)
+        }
+        // A commit or a quarantine may have come in between: theirs is the later word.
+        if let newer = openFiles.value(for: digest) { return newer }
+        if condemned[digest] != nil { return nil }
+        switch result {
+        case .success(.opened):
+            if let opened { addBlob(digest, opened) }
+        case .success(.missing):
+            if blobs.removeValue(forKey: digest) != nil {
+                logger.error("store: blob \(digest) has disappeared from the disk")
+            }
+        case .success(.wrong(let reason)):
+            quarantineBlob(digest, reason: reason)
+        case .failure(let error):
+            logger.error("store: cannot open blob \(digest): \(error)")
+        }
+        return opened
+    }
+}
+
+/// What opening a blob's file came to.
+private enum BlobOpening: Sendable {
+    case opened(Int32, sizeBytes: Int64)
+    case missing
+    case wrong(String)
+
+    /// Off the loop. `sizeBytes` is what the index says, if it says anything.
+    static func open(_ path: String, digest: Digest, sizeBytes: Int64?) throws(StoreError) -> BlobOpening {
+        let descriptor: Int32
+        do throws(StoreError) {
+            descriptor = try Disk.open(path, O_RDONLY)
+        } catch {
+            if error.isMissing { return .missing }
+            if case .system(_, _, ELOOP) = error { return .wrong("symbolic link") }
+            throw error
+        }
+        do throws(StoreError) {
+            let status = try Disk.status(of: descriptor, path)
+            if let reason = status.faultOfBlob(digest, sizeBytes: sizeBytes) {
+                Glibc.close(descriptor)
+                return .wrong(reason)
+            }
+            return .opened(descriptor, sizeBytes: status.sizeBytes)
+        } catch {
+            Glibc.close(descriptor)
+            throw error
+        }
+    }
+}
+
+extension FileStatus {
+    /// What is wrong with this as a blob's file; nil when nothing is.
+    func faultOfBlob(_ digest: Digest, sizeBytes expected: Int64? = nil) -> String? {
+        guard isRegular else { return "not a regular file" }
+        if let expected, expected != sizeBytes { return "size is \(sizeBytes), not \(expected)" }
+        // The usual damage of a crash on a file system without barriers.
+        if sizeBytes == 0, digest != Digest.of(UnsafeRawBufferPointer(start: nil, count: 0), digest.algorithm) {
+            return "empty"
+        }
+        return nil
+    }
+
+    /// What is wrong with this as a manifest's file; nil when nothing is.
+    var faultOfManifest: String? {
+        guard isRegular else { return "not a regular file" }
+        if sizeBytes == 0 { return "empty" }
+        return sizeBytes > Manifest.maximumSizeBytes ? "larger than any manifest" : nil
+    }
+}

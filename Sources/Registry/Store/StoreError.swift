@@ -1,0 +1,48 @@
+// What can go wrong with the disk, as a value: a full or failing disk ends one write or one read, never the process.
+
+internal import Glibc
+
+/// A failure of the store or of the disk under it.
+package enum StoreError: Error, Sendable, Equatable, CustomStringConvertible {
+    /// Another process (or another store in this one) holds the lock. `holder` is what it wrote about itself.
+    case locked(path: String, holder: String)
+    /// The file system is full, or a quota is (ENOSPC, EDQUOT).
+    case noSpace(call: String, path: String)
+    /// Any other refusal of a system call.
+    case system(call: String, path: String, code: Int32)
+    /// What is there is not what can be worked with.
+    case unusable(path: String, reason: String)
+    /// `commit` was asked of bytes that have not been shown to match their digest.
+    case notVerified
+    /// The store is closing, or the ingest has ended already.
+    case closed
+
+    /// Classifies an `errno` value.
+    static func from(_ code: Int32, call: String, path: String) -> StoreError {
+        switch code {
+        case ENOSPC, EDQUOT: .noSpace(call: call, path: path)
+        default: .system(call: call, path: path, code: code)
+        }
+    }
+
+    /// Whether it is about room on the disk.
+    package var isNoSpace: Bool {
+        if case .noSpace = self { true } else { false }
+    }
+
+    /// Whether a path was not there.
+    var isMissing: Bool {
+        if case .system(_, _, let code) = self { code == ENOENT || code == ENOTDIR } else { false }
+    }
+
+    package var description: String {
+        switch self {
+        case .locked(let path, let holder): "\(path): in use by another server (\(holder))"
+        case .noSpace(let call, let path): "\(path): \(call): no space left on the disk"
+        case .system(let call, let path, let code): "\(path): \(call): \(String(cString: strerror(code)))"
+        case .unusable(let path, let reason): "\(path): \(reason)"
+        case .notVerified: "the content has not been verified against its digest"
+        case .closed: "the store is closing"
+        }
+    }
+}

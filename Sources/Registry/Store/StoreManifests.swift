@@ -1,0 +1,140 @@
+// Manifests: all of them in an index, the recently used in memory ready to be sent, the rest on disk. Those are small, so
+// one that comes from the disk is hashed again: what memory has is right.
+
+internal import Glibc
+internal import Logging
+
+extension Store {
+    /// A manifest from memory. No allocation.
+    package func cachedManifest(_ digest: Digest) -> CachedManifest? { manifestCache.value(for: digest) }
+
+    /// Finds a manifest in memory or on disk; nil when the store does not have it. Loads of one digest at the same time are
+    /// one. A file that does not hash to its name goes to the quarantine, and the answer is nil.
+    package func findManifest(_ digest: Digest, then: @escaping (CachedManifest?) -> Void) {
+        if let manifest = manifestCache.value(for: digest) { return then(manifest) }
+        let known = manifests[digest]
+        if known == nil && isRecovered { return then(nil) }
+        if loading[digest] != nil {
+            loading[digest]?.append(then)
+            return
+        }
+        loading[digest] = [then]
+        let types = known.map { [$0] } ?? MediaType.allCases
+        let layout = layout
+        perform({ () throws(StoreError) in try ManifestFile.load(digest, types, layout) }) { result in
+            let manifest = self.finishLoading(digest, result)
+            for waiter in self.loading.removeValue(forKey: digest) ?? [] { waiter(manifest) }
+        }
+    }
+
+    /// Takes a manifest whose digest the caller has verified. It is in memory and served at once (the return value);
+    /// `then` says whether the disk has it too. When it does not (no space), the manifest lives until memory needs the room.
+    @discardableResult
+    package func putManifest(
+        _ bytes: [UInt8], digest: Digest, mediaType: MediaType,
+        then: @escaping (Result<CachedManifest, StoreError>) -> Void = { _ in }
+    ) -> CachedManifest {
+        if let manifest = manifestCache.value(for: digest), manifest.mediaType == mediaType, manifests[digest] != nil {
+            then(.success(manifest))
+            return manifest
+        }
+        let manifest = CachedManifest(digest: digest, mediaType: mediaType, body: bytes)
+        manifestCache.insert(manifest, for: digest, weight: manifest.weight, isPinned: true)
+        guard !isClosing else {
+            then(.failure(.closed))
+            return manifest
+        }
+        writeManifest(manifest, bytes, then)
+        return manifest
+    }
+
+    private func writeManifest(
+        _ manifest: CachedManifest, _ bytes: [UInt8], _ then: @escaping (Result<CachedManifest, StoreError>) -> Void
+    ) {
+        let digest = manifest.digest
+        var write = Publisher.Write(
+            directory: layout.manifestDirectory(digest, manifest.mediaType), name: digest.hex, bytes: bytes)
+        if let former = manifests[digest], former != manifest.mediaType { write.obsolete = layout.manifest(digest, former) }
+        workBegins()
+        publisher.publish(write) { [self] error in
+            manifestCache.unpin(digest)
+            if let error {
+                logger.error("store: manifest \(digest) is kept in memory only: \(error)")
+                then(.failure(error))
+            } else {
+                manifests[digest] = manifest.mediaType
+                then(.success(manifest))
+            }
+            workEnds()
+        }
+    }
+
+    private func finishLoading(_ digest: Digest, _ result: Result<ManifestFile, StoreError>) -> CachedManifest? {
+        // One may have been put in between.
+        if let manifest = manifestCache.value(for: digest) { return manifest }
+        switch result {
+        case .success(.found(let type, let bytes)):
+            let manifest = CachedManifest(digest: digest, mediaType: type, body: bytes)
+            manifests[digest] = type
+            manifestCache.insert(manifest, for: digest, weight: manifest.weight)
+            return manifest
+        case .success(.wrong(let type, let reason)):
+            manifests[digest] = nil
+            quarantineManifest(digest, type, reason)
+        case .success(.missing):
+            manifests[digest] = nil
+        case .failure(let error):
+            logger.error("store: cannot read manifest \(digest): \(error)")
+        }
+        return nil
+    }
+
+    /// Looks again before moving, in turn with the writes: a good manifest may have been written over the bad one.
+    private func quarantineManifest(_ digest: Digest, _ type: MediaType, _ reason: String) {
+        let layout = layout
+        let path = layout.manifest(digest, type)
+        workBegins()
+        publisher.exclusively({ () throws(StoreError) -> String? in
+            guard ManifestFile.isWrong(digest, type, layout) else { return nil }
+            return try layout.setAside(path, reason: reason)
+        }) { [self] result in
+            switch result {
+            case .success(nil): break
+            case .success(.some(let target)): reportQuarantine(path, reason, .success(target))
+            case .failure(let error): reportQuarantine(path, reason, .failure(error))
+            }
+            workEnds()
+        }
+    }
+}
+
+/// What reading a manifest from the disk came to. Off the loop.
+private enum ManifestFile: Sendable {
+    case found(MediaType, [UInt8])
+    case wrong(MediaType, reason: String)
+    case missing
+
+    /// Looks under each type in turn.
+    static func load(_ digest: Digest, _ types: [MediaType], _ layout: Layout) throws(StoreError) -> ManifestFile {
+        for type in types {
+            let path = layout.manifest(digest, type)
+            do throws(StoreError) {
+                let bytes = try Disk.readFile(path, maximumBytes: Manifest.maximumSizeBytes)
+                let actual = bytes.withUnsafeBytes { Digest.of($0, digest.algorithm) }
+                return actual == digest ? .found(type, bytes) : .wrong(type, reason: "hash mismatch")
+            } catch {
+                if error.isMissing { continue }
+                if case .unusable(_, let reason) = error { return .wrong(type, reason: reason) }
+                if case .system(_, _, ELOOP) = error { return .wrong(type, reason: "symbolic link") }
+                throw error
+            }
+        }
+        return .missing
+    }
+
+    /// Whether what is at the path is still wrong. A file that cannot be read is left where it is.
+    static func isWrong(_ digest: Digest, _ type: MediaType, _ layout: Layout) -> Bool {
+        guard case .wrong = try? load(digest, [type], layout) else { return false }
+        return true
+    }
+}

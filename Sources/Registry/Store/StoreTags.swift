@@ -1,0 +1,100 @@
+// Tags: all in memory once recovery is done, each a small file beside. Their case is theirs: `Latest` is not `latest`.
+
+internal import Logging
+
+extension Store {
+    /// A tag from memory, by the bytes of a request. No allocation.
+    package func tag(_ name: TagBytes) -> TagRecord? { tags.record(name) }
+
+    /// A tag from memory.
+    package func tag(host: RegistryHost, repository: RepositoryName, tag: String) -> TagRecord? {
+        TagName(host: host, repository: repository, tag: tag).withBytes { tags.record($0) }
+    }
+
+    /// A tag from memory, or from the disk while recovery has not finished. Nil when the store does not have it.
+    package func findTag(
+        host: RegistryHost, repository: RepositoryName, tag: String, then: @escaping (TagRecord?) -> Void
+    ) {
+        let name = TagName(host: host, repository: repository, tag: tag)
+        let record = name.withBytes { tags.record($0) }
+        if record != nil || isRecovered || !name.isStorable { return then(record) }
+        if tagReads[name] != nil {
+            tagReads[name]?.append(then)
+            return
+        }
+        tagReads[name] = [then]
+        let path = layout.tag(name)
+        perform({ () throws(StoreError) in try TagRecord.read(path) }) { result in
+            let record = self.finishReading(name, path, result)
+            for waiter in self.tagReads.removeValue(forKey: name) ?? [] { waiter(record) }
+        }
+    }
+
+    /// Points a tag to a digest, as of now: in memory at once, on disk when `then` has been called without an error.
+    package func setTag(
+        host: RegistryHost, repository: RepositoryName, tag: String, digest: Digest,
+        then: @escaping (StoreError?) -> Void = { _ in }
+    ) {
+        let name = TagName(host: host, repository: repository, tag: tag)
+        guard name.isStorable else { return then(.unusable(path: name.description, reason: "not a tag")) }
+        name.withBytes { tags.set($0, TagRecord(digest: digest, resolvedAtSeconds: EventLoop.unixSeconds)) }
+        guard !isClosing else { return then(.closed) }
+        let write = Publisher.Write(
+            directory: layout.tagDirectory(name), name: tag, bytes: Layout.tagContent(digest))
+        workBegins()
+        publisher.publish(write) { [self] error in
+            if let error { logger.error("store: tag \(name) is kept in memory only: \(error)") }
+            then(error)
+            workEnds()
+        }
+    }
+
+    /// An upstream has said that the tag still points where it did. In memory only: after a restart it is asked again.
+    package func confirmTag(host: RegistryHost, repository: RepositoryName, tag: String) {
+        TagName(host: host, repository: repository, tag: tag).withBytes { name in
+            guard let record = tags.record(name) else { return }
+            tags.set(name, TagRecord(digest: record.digest, resolvedAtSeconds: EventLoop.unixSeconds))
+        }
+    }
+
+    /// Takes what the disk has, unless memory knows better.
+    func addTag(_ name: TagName, _ record: TagRecord) {
+        name.withBytes { bytes in
+            if tags.record(bytes) == nil { tags.set(bytes, record) }
+        }
+    }
+
+    private func finishReading(_ name: TagName, _ path: String, _ result: Result<TagRecord, StoreError>) -> TagRecord? {
+        if let newer = name.withBytes({ tags.record($0) }) { return newer }
+        switch result {
+        case .success(let record):
+            addTag(name, record)
+            return record
+        case .failure(let error) where error.isMissing:
+            return nil
+        case .failure(let error):
+            // Recovery comes past it and sets it aside.
+            logger.error("store: cannot read tag \(name): \(error)")
+            return nil
+        }
+    }
+}
+
+extension TagName {
+    /// Whether the tag is one by the grammar, and so also a safe file name.
+    fileprivate var isStorable: Bool {
+        withBytes { Reference.isValidTag($0.tag) }
+    }
+}
+
+extension TagRecord {
+    /// Reads a tag's file. Off the loop.
+    static func read(_ path: String) throws(StoreError) -> TagRecord {
+        let content = try Disk.readFile(path, maximumBytes: Layout.maximumTagFileBytes)
+        let status = try Disk.status(at: path)
+        guard let digest = content.withUnsafeBytes({ Layout.readTag($0) }) else {
+            throw .unusable(path: path, reason: "not a digest and a line end")
+        }
+        return TagRecord(digest: digest, resolvedAtSeconds: status.modifiedSeconds)
+    }
+}
