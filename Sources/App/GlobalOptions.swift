@@ -6,7 +6,7 @@ import Registry
 
 struct GlobalOptions: ParsableArguments {
     @Option(
-        help: .init("Least severe level that is logged: debug, info, warn, error (default: error).", valueName: "level"),
+        help: .init("Least severe level logged: debug, info, warn or error (default: error).", valueName: "level"),
         transform: { try ConfigRules.logLevel($0) })
     var logLevel: LogLevel?
 

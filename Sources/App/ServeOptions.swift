@@ -26,36 +26,62 @@ struct ServeOptions: ParsableArguments {
     var pullTimeout: Int?
 
     @Option(
-        defaultAsFlag: true,
-        help: .init("Never ask an upstream: what is not cached is not found.", valueName: "true|false"),
-        transform: { try ConfigRules.flag($0) })
-    var airGapped: Bool?
+        defaultAsFlag: Switch.on, parsing: .next,
+        help: .init("Never ask an upstream: what is not cached is not found.", valueName: "true|false"))
+    var airGapped: Switch?
 
     @Option(
-        defaultAsFlag: true,
-        help: .init("Ask the upstream whether a cached latest is still the newest.", valueName: "true|false"),
-        transform: { try ConfigRules.flag($0) })
-    var alwaysPullLatest: Bool?
+        defaultAsFlag: Switch.on, parsing: .next,
+        help: .init("Ask the upstream whether a cached latest is still the newest.", valueName: "true|false"))
+    var alwaysPullLatest: Switch?
 
     @Option(
-        defaultAsFlag: true,
-        help: .init("Serve docker.io/library/hello-world:latest from the program itself.", valueName: "true|false"),
-        transform: { try ConfigRules.flag($0) })
-    var helloWorld: Bool?
+        defaultAsFlag: Switch.on, parsing: .next,
+        help: .init("Serve docker.io/library/hello-world:latest from the program itself.", valueName: "true|false"))
+    var helloWorld: Switch?
 
     @Flag(
         inversion: .prefixedNo,
         help: "Fetch an image's config and layers when its manifest is asked for (default: on).")
     var prefetchLayers: Bool?
 
+    func validate() throws {
+        try Switch.check(airGapped, "--air-gapped")
+        try Switch.check(alwaysPullLatest, "--always-pull-latest")
+        try Switch.check(helloWorld, "--hello-world")
+    }
+
     func apply(to config: inout Config) {
         if let port { config.port = port }
         if let host { config.host = host }
         if let defaultNs { config.defaultNamespace = defaultNs }
         if let pullTimeout { config.pullTimeoutMilliseconds = pullTimeout }
-        if let airGapped { config.airGapped = airGapped }
-        if let alwaysPullLatest { config.alwaysPullLatest = alwaysPullLatest }
-        if let helloWorld { config.helloWorld = helloWorld }
+        if let airGapped { config.airGapped = airGapped == .on }
+        if let alwaysPullLatest { config.alwaysPullLatest = alwaysPullLatest == .on }
+        if let helloWorld { config.helloWorld = helloWorld == .on }
         if let prefetchLayers { config.prefetchLayers = prefetchLayers }
+    }
+}
+
+/// The value of a switch. A wrong one is taken here and refused by `validate`: if it were refused at once,
+/// argument-parser (1.8) would take the switch for one without a value, and so for on. For the like reason the
+/// switches look for their value in `.next` place only: scanning, `--air-gapped=false --hello-world` would turn both
+/// on.
+enum Switch: ExpressibleByArgument, Equatable, CustomStringConvertible {
+    case on, off
+    case wrong(Refusal)
+
+    init(argument: String) {
+        do throws(Refusal) {
+            self = try ConfigRules.flag(argument) ? .on : .off
+        } catch {
+            self = .wrong(error)
+        }
+    }
+
+    var description: String { self == .off ? "false" : "true" }
+
+    static func check(_ value: Switch?, _ flag: String) throws {
+        if case .wrong(let refusal) = value { throw ValidationError("\(flag): \(refusal)") }
     }
 }

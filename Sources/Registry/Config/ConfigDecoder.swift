@@ -12,7 +12,7 @@ package enum ConfigDecoder {
         var config = Config()
         do throws(YAMLReader.Failure) {
             if let root = try YAMLReader.read(yaml) {
-                ConfigValue(reader: reader, node: root, line: root.line, path: "").decode(keys, into: &config)
+                decode(ConfigValue(reader: reader, node: root, line: root.line, path: ""), into: &config)
             }
         } catch {
             reader.report(error.reason, line: error.line, key: "")
@@ -21,6 +21,10 @@ package enum ConfigDecoder {
             throw ConfigError(problems: reader.problems.sorted { ($0.line ?? 0) < ($1.line ?? 0) })
         }
         return config
+    }
+
+    private static func decode(_ document: ConfigValue, into config: inout Config) {
+        do throws(Refusal) { try document.decode(keys, into: &config) } catch { document.report(error.reason) }
     }
 
     /// Reads and decodes the file at `path`.
@@ -76,7 +80,7 @@ package enum ConfigDecoder {
             .init(name: "prefetchLayers") { value, config throws(Refusal) in
                 try value.assign(ConfigRules.flag, to: &config.prefetchLayers)
             },
-            .init(name: "registries", children: ["[]"] + RegistryDecoder.allKeys.map { "[].\($0)" }) {
+            .init(name: "registries", children: RegistryDecoder.allKeys.map { "[].\($0)" }) {
                 value, config throws(Refusal) in
                 config.registries = RegistryDecoder.decode(try value.items())
             },

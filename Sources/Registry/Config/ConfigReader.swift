@@ -89,10 +89,11 @@ extension ConfigValue {
 
 extension ConfigValue {
     /// Applies `keys` to what stands in this mapping; reports unknown keys and refused values.
-    func decode<Target>(_ keys: [ConfigKey<Target>], into target: inout Target) {
+    /// - Throws: when it is no mapping.
+    func decode<Target>(_ keys: [ConfigKey<Target>], into target: inout Target) throws(Refusal) {
         if node.isNull { return }
         guard case .mapping(let entries) = node.content else {
-            return report("must be a mapping of keys to values")
+            throw Refusal("must be a mapping of keys to values")
         }
         for entry in entries {
             let value = value(of: entry)

@@ -18,7 +18,7 @@ extension ConfigKey {
     ) -> ConfigKey {
         ConfigKey(name: name, children: keys) { value, _ throws(Refusal) in
             var nothing: Void = ()
-            value.decode(keys.map { ConfigKey<Void>(name: $0) { _, _ in } }, into: &nothing)
+            try value.decode(keys.map { ConfigKey<Void>(name: $0) { _, _ in } }, into: &nothing)
             if !isInert(value) { throw Refusal(notBuiltReason) }
         }
     }

@@ -22,7 +22,12 @@ enum RegistryDecoder {
 
     private static func decode(_ item: ConfigValue) -> RegistryConfig? {
         var draft = Draft()
-        item.decode(keys, into: &draft)
+        do throws(Refusal) {
+            try item.decode(keys, into: &draft)
+        } catch {
+            item.report(error.reason)
+            return nil
+        }
         guard let name = draft.name else {
             if item.child("name")?.node.isNull ?? true { item.report("needs a name, the host of image references") }
             return nil
@@ -74,11 +79,11 @@ enum RegistryDecoder {
             .init(name: "endpoint") { value, draft throws(Refusal) in
                 try value.assignUnlessEmpty(ConfigRules.endpoint, to: &draft.endpoint)
             },
-            .init(name: "auth", children: authKeys.flatMap(\.paths)) { value, draft in
-                value.decode(authKeys, into: &draft.auth)
+            .init(name: "auth", children: authKeys.flatMap(\.paths)) { value, draft throws(Refusal) in
+                try value.decode(authKeys, into: &draft.auth)
             },
-            .init(name: "tls", children: tlsKeys.flatMap(\.paths)) { value, draft in
-                value.decode(tlsKeys, into: &draft.tls)
+            .init(name: "tls", children: tlsKeys.flatMap(\.paths)) { value, draft throws(Refusal) in
+                try value.decode(tlsKeys, into: &draft.tls)
             },
         ]
     }
