@@ -24,16 +24,11 @@ struct Serve: ParsableCommand {
         }
     }
 
-    /// Defaults, the configuration file over them, the command line over that.
-    func config(environment: @escaping (String) -> String?) throws(ConfigError) -> Config {
-        var config = try global.config(environment: environment)
-        options.apply(to: &config)
-        return config
-    }
-
     private func resolvedConfig() throws -> Config {
         do throws(ConfigError) {
-            return try config(environment: Environment.value)
+            var config = try global.config(environment: Environment.value)
+            options.apply(to: &config)
+            return config
         } catch {
             throw StartFailure.report(error.description, Exit.configuration)
         }

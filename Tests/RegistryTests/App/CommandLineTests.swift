@@ -1,0 +1,147 @@
+// The command line: what goes first, where options may stand, and what is refused by name.
+
+import ArgumentParser
+import Foundation
+import Registry
+import Testing
+
+@testable import App
+
+struct CommandLineTests {
+    private func config(_ arguments: [String]) throws -> Config {
+        let serve = try #require(try OCIRegistry.parseAsRoot(arguments) as? Serve)
+        var config = try serve.global.config { _ in nil }
+        serve.options.apply(to: &config)
+        return config
+    }
+
+    /// The error's first line, as printed, and its exit status; nil when the arguments are accepted.
+    private func refusal(_ arguments: [String]) -> (message: String, status: Int32)? {
+        do {
+            _ = try OCIRegistry.parseAsRoot(arguments)
+            return nil
+        } catch {
+            return (OCIRegistry.message(for: error), OCIRegistry.exitCode(for: error).rawValue)
+        }
+    }
+
+    private func withFile<R>(_ yaml: String, _ body: (String) throws -> R) throws -> R {
+        let file = FileManager.default.temporaryDirectory.appending(path: "c-\(UUID().uuidString).yaml")
+        try Data(yaml.utf8).write(to: file)
+        defer { try? FileManager.default.removeItem(at: file) }
+        return try body(file.path)
+    }
+
+    @Test func withoutAnythingTheDefaultsHold() throws {
+        #expect(try config(["serve"]) == Config())
+    }
+
+    @Test func everyFlagIsTaken() throws {
+        let given = try config([
+            "--log-level", "debug", "--image-path", "/i", "--log-file", "/l", "serve", "--port", "0", "--host",
+            "localhost", "--default-ns", "Docker.io", "--pull-timeout", "5", "--air-gapped", "--always-pull-latest",
+            "--hello-world", "--no-prefetch-layers",
+        ])
+        var expected = Config()
+        expected.logLevel = .debug
+        expected.imagePath = "/i"
+        expected.logFile = "/l"
+        expected.port = 0
+        expected.host = "127.0.0.1"
+        expected.defaultNamespace = .dockerHub
+        expected.pullTimeoutMilliseconds = 5
+        expected.airGapped = true
+        expected.alwaysPullLatest = true
+        expected.helloWorld = true
+        expected.prefetchLayers = false
+        #expect(given == expected)
+    }
+
+    @Test func theCommandLineGoesBeforeTheFileAndTheFileBeforeTheDefaults() throws {
+        let yaml = """
+            imagePath: /file
+            logLevel: info
+            logFile: /file.log
+            port: 1
+            host: 127.0.0.2
+            pullTimeout: 1
+            airGapped: true
+            helloWorld: true
+            alwaysPullLatest: true
+            prefetchLayers: false
+            defaultNs: file.example
+            """
+        try withFile(yaml) { path in
+            let fromFile = try config(["--config-file", path, "serve"])
+            #expect(fromFile.imagePath == "/file")
+            #expect(fromFile.port == 1)
+            #expect(fromFile.airGapped)
+            let both = try config([
+                "--config-file", path, "--image-path", "/line", "--log-level", "warn", "--log-file", "/line.log",
+                "serve", "--port", "2", "--host", "::1", "--pull-timeout", "2", "--air-gapped=false",
+                "--hello-world=false", "--always-pull-latest=false", "--prefetch-layers", "--default-ns",
+                "line.example",
+            ])
+            var expected = Config()
+            expected.imagePath = "/line"
+            expected.logLevel = .warn
+            expected.logFile = "/line.log"
+            expected.port = 2
+            expected.host = "::1"
+            expected.pullTimeoutMilliseconds = 2
+            expected.defaultNamespace = RegistryHost("line.example")
+            #expect(both == expected)
+        }
+    }
+
+    @Test(arguments: [
+        (["--air-gapped"], true), (["--air-gapped=true"], true), (["--air-gapped", "false"], false),
+        (["--air-gapped=false"], false), (["--air-gapped=false", "--hello-world=true", "--port", "1"], false),
+        (["--port", "1", "--air-gapped", "--port", "2"], true),
+    ])
+    func switchesTakeAValueOrNone(_ flags: [String], _ isOn: Bool) throws {
+        let given = try withFile("airGapped: \(!isOn)") { try config(["--config-file", $0, "serve"] + flags) }
+        #expect(given.airGapped == isOn)
+    }
+
+    @Test func globalOptionsStandBeforeOrAfterTheSubCommandAndTheLastCounts() throws {
+        #expect(try config(["--image-path", "/a", "serve"]).imagePath == "/a")
+        #expect(try config(["serve", "--port", "1", "--image-path", "/b"]).imagePath == "/b")
+        #expect(try config(["--image-path", "/a", "serve", "--image-path=/b"]).imagePath == "/b")
+        #expect(try OCIRegistry.parseAsRoot(["--log-level", "info", "version"]) is ShowVersion)
+    }
+
+    @Test(arguments: [
+        ["serve", "--port", "65536"], ["serve", "--port", "-1"], ["serve", "--host", "example.com"],
+        ["serve", "--default-ns", "a/b"], ["serve", "--pull-timeout", "0"], ["serve", "--air-gapped=perhaps"],
+        ["serve", "--hello-world", "perhaps"],
+        ["--log-level", "verbose", "serve"], ["--image-path", "", "serve"],
+    ])
+    func refusedValuesNameTheFlag(_ arguments: [String]) throws {
+        let flag = try #require(arguments.first { $0.hasPrefix("--") }?.prefix { $0 != "=" })
+        let refusal = try #require(self.refusal(arguments))
+        #expect(refusal.message.contains(flag))
+        #expect(refusal.status == 64)
+    }
+
+    @Test(arguments: [
+        (["serve", "--metrics", "2112"], "--metrics: not built yet"),
+        (["serve", "--health", "8081"], "--health: not built yet"),
+        (["serve", "--preload-images", "x.txt"], "--preload-images: not built yet"),
+        (["serve", "--os", "linux"], "--os: not built yet"), (["serve", "--arch", "amd64"], "--arch: not built yet"),
+        (["load", "--image-file", "x.tar"], "load: not built yet"), (["list", "--header"], "list: not built yet"),
+        (["--image-path", "/i", "prune", "--pattern", "x"], "prune: not built yet"),
+    ])
+    func whatIsNotBuiltIsRefusedByName(_ arguments: [String], _ message: String) throws {
+        let refusal = try #require(self.refusal(arguments))
+        #expect(refusal.message == message)
+        #expect(refusal.status == 64)
+    }
+
+    @Test func whatIsNotBuiltIsNotInTheHelp() {
+        let help = OCIRegistry.helpMessage() + OCIRegistry.helpMessage(for: Serve.self)
+        for word in ["--metrics", "--health", "--preload-images", "--arch", "load ", "prune ", "list "] {
+            #expect(!help.contains(word), "\(word)")
+        }
+    }
+}
