@@ -164,6 +164,10 @@ import Testing
 
     @Test func knowsTokenCharacters() {
         let token = Set("!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ".utf8)
-        for byte in UInt8.min...UInt8.max { #expect(ASCIISet.token.contains(byte) == token.contains(byte)) }
+        #expect(ByteScan.tokenClasses.utf8CodeUnitCount == 256)
+        for byte in UInt8.min...UInt8.max {
+            #expect(ASCIISet.token.contains(byte) == token.contains(byte))
+            #expect((ByteScan.tokenClasses.utf8Start[Int(byte)] == 0x74) == token.contains(byte))
+        }
     }
 }
