@@ -1,0 +1,93 @@
+// Every option a request is made with, in one place, and what curl's results mean.
+
+internal import CCurl
+internal import Glibc
+
+enum EasyOptions {
+    /// Sets a request's options; false when curl refuses one.
+    static func apply(_ request: TransferRequest, to easy: UnsafeMutableRawPointer) -> Bool {
+        let numbers: [(CURLoption, Int)] = [
+            // No signals for timeouts: they would hit the whole process.
+            (CURLOPT_NOSIGNAL, 1),
+            // Ending a transfer in mid-lookup must not wait for the resolver's thread.
+            (CURLOPT_QUICK_EXIT, 1),
+            (CURLOPT_FOLLOWLOCATION, 0),
+            (CURLOPT_HTTP_VERSION, Int(CURL_HTTP_VERSION_1_1)),
+            (CURLOPT_BUFFERSIZE, Transfer.bufferBytes),
+            (CURLOPT_CONNECTTIMEOUT_MS, Transfer.connectTimeoutMilliseconds),
+            (CURLOPT_TCP_NODELAY, 1),
+            (CURLOPT_TCP_KEEPALIVE, 1),
+            // Bytes are stored as they come.
+            (CURLOPT_HTTP_CONTENT_DECODING, 0),
+            (CURLOPT_SUPPRESS_CONNECT_HEADERS, 1),
+            (CURLOPT_NOBODY, request.method == .head ? 1 : 0),
+            (CURLOPT_SSLVERSION, Int(CURL_SSLVERSION_TLSv1_2)),
+            (CURLOPT_SSL_VERIFYPEER, request.tls.skipsVerification ? 0 : 1),
+            (CURLOPT_SSL_VERIFYHOST, request.tls.skipsVerification ? 0 : 2),
+        ]
+        guard numbers.allSatisfy({ ccurl_set_long(easy, $0.0, $0.1) == CURLE_OK }) else { return false }
+        var texts: [(CURLoption, String)] = [
+            (CURLOPT_URL, request.url.text),
+            (CURLOPT_PROTOCOLS_STR, "http,https"),
+            (CURLOPT_REDIR_PROTOCOLS_STR, "http,https"),
+            (CURLOPT_USERAGENT, request.userAgent),
+        ]
+        if let file = request.tls.caFile { texts.append((CURLOPT_CAINFO, file)) }
+        if let file = request.tls.certificateFile { texts.append((CURLOPT_SSLCERT, file)) }
+        if let file = request.tls.keyFile { texts.append((CURLOPT_SSLKEY, file)) }
+        guard texts.allSatisfy({ ccurl_set_string(easy, $0.0, $0.1) == CURLE_OK }) else { return false }
+        if request.tls.caFile != nil, !request.tls.trustsSystem {
+            return ccurl_set_string(easy, CURLOPT_CAPATH, nil) == CURLE_OK
+        }
+        return true
+    }
+}
+
+/// curl's result codes, sorted by what they mean for us.
+enum CurlError {
+    static func isConnecting(_ code: CURLcode) -> Bool {
+        [
+            CURLE_COULDNT_RESOLVE_PROXY, CURLE_COULDNT_RESOLVE_HOST, CURLE_COULDNT_CONNECT, CURLE_OPERATION_TIMEDOUT,
+            CURLE_INTERFACE_FAILED, CURLE_FAILED_INIT, CURLE_OUT_OF_MEMORY, CURLE_PROXY,
+        ].contains(code)
+    }
+
+    private static func isTrust(_ code: CURLcode) -> Bool {
+        [
+            CURLE_PEER_FAILED_VERIFICATION, CURLE_SSL_CERTPROBLEM, CURLE_SSL_CACERT_BADFILE, CURLE_SSL_ISSUER_ERROR,
+            CURLE_SSL_CIPHER, CURLE_SSL_CRL_BADFILE, CURLE_SSL_PINNEDPUBKEYNOTMATCH, CURLE_SSL_INVALIDCERTSTATUS,
+            CURLE_SSL_CONNECT_ERROR, CURLE_SSL_ENGINE_INITFAILED,
+        ].contains(code)
+    }
+
+    /// curl's only timeout here is the one for connecting, so it counts as not having connected.
+    static func kind(_ code: CURLcode) -> TransferFailure.Kind {
+        if isConnecting(code) { return .unreachable }
+        return isTrust(code) ? .untrusted : .broken
+    }
+
+    /// curl's words. Its detail is used for connection and certificate errors only: it then names hosts and files, where
+    /// elsewhere it might quote a URL.
+    static func text(_ code: CURLcode, detail: String) -> String {
+        if !detail.isEmpty, isConnecting(code) || isTrust(code) { return detail }
+        return String(cString: curl_easy_strerror(code))
+    }
+}
+
+/// Socket addresses as curl passes them.
+enum SocketAddress {
+    /// Nil for families that are not IP.
+    static func read(_ raw: UnsafeRawPointer?, family: Int32) -> (address: NetworkAddress, port: UInt16)? {
+        guard let raw else { return nil }
+        if family == AF_INET {
+            let four = raw.loadUnaligned(as: sockaddr_in.self)
+            return NetworkAddress(bytes: withUnsafeBytes(of: four.sin_addr) { Array($0) })
+                .map { ($0, UInt16(bigEndian: four.sin_port)) }
+        }
+        // curl_sockaddr is declared with room for a plain sockaddr but holds what `addrlen` says (struct Curl_sockaddr_ex).
+        guard family == AF_INET6 else { return nil }
+        let six = raw.loadUnaligned(as: sockaddr_in6.self)
+        return NetworkAddress(bytes: withUnsafeBytes(of: six.sin6_addr) { Array($0) })
+            .map { ($0, UInt16(bigEndian: six.sin6_port)) }
+    }
+}

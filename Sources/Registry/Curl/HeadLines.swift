@@ -1,0 +1,68 @@
+// curl hands over header lines one by one; this makes a head of them.
+
+/// Collects the lines of one answer's head.
+struct HeadLines {
+    /// Largest head read, in bytes, interim answers included: many times what registries send.
+    static let maximumBytes = 64 * 1024
+
+    enum Outcome {
+        case more
+        case head(UpstreamHead)
+        case refused(String)
+    }
+
+    private let url: UpstreamURL
+    private let isHead: Bool
+    private var status = 0
+    private var fields = UpstreamFields()
+    private var byteCount = 0
+    /// The final head is complete; what follows are trailers.
+    private(set) var isComplete = false
+    var hasBegun: Bool { byteCount > 0 }
+
+    init(url: UpstreamURL, isHead: Bool) {
+        self.url = url
+        self.isHead = isHead
+    }
+
+    /// Takes one line, its line end included. The empty line ends the head; 1xx heads are skipped.
+    mutating func read(_ bytes: UnsafeRawBufferPointer) -> Outcome {
+        byteCount += bytes.count
+        guard byteCount <= HeadLines.maximumBytes else { return .refused("its answer's head is too long") }
+        if isComplete { return .more }
+        let line = String(decoding: bytes, as: UTF8.self).withoutLineEnd
+        if line.isEmpty { return end() }
+        if line.hasPrefix("HTTP/") { return begin(line) }
+        guard let colon = line.utf8.firstIndex(of: 0x3A) else { return .more }
+        fields.append(
+            name: String(line[..<colon]).trimmed, value: String(line[line.utf8.index(after: colon)...]).trimmed)
+        return .more
+    }
+
+    private mutating func begin(_ line: String) -> Outcome {
+        let words = line.split(separator: " ", maxSplits: 2)
+        guard words.count >= 2, let status = Int(words[1]), (100...999).contains(status) else {
+            return .refused("its answer's first line is not HTTP")
+        }
+        self.status = status
+        fields = UpstreamFields()
+        return .more
+    }
+
+    private mutating func end() -> Outcome {
+        guard status >= 200 else { return .more }
+        isComplete = true
+        guard let head = UpstreamHead(status: status, fields: fields, isHead: isHead, url: url) else {
+            return .refused("its answer gives contradicting lengths")
+        }
+        return .head(head)
+    }
+}
+
+extension String {
+    fileprivate var withoutLineEnd: String {
+        var bytes = utf8[...]
+        while let last = bytes.last, last == 0x0D || last == 0x0A { bytes.removeLast() }
+        return String(bytes) ?? ""
+    }
+}

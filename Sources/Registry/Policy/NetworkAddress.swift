@@ -1,0 +1,92 @@
+// Which addresses an upstream may lead us to. A redirect, a token realm or a DNS answer that points at this machine or at
+// its link (cloud metadata services live there) makes the server a tool against its own host, so such addresses are used
+// only where the configuration names them.
+
+internal import Glibc
+
+/// An IPv4 or IPv6 address.
+package struct NetworkAddress: Hashable, Sendable {
+    /// 4 or 16 bytes, network order.
+    package let bytes: [UInt8]
+
+    /// - Parameter bytes: 4 or 16 of them, network order.
+    package init?(bytes: [UInt8]) {
+        guard bytes.count == 4 || bytes.count == 16 else { return nil }
+        self.bytes = bytes
+    }
+
+    /// A numeric address, IPv6 with or without brackets, without zone. Nil for names.
+    package init?(literal: String) {
+        var text = literal
+        if text.hasPrefix("["), text.hasSuffix("]") { text = String(text.dropFirst().dropLast()) }
+        var four = in_addr()
+        var six = in6_addr()
+        if inet_pton(AF_INET, text, &four) == 1 {
+            bytes = withUnsafeBytes(of: &four) { Array($0) }
+        } else if inet_pton(AF_INET6, text, &six) == 1 {
+            bytes = withUnsafeBytes(of: &six) { Array($0) }
+        } else {
+            return nil
+        }
+    }
+
+    /// Loopback, link-local, unspecified, multicast or broadcast, in any of the ways to write an IPv4 address in IPv6.
+    package var isLocal: Bool {
+        guard bytes.count == 16 else { return NetworkAddress.isLocal(four: bytes[...]) }
+        if let four = embeddedFour { return NetworkAddress.isLocal(four: four) }
+        // fe80::/10 link-local, ff00::/8 multicast (RFC 4291 §2.4).
+        return bytes[0] == 0xFF || (bytes[0] == 0xFE && bytes[1] & 0xC0 == 0x80)
+    }
+
+    /// The IPv4 address inside ::ffff:0:0/96, ::/96 (which has ::1 and ::, local as 0.0.0.0/8), 64:ff9b::/96 (RFC 6052)
+    /// or 2002::/16 (RFC 3056).
+    private var embeddedFour: ArraySlice<UInt8>? {
+        let zeros = bytes[..<10].allSatisfy { $0 == 0 }
+        if zeros, bytes[10] == bytes[11], bytes[10] == 0 || bytes[10] == 0xFF { return bytes[12...] }
+        if bytes[..<12].elementsEqual([0, 0x64, 0xFF, 0x9B, 0, 0, 0, 0, 0, 0, 0, 0]) { return bytes[12...] }
+        if bytes[0] == 0x20, bytes[1] == 0x02 { return bytes[2..<6] }
+        return nil
+    }
+
+    /// 0/8, 127/8, 169.254/16, 224/4 and broadcast (RFC 6890 §2.2.2).
+    private static func isLocal(four: ArraySlice<UInt8>) -> Bool {
+        let first = four[four.startIndex]
+        let second = four[four.startIndex + 1]
+        if first == 0 || first == 127 || (224...239).contains(first) { return true }
+        return (first == 169 && second == 254) || four.allSatisfy { $0 == 255 }
+    }
+}
+
+/// What the addresses of one request are measured by.
+package struct AddressGuard: Sendable {
+    /// An address and port that the environment names as curl's proxy (see `CurlMulti`).
+    package struct Proxy: Hashable, Sendable {
+        package let address: NetworkAddress
+        package let port: UInt16
+
+        package init(address: NetworkAddress, port: UInt16) {
+            self.address = address
+            self.port = port
+        }
+    }
+
+    /// Whether configuration names the request's host; then its address may be any.
+    package var hostIsConfigured: Bool
+    package var proxies: Set<Proxy>
+
+    package init(hostIsConfigured: Bool, proxies: Set<Proxy> = []) {
+        self.hostIsConfigured = hostIsConfigured
+        self.proxies = proxies
+    }
+
+    package func admits(_ address: NetworkAddress, port: UInt16) -> Bool {
+        hostIsConfigured || !address.isLocal || proxies.contains(Proxy(address: address, port: port))
+    }
+
+    /// Whether a host, as written in a URL, can already be told to be local.
+    package static func isLocal(host: String) -> Bool {
+        if let address = NetworkAddress(literal: host) { return address.isLocal }
+        // RFC 6761 §6.3: these names never leave the machine.
+        return host == "localhost" || host.hasSuffix(".localhost")
+    }
+}
