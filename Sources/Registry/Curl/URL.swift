@@ -13,10 +13,9 @@ extension UpstreamURL {
 
     /// `scheme://host[:port]` with a path and a query, both already in a URL's characters.
     package func with(path: String, query: String?) -> UpstreamURL? {
-        guard let parts = URLParts() else { return nil }
-        guard parts.set(CURLUPART_URL, text), parts.set(CURLUPART_PATH, path), parts.set(CURLUPART_QUERY, query) else {
-            return nil
-        }
+        guard let parts = URLParts(), parts.set(CURLUPART_URL, text), parts.set(CURLUPART_PATH, path),
+            parts.set(CURLUPART_QUERY, query)
+        else { return nil }
         return UpstreamURL(parts)
     }
 
@@ -30,7 +29,7 @@ extension UpstreamURL {
         return UpstreamURL(parts)
     }
 
-    /// Resolves a `Location` value (RFC 3986 §5). Nil when the result is not an http or https URL without user information.
+    /// Resolves a `Location` value (RFC 3986 §5). Nil when that gives no http or https URL, or one with user information.
     package func resolving(_ location: String) -> UpstreamURL? { UpstreamURL(location, relativeTo: text) }
 
     private init?(_ text: String, relativeTo base: String?) {

@@ -38,7 +38,8 @@ package struct UpstreamHead: Sendable {
     /// Nil when the lengths contradict each other (RFC 9112 §6.3: such a message cannot be delimited).
     package init?(status: Int, fields: UpstreamFields, isHead: Bool, url: UpstreamURL) {
         let isChunked = fields.values("transfer-encoding").contains { $0.asciiLowercased.contains("chunked") }
-        let lengths = Set(fields.values("content-length").flatMap { $0.split(separator: ",") }.map { String($0).trimmed })
+        let lengths = Set(
+            fields.values("content-length").flatMap { $0.split(separator: ",") }.map { String($0).trimmed })
         guard lengths.count <= 1 else { return nil }
         var length: Int64?
         if let text = lengths.first {

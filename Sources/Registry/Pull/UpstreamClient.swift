@@ -1,0 +1,127 @@
+// The way out: every request to an upstream registry starts here.
+
+package import Logging
+
+/// Asks upstreams.
+package final class UpstreamClient {
+    /// Upstreams without an entry in the configuration that are remembered, with their 429s: `ns` can name any number.
+    static let maximumOtherUpstreams = 256
+
+    private let services: UpstreamServices
+    private let configured: [RegistryHost: Upstream]
+    private var others: [RegistryHost: Upstream] = [:]
+
+    /// - Parameter noProgressMilliseconds: how long an upstream may send nothing, while we are ready to take it.
+    package init(
+        loop: EventLoop, registries: [RegistryConfig], noProgressMilliseconds: UInt64, userAgent: String, logger: Logger
+    ) {
+        services = UpstreamServices(
+            loop: loop, noProgressMilliseconds: noProgressMilliseconds, userAgent: userAgent, logger: logger)
+        configured = Dictionary(
+            registries.map { ($0.name, Upstream(host: $0.name, config: $0)) }, uniquingKeysWith: { first, _ in first })
+    }
+
+    package func upstream(for host: RegistryHost) -> Upstream {
+        if let known = configured[host] ?? others[host] { return known }
+        if others.count >= UpstreamClient.maximumOtherUpstreams { dropIdle() }
+        let upstream = Upstream(host: host, config: nil)
+        upstream.lastUsedMilliseconds = services.loop.nowMilliseconds
+        others[host] = upstream
+        return upstream
+    }
+
+    /// Asks. The handler hears nothing before this returns, and is kept alive until its `ended` or a `cancel`.
+    package func start(
+        _ request: UpstreamRequest, to upstream: Upstream, handler: any UpstreamExchangeHandler
+    ) -> UpstreamExchange {
+        let exchange = UpstreamExchange(request, to: upstream, services: services, handler: handler)
+        services.keep(exchange)
+        if services.isClosed {
+            exchange.end(UpstreamServices.stopping)
+        } else if let seconds = upstream.rateLimit.secondsLeft(now: services.loop.nowMilliseconds) {
+            exchange.end(.refused(UpstreamAnswer.tooManyRequests(upstream.host, seconds: seconds)))
+        } else {
+            services.loop.deferred.enqueue { exchange.begin() }
+        }
+        return exchange
+    }
+
+    /// Ends every exchange (`unreachable`) and closes every connection. Not to be called from a handler's callback.
+    package func close() { services.close() }
+
+    /// Makes room: the upstream that has been idle for longest goes, those with a 429 to remember last.
+    private func dropIdle() {
+        let now = services.loop.nowMilliseconds
+        let idle = others.values.filter { $0.exchangeCount == 0 }
+        let oldest = idle.min { one, other in
+            let key = { (upstream: Upstream) in
+                (upstream.rateLimit.secondsLeft(now: now) == nil ? 0 : 1, upstream.lastUsedMilliseconds)
+            }
+            return key(one) < key(other)
+        }
+        if let oldest { others[oldest.host] = nil }
+    }
+}
+
+/// What exchanges share.
+final class UpstreamServices {
+    let loop: EventLoop
+    let tokens: UpstreamTokens
+    let logger: Logger
+    private let multi: CurlMulti
+    private let noProgressMilliseconds: UInt64
+    private let userAgent: String
+    private let proxies: Set<AddressGuard.Proxy>
+    /// Kept alive while they run, whoever else has lost interest.
+    private var exchanges: [ObjectIdentifier: UpstreamExchange] = [:]
+    private(set) var isClosed = false
+
+    static let stopping = UpstreamFailure.unreachable("this server is stopping")
+
+    init(loop: EventLoop, noProgressMilliseconds: UInt64, userAgent: String, logger: Logger) {
+        guard let multi = CurlMulti(on: loop) else {
+            // curl_global_init and curl_multi_init fail for want of memory only, at the program's start.
+            preconditionFailure("curl cannot be set up")
+        }
+        self.loop = loop
+        self.multi = multi
+        self.noProgressMilliseconds = noProgressMilliseconds
+        self.userAgent = userAgent
+        self.logger = logger
+        proxies = AddressGuard.environmentProxies()
+        tokens = UpstreamTokens(loop: loop, proxies: proxies, userAgent: userAgent, logger: logger) {
+            Transfer($0, on: multi, loop: loop, handler: $1)
+        }
+    }
+
+    func transferRequest(_ url: UpstreamURL, _ upstream: Upstream) -> TransferRequest {
+        let addresses = AddressGuard(hostIsConfigured: upstream.trust.names(host: url.host), proxies: proxies)
+        var request = TransferRequest(url: url, addresses: addresses, noProgressMilliseconds: noProgressMilliseconds)
+        request.userAgent = userAgent
+        request.tls = upstream.tls(for: url)
+        return request
+    }
+
+    func start(_ request: TransferRequest, _ handler: any TransferHandler) -> Transfer {
+        Transfer(request, on: multi, loop: loop, handler: handler)
+    }
+
+    func keep(_ exchange: UpstreamExchange) {
+        exchanges[ObjectIdentifier(exchange)] = exchange
+        exchange.upstream.exchangeCount += 1
+        exchange.upstream.lastUsedMilliseconds = loop.nowMilliseconds
+    }
+
+    func forget(_ exchange: UpstreamExchange) {
+        guard exchanges.removeValue(forKey: ObjectIdentifier(exchange)) != nil else { return }
+        exchange.upstream.exchangeCount -= 1
+    }
+
+    func close() {
+        guard !isClosed else { return }
+        isClosed = true
+        tokens.close()
+        for exchange in exchanges.values { exchange.end(UpstreamServices.stopping) }
+        multi.close()
+    }
+}

@@ -1,0 +1,202 @@
+// Runs one ExchangeMachine: performs its actions with transfers, tokens and timers, and passes the answer on.
+
+internal import Logging
+
+/// Who gets an answer. Calls come from the loop, heads and bytes from inside curl: nothing that an exchange or the client
+/// offers does its work at once, so all of it may be called from here.
+package protocol UpstreamExchangeHandler: AnyObject {
+    /// The answer, after tokens and redirects; any status. Bodies of errors are not passed on.
+    func exchange(_ exchange: UpstreamExchange, received head: UpstreamHead)
+    /// The bytes are gone when this returns. False: no more until `resume`; these were taken all the same.
+    func exchange(_ exchange: UpstreamExchange, received bytes: UnsafeRawBufferPointer) -> Bool
+    /// Once, last, unless it was cancelled. Nil: the body is complete. May come while paused, if nothing was left to come.
+    func exchange(_ exchange: UpstreamExchange, ended failure: UpstreamFailure?)
+}
+
+/// One question to an upstream, in progress.
+package final class UpstreamExchange {
+    package let request: UpstreamRequest
+    package let upstream: Upstream
+
+    /// Body bytes of a 401, a redirect or an error that are read so that the connection can be used again.
+    static let maximumDrainedBytes = 64 * 1024
+
+    private enum Phase {
+        case asking
+        /// A head that was not the answer; its body ends first, then this is done.
+        case draining(then: ExchangeMachine.Action)
+        case delivering
+        /// The answer is an error, its body of no use.
+        case swallowing
+    }
+
+    private let services: UpstreamServices
+    private let route: TokenCache.Route
+    private var machine: ExchangeMachine
+    private var handler: (any UpstreamExchangeHandler)?
+    private var phase = Phase.asking
+    private var drainedBytes = 0
+    private var usesBasic = false
+    private var transfer: Transfer?
+    private var ticket: UpstreamTokens.Ticket?
+    private var pause: Timer?
+
+    init(
+        _ request: UpstreamRequest, to upstream: Upstream, services: UpstreamServices,
+        handler: any UpstreamExchangeHandler
+    ) {
+        self.request = request
+        self.upstream = upstream
+        self.services = services
+        self.handler = handler
+        route = TokenCache.Route(upstream: upstream.host, repository: request.repository)
+        // What cannot be made a URL (a host in brackets that is no address) is refused by curl as the base alone.
+        let url = upstream.base.with(path: request.path, query: request.query)
+        machine = ExchangeMachine(
+            host: upstream.host, trust: upstream.trust, url: url ?? upstream.base, repository: request.repository,
+            hasCredentials: upstream.credentials != nil)
+    }
+
+    /// Ends it without another word to the handler.
+    package func cancel() {
+        guard handler != nil else { return }
+        handler = nil
+        transfer?.cancel()
+        ticket?.cancel()
+        pause?.close()
+        services.forget(self)
+    }
+
+    /// Goes on after the handler returned false.
+    package func resume() { transfer?.resume() }
+
+    /// Ends it with a word to the handler, soon.
+    func end(_ failure: UpstreamFailure?) {
+        transfer?.cancel()
+        services.loop.deferred.enqueue { [self] in
+            let handler = self.handler
+            cancel()
+            handler?.exchange(self, ended: failure)
+        }
+    }
+
+    func begin() {
+        var known: ExchangeMachine.Authorization?
+        if upstream.prefersBasic {
+            known = .basic
+        } else if let token = services.tokens.known(at: route) {
+            known = .bearer(token)
+        }
+        perform(machine.handle(.begin(authorization: known)))
+    }
+
+    // MARK: Actions
+
+    private func perform(_ action: ExchangeMachine.Action) {
+        guard handler != nil else { return }
+        phase = .asking
+        drainedBytes = 0
+        switch action {
+        case .send(let url, let authorization, 0): send(url, authorization)
+        case .send(let url, let authorization, let delay):
+            let timer = Timer(on: services.loop) { [weak self] in self?.send(url, authorization) }
+            timer.start(afterMilliseconds: delay)
+            pause = timer
+        case .askToken(let request, let refused): ask(request, refused)
+        case .fail(let failure): end(failure)
+        // Performed where the head is, in `received`.
+        case .deliver: break
+        }
+    }
+
+    private func send(_ url: UpstreamURL, _ authorization: ExchangeMachine.Authorization) {
+        pause?.close()
+        pause = nil
+        guard handler != nil else { return }
+        var asked = services.transferRequest(url, upstream)
+        asked.method = request.method == .head ? .head : .get
+        asked.headers = request.headerLines
+        usesBasic = authorization == .basic
+        switch authorization {
+        case .none: break
+        case .basic: asked.headers += upstream.credentials.map { ["Authorization: \($0.basic)"] } ?? []
+        case .bearer(let token): asked.headers.append("Authorization: Bearer \(token)")
+        }
+        services.logger.debug(
+            "asking upstream", metadata: ["method": "\(request.method)", "url": "\(url.redacted)"])
+        transfer = services.start(asked, self)
+    }
+
+    private func ask(_ asked: TokenRequest, _ refused: String?) {
+        ticket = services.tokens.ask(
+            asked, upstream: upstream, repository: request.repository, refusing: refused
+        ) { [weak self] reply in
+            guard let self else { return }
+            switch reply {
+            case .success(let (token, isFresh)): perform(machine.handle(.token(token, isFresh: isFresh)))
+            case .failure(let failure): perform(machine.handle(.tokenFailed(failure)))
+            }
+        }
+    }
+}
+
+// MARK: - From the transfer
+
+extension UpstreamExchange: TransferHandler {
+    package func transfer(_ transfer: Transfer, received head: UpstreamHead) {
+        let challenge = BearerChallenge.parse(head.fields.values("www-authenticate"))
+        let location = head.fields.first("location")
+        let answer = ExchangeMachine.Answer(
+            status: head.status, challenge: challenge, realm: challenge.flatMap { UpstreamURL($0.realm) },
+            hasLocation: location != nil, location: location.flatMap { head.url.resolving($0) })
+        let action = machine.handle(.answer(answer))
+        if case .deliver(let hint) = action { return deliver(head, hint: hint) }
+        phase = .draining(then: action)
+        if head.isCloseDelimited || head.contentLength ?? 0 > Int64(UpstreamExchange.maximumDrainedBytes) {
+            abandonBody()
+        }
+    }
+
+    package func transfer(_ transfer: Transfer, received bytes: UnsafeRawBufferPointer) -> Bool {
+        if case .delivering = phase { return handler?.exchange(self, received: bytes) ?? false }
+        drainedBytes += bytes.count
+        if drainedBytes > UpstreamExchange.maximumDrainedBytes { abandonBody() }
+        return true
+    }
+
+    package func transfer(_ transfer: Transfer, ended failure: TransferFailure?) {
+        switch phase {
+        case .asking:
+            guard let failure else { return end(.broken("it gave no answer")) }
+            services.logger.debug(
+                "upstream request failed", metadata: ["host": "\(upstream.host)", "reason": "\(failure.reason)"])
+            perform(machine.handle(.failed(failure)))
+        case .draining(let action): perform(action)
+        case .swallowing: end(nil)
+        case .delivering: end(failure.map { UpstreamFailure($0, host: upstream.host) })
+        }
+    }
+
+    private func deliver(_ received: UpstreamHead, hint: String?) {
+        var head = received
+        head.deniedHint = hint
+        if head.status == 429 {
+            let now = services.loop.nowMilliseconds
+            upstream.rateLimit.remember(
+                retryAfterSeconds: head.retryAfter(unixSeconds: EventLoop.unixSeconds), now: now)
+            head.retryAfterSeconds = upstream.rateLimit.secondsLeft(now: now)
+        }
+        let isWanted = head.status == 200 || head.status == 206
+        if isWanted, usesBasic { upstream.prefersBasic = true }
+        phase = isWanted ? .delivering : .swallowing
+        handler?.exchange(self, received: head)
+    }
+
+    /// The rest of the body is not worth reading: the connection is given up.
+    private func abandonBody() {
+        transfer?.cancel()
+        services.loop.deferred.enqueue { [self] in
+            if case .draining(let action) = phase { perform(action) } else { end(nil) }
+        }
+    }
+}

@@ -1,0 +1,122 @@
+// One request to a token service.
+
+/// Asks once, and once more if no connection could be made.
+final class TokenFetch: TransferHandler {
+    /// All of it, retry included: a pull's head is due within 15 s.
+    static let deadlineMilliseconds: UInt64 = 10_000
+
+    var waiting: [UpstreamTokens.Ticket] = []
+
+    private let request: TransferRequest
+    private let upstream: Upstream
+    private let loop: EventLoop
+    private let start: (TransferRequest, any TransferHandler) -> Transfer
+    private var then: ((Result<TokenReply, UpstreamFailure>) -> Void)?
+    private var transfer: Transfer?
+    private var head: UpstreamHead?
+    private var body: [UInt8] = []
+    private var hasRetried = false
+    private var deadline: Timer?
+    private var pause: Timer?
+
+    /// - Parameter then: called once, from a deferred action or a timer.
+    init(
+        _ request: TransferRequest, upstream: Upstream, loop: EventLoop,
+        start: @escaping (TransferRequest, any TransferHandler) -> Transfer,
+        then: @escaping (Result<TokenReply, UpstreamFailure>) -> Void
+    ) {
+        self.request = request
+        self.upstream = upstream
+        self.loop = loop
+        self.start = start
+        self.then = then
+        let deadline = Timer(on: loop) { [weak self] in self?.isLate() }
+        deadline.start(afterMilliseconds: TokenFetch.deadlineMilliseconds)
+        self.deadline = deadline
+        send()
+    }
+
+    func cancel() {
+        then = nil
+        transfer?.cancel()
+        deadline?.close()
+        pause?.close()
+    }
+
+    func transfer(_ transfer: Transfer, received head: UpstreamHead) { self.head = head }
+
+    func transfer(_ transfer: Transfer, received bytes: UnsafeRawBufferPointer) -> Bool {
+        body.append(contentsOf: bytes)
+        if body.count > TokenReply.maximumBytes {
+            transfer.cancel()
+            loop.deferred.enqueue { [self] in finish(.failure(.refused(senseless("its answer is too long")))) }
+        }
+        return true
+    }
+
+    func transfer(_ transfer: Transfer, ended failure: TransferFailure?) {
+        if let failure { return failed(failure) }
+        guard let head else { return finish(.failure(.refused(senseless("it gave no answer")))) }
+        finish(head.status == 200 ? decoded : .failure(.refused(error(head))))
+    }
+
+    private func send() { transfer = start(request, self) }
+
+    private func failed(_ failure: TransferFailure) {
+        if !hasRetried, failure.mayPassAtOnce {
+            hasRetried = true
+            let pause = Timer(on: loop) { [weak self] in self?.send() }
+            pause.start(afterMilliseconds: ExchangeMachine.retryDelayMilliseconds)
+            self.pause = pause
+            return
+        }
+        let named = TransferFailure(
+            kind: failure.kind, reason: "its token service \(request.url.host): \(failure.reason)",
+            hadAnswer: failure.hadAnswer)
+        finish(.failure(UpstreamFailure(named, host: upstream.host)))
+    }
+
+    private func isLate() {
+        let seconds = TokenFetch.deadlineMilliseconds / 1000
+        finish(.failure(.timedOut("its token service \(request.url.host) gave no token within \(seconds) s")))
+    }
+
+    private func finish(_ result: Result<TokenReply, UpstreamFailure>) {
+        guard let then else { return }
+        cancel()
+        then(result)
+    }
+
+    private var decoded: Result<TokenReply, UpstreamFailure> {
+        do throws(TokenReply.Nonsense) {
+            return .success(try TokenReply.decode(body))
+        } catch {
+            return .failure(.refused(senseless(error.reason)))
+        }
+    }
+
+    private func error(_ head: UpstreamHead) -> RegistryError {
+        switch head.status {
+        case 401, 403: return denied(head.status)
+        case 429:
+            let now = loop.nowMilliseconds
+            upstream.rateLimit.remember(
+                retryAfterSeconds: head.retryAfter(unixSeconds: EventLoop.unixSeconds), now: now)
+            return UpstreamAnswer.tooManyRequests(upstream.host, seconds: upstream.rateLimit.secondsLeft(now: now))
+        case 408, 500...599: return .unavailable("\(upstream.host): its token service answered \(head.status)")
+        default: return senseless("it answered \(head.status)")
+        }
+    }
+
+    private func denied(_ status: Int) -> RegistryError {
+        let hadCredentials = request.headers.contains { $0.hasPrefix("Authorization:") }
+        let hint =
+            hadCredentials
+            ? "its token service refused auth.user and its password" : "its token service gives anonymous users nothing"
+        return UpstreamAnswer.denied(upstream.host, status: status, hint: hint)
+    }
+
+    private func senseless(_ reason: String) -> RegistryError {
+        .senseless("\(upstream.host): its token service \(request.url.host) makes no sense: \(reason)")
+    }
+}
