@@ -21,7 +21,7 @@ import Testing
         Floor(name: "Policy", modules: ["DequeModule", "Glibc"]),
         Floor(name: "Loop", modules: ["CLibuv", "DequeModule", "Glibc"]),
         Floor(name: "TLS", modules: ["COpenSSL"]),
-        Floor(name: "Store", modules: ["CLinux", "COpenSSL", "Glibc", "Logging"]),
+        Floor(name: "Store", modules: ["CLinux", "COpenSSL", "DequeModule", "Glibc", "Logging"]),
         Floor(name: "Curl", modules: ["CCurl", "Glibc"]),
         Floor(name: "Pull", modules: ["DequeModule", "Logging"]),
         Floor(name: "Server", modules: ["CLinux", "Glibc", "Logging"]),
