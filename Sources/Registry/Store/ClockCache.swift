@@ -1,5 +1,5 @@
-// What stays in memory (manifests) or open (blob files): a budget and second-chance eviction. A hit sets a flag and moves
-// nothing, so that reading from the cache costs one hash lookup.
+// What stays in memory (manifests) or open (blob files): a budget and second-chance eviction. A hit sets a flag and
+// moves nothing, so that reading from the cache costs one hash lookup.
 
 /// Objects by digest within a budget of weight. The clock's hand passes over entries used since it last came by, once.
 struct ClockCache<Value: AnyObject> {

@@ -36,7 +36,8 @@ final class ContentHash {
         return withUnsafeTemporaryAllocation(byteCount: Int(EVP_MAX_MD_SIZE), alignment: 8) { raw in
             let bytes = raw.bindMemory(to: UInt8.self)
             var count: UInt32 = 0
-            let done = EVP_MD_CTX_copy_ex(copy, context) == 1 && EVP_DigestFinal_ex(copy, bytes.baseAddress, &count) == 1
+            let done =
+                EVP_MD_CTX_copy_ex(copy, context) == 1 && EVP_DigestFinal_ex(copy, bytes.baseAddress, &count) == 1
             let hash = UnsafeRawBufferPointer(rebasing: UnsafeRawBufferPointer(bytes)[..<Int(count)])
             guard done, let digest = Digest(algorithm: algorithm, bytes: hash) else {
                 // The length is the algorithm's by definition; the rest is memory running out.

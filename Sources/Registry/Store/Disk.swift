@@ -1,5 +1,5 @@
-// The system calls of this floor with their errors as values. Everything here may block, so it runs in `Offload` jobs (or
-// at start, before the loop runs); nothing here knows what the files mean.
+// The system calls of this floor with their errors as values. Everything here may block, so it runs in `Offload` jobs
+// (or at start, before the loop runs); nothing here knows what the files mean.
 
 internal import CLinux
 internal import Glibc
@@ -55,7 +55,8 @@ enum Disk {
     static func syncDirectory(_ path: String) throws(StoreError) {
         let descriptor = try open(path, O_RDONLY | O_DIRECTORY)
         defer { close(descriptor) }
-        // Some file systems (FUSE, overlay on them) cannot fsync a directory and say EINVAL; there is nothing more to do.
+        // Some file systems (FUSE, overlay on them) cannot fsync a directory and say EINVAL; there is nothing more to
+        // do.
         do throws(StoreError) { try sync(descriptor, path) } catch {
             if case .system(_, _, EINVAL) = error { return }
             throw error

@@ -1,12 +1,12 @@
 // A write in progress: bytes come in on the loop, are hashed and written in the pool, and are read by any number of
 // readers through the same descriptor while the file grows.
 //
-// Crash safety: until `commit` the file has a name under partial/ that nobody serves from. `verify` compares the hash of
-// exactly the bytes that were written, in order, with the digest; `commit` runs only after that, and does fsync, rename,
-// fsync of the directory, in that order. So a file under a final name always hashes to its name, whenever the process or the
-// machine stops; and what a crash leaves under partial/ is hashed again before a byte is added, its end being whatever
-// reached the disk. Two ingests of one digest (from two upstreams) may both commit: the second rename puts the same content
-// in the place of the first.
+// Crash safety: until `commit` the file has a name under partial/ that nobody serves from. `verify` compares the hash
+// of exactly the bytes that were written, in order, with the digest; `commit` runs only after that, and does fsync,
+// rename, fsync of the directory, in that order. So a file under a final name always hashes to its name, whenever the
+// process or the machine stops; and what a crash leaves under partial/ is hashed again before a byte is added, its end
+// being whatever reached the disk. Two ingests of one digest (from two upstreams) may both commit: the second rename
+// puts the same content in the place of the first.
 
 internal import Logging
 

@@ -109,15 +109,16 @@ final class IngestWriter: @unchecked Sendable {
         return hash.digest()
     }
 
-    /// Leaves the file for a later resume: what was reserved and not used is given back; a file with nothing in it goes.
+    /// Leaves the file for a later resume: what was reserved and not used is given back; a file with nothing in it
+    /// goes.
     func suspend() throws(StoreError) {
         if offset == 0 { return try Disk.unlink(path) }
         // Cutting at the end frees what lies reserved beyond it. If it fails, the next resume hashes whatever is there.
         _ = ftruncate(descriptor, off_t(offset))
     }
 
-    /// Gives the file its final name. Fsync first, or a crash could leave the name on bytes that never reached the disk;
-    /// fsync of the directory after, or the name itself could be lost after it was reported.
+    /// Gives the file its final name. Fsync first, or a crash could leave the name on bytes that never reached the
+    /// disk; fsync of the directory after, or the name itself could be lost after it was reported.
     func publish(as target: String, in directory: String, isKnownDirectory: Bool, root: String) throws(StoreError) {
         do throws(StoreError) { try Disk.sync(descriptor, path) } catch {
             // After a failed fsync the kernel may have dropped the pages and would call the next one a success: these
@@ -140,8 +141,8 @@ struct OpenedPartial: Sendable {
     let descriptor: Int32
     let sizeBytes: Int64
 
-    /// Opens what a former ingest left, or a new file. What is there and is not an ordinary file of one name is set aside:
-    /// a second name could be a finished blob's, which must never be written to.
+    /// Opens what a former ingest left, or a new file. What is there and is not an ordinary file of one name is set
+    /// aside: a second name could be a finished blob's, which must never be written to.
     static func open(_ path: String, _ layout: Layout) throws(StoreError) -> OpenedPartial {
         let status: FileStatus?
         do throws(StoreError) { status = try Disk.status(at: path) } catch {

@@ -3,7 +3,7 @@
 //   <image-path>/store-v1/            everything else under the image path belongs to others and is left alone
 //     LOCK                            flock'd for the life of the process; says who holds it
 //     blobs/<alg>/<2 hex>/<hex>       bytes; a file under such a name always hashes to it
-//     manifests/<type>/<alg>/<2 hex>/<hex>   verbatim bytes; the media type is the directory, so that one rename publishes both
+//     manifests/<type>/<alg>/<2 hex>/<hex>   verbatim bytes; the type is a directory, so that one rename publishes both
 //     tags/<host>/<repository…>/_tags/<tag>  "<digest>\n"; no repository component can begin with an underscore
 //     partial/<alg>-<hex>-<16 hex>    an ingest's file; the last part is of sha256(host "/" repository)
 //     temporary/                      small files being written; emptied at start
@@ -67,13 +67,15 @@ struct Layout: Sendable {
         "\(manifestDirectory(digest, type))/\(digest.hex)"
     }
 
-    func tagDirectory(_ name: TagName) -> String { "\(tags)/\(name.host.text)/\(name.repository.text)/\(Layout.tagsName)" }
+    func tagDirectory(_ name: TagName) -> String {
+        "\(tags)/\(name.host.text)/\(name.repository.text)/\(Layout.tagsName)"
+    }
     func tag(_ name: TagName) -> String { "\(tagDirectory(name))/\(name.tag)" }
 
     func partialFile(_ key: IngestKey) -> String {
         var source = "\(key.host.text)/\(key.repository.text)"
-        let hash = source.withUTF8 { SHA256.hash(UnsafeRawBufferPointer($0)) }
-        return "\(partial)/\(key.digest.algorithm.name)-\(key.digest.hex)-\(hash.hex.prefix(Layout.partialSourceDigits))"
+        let hash = source.withUTF8 { SHA256.hash(UnsafeRawBufferPointer($0)) }.hex.prefix(Layout.partialSourceDigits)
+        return "\(partial)/\(key.digest.algorithm.name)-\(key.digest.hex)-\(hash)"
     }
 
     static let tagsName = "_tags"

@@ -2,8 +2,8 @@
 
 internal import Glibc
 
-/// An open regular file. Closed when the last holder lets go, on the loop: closing is quick except for the last holder of
-/// a large removed file (a failed pull), where the file system frees its blocks.
+/// An open regular file. Closed when the last holder lets go, on the loop: closing is quick except for the last holder
+/// of a large removed file (a failed pull), where the file system frees its blocks.
 package final class OpenFile {
     package let descriptor: Int32
     /// The file's size; of a file that an `Ingest` still writes, the bytes written so far.

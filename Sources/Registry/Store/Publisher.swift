@@ -1,10 +1,10 @@
 // Small files (manifests, tags) reach the disk here, in order and in batches: one job writes and fsyncs each under a
 // temporary name, renames them in the order given, then fsyncs every directory once.
 //
-// Crash safety: a file is durable before its name is (fsync before rename), a name is durable before `then` says so (fsync of
-// the directory after). A crash in between leaves either the old name's content, or the new content whole. A manifest given
-// before the tag that points to it is renamed first. One job at a time means that two writes of one tag cannot overtake
-// each other, and that at most one thread of the pool waits for these fsyncs.
+// Crash safety: a file is durable before its name is (fsync before rename), a name is durable before `then` says so
+// (fsync of the directory after). A crash in between leaves either the old name's content, or the new content whole. A
+// manifest given before the tag that points to it is renamed first. One job at a time means that two writes of one tag
+// cannot overtake each other, and that at most one thread of the pool waits for these fsyncs.
 
 internal import DequeModule
 internal import Glibc
@@ -94,7 +94,7 @@ extension Publisher {
         let firstNumber: Int
 
         func perform() -> [StoreError?] {
-            var errors: [StoreError?] = writes.indices.map { index in outcome { () throws(StoreError) in try stage(index) } }
+            var errors = writes.indices.map { index in outcome { () throws(StoreError) in try stage(index) } }
             for index in writes.indices where errors[index] == nil {
                 errors[index] = outcome { () throws(StoreError) in try name(index) }
             }

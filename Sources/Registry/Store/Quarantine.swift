@@ -1,12 +1,13 @@
-// What is found wrong is moved here rather than removed: it is evidence, and it is out of the way. The name it had stays
-// readable, with the reason behind it; the log has both paths.
+// What is found wrong is moved here rather than removed: it is evidence, and it is out of the way. The name it had
+// stays readable, with the reason behind it; the log has both paths.
 
 internal import Glibc
 
 extension Layout {
     /// Longest part of a reason that goes into a name.
     private static let maximumReasonBytes = 40
-    /// Things of one name and reason kept; later ones replace the last. A disk that keeps producing them says enough by then.
+    /// Things of one name and reason kept; later ones replace the last. A disk that keeps producing them says enough by
+    /// then.
     private static let maximumTwins = 100
 
     /// Moves whatever has this path into the quarantine.

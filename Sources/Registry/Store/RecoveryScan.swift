@@ -1,9 +1,9 @@
-// The walk over the store's directories, off the loop, a bounded number of entries at a time. It checks what can be seen
-// without reading content: names, kinds and sizes. What does not belong is set aside at once and reported.
+// The walk over the store's directories, off the loop, a bounded number of entries at a time. It checks what can be
+// seen without reading content: names, kinds and sizes. What does not belong is set aside at once and reported.
 //
-// Crash safety: everything under a final name was complete and durable before it got that name (Ingest, Publisher), so a
-// crash leaves nothing to repair here, only partial files, which are kept and hashed again when they are resumed. What is
-// set aside is what somebody else, a failing disk or a file system without barriers has made.
+// Crash safety: everything under a final name was complete and durable before it got that name (Ingest, Publisher), so
+// a crash leaves nothing to repair here, only partial files, which are kept and hashed again when they are resumed.
+// What is set aside is what somebody else, a failing disk or a file system without barriers has made.
 
 internal import Glibc
 
@@ -11,7 +11,8 @@ internal import Glibc
 final class RecoveryScan: @unchecked Sendable {
     // Sendable by order: Recovery runs one `next` at a time and starts another only when it has completed.
 
-    /// Entries looked at in one job: some milliseconds of the pool, a fraction of one on the loop to take the results in.
+    /// Entries looked at in one job: some milliseconds of the pool, a fraction of one on the loop to take the results
+    /// in.
     static let entriesPerBatch = 1024
 
     struct Batch: Sendable {

@@ -1,16 +1,17 @@
-// The content-addressed store: verified blobs and manifests by digest, tags by name, and writes in progress. This file has
-// its life (open, close) and what its parts share; StoreBlobs, StoreManifests, StoreTags and StoreIngests have the lookups.
+// The content-addressed store: verified blobs and manifests by digest, tags by name, and writes in progress. This file
+// has its life (open, close) and what its parts share; StoreBlobs, StoreManifests, StoreTags and StoreIngests have the
+// lookups.
 //
-// Everything here runs on the loop; what may block goes through `Offload`. Callbacks named `then` run on the loop, once:
-// before the call returns when the answer is in memory, later otherwise. Callers must be ready for both.
+// Everything here runs on the loop; what may block goes through `Offload`. Callbacks named `then` run on the loop,
+// once: before the call returns when the answer is in memory, later otherwise. Callers must be ready for both.
 
 internal import Glibc
 package import Logging
 
 /// Budgets of a store.
 package struct StoreLimits: Sendable {
-    /// Manifests kept in memory with their response fields, in bytes: some ten thousand of the usual few kilobytes, more
-    /// than a node's working set, and little beside what the images themselves take.
+    /// Manifests kept in memory with their response fields, in bytes: some ten thousand of the usual few kilobytes,
+    /// more than a node's working set, and little beside what the images themselves take.
     package var manifestMemoryBytes = 64 * 1024 * 1024
     /// Descriptors of blob files kept open, so that a hit opens nothing. See `defaultOpenFiles`.
     package var openFiles = StoreLimits.defaultOpenFiles
@@ -52,7 +53,8 @@ package final class Store {
     var openFiles: ClockCache<OpenFile>
     /// Opens under way, and who waits for them.
     var opening: [Digest: [(OpenFile?) -> Void]] = [:]
-    /// Blobs on their way to the quarantine, and who waits for that: a new file of the name must not be moved in its place.
+    /// Blobs on their way to the quarantine, and who waits for that: a new file of the name must not be moved in its
+    /// place.
     var condemned: [Digest: [() -> Void]] = [:]
     /// Blobs set aside while recovery runs, which may still report the file it saw.
     var setAsideInRecovery: Set<Digest> = []

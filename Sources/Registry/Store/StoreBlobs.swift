@@ -1,5 +1,5 @@
-// Finished blobs: sizes in memory, descriptors kept open, the disk behind both. Content is hashed when it is written and
-// never under its final name before that, so that here only kind and size are looked at.
+// Finished blobs: sizes in memory, descriptors kept open, the disk behind both. Content is hashed when it is written
+// and never under its final name before that, so that here only kind and size are looked at.
 
 internal import Glibc
 internal import Logging
@@ -14,8 +14,8 @@ extension Store {
     /// The blob's file if it is open already. No allocation, no system call.
     package func cachedBlob(_ digest: Digest) -> OpenFile? { openFiles.value(for: digest) }
 
-    /// Finds a blob and opens it; nil when the store does not have it. Synchronous when the file is open or is known not to
-    /// exist. Opens of one digest at the same time are one.
+    /// Finds a blob and opens it; nil when the store does not have it. Synchronous when the file is open or is known
+    /// not to exist. Opens of one digest at the same time are one.
     package func findBlob(_ digest: Digest, then: @escaping (OpenFile?) -> Void) {
         if let file = openFiles.value(for: digest) { return then(file) }
         let sizeBytes = blobs[digest]
@@ -26,7 +26,9 @@ extension Store {
         }
         opening[digest] = [then]
         let path = layout.blob(digest)
-        perform({ () throws(StoreError) in try BlobOpening.open(path, digest: digest, sizeBytes: sizeBytes) }) { result in
+        perform({ () throws(StoreError) in
+            try BlobOpening.open(path, digest: digest, sizeBytes: sizeBytes)
+        }) { result in
             let file = self.finishOpening(digest, result)
             for waiter in self.opening.removeValue(forKey: digest) ?? [] { waiter(file) }
         }

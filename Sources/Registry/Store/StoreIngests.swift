@@ -1,11 +1,11 @@
-// Writes in progress, one per key. A second one of the same key waits for the first to end: both would write to the same
-// partial file.
+// Writes in progress, one per key. A second one of the same key waits for the first to end: both would write to the
+// same partial file.
 
 internal import Logging
 
 extension Store {
-    /// Opens what a former ingest of this key left, hashes it again, and is ready to go on from there. While another ingest
-    /// of the key has not ended (or its last job is under way), this waits.
+    /// Opens what a former ingest of this key left, hashes it again, and is ready to go on from there. While another
+    /// ingest of the key has not ended (or its last job is under way), this waits.
     package func beginIngest(_ key: IngestKey, then: @escaping (Result<Ingest, StoreError>) -> Void) {
         guard !isClosing else { return then(.failure(.closed)) }
         if writing[key] != nil {

@@ -1,5 +1,5 @@
-// One server per store. The lock is flock's, which the kernel drops with the process however it ends; what the file says
-// is only for the error message of whoever comes second.
+// One server per store. The lock is flock's, which the kernel drops with the process however it ends; what the file
+// says is only for the error message of whoever comes second.
 
 internal import Glibc
 

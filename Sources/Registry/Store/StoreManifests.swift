@@ -1,5 +1,5 @@
-// Manifests: all of them in an index, the recently used in memory ready to be sent, the rest on disk. Those are small, so
-// one that comes from the disk is hashed again: what memory has is right.
+// Manifests: all of them in an index, the recently used in memory ready to be sent, the rest on disk. Those are small,
+// so one that comes from the disk is hashed again: what memory has is right.
 
 internal import Glibc
 internal import Logging
@@ -8,8 +8,8 @@ extension Store {
     /// A manifest from memory. No allocation.
     package func cachedManifest(_ digest: Digest) -> CachedManifest? { manifestCache.value(for: digest) }
 
-    /// Finds a manifest in memory or on disk; nil when the store does not have it. Loads of one digest at the same time are
-    /// one. A file that does not hash to its name goes to the quarantine, and the answer is nil.
+    /// Finds a manifest in memory or on disk; nil when the store does not have it. Loads of one digest at the same time
+    /// are one. A file that does not hash to its name goes to the quarantine, and the answer is nil.
     package func findManifest(_ digest: Digest, then: @escaping (CachedManifest?) -> Void) {
         if let manifest = manifestCache.value(for: digest) { return then(manifest) }
         let known = manifests[digest]
@@ -28,7 +28,8 @@ extension Store {
     }
 
     /// Takes a manifest whose digest the caller has verified. It is in memory and served at once (the return value);
-    /// `then` says whether the disk has it too. When it does not (no space), the manifest lives until memory needs the room.
+    /// `then` says whether the disk has it too. When it does not (no space), the manifest lives until memory needs the
+    /// room.
     @discardableResult
     package func putManifest(
         _ bytes: [UInt8], digest: Digest, mediaType: MediaType,
@@ -54,7 +55,9 @@ extension Store {
         let digest = manifest.digest
         var write = Publisher.Write(
             directory: layout.manifestDirectory(digest, manifest.mediaType), name: digest.hex, bytes: bytes)
-        if let former = manifests[digest], former != manifest.mediaType { write.obsolete = layout.manifest(digest, former) }
+        if let former = manifests[digest], former != manifest.mediaType {
+            write.obsolete = layout.manifest(digest, former)
+        }
         workBegins()
         publisher.publish(write) { [self] error in
             manifestCache.unpin(digest)

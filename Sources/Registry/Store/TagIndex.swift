@@ -1,5 +1,5 @@
-// Tags in memory. The hot path has a request's bytes, not strings: it hashes the pieces of the name as they lie there and
-// compares them with the stored key, and makes nothing.
+// Tags in memory. The hot path has a request's bytes, not strings: it hashes the pieces of the name as they lie there
+// and compares them with the stored key, and makes nothing.
 
 /// What a tag points to.
 package struct TagRecord: Sendable, Equatable {
@@ -28,7 +28,8 @@ package struct TagBytes {
 
     fileprivate static let library: StaticString = "library/"
 
-    /// Keys of the dictionary. Hasher takes bytes as a stream: how they are cut makes no difference (a test holds this).
+    /// Keys of the dictionary. Hasher takes bytes as a stream: how they are cut makes no difference (a test holds
+    /// this).
     fileprivate var hash: Int {
         var hasher = Hasher()
         hasher.combine(bytes: host)
@@ -50,7 +51,7 @@ package struct TagBytes {
                 UnsafeRawBufferPointer(rebasing: raw[offset..<(offset + piece.count)]).elementsEqual(piece)
             }
             guard raw[host.count] == 0x2F, raw[colon] == 0x3A, matches(host, at: 0) else { return false }
-            guard matches(repository, at: host.count + 1 + prefixCount), matches(tag, at: colon + 1) else { return false }
+            guard matches(repository, at: colon - repository.count), matches(tag, at: colon + 1) else { return false }
             return !isLibrary
                 || TagBytes.library.withUTF8Buffer { matches(UnsafeRawBufferPointer($0), at: host.count + 1) }
         }
