@@ -33,7 +33,8 @@ struct ClockCache<Value: AnyObject> {
     /// Adds or replaces a value, and makes room: everything but the new and the pinned may go.
     mutating func insert(_ value: Value, for digest: Digest, weight: Int, isPinned: Bool = false) {
         remove(digest)
-        let slot = Slot(digest: digest, value: value, weight: weight, wasUsed: true, isPinned: isPinned)
+        // Not used yet: what is put in once and never asked for goes before what is asked for.
+        let slot = Slot(digest: digest, value: value, weight: weight, wasUsed: false, isPinned: isPinned)
         let position = free.popLast() ?? slots.count
         if position == slots.count { slots.append(slot) } else { slots[position] = slot }
         index[digest] = position

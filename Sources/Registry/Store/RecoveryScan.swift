@@ -26,7 +26,10 @@ final class RecoveryScan: @unchecked Sendable {
         var isLast = false
     }
 
-    private enum Content { case blob, manifest(MediaType) }
+    private enum Content {
+        case blob
+        case manifest(MediaType)
+    }
 
     /// What a directory is, and so what belongs in it.
     private enum Place {

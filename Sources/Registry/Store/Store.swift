@@ -34,6 +34,8 @@ package enum Lookup<Value> {
     case unknown
 }
 
+extension Lookup: Equatable where Value: Equatable {}
+
 package final class Store {
     /// Blob fsyncs in flight. With the publisher's one they stay well below `Offload.threadCount`, so that reads do not
     /// queue behind a slow disk's flushes.

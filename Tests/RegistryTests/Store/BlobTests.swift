@@ -1,0 +1,89 @@
+// Finding finished blobs, and what is found in their place.
+
+import Foundation
+import Testing
+
+@testable import Registry
+
+@Suite struct BlobTests {
+    @Test func anAbsentBlobIsKnownToBeAbsentOnceRecovered() throws {
+        let fixture = try StoreFixture(isRecovered: false)
+        let digest = digestOf([7])
+        #expect(fixture.store.blobSize(digest) == .unknown)
+        #expect(try fixture.find(digest) == nil)
+        try fixture.recover()
+        #expect(fixture.store.blobSize(digest) == .absent)
+        var answers = 0
+        fixture.store.findBlob(digest) { file in answers += file == nil ? 1 : 0 }
+        #expect(answers == 1, "answered before the call returns")
+    }
+
+    @Test func lookupsBeforeRecoveryAskTheDisk() throws {
+        let fixture = try StoreFixture()
+        let digest = try fixture.put(pattern(5000))
+        try fixture.reopen(isRecovered: false)
+        #expect(fixture.store.cachedBlob(digest) == nil)
+        #expect(try fixture.content(try #require(try fixture.find(digest))) == pattern(5000))
+        #expect(fixture.store.blobSize(digest) == .present(5000))
+    }
+
+    @Test func opensOfOneDigestAreOne() throws {
+        let fixture = try StoreFixture()
+        let digest = try fixture.put(pattern(10))
+        try fixture.reopen()
+        var files: [OpenFile?] = []
+        for _ in 0..<5 { fixture.store.findBlob(digest) { files.append($0) } }
+        #expect(fixture.offload.inFlight == 1)
+        try fixture.wait(until: { files.count == 5 })
+        #expect(files.allSatisfy { $0 != nil && $0 === files[0] })
+    }
+
+    @Test func openFilesStayWithinTheirBound() throws {
+        var limits = StoreLimits()
+        limits.openFiles = 4
+        let fixture = try StoreFixture(limits: limits)
+        let digests = try (0..<20).map { try fixture.put(pattern(100, seed: UInt64($0 + 1))) }
+        #expect(fixture.store.openFiles.count == 4)
+        for digest in digests { #expect(try fixture.find(digest) != nil) }
+        #expect(fixture.store.openFiles.count == 4)
+    }
+
+    @Test func aBlobOfAnotherSizeIsSetAside() throws {
+        let fixture = try StoreFixture()
+        let digest = try fixture.put(pattern(5000))
+        try fixture.reopen()
+        let path = fixture.store.layout.blob(digest)
+        #expect(truncate(path, 4999) == 0)
+        #expect(try fixture.find(digest) == nil)
+        try fixture.wait(until: { fixture.store.condemned.isEmpty })
+        #expect(!fixture.exists(path))
+        #expect(try fixture.quarantined() == ["\(digest.hex).size-is-4999--not-5000"])
+        #expect(fixture.log.text.contains("set aside"))
+        try fixture.put(pattern(5000))
+        #expect(try fixture.find(digest) != nil)
+    }
+
+    @Test func aBlobThatHasGoneIsForgotten() throws {
+        let fixture = try StoreFixture()
+        let digest = try fixture.put(pattern(50))
+        try fixture.reopen()
+        try FileManager.default.removeItem(atPath: fixture.store.layout.blob(digest))
+        #expect(try fixture.find(digest) == nil)
+        #expect(fixture.store.blobSize(digest) == .absent)
+    }
+
+    @Test func aCondemnedBlobIsGoneAtOnceAndItsReadersKeepIt() throws {
+        let fixture = try StoreFixture()
+        let bytes = pattern(5000)
+        let digest = try fixture.put(bytes)
+        let reader = try #require(try fixture.find(digest))
+        fixture.store.quarantineBlob(digest, reason: "read error")
+        #expect(fixture.store.cachedBlob(digest) == nil)
+        #expect(try fixture.find(digest) == nil)
+        // A new file of this name waits for the old one to be out of the way.
+        try fixture.put(bytes)
+        #expect(try fixture.quarantined() == ["\(digest.hex).read-error"])
+        #expect(try fixture.content(reader) == bytes)
+        #expect(try fixture.content(try #require(try fixture.find(digest))) == bytes)
+    }
+}

@@ -1,0 +1,172 @@
+// A real store in a directory of its own, on a loop of its own, and ways to wait for it without sleeping.
+
+import Foundation
+import Logging
+import Testing
+
+@testable import Registry
+
+/// What a store logged. Written on the test's own thread only, but a log handler has to be Sendable.
+final class LogRecorder: @unchecked Sendable {
+    private let lock = NSLock()
+    private var lines: [String] = []
+
+    func add(_ line: String) { lock.withLock { lines.append(line) } }
+    var text: String { lock.withLock { lines.joined(separator: "\n") } }
+
+    var logger: Logger { Logger(label: "test") { _ in Handler(recorder: self) } }
+
+    private struct Handler: LogHandler {
+        let recorder: LogRecorder
+        var metadata: Logger.Metadata = [:]
+        var logLevel: Logger.Level = .trace
+        subscript(metadataKey key: String) -> Logger.Metadata.Value? {
+            get { metadata[key] }
+            set { metadata[key] = newValue }
+        }
+        func log(event: LogEvent) { recorder.add("\(event.level): \(event.message)") }
+    }
+}
+
+final class StoreFixture {
+    struct TimedOut: Error {}
+    struct Unexpected: Error, CustomStringConvertible { let description: String }
+
+    /// Nothing here takes a hundredth of this: only what hangs runs into it.
+    static let patienceMilliseconds: UInt64 = 60_000
+
+    let directory: TemporaryDirectory
+    let imagePath: String
+    let loop: EventLoop
+    let offload: Offload
+    let log = LogRecorder()
+    private(set) var store: Store
+    private var watchdog: Registry.Timer?
+    private var hasTimedOut = false
+
+    /// Opens a store. `isRecovered` says whether recovery has run.
+    init(
+        limits: StoreLimits = StoreLimits(), isRecovered: Bool = true, imagePath: String? = nil,
+        prepare: (TemporaryDirectory) throws -> Void = { _ in }
+    ) throws {
+        directory = try TemporaryDirectory()
+        self.imagePath = imagePath ?? directory.path
+        try prepare(directory)
+        loop = try EventLoop()
+        offload = Offload(on: loop)
+        store = try Store.open(
+            imagePath: self.imagePath, loop: loop, offload: offload, logger: log.logger, limits: limits)
+        watchdog = Registry.Timer(on: loop) { [unowned self] in
+            hasTimedOut = true
+            loop.stop()
+        }
+        if isRecovered { _ = try recover() }
+    }
+
+    deinit {
+        _ = try? wait { (done: @escaping (Bool) -> Void) in store.close { done(true) } }
+        watchdog?.close()
+        #expect(loop.close(), "a handle was left open")
+    }
+
+    /// Runs the loop until what `start` was given has been called.
+    func wait<T>(_ start: (@escaping (T) -> Void) -> Void) throws -> T {
+        var answer: T?
+        var isRunning = false
+        watchdog?.start(afterMilliseconds: StoreFixture.patienceMilliseconds)
+        start { value in
+            answer = value
+            // Asked to stop before it runs, a loop would end its next run at once (uv_stop).
+            if isRunning { self.loop.stop() }
+        }
+        isRunning = true
+        while answer == nil, !hasTimedOut { loop.run() }
+        watchdog?.stop()
+        guard let answer else { throw TimedOut() }
+        return answer
+    }
+
+    /// Runs the loop until `condition` holds.
+    func wait(until condition: () -> Bool) throws {
+        while !condition() {
+            let _: Bool = try wait { done in loop.deferred.enqueue { done(true) } }
+        }
+    }
+
+    @discardableResult
+    func recover() throws -> RecoveryReport { try wait { store.startRecovery(then: $0) } }
+
+    /// Closes the store and opens it again, as a restart does.
+    func reopen(limits: StoreLimits = StoreLimits(), isRecovered: Bool = true) throws {
+        let _: Bool = try wait { done in store.close { done(true) } }
+        store = try Store.open(
+            imagePath: imagePath, loop: loop, offload: offload, logger: log.logger, limits: limits)
+        if isRecovered { try recover() }
+    }
+
+    func key(_ digest: Digest, _ repository: String = "library/x", host: String = "registry.example") throws
+        -> IngestKey
+    {
+        IngestKey(
+            host: try #require(RegistryHost(host)), repository: try #require(RepositoryName(repository)), digest: digest
+        )
+    }
+
+    func begin(_ key: IngestKey) throws -> Ingest { try wait { store.beginIngest(key, then: $0) }.get() }
+
+    /// Appends all the bytes, pausing when told to.
+    func append(_ bytes: [UInt8], to ingest: Ingest, chunkBytes: Int = 100_000) throws {
+        var start = 0
+        while start < bytes.count {
+            let end = min(bytes.count, start + chunkBytes)
+            let goOn = bytes[start..<end].withUnsafeBytes { ingest.append($0) }
+            start = end
+            if !goOn { let _: Bool = try wait { done in ingest.onDrained = { done(true) } } }
+        }
+    }
+
+    /// Ingests a blob from start to end.
+    @discardableResult
+    func put(_ bytes: [UInt8], _ algorithm: Digest.Algorithm = .sha256, repository: String = "library/x") throws
+        -> Digest
+    {
+        let digest = digestOf(bytes, algorithm)
+        let ingest = try begin(try key(digest, repository))
+        try append(bytes, to: ingest)
+        #expect(try wait { ingest.verify(then: $0) }.get())
+        _ = try wait { ingest.commit(then: $0) }.get()
+        return digest
+    }
+
+    func find(_ digest: Digest) throws -> OpenFile? { try wait { store.findBlob(digest, then: $0) } }
+    func findManifest(_ digest: Digest) throws -> CachedManifest? { try wait { store.findManifest(digest, then: $0) } }
+
+    /// The whole content of an open file.
+    func content(_ file: OpenFile) throws -> [UInt8] {
+        var bytes = [UInt8](repeating: 0, count: Int(file.sizeBytes))
+        let count = try bytes.withUnsafeMutableBytes { try Disk.read(file.descriptor, into: $0, at: 0, "test") }
+        return Array(bytes[..<count])
+    }
+
+    func exists(_ path: String) -> Bool { (try? Disk.status(at: path)) != nil }
+    func names(_ path: String) throws -> [String] { try Disk.names(in: path).sorted() }
+    func quarantined() throws -> [String] { try names(store.layout.quarantine) }
+}
+
+func digestOf(_ bytes: [UInt8], _ algorithm: Digest.Algorithm = .sha256) -> Digest {
+    bytes.withUnsafeBytes { Digest.of($0, algorithm) }
+}
+
+/// Bytes that no compression or sparse file can fake, the same for the same seed.
+func pattern(_ count: Int, seed: UInt64 = 1) -> [UInt8] {
+    var state = seed &* 0x9E37_79B9_7F4A_7C15 | 1
+    return [UInt8](unsafeUninitializedCapacity: count) { buffer, filled in
+        for index in 0..<count {
+            state ^= state << 13
+            state ^= state >> 7
+            state ^= state << 17
+            buffer[index] = UInt8(truncatingIfNeeded: state)
+        }
+        filled = count
+    }
+}
