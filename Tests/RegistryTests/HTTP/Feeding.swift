@@ -5,23 +5,6 @@ import Testing
 
 @testable import Registry
 
-/// A seeded generator, so that any failure repeats from the printed seed (Steele, Lea, Flood: SplitMix64).
-struct SeededRandom: RandomNumberGenerator {
-    private var state: UInt64
-
-    init(seed: UInt64) {
-        state = seed
-    }
-
-    mutating func next() -> UInt64 {
-        state &+= 0x9E37_79B9_7F4A_7C15
-        var mixed = state
-        mixed = (mixed ^ (mixed >> 30)) &* 0xBF58_476D_1CE4_E5B9
-        mixed = (mixed ^ (mixed >> 27)) &* 0x94D0_49BB_1331_11EB
-        return mixed ^ (mixed >> 31)
-    }
-}
-
 /// What a connection has done with its input.
 enum ConnectionEvent: Equatable {
     case request(RequestHead)

@@ -1,0 +1,318 @@
+// The client against a fake upstream over real sockets: bodies, pausing, faults.
+
+import Testing
+
+@testable import Registry
+
+@Suite struct UpstreamExchangeTests {
+    private static let path = "/v2/a/blobs/x"
+
+    private static func bytes(_ count: Int, seed: UInt64 = 1) -> [UInt8] {
+        var random = SeededRandom(seed: seed)
+        return random.bytes(count)
+    }
+
+    @Test(arguments: [0, 1, 16_384, 1_000_003]) func aBodyArrivesWhole(size: Int) throws {
+        let kit = try UpstreamKit()
+        let body = Self.bytes(size)
+        kit.fake.on(Self.path, .ok(body))
+        let record = kit.ask()
+        #expect(record.failure == nil)
+        #expect(record.head?.status == 200)
+        #expect(record.head?.contentLength == Int64(size))
+        #expect(record.head?.isCloseDelimited == false)
+        #expect(record.body == body)
+        #expect(record.faults == [])
+        kit.run.close()
+    }
+
+    @Test(arguments: 0..<20 as Range<UInt64>) func aBodyArrivesWholeInAnyPieces(seed: UInt64) throws {
+        let kit = try UpstreamKit()
+        let body = Self.bytes(200_000, seed: seed)
+        kit.fake.chance = SeededRandom(seed: seed)
+        var random = SeededRandom(seed: seed &+ 1)
+        kit.fake.on(Self.path, seed % 2 == 0 ? .ok(body) : .ok(body).chunked())
+        let record = ExchangeRecord()
+        record.onEnd = { kit.run.finish() }
+        // Pauses at random places, resumes at once or after a while.
+        record.onBytes = { exchange, _ in
+            switch Int.random(in: 0..<4, using: &random) {
+            case 0:
+                kit.run.loop.deferred.enqueue { exchange.resume() }
+                return false
+            case 1:
+                let timer = Timer(on: kit.run.loop) { exchange.resume() }
+                timer.start(afterMilliseconds: UInt64.random(in: 0..<4, using: &random))
+                kit.run.atClose { timer.close() }
+                return false
+            default: return true
+            }
+        }
+        _ = kit.start(record: record)
+        kit.run.run()
+        #expect(record.failure == nil)
+        #expect(record.body == body, "seed \(seed)")
+        #expect(record.faults == [])
+        kit.run.close()
+    }
+
+    @Test func chunkedHasNoLengthAndCloseDelimitedSaysSo() throws {
+        let kit = try UpstreamKit()
+        let body = Self.bytes(50_000)
+        kit.fake.on(Self.path, [.ok(body).chunked(), .ok(body).closeDelimited()])
+        let chunked = kit.ask()
+        #expect(chunked.head?.contentLength == nil)
+        #expect(chunked.head?.isCloseDelimited == false)
+        #expect(chunked.body == body)
+        let closed = kit.ask()
+        #expect(closed.head?.isCloseDelimited == true)
+        #expect(closed.body == body)
+        #expect(closed.failure == nil)
+        kit.run.close()
+    }
+
+    @Test func aHeadHasALengthAndNoBody() throws {
+        let kit = try UpstreamKit()
+        kit.fake.on(Self.path, FakeAnswer.ok(Self.bytes(1000)).adding("Docker-Content-Digest", "sha256:abc"))
+        let record = kit.ask(method: .head)
+        #expect(kit.fake.requests.map(\.method) == ["HEAD"])
+        #expect(record.failure == nil)
+        #expect(record.head?.contentLength == 1000)
+        #expect(record.head?.isCloseDelimited == false)
+        #expect(record.head?.dockerContentDigest == "sha256:abc")
+        #expect(record.body.isEmpty)
+        kit.run.close()
+    }
+
+    @Test func theRequestSaysWhatItShould() throws {
+        let kit = try UpstreamKit()
+        kit.fake.on(Self.path, .ok([1]))
+        _ = kit.ask(change: {
+            $0.accept = ["a/b", "c/d"]
+            $0.rangeStart = 17
+            $0.ifRange = "\"tag\""
+            $0.via = "1.1 me"
+            $0.query = "n=1"
+        })
+        let request = try #require(kit.fake.requests.first)
+        #expect(request.headers("accept") == ["a/b, c/d"])
+        #expect(request.header("range") == "bytes=17-")
+        #expect(request.header("if-range") == "\"tag\"")
+        #expect(request.header("via") == "1.1 me")
+        #expect(request.headers("accept-encoding") == ["identity"])
+        #expect(request.header("user-agent") == "test/1")
+        #expect(request.header("host") == kit.fake.authority)
+        #expect(request.header("authorization") == nil)
+        #expect(request.query == "n=1")
+        kit.run.close()
+    }
+
+    @Test func connectionsAreUsedAgain() throws {
+        let kit = try UpstreamKit()
+        kit.fake.on(Self.path, [.ok([1]), .status(404, body: "no"), .ok([2])])
+        #expect(kit.ask().body == [1])
+        let missing = kit.ask()
+        #expect(missing.head?.status == 404)
+        #expect(missing.body.isEmpty)
+        #expect(missing.failure == nil)
+        #expect(kit.ask().body == [2])
+        #expect(kit.fake.connectionCount == 1)
+        kit.run.close()
+    }
+
+    @Test func interimAnswersAreSkippedAndTrailersIgnored() throws {
+        let kit = try UpstreamKit()
+        let text = "HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+        kit.fake.on(Self.path, .raw(text))
+        let record = kit.ask()
+        #expect(record.head?.status == 200)
+        #expect(record.head?.fields.first("link") == nil)
+        #expect(record.body == Array("ok".utf8))
+        kit.run.close()
+    }
+
+    // MARK: Faults
+
+    @Test func aCutBodyIsBroken() throws {
+        let kit = try UpstreamKit()
+        kit.fake.on(Self.path, .ok(Self.bytes(100_000)).cut(after: 60_000))
+        let record = kit.ask()
+        guard case .broken = record.failure else {
+            Issue.record("\(String(describing: record.failure))")
+            return
+        }
+        #expect(record.body == Array(Self.bytes(100_000)[..<60_000]))
+        #expect(kit.fake.requests.count == 1)
+        kit.run.close()
+    }
+
+    @Test func aResetBodyIsBrokenAndSoIsACutChunkedOne() throws {
+        let kit = try UpstreamKit()
+        let body = Self.bytes(100_000)
+        kit.fake.on(Self.path, [.ok(body).reset(after: 50_000), .ok(body).chunked().cut(after: 50_000)])
+        for _ in 0..<2 {
+            guard case .broken = kit.ask().failure else {
+                Issue.record("not broken")
+                return
+            }
+        }
+        kit.run.close()
+    }
+
+    @Test func aConnectionThatDiesBeforeItSaysAnythingIsTriedOnceMore() throws {
+        let kit = try UpstreamKit()
+        kit.fake.on(Self.path, [.hangUp, .ok([7])])
+        #expect(kit.ask().body == [7])
+        #expect(kit.fake.requests.count == 2)
+        kit.fake.on(Self.path, .reset)
+        guard case .broken = kit.ask().failure else {
+            Issue.record("not broken")
+            return
+        }
+        kit.run.close()
+    }
+
+    @Test func aReusedConnectionThatDiesIsReplaced() throws {
+        let kit = try UpstreamKit()
+        kit.fake.on(Self.path, [.ok([1]), .hangUp, .ok([2])])
+        #expect(kit.ask().body == [1])
+        #expect(kit.ask().body == [2])
+        kit.run.close()
+    }
+
+    @Test func noListenerIsUnreachableAfterOneRetry() throws {
+        let kit = try UpstreamKit()
+        kit.fake.stopListening()
+        let record = kit.ask()
+        guard case .unreachable = record.failure else {
+            Issue.record("not unreachable")
+            return
+        }
+        #expect(record.failure?.registryError(host: UpstreamKit.host).status == 503)
+        kit.run.close()
+    }
+
+    @Test func silenceEndsAfterTheTimeForNoProgress() throws {
+        let kit = try UpstreamKit(noProgressMilliseconds: 150)
+        kit.fake.on(Self.path, [.silent, .ok(Self.bytes(1000)).stall(after: 500)])
+        let silent = kit.ask()
+        guard case .timedOut = silent.failure else {
+            Issue.record("not timed out")
+            return
+        }
+        #expect(silent.head == nil)
+        let stalled = kit.ask()
+        guard case .timedOut = stalled.failure else {
+            Issue.record("not timed out")
+            return
+        }
+        #expect(stalled.body.count == 500)
+        #expect(kit.fake.requests.count == 2)
+        kit.run.close()
+    }
+
+    @Test func slowIsNotSilentAndOurOwnPauseIsNotEither() throws {
+        let kit = try UpstreamKit(noProgressMilliseconds: 200)
+        kit.fake.on(Self.path, .ok(Self.bytes(40)).dripping(1, everyMilliseconds: 20))
+        #expect(kit.ask().body.count == 40)
+
+        kit.fake.on(Self.path, .ok(Self.bytes(1000)))
+        let record = ExchangeRecord()
+        record.onEnd = { kit.run.finish() }
+        record.onBytes = { exchange, _ in
+            let timer = Timer(on: kit.run.loop) { exchange.resume() }
+            timer.start(afterMilliseconds: 600)
+            kit.run.atClose { timer.close() }
+            return false
+        }
+        kit.fake.on(Self.path, .ok(Self.bytes(60_000)))
+        _ = kit.start(record: record)
+        kit.run.run()
+        #expect(record.failure == nil)
+        #expect(record.body.count == 60_000)
+        kit.run.close()
+    }
+
+    @Test func whatIsNotHTTPIsBroken() throws {
+        let kit = try UpstreamKit()
+        let contradiction = "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nhello!"
+        let huge =
+            "HTTP/1.1 200 OK\r\n" + String(repeating: "X-Y: \(String(repeating: "z", count: 1000))\r\n", count: 100)
+        for text in ["SSH-2.0-OpenSSH_9\r\n", contradiction, huge + "\r\n"] {
+            kit.fake.on(Self.path, .raw(text))
+            let record = kit.ask()
+            guard case .broken = record.failure else {
+                Issue.record("\(text.prefix(40)): not broken")
+                continue
+            }
+            #expect(record.head == nil)
+        }
+        kit.run.close()
+    }
+
+    // MARK: Leaving
+
+    @Test func cancelEndsItWithoutAWord() throws {
+        let kit = try UpstreamKit()
+        kit.fake.on(Self.path, .ok(Self.bytes(5_000_000)))
+        var started: [(record: ExchangeRecord, exchange: UpstreamExchange)] = []
+        // At once, on the head, and amid the body.
+        started.append(kit.start())
+        started[0].exchange.cancel()
+        let onHead = ExchangeRecord()
+        onHead.onHead = { $0.cancel() }
+        started.append(kit.start(record: onHead))
+        let onBytes = ExchangeRecord()
+        onBytes.onBytes = { exchange, _ in
+            exchange.cancel()
+            exchange.resume()
+            return true
+        }
+        started.append(kit.start(record: onBytes))
+        kit.run.run(milliseconds: 300)
+        for (record, _) in started {
+            #expect(!record.isEnded)
+            #expect(record.faults == [])
+        }
+        #expect(started[1].record.body.isEmpty)
+        #expect(kit.fake.openConnectionCount == 0)
+        kit.run.close()
+    }
+
+    @Test func closingTheClientTellsEveryone() throws {
+        let kit = try UpstreamKit()
+        kit.fake.on(Self.path, .silent)
+        kit.fake.on("/v2/a/blobs/y", .ok(Self.bytes(3_000_000)).paced(bytesPerSecond: 10_000))
+        let records = [kit.start().record, kit.start("/v2/a/blobs/y").record, kit.start().record]
+        kit.run.run(milliseconds: 100)
+        kit.client.close()
+        kit.run.run(milliseconds: 50)
+        for record in records {
+            #expect(record.failure == UpstreamServices.stopping)
+            #expect(record.faults == [])
+        }
+        #expect(kit.ask().failure == UpstreamServices.stopping)
+        kit.run.close()
+    }
+
+    @Test func manyAtOnceEachGetTheirOwn() throws {
+        let kit = try UpstreamKit()
+        kit.fake.chance = SeededRandom(seed: 7)
+        kit.fake.answer = { .ok(Self.bytes(30_000, seed: UInt64($0.path.split(separator: "/").last ?? "0") ?? 0)) }
+        var left = 100
+        let records = (0..<100).map { number in
+            let record = ExchangeRecord()
+            record.onEnd = {
+                left -= 1
+                if left == 0 { kit.run.finish() }
+            }
+            return kit.start("/v2/a/blobs/\(number)", record: record).record
+        }
+        kit.run.run()
+        for (number, record) in records.enumerated() {
+            #expect(record.failure == nil)
+            #expect(record.body == Self.bytes(30_000, seed: UInt64(number)))
+        }
+        kit.run.close()
+    }
+}
