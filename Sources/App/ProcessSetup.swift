@@ -26,6 +26,15 @@ enum ProcessSetup {
     }
 }
 
+extension ProcessSetup {
+    /// Descriptors this process may have, as they stand now.
+    static var descriptorLimit: Int {
+        var limit = rlimit()
+        guard getrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit) == 0 else { return 1024 }
+        return Int(min(limit.rlim_cur, rlim_t(Int32.max)))
+    }
+}
+
 enum Environment {
     /// A variable's value; nil when it is not set.
     static func value(_ name: String) -> String? { getenv(name).map { String(cString: $0) } }

@@ -44,6 +44,7 @@ struct Serve: ParsableCommand {
 
     /// Runs until the server has been told to stop and has finished.
     private func serve(config: Config, logger: Logger, log: LogWriter) throws {
-        throw ValidationError("serve: not built yet")
+        let running = try Running(config: config, logger: logger, log: log)
+        try running.run()
     }
 }

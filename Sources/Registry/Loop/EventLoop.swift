@@ -45,10 +45,13 @@ package final class EventLoop {
     package var nowMilliseconds: UInt64 { uv_now(pointer) }
 
     /// Seconds since 1970, read when asked.
-    package static var unixSeconds: Int64 {
+    package static var unixSeconds: Int64 { unixMilliseconds / 1000 }
+
+    /// Milliseconds since 1970, read when asked.
+    package static var unixMilliseconds: Int64 {
         var time = timespec()
         clock_gettime(CLOCK_REALTIME, &time)
-        return Int64(time.tv_sec)
+        return Int64(time.tv_sec) * 1000 + Int64(time.tv_nsec) / 1_000_000
     }
 
     /// Runs until `stop` or until nothing active is left.

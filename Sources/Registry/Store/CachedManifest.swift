@@ -11,6 +11,9 @@ package final class CachedManifest {
     /// Bytes of `wire` that are response fields.
     package let fieldsCount: Int
 
+    /// When (on the loop's clock) the image is next checked for being whole; `.max` once it is known to be.
+    package var nextWholeCheckMilliseconds: UInt64 = 0
+
     /// The manifest itself, verbatim.
     package var body: UnsafeRawBufferPointer { UnsafeRawBufferPointer(rebasing: wire[fieldsCount...]) }
 

@@ -1,0 +1,18 @@
+// What the server says when it starts, whatever the log level: where it listens, and what it will do.
+
+import Registry
+
+enum Banner {
+    /// The start-up lines, each ended. The first ends with the address bound.
+    static func text(_ config: Config, address: String) -> String {
+        var lines = ["ociregistry \(Version.text) listening on http://\(address)"]
+        lines.append("  cache: \(config.imagePath)")
+        if let host = config.defaultNamespace { lines.append("  default namespace: \(host)") }
+        if !config.registries.isEmpty {
+            lines.append("  configured registries: \(config.registries.map(\.name.text).joined(separator: ", "))")
+        }
+        if config.airGapped { lines.append("  air-gapped: nothing is fetched") }
+        if config.helloWorld { lines.append("  hello-world: docker.io/library/hello-world:latest is built in") }
+        return lines.joined(separator: "\n") + "\n"
+    }
+}

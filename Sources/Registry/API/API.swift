@@ -1,0 +1,157 @@
+// The registry's HTTP interface: from a request head to the endpoint that answers it.
+//
+// A request is first answered by reference into its own bytes (a cached manifest or blob is found without copying
+// anything); only what has to wait is copied into an owned form (`Asked`).
+
+package import Logging
+
+/// Answers `/v2/` requests.
+package final class API {
+    /// How long a client waits for an upstream's first word before it is told 503. The pull goes on; whoever asks again
+    /// joins it. Clients give up a host after about 30 s.
+    static let answerDeadlineMilliseconds: UInt64 = 15_000
+    /// How long a cached tag's revalidation may take before the cached meaning is served.
+    static let revalidationDeadlineMilliseconds: UInt64 = 5_000
+
+    /// What the operator decided.
+    package struct Policy: Sendable {
+        package var airGapped = false
+        package var alwaysPullLatest = false
+        package var defaultHost: RegistryHost?
+
+        package init(airGapped: Bool, alwaysPullLatest: Bool, defaultHost: RegistryHost?) {
+            self.airGapped = airGapped
+            self.alwaysPullLatest = alwaysPullLatest
+            self.defaultHost = defaultHost
+        }
+    }
+
+    let loop: EventLoop
+    let offload: Offload
+    let store: Store
+    let puller: Puller
+    let policy: Policy
+    let builtin: Builtin?
+    let logger: Logger
+    private var hosts = HostTable()
+    private let defaultHost: HostTable.Entry?
+    /// How this server names itself in `Via`: a pseudonym no other instance has, so that a request that comes back is known.
+    let pseudonym: String
+    /// What `/v2/auth` hands out; nothing ever checks it.
+    let token: String
+
+    package init(
+        loop: EventLoop, offload: Offload, store: Store, puller: Puller, policy: Policy, builtin: Builtin?,
+        logger: Logger
+    ) {
+        self.loop = loop
+        self.offload = offload
+        self.store = store
+        self.puller = puller
+        self.policy = policy
+        self.builtin = builtin
+        self.logger = logger
+        pseudonym = "ociregistry-" + String(UInt64.random(in: .min ... .max), radix: 16)
+        token = String(UInt64.random(in: .min ... .max), radix: 16) + String(UInt64.random(in: .min ... .max), radix: 16)
+        var table = HostTable()
+        defaultHost = policy.defaultHost.flatMap { host in
+            Array(host.text.utf8).withUnsafeBytes { table.entry(for: $0) }
+        }
+    }
+
+    /// Answers one request, now or later. The bytes begin with the head and are gone when this returns.
+    package func handle(_ connection: Connection, _ head: RequestHead, _ bytes: UnsafeRawBufferPointer) {
+        let path = head.path.in(bytes)
+        guard path.contains(0x25) else { return route(connection, head, bytes, path) }
+        // Some clients escape the colon of a digest.
+        guard let decoded = PercentEncoding.decode(path) else {
+            return connection.respond(RegistryError(status: 400, code: .nameInvalid, message: "bad escape in the path"))
+        }
+        decoded.withUnsafeBytes { route(connection, head, bytes, $0) }
+    }
+
+    private func route(
+        _ connection: Connection, _ head: RequestHead, _ bytes: UnsafeRawBufferPointer, _ path: UnsafeRawBufferPointer
+    ) {
+        let route = Route(path)
+        guard route.kind != .unknown else {
+            return connection.respond(RegistryError(status: 404, code: .unsupported, message: "no such endpoint"))
+        }
+        guard head.method == .get || head.method == .head, route.kind != .upload else {
+            return connection.respond(
+                RegistryError(status: 405, code: .unsupported, message: "this registry is for pulling only"),
+                extra: [("Allow", "GET, HEAD")])
+        }
+        switch route.kind {
+        case .ping: answerJSON(connection, "{}")
+        case .auth: answerJSON(connection, "{\"token\":\"\(token)\",\"access_token\":\"\(token)\"}")
+        default: content(connection, route, head, bytes)
+        }
+    }
+
+    private func content(
+        _ connection: Connection, _ route: Route, _ head: RequestHead, _ bytes: UnsafeRawBufferPointer
+    ) {
+        do throws(RegistryError) {
+            let target = try target(connection, route, head, bytes)
+            switch route.kind {
+            case .manifest: try manifest(connection, Request(route: route, target: target, head: head, bytes: bytes))
+            case .blob: try blob(connection, Request(route: route, target: target, head: head, bytes: bytes))
+            case .tags: try tags(connection, Request(route: route, target: target, head: head, bytes: bytes))
+            default: try referrers(connection, Request(route: route, target: target, head: head, bytes: bytes))
+            }
+        } catch {
+            connection.respond(error)
+        }
+    }
+
+    func answerJSON(_ connection: Connection, _ text: String) {
+        let body = Array(text.utf8)
+        connection.respond(status: 200, fields: ResponseFields.json(length: body.count), body: body)
+    }
+
+    // MARK: Upstream choice
+
+    private func target(
+        _ connection: Connection, _ route: Route, _ head: RequestHead, _ bytes: UnsafeRawBufferPointer
+    ) throws(RegistryError) -> Target {
+        if let header = head.registryHeader, !header.isEmpty {
+            return try derive(route.name, header.in(bytes))
+        }
+        guard !head.query.isEmpty else { return try derive(route.name, nil) }
+        let query = head.query.in(bytes)
+        let target: Target
+        if let plain = API.plainNamespace(query) {
+            target = try derive(route.name, plain)
+        } else {
+            switch QueryItems(query).item(named: "ns") {
+            case .absent: return try derive(route.name, nil)
+            case .malformed:
+                throw RegistryError(status: 400, code: .nameInvalid, message: "malformed ns parameter")
+            case .value(let text) where text.isEmpty: return try derive(route.name, nil)
+            case .value(let text): target = try derive(route.name, text)
+            }
+        }
+        connection.extraField = target.host.namespaceField
+        return target
+    }
+
+    private func derive(
+        _ name: UnsafeRawBufferPointer, _ explicit: UnsafeRawBufferPointer?
+    ) throws(RegistryError) -> Target {
+        try Target.derive(name: name, explicit: explicit, hosts: &hosts, defaultHost: defaultHost)
+    }
+
+    private func derive(_ name: UnsafeRawBufferPointer, _ explicit: String) throws(RegistryError) -> Target {
+        let bytes = Array(explicit.utf8)
+        let result = bytes.withUnsafeBytes { raw in Result { () throws(RegistryError) in try derive(name, raw) } }
+        return try result.get()
+    }
+
+    /// The value of a query that is nothing but `ns=value` without escapes: what containerd sends.
+    private static func plainNamespace(_ query: UnsafeRawBufferPointer) -> UnsafeRawBufferPointer? {
+        guard query.count > 3, query[0] == 0x6E, query[1] == 0x73, query[2] == 0x3D else { return nil }
+        let value = UnsafeRawBufferPointer(rebasing: query[3...])
+        return value.contains { $0 == 0x26 || $0 == 0x25 } ? nil : value
+    }
+}

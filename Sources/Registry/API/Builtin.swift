@@ -1,0 +1,41 @@
+// The built-in image in the form the endpoints answer from. It lives in memory only: with `--hello-world` off, the name
+// means what the upstream says, and nothing of ours is left in the cache.
+
+/// The hello-world image, ready to serve.
+package final class Builtin {
+    /// A blob in memory.
+    final class Blob {
+        let memory: UnsafeRawBufferPointer
+
+        init(_ bytes: [UInt8]) {
+            let copy = UnsafeMutableRawBufferPointer.allocate(byteCount: bytes.count, alignment: 16)
+            copy.copyBytes(from: bytes)
+            memory = UnsafeRawBufferPointer(copy)
+        }
+
+        deinit { memory.deallocate() }
+    }
+
+    let manifests: [Digest: CachedManifest]
+    let blobs: [Digest: Blob]
+    /// What `latest` means.
+    let index: CachedManifest
+
+    package init(_ image: HelloWorldImage) {
+        var manifests: [Digest: CachedManifest] = [:]
+        for entry in image.manifests {
+            manifests[entry.digest] = CachedManifest(
+                digest: entry.digest, mediaType: entry.mediaType, body: entry.bytes)
+        }
+        let first = image.manifests[0]
+        index = manifests[first.digest] ?? CachedManifest(digest: first.digest, mediaType: first.mediaType, body: first.bytes)
+        self.manifests = manifests
+        blobs = Dictionary(image.blobs.map { ($0.digest, Blob($0.bytes)) }, uniquingKeysWith: { first, _ in first })
+    }
+
+    /// Whether a repository is the built-in image's: `docker.io/hello-world` or `docker.io/library/hello-world`.
+    func isNamed(host: RegistryHost, name: UnsafeRawBufferPointer) -> Bool {
+        host == HelloWorldImage.host
+            && (name.elementsEqual("hello-world".utf8) || name.elementsEqual(HelloWorldImage.repository.utf8))
+    }
+}

@@ -1,0 +1,201 @@
+// GET and HEAD of manifests, by tag and by digest.
+
+extension API {
+    func manifest(_ connection: Connection, _ request: Request) throws(RegistryError) {
+        let reference = request.route.reference
+        if reference.contains(0x3A) {
+            guard let digest = Digest(ascii: reference) else {
+                throw RegistryError(status: 400, code: .digestInvalid, message: "invalid digest")
+            }
+            try manifest(connection, request, digest)
+        } else {
+            guard Reference.isValidTag(reference) else {
+                throw RegistryError(status: 400, code: .tagInvalid, message: "invalid tag")
+            }
+            try manifest(connection, request, tag: reference)
+        }
+    }
+
+    // MARK: By digest
+
+    private func manifest(_ connection: Connection, _ request: Request, _ digest: Digest) throws(RegistryError) {
+        if let cached = builtin?.manifests[digest] ?? store.cachedManifest(digest) {
+            return try answer(connection, request, cached)
+        }
+        let asked = try Asked(request, pseudonym: pseudonym)
+        store.findManifest(digest) { [self] found in
+            if let found {
+                completeImage(found, asked)
+                return send(connection, found, asked.conditions, .hit)
+            }
+            pull(connection, .digest(digest), asked)
+        }
+    }
+
+    /// The hot path: everything is at hand.
+    private func answer(
+        _ connection: Connection, _ request: Request, _ manifest: CachedManifest
+    ) throws(RegistryError) {
+        if !request.isHead, manifest.nextWholeCheckMilliseconds != .max {
+            completeImage(manifest, try Asked(request, pseudonym: pseudonym))
+        }
+        guard request.isConditional else {
+            return connection.respond(
+                status: 200, wire: manifest.wire, fieldBytes: manifest.fieldsCount, owner: manifest, verdict: .hit)
+        }
+        send(connection, manifest, request.conditions, .hit)
+    }
+
+    private func completeImage(_ manifest: CachedManifest, _ asked: Asked) {
+        guard !asked.isHead, !policy.airGapped, builtin?.manifests[manifest.digest] == nil else { return }
+        puller.completeImage(manifest, from: asked.source)
+    }
+
+    /// Sends a manifest, or the part or the 304 that was asked for.
+    private func send(
+        _ connection: Connection, _ manifest: CachedManifest, _ conditions: Conditions, _ verdict: Verdict
+    ) {
+        switch conditions.plan(digest: manifest.digest, sizeBytes: Int64(manifest.sizeBytes)) {
+        case .whole:
+            connection.respond(
+                status: 200, wire: manifest.wire, fieldBytes: manifest.fieldsCount, owner: manifest, verdict: verdict)
+        case .part(let range):
+            let body = UnsafeRawBufferPointer(
+                rebasing: manifest.body[Int(range.lowerBound)...Int(range.upperBound)])
+            let fields = ResponseFields.entity(
+                contentType: manifest.mediaType.text, digest: manifest.digest, sizeBytes: Int64(manifest.sizeBytes),
+                range: (range.lowerBound, range.upperBound))
+            connection.respond(
+                status: 206, fields: fields, content: .memory(body, owner: manifest), verdict: verdict)
+        case .notModified: notModified(connection, manifest.digest, verdict)
+        case .unsatisfiable: unsatisfiable(connection, Int64(manifest.sizeBytes), verdict)
+        }
+    }
+
+    func notModified(_ connection: Connection, _ digest: Digest, _ verdict: Verdict) {
+        connection.respond(status: 304, fields: ResponseFields.notModified(digest: digest), verdict: verdict)
+    }
+
+    func unsatisfiable(_ connection: Connection, _ sizeBytes: Int64, _ verdict: Verdict) {
+        connection.respond(status: 416, fields: ResponseFields.unsatisfiable(sizeBytes: sizeBytes), verdict: verdict)
+    }
+
+    // MARK: By tag
+
+    private func manifest(
+        _ connection: Connection, _ request: Request, tag: UnsafeRawBufferPointer
+    ) throws(RegistryError) {
+        let isLatest = tag.elementsEqual("latest".utf8)
+        if let builtin, builtin.isNamed(host: request.target.host.host, name: request.target.name), isLatest {
+            return try answer(connection, request, builtin.index)
+        }
+        if !(policy.alwaysPullLatest && isLatest) || policy.airGapped,
+            let record = request.target.tag(tag, in: store), let cached = store.cachedManifest(record.digest)
+        {
+            return try answer(connection, request, cached)
+        }
+        let asked = try Asked(request, pseudonym: pseudonym)
+        let text = String(decoding: tag, as: UTF8.self)
+        findTag(text, asked) { [self] cached in
+            let freshness = TagFreshness.decide(
+                isCached: cached != nil, isLatest: isLatest, alwaysPullLatest: policy.alwaysPullLatest,
+                airGapped: policy.airGapped)
+            switch (freshness, cached) {
+            case (.serve, let cached?):
+                completeImage(cached, asked)
+                send(connection, cached, asked.conditions, .hit)
+            case (.revalidate, let cached?): revalidate(connection, text, cached, asked)
+            default: pull(connection, .tag(text), asked)
+            }
+        }
+    }
+
+    private func findTag(_ tag: String, _ asked: Asked, then: @escaping (CachedManifest?) -> Void) {
+        store.findTag(host: asked.source.host, repository: asked.source.repository, tag: tag) { [self] record in
+            guard let record else { return then(nil) }
+            store.findManifest(record.digest, then: then)
+        }
+    }
+
+    /// Asks by HEAD whether the tag still means the same. Whatever goes wrong with that, the cached answer is served.
+    private func revalidate(_ connection: Connection, _ tag: String, _ cached: CachedManifest, _ asked: Asked) {
+        let serveStale: (Connection) -> Void = { [self] connection in
+            completeImage(cached, asked)
+            send(connection, cached, asked.conditions, .stale)
+        }
+        let waiting = Waiting(
+            connection, deadlineMilliseconds: API.revalidationDeadlineMilliseconds, late: serveStale)
+        puller.manifestHead(.tag(tag), from: asked.source) { [self] result in
+            guard case .success(let entity) = result else { return waiting.answer(serveStale) }
+            if let digest = entity.digest, digest == cached.digest {
+                return waiting.answer { [self] connection in
+                    completeImage(cached, asked)
+                    send(connection, cached, asked.conditions, .hit)
+                }
+            }
+            puller.manifest(.tag(tag), from: asked.source) { [self] result, joined in
+                guard case .success(let fresh) = result else { return waiting.answer(serveStale) }
+                completeImage(fresh, asked)
+                waiting.answer { self.send($0, fresh, asked.conditions, joined ? .joined : .miss) }
+            }
+        }
+    }
+
+    // MARK: Misses
+
+    private func pull(_ connection: Connection, _ reference: Reference, _ asked: Asked) {
+        if policy.airGapped {
+            return connection.respond(.manifestUnknown("\(asked.source.repository):\(reference) is not in the cache"))
+        }
+        let waiting = Waiting(connection)
+        if asked.isHead { return forwardHead(waiting, reference, asked) }
+        puller.manifest(reference, from: asked.source) { [self] result, joined in
+            if case .success(let manifest) = result { completeImage(manifest, asked) }
+            waiting.answer { connection in
+                switch result {
+                case .success(let manifest): send(connection, manifest, asked.conditions, joined ? .joined : .miss)
+                case .failure(let error): connection.respond(error)
+                }
+            }
+        }
+    }
+
+    private func forwardHead(_ waiting: Waiting, _ reference: Reference, _ asked: Asked) {
+        puller.manifestHead(reference, from: asked.source) { [self] result in
+            waiting.answer { connection in
+                switch result {
+                case .failure(let error): connection.respond(error)
+                case .success(let entity):
+                    sendHead(connection, entity, reference, asked)
+                }
+            }
+        }
+    }
+
+    /// Hands on what the upstream said of a manifest, where that is enough for a client; else pulls it.
+    private func sendHead(_ connection: Connection, _ entity: UpstreamEntity, _ reference: Reference, _ asked: Asked) {
+        var digest = entity.digest
+        if case .digest(let known) = reference { digest = known }
+        guard let digest, let sizeBytes = entity.sizeBytes, let type = entity.contentType.flatMap({ MediaType($0) })
+        else {
+            // An upstream that leaves these out on HEAD has them on GET.
+            let waiting = Waiting(connection)
+            return puller.manifest(reference, from: asked.source) { [self] result, _ in
+                waiting.answer { connection in
+                    switch result {
+                    case .success(let manifest): send(connection, manifest, asked.conditions, .miss)
+                    case .failure(let error): connection.respond(error)
+                    }
+                }
+            }
+        }
+        if let claimed = entity.digest, claimed != digest, claimed.algorithm == digest.algorithm {
+            return connection.respond(
+                RegistryError(
+                    status: 502, code: .digestInvalid,
+                    message: "the upstream names another digest than the one asked for"))
+        }
+        let fields = ResponseFields.entity(contentType: type.text, digest: digest, sizeBytes: sizeBytes)
+        connection.respond(status: 200, fields: fields, verdict: .miss)
+    }
+}

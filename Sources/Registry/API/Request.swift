@@ -1,0 +1,78 @@
+// A content request in its two forms: by reference while it is being read, and owned once it has to wait.
+
+/// A content request by reference into its bytes.
+struct Request {
+    let route: Route
+    let target: Target
+    let head: RequestHead
+    let bytes: UnsafeRawBufferPointer
+
+    var isHead: Bool { head.method == .head }
+    /// Whether any precondition or range asks for something other than the whole.
+    var isConditional: Bool { head.range != nil || head.ifNoneMatch != nil }
+    var conditions: Conditions { Conditions(head, bytes) }
+}
+
+/// The preconditions and range of a request, owned.
+struct Conditions {
+    private let range: [UInt8]?
+    private let ifRange: [UInt8]?
+    private let ifNoneMatch: [UInt8]?
+
+    init(_ head: RequestHead, _ bytes: UnsafeRawBufferPointer) {
+        // A range is defined for GET only (RFC 9110 §14.2).
+        range = head.method == .get ? head.range.map { Array($0.in(bytes)) } : nil
+        ifRange = head.ifRange.map { Array($0.in(bytes)) }
+        ifNoneMatch = head.ifNoneMatch.map { Array($0.in(bytes)) }
+    }
+
+    /// What to answer, by the order of RFC 9110 §13.2.2.
+    enum Plan {
+        case notModified
+        case unsatisfiable
+        case whole
+        case part(ClosedRange<Int64>)
+    }
+
+    /// Whether a range was asked for, satisfiable or not.
+    var hasRange: Bool { range != nil }
+
+    func plan(digest: Digest, sizeBytes: Int64) -> Plan {
+        if let ifNoneMatch, ifNoneMatch.withUnsafeBytes({ EntityTag.matches(ifNoneMatch: $0, digest: digest) }) {
+            return .notModified
+        }
+        guard let range else { return .whole }
+        if let ifRange, !ifRange.withUnsafeBytes({ EntityTag.allowsRange(ifRange: $0, digest: digest) }) {
+            return .whole
+        }
+        switch range.withUnsafeBytes({ ByteRange.resolve($0, size: sizeBytes) }) {
+        case .none: return .whole
+        case .unsatisfiable: return .unsatisfiable
+        case .some(let part): return .part(part)
+        }
+    }
+}
+
+/// A content request that has to wait for the disk or an upstream.
+struct Asked {
+    let isHead: Bool
+    let isHTTP10: Bool
+    let conditions: Conditions
+    let source: PullSource
+
+    /// Copies what will be needed.
+    /// - Throws: 508 when the request has been through this server before (`Via`), 400 for a repository name out of bounds.
+    init(_ request: Request, pseudonym: String) throws(RegistryError) {
+        isHead = request.isHead
+        isHTTP10 = request.head.minorVersion == 0
+        conditions = request.conditions
+        guard let repository = request.target.repository else {
+            throw RegistryError(status: 400, code: .nameInvalid, message: "invalid repository name")
+        }
+        let headers = Headers(request.head, in: request.bytes)
+        let via = try ViaChain.extend(request.head.hasVia ? headers.joined(named: "via") : nil, with: pseudonym)
+        source = PullSource(
+            host: request.target.host.host, repository: repository,
+            extraAccept: AcceptedTypes.extra(headers.values(named: "accept")), via: via)
+    }
+}

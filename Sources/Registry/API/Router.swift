@@ -1,0 +1,76 @@
+// What a request target means. The keywords are found from the right, so names may have any depth, and contain them.
+
+/// The parts of a `/v2/` target, as stretches of its path.
+struct Route {
+    enum Kind: UInt8 {
+        /// `GET /v2/`
+        case ping
+        /// `GET /v2/auth`
+        case auth
+        case manifest
+        case blob
+        case tags
+        case referrers
+        /// Uploads: known to the specification, refused here.
+        case upload
+        case unknown
+    }
+
+    var kind: Kind
+    /// The repository part as it stands in the path, host segment included.
+    var name: UnsafeRawBufferPointer = .init(start: nil, count: 0)
+    /// Tag or digest.
+    var reference: UnsafeRawBufferPointer = .init(start: nil, count: 0)
+
+    /// Reads a path without its query; percent-encoding has been undone.
+    init(_ path: UnsafeRawBufferPointer) {
+        kind = .unknown
+        guard path.count >= 3, path[0] == 0x2F, path[1] == 0x76, path[2] == 0x32 else { return }
+        if path.count <= 4 {
+            kind = path.count == 3 || path[3] == 0x2F ? .ping : .unknown
+            return
+        }
+        guard path[3] == 0x2F else { return }
+        let rest = UnsafeRawBufferPointer(rebasing: path[4...])
+        guard let last = Route.lastSlash(rest, before: rest.count) else {
+            kind = rest.elementsEqual("auth".utf8) ? .auth : .unknown
+            return
+        }
+        read(rest, last)
+    }
+
+    private mutating func read(_ rest: UnsafeRawBufferPointer, _ last: Int) {
+        let tail = UnsafeRawBufferPointer(rebasing: rest[(last + 1)...])
+        guard let middle = Route.lastSlash(rest, before: last) else { return }
+        let keyword = UnsafeRawBufferPointer(rebasing: rest[(middle + 1)..<last])
+        guard middle > 0 else { return }
+        name = UnsafeRawBufferPointer(rebasing: rest[..<middle])
+        reference = tail
+        switch keyword.count {
+        case 9 where keyword.elementsEqual("manifests".utf8): kind = .manifest
+        case 5 where keyword.elementsEqual("blobs".utf8): kind = tail.elementsEqual("uploads".utf8) ? .upload : .blob
+        case 4 where keyword.elementsEqual("tags".utf8) && tail.elementsEqual("list".utf8): kind = .tags
+        case 9 where keyword.elementsEqual("referrers".utf8): kind = .referrers
+        case 7 where keyword.elementsEqual("uploads".utf8): readUpload(rest, middle)
+        default: kind = .unknown
+        }
+    }
+
+    /// `<name>/blobs/uploads/` and `<name>/blobs/uploads/<session>`.
+    private mutating func readUpload(_ rest: UnsafeRawBufferPointer, _ middle: Int) {
+        guard let blobs = Route.lastSlash(rest, before: middle), blobs > 0,
+            rest[(blobs + 1)..<middle].elementsEqual("blobs".utf8)
+        else { return }
+        kind = .upload
+        name = UnsafeRawBufferPointer(rebasing: rest[..<blobs])
+    }
+
+    private static func lastSlash(_ bytes: UnsafeRawBufferPointer, before end: Int) -> Int? {
+        var index = end - 1
+        while index >= 0 {
+            if bytes[index] == 0x2F { return index }
+            index -= 1
+        }
+        return nil
+    }
+}

@@ -1,0 +1,59 @@
+// Which upstream and repository a request is about.
+
+/// A request's upstream host and repository, by reference into the request's bytes: enough for a cached answer.
+struct Target {
+    let host: HostTable.Entry
+    /// Whether `library/` belongs before the name: one-segment repositories of Docker Hub.
+    let isLibrary: Bool
+    /// The repository as it stands in the path.
+    let name: UnsafeRawBufferPointer
+
+    /// The repository name as upstreams know it.
+    var repository: RepositoryName? {
+        RepositoryName((isLibrary ? "library/" : "") + String(decoding: name, as: UTF8.self))
+    }
+
+    /// What a tag of the repository means, from memory.
+    func tag(_ tag: UnsafeRawBufferPointer, in store: Store) -> TagRecord? {
+        host.bytes.withUnsafeBytes {
+            store.tag(TagBytes(host: $0, isLibrary: isLibrary, repository: name, tag: tag))
+        }
+    }
+
+    /// Derives it, in this order: `X-Registry`, `ns`, a first path segment that is a host, the default namespace
+    /// (compatibility.md, "How the upstream is chosen").
+    static func derive(
+        name: UnsafeRawBufferPointer, explicit: UnsafeRawBufferPointer?, hosts: inout HostTable,
+        defaultHost: HostTable.Entry?
+    ) throws(RegistryError) -> Target {
+        if let explicit {
+            guard let host = hosts.entry(for: explicit) else {
+                throw RegistryError(
+                    status: 400, code: .nameInvalid, message: "X-Registry or ns is not of the form host[:port]")
+            }
+            return try make(host, name)
+        }
+        if let slash = name.firstIndex(of: 0x2F) {
+            let segment = UnsafeRawBufferPointer(rebasing: name[..<slash])
+            if RegistryHost.looksLikeHost(segment), let host = hosts.entry(for: segment) {
+                return try make(host, UnsafeRawBufferPointer(rebasing: name[(slash + 1)...]))
+            }
+        }
+        guard let defaultHost else {
+            throw RegistryError(
+                status: 400, code: .nameInvalid,
+                message: "no upstream can be derived: name one by ns, X-Registry or the first path segment")
+        }
+        return try make(defaultHost, name)
+    }
+
+    private static func make(
+        _ host: HostTable.Entry, _ name: UnsafeRawBufferPointer
+    ) throws(RegistryError) -> Target {
+        guard RepositoryName.isValid(name) else {
+            throw RegistryError(status: 400, code: .nameInvalid, message: "invalid repository name")
+        }
+        let isLibrary = host.host.isDockerHub && !name.contains(0x2F)
+        return Target(host: host, isLibrary: isLibrary, name: name)
+    }
+}

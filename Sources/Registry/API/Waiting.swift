@@ -1,0 +1,34 @@
+// A client that waits for an upstream. It is answered once: by what it waits for, or by the clock.
+
+/// One answer owed to one connection.
+final class Waiting {
+    private let connection: Connection
+    private var timer: Timer?
+    private(set) var isAnswered = false
+
+    /// - Parameter late: what to do if nothing has come by the deadline; by default, say 503.
+    init(
+        _ connection: Connection, deadlineMilliseconds: UInt64 = API.answerDeadlineMilliseconds,
+        late: ((Connection) -> Void)? = nil
+    ) {
+        self.connection = connection
+        let timer = Timer(on: connection.loop) { [weak self] in
+            self?.answer { connection in
+                if let late { return late(connection) }
+                connection.respond(.unavailable("the upstream has not answered in time", retryAfterSeconds: 5))
+            }
+        }
+        timer.start(afterMilliseconds: deadlineMilliseconds)
+        timer.unreference()
+        self.timer = timer
+    }
+
+    /// Answers, unless that has been done.
+    func answer(_ body: (Connection) -> Void) {
+        guard !isAnswered else { return }
+        isAnswered = true
+        timer?.close()
+        timer = nil
+        body(connection)
+    }
+}

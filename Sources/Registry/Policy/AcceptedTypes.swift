@@ -1,0 +1,23 @@
+// What a client accepts beyond the manifest types that are always asked for.
+
+enum AcceptedTypes {
+    /// Further types passed on; clients name half a dozen.
+    static let maximumExtra = 16
+
+    /// Types of the client's `Accept` lines, in order, that an upstream should hear of as well: not those always sent, not
+    /// wildcards, and not Docker's schema 1, which would be refused if it came.
+    static func extra(_ lines: [String]) -> [String] {
+        var result: [String] = []
+        for line in lines {
+            for item in line.split(separator: ",") {
+                let type = String(item.split(separator: ";", maxSplits: 1)[0].filter { $0 != " " && $0 != "\t" })
+                guard type.hasPrefix("application/"), type.utf8.allSatisfy({ $0 > 0x20 && $0 < 0x7F }),
+                    !type.contains("distribution.manifest.v1"), MediaType(type) == nil, !result.contains(type),
+                    result.count < maximumExtra
+                else { continue }
+                result.append(type)
+            }
+        }
+        return result
+    }
+}

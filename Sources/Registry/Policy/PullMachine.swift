@@ -1,0 +1,272 @@
+// The life of one blob pull as a pure value: events in, actions out. The runner (Pull/BlobPull) performs the actions after
+// the call has returned. What must hold whatever the upstream does:
+//
+// - A reader never gets a complete wrong body. The file that readers follow only ever grows, its hash covers exactly the
+//   bytes they were given, and its last byte is withheld until that hash is the digest.
+// - A broken transfer goes on where it stopped: by Range, or where the upstream cannot, from the start with the bytes
+//   already there passed over. Either way the hash covers what readers got, so mixed content cannot pass.
+// - If content pieced together from several transfers does not match, one fresh start from zero is made; the readers that
+//   have been given bytes of the rejected file are ended short.
+
+/// The states and transitions of one blob pull.
+package struct PullMachine {
+    /// What the upstream said to a request, as far as a pull cares.
+    package struct Answer: Sendable, Equatable {
+        package var status: Int
+        package var contentLength: Int64?
+        /// A 206's `Content-Range`: first byte and total, where stated; a 416's total alone.
+        package var rangeFirst: Int64?
+        package var rangeTotal: Int64?
+
+        package init(status: Int, contentLength: Int64? = nil, rangeFirst: Int64? = nil, rangeTotal: Int64? = nil) {
+            self.status = status
+            self.contentLength = contentLength
+            self.rangeFirst = rangeFirst
+            self.rangeTotal = rangeTotal
+        }
+    }
+
+    package enum Event: Sendable, Equatable {
+        /// The file is open and holds this many hashed bytes of an earlier pull.
+        case opened(offset: Int64)
+        /// The final answer's head, after tokens and redirects.
+        case answered(Answer)
+        /// Room for the whole is reserved.
+        case reserved
+        /// The upstream's body ended; the file and what is on its way to it come to `total` bytes.
+        case bodyEnded(total: Int64)
+        /// The exchange failed, before or amid the body; `received` bytes are in the file or on their way to it.
+        case broke(RegistryError, received: Int64)
+        /// The upstream will not give it: 404, 403, 429 and the like. Asking again would not help.
+        case refused(RegistryError)
+        case backOffElapsed
+        /// The whole file's hash is, or is not, the digest.
+        case verified(Bool)
+        case committed
+        /// The store could not write, reserve, verify or commit.
+        case storeFailed(RegistryError)
+    }
+
+    package enum Action: Sendable, Equatable {
+        /// Ask the upstream for the bytes from this offset on (0: all of it).
+        case request(offset: Int64)
+        /// The next bytes received are already in the file: pass over this many.
+        case skip(Int64)
+        /// Tell the readers the size (nil: unknown until the end) and let them begin.
+        case announce(sizeBytes: Int64?)
+        case reserve(Int64)
+        /// Stop the exchange, whose answer is of no use.
+        case dropExchange
+        case backOff(milliseconds: UInt64)
+        case verify
+        /// Begin a new, empty file; end the readers that were given bytes of the old one.
+        case startOver
+        case commit
+        /// Over: the readers may have the last byte.
+        case finish
+        /// Over: end every reader. The bytes so far are kept for a later pull, or are of no use.
+        case fail(RegistryError, keepPartial: Bool)
+    }
+
+    /// Attempts in a row that brought nothing before a pull is given up.
+    package static let maximumFruitlessAttempts = 5
+    /// Attempts in all: an upstream that breaks every few bytes must not keep a pull alive for ever.
+    package static let maximumAttempts = 64
+    /// First pause before another attempt; it doubles each time nothing came.
+    static let firstBackOffMilliseconds: UInt64 = 100
+
+    private enum State: Equatable {
+        case opening
+        /// Asked from `offset`; bytes before `have` are in the file.
+        case requesting(offset: Int64)
+        case reserving
+        case streaming
+        case backingOff
+        case verifying
+        case startingOver
+        case committing
+        case over
+    }
+
+    private var state: State = .opening
+    /// Bytes in the file when the current request was made.
+    private var have: Int64 = 0
+    private var size: Int64?
+    private var announced = false
+    /// Whether the file's bytes come from more than one transfer.
+    private var isPieced = false
+    private var hasStartedOver = false
+    private var upstreamCannotResume = false
+    private var attempts = 0
+    private var fruitless = 0
+
+    package init() {}
+
+    /// Whether nothing more will come of it.
+    package var isOver: Bool { state == .over }
+
+    /// Takes one event; returns what to do, in order.
+    package mutating func handle(_ event: Event) -> [Action] {
+        switch (state, event) {
+        case (.over, _): return []
+        case (_, .storeFailed(let error)): return fail(error, keepPartial: false)
+        case (.opening, .opened(let offset)), (.startingOver, .opened(let offset)): return opened(offset)
+        case (.requesting(let offset), .answered(let answer)): return answered(answer, offset: offset)
+        case (.reserving, .reserved):
+            state = .streaming
+            return announceOnce()
+        case (.reserving, .bodyEnded), (.streaming, .bodyEnded): return ended(event)
+        case (.requesting, .broke(let error, let received)), (.reserving, .broke(let error, let received)),
+            (.streaming, .broke(let error, let received)):
+            return broke(error, received: received)
+        case (.requesting, .refused(let error)): return fail(error, keepPartial: have > 0)
+        case (.backingOff, .backOffElapsed): return request()
+        case (.verifying, .verified(let matches)): return verified(matches)
+        case (.committing, .committed):
+            state = .over
+            return [.finish]
+        default: return []
+        }
+    }
+
+    private mutating func opened(_ offset: Int64) -> [Action] {
+        have = offset
+        isPieced = offset > 0
+        return request()
+    }
+
+    private mutating func request() -> [Action] {
+        attempts += 1
+        let offset = upstreamCannotResume ? 0 : have
+        state = .requesting(offset: offset)
+        return [.request(offset: offset)]
+    }
+
+    private mutating func answered(_ answer: Answer, offset: Int64) -> [Action] {
+        switch answer.status {
+        case 200: return streamWhole(answer)
+        case 206 where offset > 0 && answer.rangeFirst == offset: return streamRest(answer)
+        case 206, 416: return cannotResume(answer)
+        default: return fail(.unavailable("the upstream answered \(answer.status)"), keepPartial: have > 0)
+        }
+    }
+
+    /// A 200: all of it, of which `have` bytes are passed over.
+    private mutating func streamWhole(_ answer: Answer) -> [Action] {
+        guard agree(on: answer.contentLength) else { return contradiction() }
+        if let length = answer.contentLength, length < have { return dropAndStartOver() }
+        isPieced = have > 0
+        return (have > 0 ? [.skip(have)] : []) + reserveOrStream()
+    }
+
+    /// A 206 that begins where it was asked to.
+    private mutating func streamRest(_ answer: Answer) -> [Action] {
+        let total = answer.rangeTotal ?? answer.contentLength.map { have + $0 }
+        guard agree(on: total) else { return contradiction() }
+        if let total, let length = answer.contentLength, have + length != total { return cannotResume(answer) }
+        isPieced = true
+        return reserveOrStream()
+    }
+
+    private mutating func cannotResume(_ answer: Answer) -> [Action] {
+        // Asked for what lies behind the last byte: the partial file is whole already.
+        if answer.status == 416, have > 0, let total = answer.rangeTotal, total == have, agree(on: total) {
+            state = .verifying
+            return [.dropExchange] + announceOnce() + [.verify]
+        }
+        if upstreamCannotResume || have == 0 {
+            return [.dropExchange]
+                + fail(.unavailable("the upstream answers ranges that were not asked for"), keepPartial: false)
+        }
+        upstreamCannotResume = true
+        return [.dropExchange] + request()
+    }
+
+    private mutating func reserveOrStream() -> [Action] {
+        guard let size, size > have, !announced else {
+            state = .streaming
+            return announceOnce()
+        }
+        state = .reserving
+        return [.reserve(size)]
+    }
+
+    private mutating func announceOnce() -> [Action] {
+        guard !announced else { return [] }
+        announced = true
+        return [.announce(sizeBytes: size)]
+    }
+
+    /// Takes a stated size unless another was stated before; nil states nothing.
+    private mutating func agree(on total: Int64?) -> Bool {
+        guard let total else { return true }
+        guard let size else {
+            // Readers of unknown length were promised nothing.
+            self.size = total
+            return true
+        }
+        return size == total
+    }
+
+    private mutating func contradiction() -> [Action] {
+        [.dropExchange]
+            + fail(.unavailable("the upstream changed the blob's size between two answers"), keepPartial: false)
+    }
+
+    private mutating func ended(_ event: Event) -> [Action] {
+        guard case .bodyEnded(let total) = event else { return [] }
+        if let size, total != size {
+            return broke(.unavailable("the upstream's body is not as long as it said"), received: total)
+        }
+        let announcement = state == .reserving ? announceOnce() : []
+        size = total
+        state = .verifying
+        return announcement + [.verify]
+    }
+
+    private mutating func broke(_ error: RegistryError, received: Int64) -> [Action] {
+        let progressed = received > have
+        let wasAnswered = announced || state == .streaming || state == .reserving
+        have = max(have, received)
+        fruitless = progressed ? 0 : fruitless + 1
+        // Before any answer the exchange has done its own retry, and the client is better off with the error now.
+        guard wasAnswered || attempts > 1 else { return fail(error, keepPartial: have > 0) }
+        guard fruitless < PullMachine.maximumFruitlessAttempts, attempts < PullMachine.maximumAttempts else {
+            return fail(error, keepPartial: true)
+        }
+        if let size, have > size { return fail(error, keepPartial: false) }
+        state = .backingOff
+        isPieced = isPieced || have > 0
+        return [.backOff(milliseconds: PullMachine.firstBackOffMilliseconds << UInt64(fruitless))]
+    }
+
+    private mutating func verified(_ matches: Bool) -> [Action] {
+        if matches {
+            state = .committing
+            return [.commit]
+        }
+        if isPieced, !hasStartedOver { return startOver() }
+        return fail(
+            RegistryError(
+                status: 502, code: .digestInvalid, message: "the upstream's content does not match its digest"),
+            keepPartial: false)
+    }
+
+    private mutating func dropAndStartOver() -> [Action] {
+        guard !hasStartedOver else { return contradiction() }
+        return [.dropExchange] + startOver()
+    }
+
+    private mutating func startOver() -> [Action] {
+        hasStartedOver = true
+        have = 0
+        isPieced = false
+        state = .startingOver
+        return [.startOver]
+    }
+
+    private mutating func fail(_ error: RegistryError, keepPartial: Bool) -> [Action] {
+        state = .over
+        return [.fail(error, keepPartial: keepPartial)]
+    }
+}

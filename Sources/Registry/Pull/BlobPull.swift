@@ -1,0 +1,252 @@
+// Runs one PullMachine: gives it what the store and the upstream report, and does what it says, after the call that
+// brought the news has returned.
+
+internal import Logging
+
+/// One blob pull in progress: an Ingest on one side, upstream exchanges on the other, and the growing blob that readers see.
+final class BlobPull: UpstreamExchangeHandler {
+    let blob: GrowingBlob
+    private let source: PullSource
+    private let context: PullContext
+    private let ended: (BlobPull, GrowingBlob) -> Void
+    private var machine = PullMachine()
+    private var ingest: Ingest?
+    private var exchange: UpstreamExchange?
+    private var backOff: Timer?
+    /// Bytes handed to the ingest, written or not.
+    private var received: Int64 = 0
+    /// Bytes of the current answer to pass over, since they are in the file already.
+    private var toSkip: Int64 = 0
+    private var isClosed = false
+
+    init(
+        key: PullKey, source: PullSource, context: PullContext, ended: @escaping (BlobPull, GrowingBlob) -> Void
+    ) {
+        blob = GrowingBlob(key: key)
+        self.source = source
+        self.context = context
+        self.ended = ended
+    }
+
+    /// Opens the file and begins.
+    func start() {
+        let key = IngestKey(host: blob.key.host, repository: blob.key.repository, digest: blob.key.digest)
+        context.store.beginIngest(key) { [self] result in opened(result) }
+    }
+
+    /// Ends it from outside (the server stops): the bytes so far are kept.
+    func close() {
+        perform([.dropExchange])
+        perform(machine.handle(.broke(.unavailable("the server is stopping"), received: received)))
+        if !machine.isOver { finish(with: .unavailable("the server is stopping"), keepPartial: true) }
+    }
+
+    private func opened(_ result: Result<Ingest, StoreError>) {
+        guard !isClosed else {
+            if case .success(let ingest) = result { ingest.suspend() }
+            return
+        }
+        switch result {
+        case .success(let ingest): begin(ingest)
+        case .failure(let error): tell(.storeFailed(error.registryError))
+        }
+    }
+
+    private func begin(_ ingest: Ingest) {
+        self.ingest = ingest
+        received = ingest.writtenBytes
+        ingest.onProgress = { [weak self] in self?.progressed() }
+        ingest.onDrained = { [weak self] in self?.exchange?.resume() }
+        ingest.onFailure = { [weak self] error in self?.tell(.storeFailed(error.registryError)) }
+        blob.opened(ingest.file)
+        tell(.opened(offset: ingest.writtenBytes))
+    }
+
+    private func progressed() {
+        if let ingest { blob.grew(to: ingest.writtenBytes) }
+    }
+
+    // MARK: Events and actions
+
+    private func tell(_ event: PullMachine.Event) {
+        guard !isClosed else { return }
+        perform(machine.handle(event))
+    }
+
+    private func perform(_ actions: [PullMachine.Action]) {
+        for action in actions { perform(action) }
+    }
+
+    private func perform(_ action: PullMachine.Action) {
+        switch action {
+        case .request(let offset): request(from: offset)
+        case .skip(let count): toSkip = count
+        case .announce(let size):
+            blob.announce(sizeBytes: size)
+            progressed()
+        case .reserve(let total):
+            ingest?.reserve(totalBytes: total) { [self] error in
+                tell(error.map { .storeFailed($0.registryError) } ?? .reserved)
+            }
+        case .dropExchange: dropExchange()
+        case .backOff(let milliseconds): wait(milliseconds)
+        case .verify: verify()
+        case .startOver: startOver()
+        case .commit: commit()
+        case .finish: finishComplete()
+        case .fail(let error, let keepPartial): finish(with: error, keepPartial: keepPartial)
+        }
+    }
+
+    private func request(from offset: Int64) {
+        toSkip = 0
+        if offset > 0 || received > 0 {
+            context.logger.info(
+                "resuming blob pull",
+                metadata: ["digest": "\(blob.key.digest)", "host": "\(source.host)", "offset": "\(offset)"])
+        }
+        var request = UpstreamRequest.blob(.get, blob.key.digest, source)
+        request.rangeStart = offset > 0 ? offset : nil
+        exchange = context.client.start(request, to: context.client.upstream(for: source.host), handler: self)
+    }
+
+    private func dropExchange() {
+        exchange?.cancel()
+        exchange = nil
+    }
+
+    private func wait(_ milliseconds: UInt64) {
+        let timer = backOff ?? Timer(on: context.loop) { [weak self] in self?.tell(.backOffElapsed) }
+        backOff = timer
+        timer.start(afterMilliseconds: milliseconds)
+    }
+
+    private func verify() {
+        ingest?.verify { [self] result in
+            switch result {
+            case .success(let matches): tell(.verified(matches))
+            case .failure(let error): tell(.storeFailed(error.registryError))
+            }
+        }
+    }
+
+    private func startOver() {
+        context.logger.warning(
+            "content of a resumed pull does not match its digest; starting from zero",
+            metadata: ["digest": "\(blob.key.digest)", "host": "\(source.host)"])
+        ingest?.restart { [self] result in
+            guard !isClosed, case .success(let fresh) = result else { return opened(result) }
+            blob.startOver(with: fresh.file)
+            begin(fresh)
+        }
+    }
+
+    /// Readers need not wait for the disk: the digest is known to be right, only the final name is still to come.
+    private func commit() {
+        blob.complete(sizeBytes: received)
+        ingest?.commit { [self] result in
+            switch result {
+            case .success: tell(.committed)
+            case .failure(let error): tell(.storeFailed(error.registryError))
+            }
+        }
+    }
+
+    private func finishComplete() {
+        ingest = nil
+        end()
+    }
+
+    private func finish(with error: RegistryError, keepPartial: Bool) {
+        dropExchange()
+        if keepPartial { ingest?.suspend() } else { ingest?.discard() }
+        ingest = nil
+        context.logger.warning(
+            "blob pull failed",
+            metadata: ["digest": "\(blob.key.digest)", "host": "\(source.host)", "reason": "\(error.message)"])
+        if case .complete = blob.phase {} else { blob.fail(error) }
+        end()
+    }
+
+    private func end() {
+        guard !isClosed else { return }
+        isClosed = true
+        backOff?.close()
+        backOff = nil
+        exchange = nil
+        ended(self, blob)
+    }
+
+    // MARK: UpstreamExchangeHandler
+
+    func exchange(_ exchange: UpstreamExchange, received head: UpstreamHead) {
+        guard exchange === self.exchange else { return }
+        if [200, 206, 416].contains(head.status) { return tell(.answered(head.pullAnswer)) }
+        let error =
+            UpstreamAnswer.error(for: head, kind: .blob, host: source.host)
+            ?? .unavailable("\(source.host) answered \(head.status)")
+        fail(head.status >= 500 ? .broke(error, received: received) : .refused(error))
+    }
+
+    /// The answer's body says nothing more; it is not waited for.
+    private func fail(_ event: PullMachine.Event) {
+        dropExchange()
+        tell(event)
+    }
+
+    func exchange(_ exchange: UpstreamExchange, received bytes: UnsafeRawBufferPointer) -> Bool {
+        guard exchange === self.exchange, let ingest else { return true }
+        var fresh = bytes
+        if toSkip > 0 {
+            let passed = Int(min(toSkip, Int64(bytes.count)))
+            toSkip -= Int64(passed)
+            fresh = UnsafeRawBufferPointer(rebasing: bytes[passed...])
+        }
+        guard !fresh.isEmpty else { return true }
+        received += Int64(fresh.count)
+        return ingest.append(fresh)
+    }
+
+    func exchange(_ exchange: UpstreamExchange, ended failure: UpstreamFailure?) {
+        guard exchange === self.exchange else { return }
+        self.exchange = nil
+        if let failure {
+            tell(.broke(failure.registryError(host: source.host), received: received))
+        } else if toSkip > 0 {
+            tell(.broke(.unavailable("the upstream's body is shorter than before"), received: received))
+        } else {
+            tell(.bodyEnded(total: received))
+        }
+    }
+}
+
+extension UpstreamHead {
+    /// What a pull needs of it.
+    fileprivate var pullAnswer: PullMachine.Answer {
+        PullMachine.Answer(
+            status: status, contentLength: contentLength, rangeFirst: contentRange?.first,
+            rangeTotal: contentRange?.total ?? unsatisfiedTotal)
+    }
+
+    /// The size in a 416's `Content-Range: bytes */N` (RFC 9110 §14.4).
+    private var unsatisfiedTotal: Int64? {
+        guard let text = fields.first("content-range"), text.hasPrefix("bytes */") else { return nil }
+        return Int64(text.dropFirst("bytes */".count))
+    }
+}
+
+extension UpstreamRequest {
+    static func blob(_ method: Method, _ digest: Digest, _ source: PullSource) -> UpstreamRequest {
+        var request = UpstreamRequest(
+            method: method, path: "/v2/\(source.repository)/blobs/\(digest)", repository: source.repository, kind: .blob)
+        request.via = source.via
+        return request
+    }
+}
+
+extension StoreError {
+    /// What a client is told: it is this server that has no room or a failing disk, and the next host may do better.
+    var registryError: RegistryError {
+        .unavailable(isNoSpace ? "no room in the cache" : "the cache cannot be written", retryAfterSeconds: 30)
+    }
+}

@@ -1,0 +1,117 @@
+// One manifest on its way from an upstream: small enough to gather, so it is verified and understood before the first
+// byte goes to anyone.
+
+/// A manifest pull or a forwarded HEAD in progress, and everyone who waits for it.
+final class ManifestPull {
+    /// A manifest that is now in the store.
+    typealias Outcome = Result<CachedManifest, RegistryError>
+
+    private struct Verified: Sendable {
+        let bytes: [UInt8]
+        let digest: Digest
+        let mediaType: MediaType
+    }
+
+    private let reference: Reference
+    private let source: PullSource
+    private let context: PullContext
+    private var waiting: [(Outcome) -> Void] = []
+    private var fetch: BufferedFetch?
+
+    init(reference: Reference, source: PullSource, context: PullContext) {
+        self.reference = reference
+        self.source = source
+        self.context = context
+    }
+
+    func join(_ then: @escaping (Outcome) -> Void) { waiting.append(then) }
+
+    /// - Parameter ended: called before those who wait, so that what they start anew does not join this.
+    func start(ended: @escaping () -> Void) {
+        let request = UpstreamRequest.manifest(.get, reference, source)
+        fetch = BufferedFetch(
+            request, to: source.host, client: context.client, limitBytes: Manifest.maximumSizeBytes
+        ) { [self] result in
+            switch result {
+            case .failure(let error): finish(.failure(error), ended)
+            case .success(let answer): verify(answer, ended)
+            }
+        }
+    }
+
+    func cancel(_ error: RegistryError) { fetch?.cancel(error) }
+
+    /// Hashes and decodes off the loop: four megabytes of JSON take longer than other clients should wait.
+    private func verify(_ answer: BufferedFetch.Answer, _ ended: @escaping () -> Void) {
+        let stated = answer.head.dockerContentDigest
+        let (reference, body, contentType) = (reference, answer.body, answer.head.contentType)
+        context.offload.run {
+            try ManifestPull.check(body, reference: reference, stated: stated, contentType: contentType)
+        } then: { [self] (result: Result<Verified, any Error>) in
+            switch result {
+            case .success(let verified): store(verified, ended)
+            case .failure(let error as RegistryError): finish(.failure(error), ended)
+            case .failure: finish(.failure(.badManifest("the upstream's manifest cannot be read")), ended)
+            }
+        }
+    }
+
+    private func store(_ verified: Verified, _ ended: @escaping () -> Void) {
+        let entry = context.store.putManifest(
+            verified.bytes, digest: verified.digest, mediaType: verified.mediaType
+        ) { _ in }
+        if case .tag(let tag) = reference {
+            context.store.setTag(
+                host: source.host, repository: source.repository, tag: tag, digest: verified.digest)
+        }
+        finish(.success(entry), ended)
+    }
+
+    private func finish(_ outcome: Outcome, _ ended: () -> Void) {
+        fetch = nil
+        ended()
+        let all = waiting
+        waiting = []
+        for then in all { then(outcome) }
+    }
+
+    /// The digest asked for, or stated by the upstream, must be that of the bytes; a tag without a stated one gets sha256.
+    private static func check(
+        _ body: [UInt8], reference: Reference, stated: String?, contentType: String?
+    ) throws(RegistryError) -> Verified {
+        let claimed = stated.flatMap { Digest($0) }
+        if stated != nil, claimed == nil {
+            throw .badManifest("the upstream's Docker-Content-Digest does not parse")
+        }
+        let expected: Digest? =
+            switch reference {
+            case .digest(let digest): digest
+            case .tag: claimed
+            }
+        let actual = body.withUnsafeBytes { Digest.of($0, expected?.algorithm ?? .sha256) }
+        if let expected, expected != actual {
+            throw RegistryError(
+                status: 502, code: .digestInvalid,
+                message: "the upstream's manifest does not match its digest \(expected)")
+        }
+        if let claimed, claimed != actual, claimed.algorithm == actual.algorithm {
+            throw RegistryError(
+                status: 502, code: .digestInvalid,
+                message: "the upstream's Docker-Content-Digest is not that of the manifest it sent")
+        }
+        let manifest = try Manifest.decode(body, contentType: contentType)
+        return Verified(bytes: body, digest: actual, mediaType: manifest.mediaType)
+    }
+}
+
+extension UpstreamRequest {
+    /// A manifest request: every type is asked for always, and what else the client named.
+    static func manifest(_ method: Method, _ reference: Reference, _ source: PullSource) -> UpstreamRequest {
+        var request = UpstreamRequest(
+            method: method, path: "/v2/\(source.repository)/manifests/\(reference)", repository: source.repository,
+            kind: .manifest)
+        request.accept = MediaType.acceptTypes + source.extraAccept
+        request.via = source.via
+        return request
+    }
+}

@@ -1,0 +1,25 @@
+// What every pull needs, passed down once.
+
+package import Logging
+
+/// The parts of the server that pulls work with, and the policy they obey.
+package struct PullContext {
+    package let loop: EventLoop
+    package let offload: Offload
+    package let store: Store
+    package let client: UpstreamClient
+    package let logger: Logger
+    /// Whether an image's config and layers are fetched when its manifest is.
+    package let prefetchLayers: Bool
+
+    package init(
+        loop: EventLoop, offload: Offload, store: Store, client: UpstreamClient, logger: Logger, prefetchLayers: Bool
+    ) {
+        self.loop = loop
+        self.offload = offload
+        self.store = store
+        self.client = client
+        self.logger = logger
+        self.prefetchLayers = prefetchLayers
+    }
+}

@@ -1,0 +1,220 @@
+// Everything that is being fetched, each thing once. Whoever asks for what is on its way joins it; whoever leaves cancels
+// nothing.
+
+/// What an upstream's HEAD said of a manifest or blob.
+package struct UpstreamEntity: Sendable {
+    package var contentType: String?
+    package var sizeBytes: Int64?
+    package var digest: Digest?
+}
+
+/// Starts pulls and joins those in flight.
+package final class Puller {
+    /// Largest tag list or referrers index taken from an upstream, as for manifests: it is gathered in memory.
+    static let maximumListBytes = Manifest.maximumSizeBytes
+
+    private struct ManifestKey: Hashable {
+        let host: RegistryHost
+        let repository: RepositoryName
+        let reference: Reference
+    }
+
+    private struct HeadKey: Hashable {
+        let host: RegistryHost
+        let repository: RepositoryName
+        let path: String
+    }
+
+    private let context: PullContext
+    private var blobs: [PullKey: BlobPull] = [:]
+    private var queue = PullQueue<PullKey>()
+    private var manifests: [ManifestKey: ManifestPull] = [:]
+    private var heads: [HeadKey: [(Result<UpstreamEntity, RegistryError>) -> Void]] = [:]
+    private var fetches: [ObjectIdentifier: BufferedFetch] = [:]
+    private var tagHints = TagHints()
+    private var isClosed = false
+
+    package init(context: PullContext) { self.context = context }
+
+    /// Blob pulls that run or wait.
+    package var blobsInFlight: Int { blobs.count }
+
+    // MARK: Blobs
+
+    /// The pull of this blob that is in flight, if one is.
+    package func growingBlob(_ key: PullKey) -> GrowingBlob? { blobs[key]?.blob }
+
+    /// Joins the blob's pull, or starts it.
+    /// - Returns: the growing blob; nil when too many pulls wait already.
+    package func blob(
+        _ digest: Digest, from source: PullSource, demand: PullQueue<PullKey>.Demand = .client
+    ) -> GrowingBlob? {
+        let key = PullKey(host: source.host, repository: source.repository, digest: digest)
+        guard !isClosed, queue.add(key, host: source.host, demand: demand) else { return nil }
+        let pull = blobs[key] ?? BlobPull(key: key, source: source, context: context) { [weak self] _, blob in
+            self?.ended(blob.key)
+        }
+        blobs[key] = pull
+        startWaiting()
+        return pull.blob
+    }
+
+    private func startWaiting() {
+        for key in queue.startable() { blobs[key]?.start() }
+    }
+
+    private func ended(_ key: PullKey) {
+        blobs[key] = nil
+        queue.remove(key)
+        // Not from within the pull that has just ended.
+        context.loop.deferred.enqueue { [weak self] in self?.startWaiting() }
+    }
+
+    // MARK: Manifests
+
+    /// Joins the manifest's pull, or starts it.
+    /// - Parameter then: the manifest, in the store by now, and whether this caller joined another's pull.
+    package func manifest(
+        _ reference: Reference, from source: PullSource,
+        then: @escaping (_ manifest: Result<CachedManifest, RegistryError>, _ joined: Bool) -> Void
+    ) {
+        let key = ManifestKey(host: source.host, repository: source.repository, reference: reference)
+        if let running = manifests[key] { return running.join { then($0, true) } }
+        let pull = ManifestPull(reference: reference, source: source, context: context)
+        manifests[key] = pull
+        pull.join { [self] outcome in
+            if case .success(let manifest) = outcome { arrived(manifest, from: source) }
+            then(outcome, false)
+        }
+        pull.start { [self] in manifests[key] = nil }
+    }
+
+    private func arrived(_ manifest: CachedManifest, from source: PullSource) {
+        for tag in tagHints.take(manifest.digest, host: source.host, repository: source.repository) {
+            context.store.setTag(host: source.host, repository: source.repository, tag: tag, digest: manifest.digest)
+        }
+    }
+
+    /// Asks for a manifest's or blob's head; those who ask meanwhile share the answer. Starts no pull.
+    package func head(
+        _ request: UpstreamRequest, from source: PullSource,
+        then: @escaping (Result<UpstreamEntity, RegistryError>) -> Void
+    ) {
+        let key = HeadKey(host: source.host, repository: source.repository, path: request.path)
+        guard heads[key] == nil else {
+            heads[key]?.append(then)
+            return
+        }
+        heads[key] = [then]
+        fetch(request, from: source) { [self] result in
+            let waiting = heads.removeValue(forKey: key) ?? []
+            let entity = result.map { answer in
+                UpstreamEntity(
+                    contentType: answer.head.contentType, sizeBytes: answer.head.contentLength,
+                    digest: answer.head.dockerContentDigest.flatMap { Digest($0) })
+            }
+            for then in waiting { then(entity) }
+        }
+    }
+
+    /// Asks what manifest a reference means now. A tag's answer is remembered until that manifest is pulled by digest (as
+    /// containerd and dockerd do next), so that the tag is in the cache as well.
+    package func manifestHead(
+        _ reference: Reference, from source: PullSource,
+        then: @escaping (Result<UpstreamEntity, RegistryError>) -> Void
+    ) {
+        head(.manifest(.head, reference, source), from: source) { [self] result in
+            if case .success(let entity) = result, case .tag(let tag) = reference, let digest = entity.digest {
+                remember(tag, means: digest, source)
+            }
+            then(result)
+        }
+    }
+
+    private func remember(_ tag: String, means digest: Digest, _ source: PullSource) {
+        context.store.findManifest(digest) { [self] manifest in
+            if manifest != nil {
+                context.store.setTag(host: source.host, repository: source.repository, tag: tag, digest: digest)
+            } else {
+                tagHints.note(tag, means: digest, host: source.host, repository: source.repository)
+            }
+        }
+    }
+
+    // MARK: Lists
+
+    /// Fetches a small answer as it is: tag lists and referrers, which are not cached.
+    func fetch(
+        _ request: UpstreamRequest, from source: PullSource,
+        then: @escaping (Result<BufferedFetch.Answer, RegistryError>) -> Void
+    ) {
+        guard !isClosed else { return then(.failure(.unavailable("the server is stopping"))) }
+        var identity: ObjectIdentifier?
+        let fetch = BufferedFetch(
+            request, to: source.host, client: context.client, limitBytes: Puller.maximumListBytes
+        ) { [weak self] result in
+            if let identity { self?.fetches[identity] = nil }
+            then(result)
+        }
+        identity = ObjectIdentifier(fetch)
+        fetches[ObjectIdentifier(fetch)] = fetch
+    }
+
+    // MARK: Whole images
+
+    /// Starts what is missing of an image's config and layers, so that a cached image is a whole image. Asked on every GET
+    /// of a manifest; answered by a flag once the image is known to be whole.
+    package func completeImage(_ manifest: CachedManifest, from source: PullSource) {
+        let now = context.loop.nowMilliseconds
+        guard context.prefetchLayers, !isClosed, !manifest.mediaType.isIndex, now >= manifest.nextWholeCheckMilliseconds
+        else { return }
+        manifest.nextWholeCheckMilliseconds = now + Puller.wholeCheckPauseMilliseconds
+        let (bytes, mediaType) = (Array(manifest.body), manifest.mediaType.text)
+        context.offload.run {
+            try Manifest.decode(bytes, contentType: mediaType).ownBlobs
+        } then: { [self] (result: Result<[Descriptor], any Error>) in
+            guard case .success(let blobs) = result else { return }
+            fetchMissing(blobs, of: manifest, from: source)
+        }
+    }
+
+    /// Pause before an image whose layers could not all be fetched is looked at again.
+    static let wholeCheckPauseMilliseconds: UInt64 = 30_000
+
+    private func fetchMissing(_ blobs: [Descriptor], of manifest: CachedManifest, from source: PullSource) {
+        var unknown = blobs.count
+        var missing = 0
+        for blob in blobs {
+            context.store.hasBlob(blob.digest) { [self] isPresent in
+                unknown -= 1
+                if !isPresent {
+                    missing += 1
+                    _ = self.blob(blob.digest, from: source, demand: .ahead)
+                }
+                if unknown == 0, missing == 0 { manifest.nextWholeCheckMilliseconds = .max }
+            }
+        }
+        if blobs.isEmpty { manifest.nextWholeCheckMilliseconds = .max }
+    }
+
+    // MARK: The end
+
+    /// Ends every pull; partial files are kept.
+    package func close() {
+        isClosed = true
+        for pull in Array(blobs.values) { pull.close() }
+        for pull in Array(manifests.values) { pull.cancel(.unavailable("the server is stopping")) }
+        for fetch in Array(fetches.values) { fetch.cancel(.unavailable("the server is stopping")) }
+    }
+}
+
+extension Store {
+    /// Whether the store has a blob: from memory, or from the disk while recovery has not finished.
+    fileprivate func hasBlob(_ digest: Digest, then: @escaping (Bool) -> Void) {
+        switch blobSize(digest) {
+        case .present: then(true)
+        case .absent: then(false)
+        case .unknown: findBlob(digest) { then($0 != nil) }
+        }
+    }
+}

@@ -1,0 +1,311 @@
+// Moves a body to a socket: as much a turn as is fair, no faster than the reader takes it, no further than a growing blob
+// has come, and without ever waiting for a disk on the loop.
+//
+// When the socket is full, one small piece is queued with libuv: that it was written says that the socket is writable
+// again. When pages are not in memory, the pool reads them in, and `sendfile` then finds them there.
+
+internal import CLinux
+internal import Glibc
+
+/// One body on its way to one connection.
+package final class BodyPump: GrowingReader {
+    /// What is to be sent behind the head.
+    package enum Content {
+        /// Nothing but what has been queued already.
+        case nothing
+        /// Bytes in memory, valid as long as `owner`.
+        case memory(UnsafeRawBufferPointer, owner: AnyObject)
+        /// The bytes `range` of a file.
+        case file(OpenFile, Range<Int64>)
+        /// The bytes `range` of a growing blob whose size is known.
+        case growing(GrowingBlob, Range<Int64>)
+        /// A growing blob of unknown size, in chunks.
+        case growingChunked(GrowingBlob)
+    }
+
+    /// Bytes given to one reader before others get their turn.
+    static let bytesPerTurn = 2 * 1024 * 1024
+    /// What is queued to learn when a full socket is writable: small, since a thousand slow readers hold one each.
+    static let queuedPieceBytes = 4096
+    /// What the pool reads into the page cache at a time when a reader meets cold pages.
+    static let coldReadBytes = 1024 * 1024
+
+    private let content: Content
+    private unowned let connection: Connection
+    private var head: [UInt8]
+    private var file: OpenFile?
+    private var position: Int64 = 0
+    private let first: Int64
+    private let end: Int64?
+    /// Below this the pages have just been read in; asking again could go on for ever on a machine short of memory.
+    private var warmUntil: Int64 = 0
+    private var generation = 0
+    private var isWaiting = false
+    private let alreadyCounted: Int64
+
+    init(_ content: Content, head: [UInt8], alreadyCounted: Int64, connection: Connection) {
+        self.content = content
+        self.head = head
+        self.alreadyCounted = alreadyCounted
+        self.connection = connection
+        switch content {
+        case .nothing: (first, end) = (0, 0)
+        case .memory(let bytes, _): (first, end) = (0, Int64(bytes.count))
+        case .file(let open, let range):
+            (first, end) = (range.lowerBound, range.upperBound)
+            file = open
+        case .growing(let blob, let range):
+            (first, end) = (range.lowerBound, range.upperBound)
+            generation = blob.generation
+        case .growingChunked(let blob):
+            (first, end) = (0, nil)
+            generation = blob.generation
+        }
+        position = first
+    }
+
+    /// Body bytes handed to the kernel or queued.
+    var bodyBytes: Int64 { alreadyCounted + position - first }
+
+    private enum Step {
+        case again
+        /// Somebody will call `run` again: the socket, the blob, the pool or the next turn.
+        case wait
+        case complete
+        case broken
+    }
+
+    /// Goes on as far as it may.
+    func run() {
+        var budget = BodyPump.bytesPerTurn
+        while !isWaiting, !connection.isClosing, !connection.hasQueuedWrites {
+            switch step(&budget) {
+            case .again: continue
+            case .wait: return
+            case .complete: return connection.pumpEnded(self, isComplete: true)
+            case .broken: return connection.pumpEnded(self, isComplete: false)
+            }
+        }
+    }
+
+    /// The connection has closed.
+    func abandon() {
+        switch content {
+        case .growing(let blob, _), .growingChunked(let blob): blob.unpark(self)
+        default: break
+        }
+    }
+
+    package func growingBlobAdvanced() {
+        isWaiting = false
+        run()
+    }
+
+    private func step(_ budget: inout Int) -> Step {
+        guard budget > 0 else { return yield() }
+        switch content {
+        case .nothing: return .complete
+        case .memory(let bytes, _): return sendMemory(bytes, &budget)
+        case .file(let open, let range): return sendFile(open, upTo: range.upperBound, end: range.upperBound, &budget)
+        case .growing(let blob, let range): return follow(blob, range, &budget)
+        case .growingChunked(let blob): return followInChunks(blob, &budget)
+        }
+    }
+
+    /// Lets others go first.
+    private func yield() -> Step {
+        isWaiting = true
+        connection.loop.deferred.enqueue { [self] in
+            isWaiting = false
+            run()
+        }
+        return .wait
+    }
+
+    private func park(on blob: GrowingBlob) -> Step {
+        isWaiting = true
+        blob.park(self)
+        return .wait
+    }
+
+    // MARK: Sources
+
+    private func sendMemory(_ bytes: UnsafeRawBufferPointer, _ budget: inout Int) -> Step {
+        if !head.isEmpty { return sendHeadAlone(&budget, then: .again) }
+        let rest = UnsafeRawBufferPointer(rebasing: bytes[Int(position)...])
+        if rest.isEmpty { return .complete }
+        let count = min(rest.count, budget)
+        return took(connection.tryWrite(UnsafeRawBufferPointer(rebasing: rest[..<count])), &budget) { [self] in
+            let piece = rest.prefix(Server.scratchBytes)
+            position += Int64(piece.count)
+            return connection.queue(Array(piece))
+        }
+    }
+
+    private func follow(_ blob: GrowingBlob, _ range: Range<Int64>, _ budget: inout Int) -> Step {
+        if position == range.upperBound { return sendHeadAlone(&budget, then: .complete) }
+        guard agrees(with: blob) else { return .broken }
+        let limit = min(blob.readableBytes, range.upperBound)
+        if position < limit, let file = blob.file {
+            return sendFile(file, upTo: limit, end: range.upperBound, &budget)
+        }
+        if case .failed = blob.phase { return .broken }
+        // The head need not wait for the first byte.
+        return head.isEmpty ? park(on: blob) : sendHeadAlone(&budget, then: .again)
+    }
+
+    /// A blob that started over has a new file; a reader that was given none of the old one may go on with it.
+    private func agrees(with blob: GrowingBlob) -> Bool {
+        if blob.generation == generation { return true }
+        guard position == first else { return false }
+        generation = blob.generation
+        return true
+    }
+
+    private func sendFile(_ open: OpenFile, upTo limit: Int64, end: Int64, _ budget: inout Int) -> Step {
+        if position == end { return sendHeadAlone(&budget, then: .complete) }
+        if !head.isEmpty { return sendHeadAndFirstPiece(open, upTo: limit, &budget) }
+        let reach = position < warmUntil ? min(limit, warmUntil) : limit
+        let count = Int(min(reach - position, Int64(budget)))
+        guard isInMemory(open.descriptor, count) else { return readIn(open) }
+        return took(connection.sendFile(open.descriptor, offset: position, count: count), &budget) { [self] in
+            queueSmallPiece(open, upTo: limit)
+        }
+    }
+
+    private func followInChunks(_ blob: GrowingBlob, _ budget: inout Int) -> Step {
+        guard agrees(with: blob) else { return .broken }
+        if !head.isEmpty { return sendHeadAlone(&budget, then: .again) }
+        let limit = blob.readableBytes
+        guard position < limit, let file = blob.file else {
+            switch blob.phase {
+            case .failed: return .broken
+            case .complete: return queueOrBreak(ChunkFraming.last, then: .complete)
+            case .asking, .growing: return park(on: blob)
+            }
+        }
+        let scratch = connection.server.scratch
+        let count = linux_read_cached(
+            file.descriptor, scratch.baseAddress, min(scratch.count, Int(limit - position)), position)
+        guard count > 0 else { return count == 0 ? .broken : readIn(file) }
+        position += Int64(count)
+        budget -= count
+        return queueOrBreak(
+            ChunkFraming.head(byteCount: count) + scratch[..<count] + ChunkFraming.tail, then: .again)
+    }
+
+    // MARK: Pieces
+
+    private func sendHeadAlone(_ budget: inout Int, then: Step) -> Step {
+        guard !head.isEmpty else { return then }
+        let bytes = head
+        head = []
+        switch bytes.withUnsafeBytes({ connection.tryWrite($0) }) {
+        case .failed: return .broken
+        case .took(let count):
+            budget -= count
+            return count == bytes.count ? then : queueOrBreak(Array(bytes[count...]), then: .again)
+        }
+    }
+
+    /// Head and the beginning of the body in one write, where the beginning is in memory.
+    private func sendHeadAndFirstPiece(_ open: OpenFile, upTo limit: Int64, _ budget: inout Int) -> Step {
+        let scratch = connection.server.scratch
+        let wanted = min(scratch.count, Int(limit - position))
+        let count = linux_read_cached(open.descriptor, scratch.baseAddress, wanted, position)
+        guard count > 0 else { return sendHeadAlone(&budget, then: .again) }
+        let bytes = head
+        head = []
+        let piece = UnsafeRawBufferPointer(rebasing: scratch[..<count])
+        guard case .took(let taken) = bytes.withUnsafeBytes({ connection.tryWrite($0, piece) }) else { return .broken }
+        connection.progressed()
+        budget -= taken
+        if taken < bytes.count { return queueOrBreak(Array(bytes[taken...]), then: .again) }
+        position += Int64(taken - bytes.count)
+        return position == end ? .complete : .again
+    }
+
+    /// Handles what a write came to; `whenFull` queues the piece whose writing tells that there is room again.
+    private func took(
+        _ result: TCPStream.WriteResult, _ budget: inout Int, whenFull: () -> Bool
+    ) -> Step {
+        switch result {
+        case .failed: return .broken
+        case .took(0):
+            guard !isWaiting else { return .wait }
+            return whenFull() ? .wait : isWaiting ? .wait : .broken
+        case .took(let count):
+            position += Int64(count)
+            budget -= count
+            connection.progressed()
+            return .again
+        }
+    }
+
+    private func queueSmallPiece(_ open: OpenFile, upTo limit: Int64) -> Bool {
+        let scratch = connection.server.scratch
+        let wanted = min(BodyPump.queuedPieceBytes, Int(limit - position))
+        // What has just been read in is read plainly: a file system that cannot say what it has in memory (tmpfs) would
+        // otherwise be asked for ever.
+        let count =
+            position < warmUntil
+            ? pread(open.descriptor, scratch.baseAddress, wanted, off_t(position))
+            : linux_read_cached(open.descriptor, scratch.baseAddress, wanted, position)
+        if count > 0 {
+            position += Int64(count)
+            return connection.queue(Array(scratch[..<count]))
+        }
+        // 0 is a file that has become shorter than it was: nothing can make this body whole.
+        if count < 0 { _ = readIn(open) }
+        return false
+    }
+
+    private func queueOrBreak(_ bytes: [UInt8], then: Step) -> Step {
+        guard connection.queue(bytes) else { return .broken }
+        // `.complete` with bytes still queued is right: the connection waits for them before anything else.
+        return then
+    }
+
+    // MARK: Cold pages
+
+    /// Whether the first and last byte of what is to be sent are in the page cache, and so, almost surely, what lies between.
+    private func isInMemory(_ descriptor: Int32, _ count: Int) -> Bool {
+        if position < warmUntil { return true }
+        var byte: UInt8 = 0
+        return linux_read_cached(descriptor, &byte, 1, position) >= 0
+            && linux_read_cached(descriptor, &byte, 1, position + Int64(count) - 1) >= 0
+    }
+
+    /// Has the pool read the next stretch, so that the loop finds it in memory.
+    private func readIn(_ open: OpenFile) -> Step {
+        isWaiting = true
+        let (descriptor, start) = (open.descriptor, position)
+        connection.server.offload.run {
+            BodyPump.touch(descriptor, from: start)
+        } then: { [self] (result: Result<Int, any Error>) in
+            // Holding the file until here keeps the descriptor open, and ours, while the pool reads it.
+            withExtendedLifetime(open) {}
+            isWaiting = false
+            guard !connection.isClosing else { return }
+            guard case .success(let count) = result, count > 0 else {
+                return connection.pumpEnded(self, isComplete: false)
+            }
+            warmUntil = start + Int64(count)
+            run()
+        }
+        return .wait
+    }
+
+    private static func touch(_ descriptor: Int32, from start: Int64) -> Int {
+        posix_fadvise(descriptor, off_t(start), off_t(4 * coldReadBytes), POSIX_FADV_WILLNEED)
+        var total = 0
+        withUnsafeTemporaryAllocation(byteCount: 128 * 1024, alignment: 4096) { buffer in
+            while total < coldReadBytes {
+                let count = pread(descriptor, buffer.baseAddress, buffer.count, off_t(start) + off_t(total))
+                guard count > 0 else { break }
+                total += count
+            }
+        }
+        return total
+    }
+}

@@ -1,0 +1,302 @@
+// One client connection: the runner of a ServerConnectionMachine. Bytes come in, the machine says what they are, the
+// handler answers, and the next request is looked at when the answer is out. Most requests are answered before the read
+// callback returns; nothing is allocated for them.
+
+internal import CLinux
+internal import Logging
+
+package final class Connection: TCPStream {
+    /// A request head that has begun must be whole within this (slow-loris).
+    static let headTimeoutMilliseconds: UInt64 = 10_000
+    /// A connection without a request is kept open this long.
+    static let idleTimeoutMilliseconds: UInt64 = 60_000
+    /// A reader that takes nothing for this long is gone.
+    static let stallTimeoutMilliseconds: UInt64 = 120_000
+    /// After our FIN, how long and how much is read and thrown away, so that closing does not reset what is on its way.
+    static let lingerMilliseconds: UInt64 = 2_000
+    static let lingerBytes = 1024 * 1024
+
+    package unowned let server: Server
+    /// Position in the server's list.
+    var index = -1
+    var isRefused = false
+
+    private var machine = ServerConnectionMachine()
+    /// Bytes that no step has consumed: part of a head, or pipelined requests behind one that is being answered.
+    private var kept: [UInt8] = []
+    private var isProcessing = false
+    private var inputEnded = false
+    private var isLingering = false
+    private var lingeredBytes = 0
+    /// Since when the current wait (for a head, a request, the reader) lasts.
+    private var waitingSinceMilliseconds: UInt64
+    private var pump: BodyPump?
+
+    // What the answer being given needs, and what the log says of it.
+    /// Whether the request is a HEAD: no body follows the fields.
+    package private(set) var isHead = false
+    package private(set) var isHTTP10 = false
+    private var logged: RequestLog?
+    /// A field line of this answer only, with its line end; empty for most.
+    package var extraField: [UInt8] = []
+
+    init(server: Server) throws(LoopError) {
+        self.server = server
+        waitingSinceMilliseconds = server.loop.nowMilliseconds
+        try super.init(on: server.loop)
+    }
+
+    // MARK: Requests
+
+    override func received(_ bytes: UnsafeRawBufferPointer) {
+        if isLingering { return discard(bytes.count) }
+        if machine.isAnswering {
+            // Pipelined: kept until its turn, and nothing further is read until then.
+            kept.append(contentsOf: bytes)
+            return stopReading()
+        }
+        if kept.isEmpty {
+            // The wait for a head begins with its first byte.
+            waitingSinceMilliseconds = loop.nowMilliseconds
+            let consumed = process(bytes)
+            if consumed < bytes.count { kept = Array(bytes[consumed...]) }
+        } else {
+            kept.append(contentsOf: bytes)
+            processKept()
+        }
+    }
+
+    private func processKept() {
+        let bytes = kept
+        kept = []
+        let consumed = bytes.withUnsafeBytes { process($0) }
+        // Nothing is read while this runs, so nothing was kept meanwhile.
+        kept = consumed == 0 ? bytes : Array(bytes[consumed...])
+    }
+
+    /// Takes requests off the front of `bytes` until one is not answered at once or more is needed.
+    /// - Returns: how many bytes were consumed.
+    private func process(_ bytes: UnsafeRawBufferPointer) -> Int {
+        isProcessing = true
+        defer { isProcessing = false }
+        var consumed = 0
+        while !machine.isAnswering, !isClosing, !isLingering {
+            let rest = UnsafeRawBufferPointer(rebasing: bytes[consumed...])
+            switch machine.next(rest) {
+            case .needMore: return consumed
+            case .skip(let count): consumed += count
+            case .end:
+                finishOutput()
+                return bytes.count
+            case .refuse(let failure):
+                refuse(failure)
+                return bytes.count
+            case .request(let head, let length):
+                consumed += length
+                begin(head, rest)
+                server.handler(self, head, rest)
+            }
+        }
+        return consumed
+    }
+
+    private func begin(_ head: RequestHead, _ bytes: UnsafeRawBufferPointer) {
+        isHead = head.method == .head
+        isHTTP10 = head.minorVersion == 0
+        extraField = []
+        if server.logsRequests { logged = RequestLog(head, bytes, startMilliseconds: loop.nowMilliseconds) }
+    }
+
+    override func reachedEnd(failed: Bool) {
+        guard !failed else { return close() }
+        inputEnded = true
+        if isLingering { return closeWhenDrained() }
+        machine.inputEnded()
+        guard !machine.isAnswering else { return }
+        // What was kept is part of a request that will never be whole.
+        finishOutput()
+    }
+
+    // MARK: Answers
+
+    /// Answers with ready-made fields and, unless the request is a HEAD, the body behind them in the same memory.
+    package func respond(status: Int, wire: UnsafeRawBufferPointer, fieldBytes: Int, owner: AnyObject, verdict: Verdict) {
+        guard !isClosing else { return }
+        let prefix = startAnswer(status, verdict)
+        let second = isHead ? UnsafeRawBufferPointer(rebasing: wire[..<fieldBytes]) : wire
+        let bodyBytes = second.count - fieldBytes
+        switch prefix.withUnsafeBytes({ tryWrite($0, second) }) {
+        case .failed: close()
+        case .took(let count) where count == prefix.count + second.count: endAnswer(bodyBytes: bodyBytes)
+        case .took(let count):
+            guard queueRest(of: prefix, took: count) else { return close() }
+            let sent = max(0, count - prefix.count)
+            start(.memory(UnsafeRawBufferPointer(rebasing: second[sent...]), owner: owner), counting: sent - fieldBytes)
+        }
+    }
+
+    /// Answers with fields and a body of a few kilobytes.
+    package func respond(status: Int, fields: [UInt8], body: [UInt8] = [], verdict: Verdict = .none) {
+        guard !isClosing else { return }
+        let prefix = startAnswer(status, verdict)
+        if isHead { return finishSmall(prefix, fields, .init(start: nil, count: 0)) }
+        body.withUnsafeBytes { finishSmall(prefix, fields, $0) }
+    }
+
+    private func finishSmall(_ prefix: [UInt8], _ fields: [UInt8], _ body: UnsafeRawBufferPointer) {
+        let result = prefix.withUnsafeBytes { first in fields.withUnsafeBytes { tryWrite(first, $0, body) } }
+        guard case .took(let count) = result else { return close() }
+        guard count < prefix.count + fields.count + body.count else { return endAnswer(bodyBytes: body.count) }
+        guard queue(Array((prefix + fields + body)[count...])) else { return close() }
+        start(.nothing, counting: body.count)
+    }
+
+    /// Answers with fields and, unless the request is a HEAD, part of a file or of a growing blob.
+    package func respond(status: Int, fields: [UInt8], content: BodyPump.Content, verdict: Verdict) {
+        guard !isHead, !isClosing else { return respond(status: status, fields: fields, verdict: verdict) }
+        let head = startAnswer(status, verdict) + fields
+        start(content, head: head)
+    }
+
+    /// Answers with a whole file: in one write where it is small and in memory, else as `respond(content:)` does.
+    package func respond(file: OpenFile, fields: [UInt8], verdict: Verdict) {
+        let size = Int(file.sizeBytes)
+        let scratch = server.scratch
+        guard !isHead, size <= scratch.count,
+            linux_read_cached(file.descriptor, scratch.baseAddress, size, 0) == size
+        else { return respond(status: 200, fields: fields, content: .file(file, 0..<file.sizeBytes), verdict: verdict) }
+        guard !isClosing else { return }
+        finishSmall(startAnswer(200, verdict), fields, UnsafeRawBufferPointer(rebasing: scratch[..<size]))
+    }
+
+    /// Answers with the specification's JSON error.
+    package func respond(_ error: RegistryError, extra: [(String, String)] = [], verdict: Verdict = .error) {
+        let body = error.json
+        let retry = error.retryAfterSeconds.map { [("Retry-After", "\($0)")] } ?? []
+        let fields = ResponseFields.json(length: body.count, extra: extra + retry)
+        respond(status: error.status, fields: fields, body: body, verdict: verdict)
+    }
+
+    private func startAnswer(_ status: Int, _ verdict: Verdict) -> [UInt8] {
+        logged?.status = status
+        logged?.verdict = verdict
+        let prefix = server.prefix(status: status, close: machine.mustClose || server.isDraining)
+        return extraField.isEmpty ? prefix : prefix + extraField
+    }
+
+    private func queueRest(of prefix: [UInt8], took count: Int) -> Bool {
+        count >= prefix.count || queue(Array(prefix[count...]))
+    }
+
+    private func start(_ content: BodyPump.Content, head: [UInt8] = [], counting bytes: Int = 0) {
+        waitingSinceMilliseconds = loop.nowMilliseconds
+        let pump = BodyPump(content, head: head, alreadyCounted: Int64(bytes), connection: self)
+        self.pump = pump
+        pump.run()
+    }
+
+    /// The pump has handed its last byte to the kernel.
+    func pumpEnded(_ pump: BodyPump, isComplete: Bool) {
+        guard self.pump === pump else { return }
+        self.pump = nil
+        if isComplete { return endAnswer(bodyBytes: Int(pump.bodyBytes)) }
+        // Short of what was promised: the peer must read an orderly end, never take it for the whole.
+        logRequest(bodyBytes: Int(pump.bodyBytes))
+        finishOutput()
+    }
+
+    private func endAnswer(bodyBytes: Int) {
+        logRequest(bodyBytes: bodyBytes)
+        machine.responseFinished()
+        waitingSinceMilliseconds = loop.nowMilliseconds
+        if machine.mustClose || server.isDraining { return finishOutput() }
+        // Inside `process` the loop there goes on; otherwise an answer that was waited for has ended.
+        guard !isProcessing else { return }
+        if !kept.isEmpty { processKept() }
+        guard !machine.isAnswering, !isLingering, !isClosing else { return }
+        if inputEnded { finishOutput() } else { startReading() }
+    }
+
+    private func logRequest(bodyBytes: Int) {
+        guard let logged else { return }
+        self.logged = nil
+        logged.write(to: server.logger, bodyBytes: bodyBytes, nowMilliseconds: loop.nowMilliseconds, client: peerName)
+    }
+
+    // MARK: Refusals
+
+    /// Answers what could not be understood, and closes.
+    private func refuse(_ failure: ParseFailure) {
+        refuse(
+            RegistryError(status: failure.status, code: .unsupported, message: "\(failure.reason)"))
+    }
+
+    /// Answers an error outside any request, and closes so that it arrives.
+    func refuse(_ error: RegistryError) {
+        let body = error.json
+        let head = server.prefix(status: error.status, close: true) + ResponseFields.json(length: body.count)
+        server.logger.info("refused", metadata: ["client": "\(peerName)", "reason": "\(error.message)"])
+        if case .took(let count) = (head + body).withUnsafeBytes({ tryWrite($0) }), count < head.count + body.count {
+            _ = queue(Array((head + body)[count...]))
+        }
+        finishOutput()
+    }
+
+    // MARK: Time and the end
+
+    /// Sends FIN, then reads and throws away for a bounded while: a close with unread input would reset the connection and
+    /// could take the answer with it.
+    private func finishOutput() {
+        guard !isLingering, !isClosing else { return }
+        isLingering = true
+        kept = []
+        waitingSinceMilliseconds = loop.nowMilliseconds
+        shutdown()
+        if inputEnded { return closeWhenDrained() }
+        startReading()
+    }
+
+    private func closeWhenDrained() {
+        if !hasQueuedWrites { close() }
+    }
+
+    private func discard(_ count: Int) {
+        lingeredBytes += count
+        if lingeredBytes > Connection.lingerBytes { close() }
+    }
+
+    override func drained() {
+        waitingSinceMilliseconds = loop.nowMilliseconds
+        if isLingering, inputEnded { return close() }
+        pump?.run()
+    }
+
+    /// The reader took something.
+    func progressed() { waitingSinceMilliseconds = loop.nowMilliseconds }
+
+    func checkDeadlines(now: UInt64) {
+        guard let limit = currentTimeoutMilliseconds, now &- waitingSinceMilliseconds >= limit, !isClosing else { return }
+        if !isLingering, !machine.isAnswering, !machine.isIdle {
+            return refuse(RegistryError(status: 408, code: .unsupported, message: "the request took too long"))
+        }
+        close()
+    }
+
+    /// What is being waited for decides for how long; nil while it is not the client.
+    private var currentTimeoutMilliseconds: UInt64? {
+        if isLingering { return hasQueuedWrites ? Connection.stallTimeoutMilliseconds : Connection.lingerMilliseconds }
+        if machine.isAnswering { return hasQueuedWrites ? Connection.stallTimeoutMilliseconds : nil }
+        return machine.isIdle ? Connection.idleTimeoutMilliseconds : Connection.headTimeoutMilliseconds
+    }
+
+    /// When the server ends: what is between requests goes at once.
+    func closeIfIdle() {
+        if !machine.isAnswering, !isLingering { finishOutput() }
+    }
+
+    override func closed() {
+        pump?.abandon()
+        pump = nil
+        server.removed(self)
+    }
+}

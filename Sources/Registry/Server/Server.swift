@@ -1,0 +1,139 @@
+// The listening side: accepts connections up to a cap, keeps them in a list, closes those that dawdle, and ends.
+
+package import Logging
+
+/// An HTTP/1.1 server on one address.
+package final class Server {
+    /// The part of the descriptor limit kept for everything that is not a client connection: open blobs, partial files,
+    /// upstream sockets, the log.
+    static let descriptorsReserved = 2048
+    /// Connections past the cap that are being told so at one time; more are closed without a word.
+    static let maximumRefusals = 256
+    /// How often deadlines are looked at; they are exact to this.
+    static let sweepMilliseconds: UInt64 = 1000
+
+    /// Answers one request, now or later, by one of the connection's `respond` methods.
+    package typealias Handler = (Connection, RequestHead, UnsafeRawBufferPointer) -> Void
+
+    package let loop: EventLoop
+    let offload: Offload
+    package let logger: Logger
+    let handler: Handler
+    /// Whether each request is logged: asked once, since asking the logger costs more than a hot request has to spend.
+    let logsRequests: Bool
+    private let maximumConnections: Int
+    private var listener: TCPListener?
+    private var sweeper: Timer?
+    private var connections: [Connection] = []
+    private var refusals = 0
+    private var prefixes: ResponsePrefixes
+    private var prefixSecondEnds: UInt64 = 0
+    private var whenIdle: (() -> Void)?
+    /// Where small bodies and first pieces of large ones are read into; nothing keeps it past a call.
+    let scratch = UnsafeMutableRawBufferPointer.allocate(byteCount: Server.scratchBytes, alignment: 4096)
+
+    /// Bodies up to this size go out in one write with their head; measured, a copy of this is cheaper than a second call.
+    static let scratchBytes = 64 * 1024
+
+    /// Whether the server is ending: each response says so, and closes.
+    package private(set) var isDraining = false
+
+    package init(
+        on loop: EventLoop, offload: Offload, logger: Logger, descriptorLimit: Int, handler: @escaping Handler
+    ) {
+        self.loop = loop
+        self.offload = offload
+        self.logger = logger
+        self.handler = handler
+        logsRequests = logger.logLevel <= .info
+        prefixes = ResponsePrefixes(unixSeconds: EventLoop.unixMilliseconds / 1000)
+        maximumConnections = max(descriptorLimit / 2, descriptorLimit - Server.descriptorsReserved)
+    }
+
+    deinit { scratch.deallocate() }
+
+    /// Binds, listens and begins to answer.
+    /// - Returns: the address bound, `host:port`, and the port (a free one where 0 was asked for).
+    package func listen(host: String, port: UInt16) throws(LoopError) -> (text: String, port: UInt16) {
+        let listener = try TCPListener(on: loop, host: host, port: port) { [unowned self] in accept(from: $0) }
+        self.listener = listener
+        let sweeper = Timer(on: loop) { [unowned self] in sweep() }
+        sweeper.start(afterMilliseconds: Server.sweepMilliseconds, everyMilliseconds: Server.sweepMilliseconds)
+        sweeper.unreference()
+        self.sweeper = sweeper
+        return listener.address
+    }
+
+    package var connectionCount: Int { connections.count }
+
+    /// The first piece of a response head, with the current date.
+    func prefix(status: Int, close: Bool) -> [UInt8] {
+        if loop.nowMilliseconds >= prefixSecondEnds { refreshDate() }
+        return prefixes.bytes(status: status, close: close)
+    }
+
+    /// The loop's clock says when to look at the calendar's: once a second at most.
+    private func refreshDate() {
+        let milliseconds = EventLoop.unixMilliseconds
+        prefixes.refresh(unixSeconds: milliseconds / 1000)
+        prefixSecondEnds = loop.nowMilliseconds + UInt64(1000 - milliseconds % 1000)
+    }
+
+    // MARK: Connections
+
+    private func accept(from listener: TCPListener) {
+        guard let connection = try? Connection(server: self) else { return }
+        guard listener.accept(into: connection), refusals < Server.maximumRefusals else { return connection.close() }
+        connection.index = connections.count
+        connections.append(connection)
+        if connections.count > maximumConnections || isDraining {
+            refusals += 1
+            connection.isRefused = true
+            connection.refuse(.unavailable("too many connections"))
+        } else {
+            connection.startReading()
+        }
+    }
+
+    /// A connection's handle has closed.
+    func removed(_ connection: Connection) {
+        if connection.isRefused { refusals -= 1 }
+        let index = connection.index
+        guard connections.indices.contains(index), connections[index] === connection else { return }
+        connections.swapAt(index, connections.count - 1)
+        connections.removeLast()
+        if index < connections.count { connections[index].index = index }
+        if connections.isEmpty, isDraining { finishDraining() }
+    }
+
+    private func sweep() {
+        let now = loop.nowMilliseconds
+        // Closing is only asked for here; the list changes in close callbacks.
+        for connection in connections { connection.checkDeadlines(now: now) }
+    }
+
+    // MARK: Ending
+
+    /// Stops accepting, lets what runs finish, closes what idles, then calls `then`.
+    package func drain(then: @escaping () -> Void) {
+        isDraining = true
+        whenIdle = then
+        listener?.close()
+        listener = nil
+        for connection in connections { connection.closeIfIdle() }
+        if connections.isEmpty { finishDraining() }
+    }
+
+    /// Closes every connection at once.
+    package func closeAll() {
+        for connection in connections { connection.close() }
+    }
+
+    private func finishDraining() {
+        sweeper?.close()
+        sweeper = nil
+        let then = whenIdle
+        whenIdle = nil
+        then?()
+    }
+}

@@ -1,0 +1,36 @@
+import Testing
+
+@testable import Registry
+
+@Suite struct SmallPolicyTests {
+    @Test func freshness() {
+        func decide(_ cached: Bool, _ latest: Bool, _ always: Bool, _ gap: Bool) -> TagFreshness {
+            .decide(isCached: cached, isLatest: latest, alwaysPullLatest: always, airGapped: gap)
+        }
+        #expect(decide(true, true, false, false) == .serve)
+        #expect(decide(true, true, true, false) == .revalidate)
+        #expect(decide(true, false, true, false) == .serve)
+        #expect(decide(true, true, true, true) == .serve)
+        #expect(decide(false, true, true, false) == .pull)
+        #expect(decide(false, false, false, true) == .unknown)
+    }
+
+    @Test func viaGrowsAndLoopsAreSeen() throws {
+        #expect(try ViaChain.extend(nil, with: "me") == "1.1 me")
+        #expect(try ViaChain.extend("1.1 other (x)", with: "me") == "1.1 other (x), 1.1 me")
+        for loop in ["1.1 me", "1.0 a, 1.1 me (comment)", "HTTP/1.1\tme"] {
+            let error = #expect(throws: RegistryError.self) { try ViaChain.extend(loop, with: "me") }
+            #expect(error?.status == 508)
+        }
+        let long = Array(repeating: "1.1 x", count: ViaChain.maximumHops).joined(separator: ",")
+        #expect(throws: RegistryError.self) { try ViaChain.extend(long, with: "me") }
+    }
+
+    @Test func furtherTypesAreHeard() {
+        let lines = [
+            "application/vnd.docker.distribution.manifest.v1+prettyjws, application/vnd.oci.image.index.v1+json;q=0.5",
+            "*/*, text/html, application/vnd.new+json; q=1, application/vnd.new+json",
+        ]
+        #expect(AcceptedTypes.extra(lines) == ["application/vnd.new+json"])
+    }
+}
