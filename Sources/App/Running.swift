@@ -58,7 +58,7 @@ final class Running {
             try SignalWatcher(on: loop, signal: SIGINT) { [unowned self] in stop("SIGINT") },
             try SignalWatcher(on: loop, signal: SIGHUP) { [unowned self] in log.reopen() },
         ]
-        store.startRecovery { [logger] report in logger.info("the store has been looked through: \(report)") }
+        store.startRecovery()
         LogFile.writeToStandardError(Banner.text(config, address: address.text))
         loop.run()
         logger.info("stopped")

@@ -58,17 +58,22 @@ package final class TCPListener {
         connected(self)
     }
 
+    /// Binds to a numeric address; an IPv6 one may stand in brackets. Names are not looked up: which of a name's addresses
+    /// is meant would be a guess.
     private func bind(host: String, port: UInt16) throws(LoopError) {
-        var hints = addrinfo()
-        hints.ai_socktype = Int32(clibuv_stream_socket)
-        hints.ai_flags = AI_PASSIVE | AI_NUMERICSERV
-        var found: UnsafeMutablePointer<addrinfo>?
+        let call = "bind \(host):\(port)"
         let name = host.hasPrefix("[") && host.hasSuffix("]") ? String(host.dropFirst().dropLast()) : host
-        guard getaddrinfo(name, String(port), &hints, &found) == 0, let found else {
-            throw LoopError(call: "resolve the address to listen on, \(host)", code: UV_EAI_NONAME.rawValue)
+        var v4 = sockaddr_in()
+        if uv_ip4_addr(name, Int32(port), &v4) == 0 {
+            return try LoopError.check(withUnsafePointer(to: &v4) { bind(to: $0) }, call)
         }
-        defer { freeaddrinfo(found) }
-        try LoopError.check(uv_tcp_bind(handle.pointer, found.pointee.ai_addr, 0), "bind \(host):\(port)")
+        var v6 = sockaddr_in6()
+        try LoopError.check(uv_ip6_addr(name, Int32(port), &v6), call)
+        try LoopError.check(withUnsafePointer(to: &v6) { bind(to: $0) }, call)
+    }
+
+    private func bind<Address>(to address: UnsafePointer<Address>) -> Int32 {
+        uv_tcp_bind(handle.pointer, UnsafeRawPointer(address).assumingMemoryBound(to: sockaddr.self), 0)
     }
 
     private var stream: UnsafeMutablePointer<uv_stream_t> {
