@@ -149,6 +149,7 @@ extension UpstreamExchange: TransferHandler {
         let answer = ExchangeMachine.Answer(
             status: head.status, challenge: challenge, realm: challenge.flatMap { UpstreamURL($0.realm) },
             hasLocation: location != nil, location: location.flatMap { head.url.resolving($0) })
+        if usesBasic { upstream.prefersBasic = head.status != 401 }
         let action = machine.handle(.answer(answer))
         if case .deliver(let hint) = action { return deliver(head, hint: hint) }
         phase = .draining(then: action)
@@ -187,7 +188,6 @@ extension UpstreamExchange: TransferHandler {
             head.retryAfterSeconds = upstream.rateLimit.secondsLeft(now: now)
         }
         let isWanted = head.status == 200 || head.status == 206
-        if isWanted, usesBasic { upstream.prefersBasic = true }
         phase = isWanted ? .delivering : .swallowing
         handler?.exchange(self, received: head)
     }

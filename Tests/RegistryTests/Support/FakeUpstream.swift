@@ -36,13 +36,14 @@ struct FakeRequest {
     }
 }
 
-/// An HTTP server on 127.0.0.1 that does as it is told.
+/// An HTTP server on loopback that does as it is told.
 ///
 ///     let upstream = FakeUpstream(on: run.loop)
 ///     upstream.on("/v2/a/blobs/\(digest)", .blob(bytes, for: request).cut(after: 1000), …)
 ///     upstream.answer = { request in … }
 final class FakeUpstream {
     let loop: EventLoop
+    let address: String
     let port: UInt16
     /// Everything asked, in order.
     private(set) var requests: [FakeRequest] = []
@@ -68,6 +69,7 @@ final class FakeUpstream {
     /// - Parameter address: an address of 127.0.0.0/8.
     init(on loop: EventLoop, address: String = "127.0.0.1") {
         self.loop = loop
+        self.address = address
         let descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue) | Int32(SOCK_NONBLOCK.rawValue), 0)
         self.descriptor = descriptor
         var name = sockaddr_in()
@@ -87,7 +89,7 @@ final class FakeUpstream {
     }
 
     /// `127.0.0.1:port`, as a registry host and in URLs.
-    var authority: String { "127.0.0.1:\(port)" }
+    var authority: String { "\(address):\(port)" }
     var url: String { "http://\(authority)" }
 
     /// An entry of `registries` that sends `name` here.

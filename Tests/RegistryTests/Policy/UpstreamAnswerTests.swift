@@ -1,0 +1,144 @@
+// What an upstream's answers become, and what is read of their heads.
+
+import Testing
+
+@testable import Registry
+
+@Suite struct UpstreamAnswerTests {
+    private static let host = RegistryHost.dockerHub
+
+    private static func head(
+        _ status: Int, _ fields: [(String, String)] = [], isHead: Bool = false
+    ) throws -> UpstreamHead? {
+        var all = UpstreamFields()
+        for (name, value) in fields { all.append(name: name, value: value) }
+        let url = try #require(UpstreamURL("https://a/x"))
+        return UpstreamHead(status: status, fields: all, isHead: isHead, url: url)
+    }
+
+    @Test(arguments: [
+        (404, UpstreamRequest.Kind.manifest, 404, RegistryError.Code.manifestUnknown), (404, .blob, 404, .blobUnknown),
+        (404, .tags, 404, .nameUnknown), (404, .referrers, 404, .nameUnknown), (410, .blob, 404, .blobUnknown),
+        (401, .blob, 403, .denied), (403, .manifest, 403, .denied), (451, .manifest, 403, .denied),
+        (429, .manifest, 429, .tooManyRequests), (500, .manifest, 503, .unavailable), (502, .blob, 503, .unavailable),
+        (503, .tags, 503, .unavailable), (408, .tags, 503, .unavailable), (400, .tags, 502, .unknown),
+        (302, .blob, 502, .unknown), (204, .blob, 502, .unknown), (405, .referrers, 502, .unknown),
+        (999, .blob, 502, .unknown),
+    ])
+    func everyStatusIsTranslated(from: Int, kind: UpstreamRequest.Kind, status: Int, code: RegistryError.Code) throws {
+        let head = try #require(try Self.head(from))
+        let error = try #require(UpstreamAnswer.error(for: head, kind: kind, host: Self.host))
+        #expect(error.status == status)
+        #expect(error.code == code)
+        if code == .denied || status >= 500 { #expect(error.message.contains("docker.io")) }
+    }
+
+    @Test func whatWasAskedForIsNoError() throws {
+        for status in [200, 206] {
+            let head = try #require(try Self.head(status))
+            #expect(UpstreamAnswer.error(for: head, kind: .blob, host: Self.host) == nil)
+        }
+    }
+
+    @Test func hintsAndTimesArePassedOn() throws {
+        var head = try #require(try Self.head(401))
+        head.deniedHint = "set auth.tokenRealm"
+        #expect(UpstreamAnswer.error(for: head, kind: .blob, host: Self.host)?.detail == "set auth.tokenRealm")
+        var limited = try #require(try Self.head(429))
+        #expect(UpstreamAnswer.error(for: limited, kind: .blob, host: Self.host)?.retryAfterSeconds == 60)
+        limited.retryAfterSeconds = 17
+        #expect(UpstreamAnswer.error(for: limited, kind: .blob, host: Self.host)?.retryAfterSeconds == 17)
+    }
+
+    @Test func failures() {
+        for failure in [UpstreamFailure.unreachable("x"), .timedOut("x"), .broken("x")] {
+            let error = failure.registryError(host: Self.host)
+            #expect(error.status == 503)
+            #expect(error.message.contains("docker.io") && error.message.contains("x"))
+        }
+        let denied = UpstreamAnswer.denied(Self.host, status: 403, hint: nil)
+        #expect(UpstreamFailure.refused(denied).registryError(host: Self.host) == denied)
+    }
+
+    // MARK: Heads
+
+    @Test func lengths() throws {
+        #expect(try Self.head(200, [("Content-Length", "5")])?.contentLength == 5)
+        #expect(try Self.head(200, [("content-length", "5"), ("CONTENT-LENGTH", "5")])?.contentLength == 5)
+        #expect(try Self.head(200, [("Content-Length", "5, 5")])?.contentLength == 5)
+        #expect(try Self.head(200, [("Content-Length", "5"), ("Content-Length", "6")]) == nil)
+        for bad in ["-1", "+5", "5x", "0x5", "99999999999999999999", "5, 6"] {
+            #expect(try Self.head(200, [("Content-Length", bad)]) == nil, "\(bad)")
+        }
+        let chunked = try #require(try Self.head(200, [("Content-Length", "5"), ("Transfer-Encoding", "Chunked")]))
+        #expect(chunked.contentLength == nil && !chunked.isCloseDelimited)
+        #expect(try Self.head(200)?.isCloseDelimited == true)
+        #expect(try Self.head(200, isHead: true)?.isCloseDelimited == false)
+        #expect(try Self.head(304)?.isCloseDelimited == false)
+    }
+
+    @Test func contentRanges() throws {
+        func range(_ text: String) throws -> [Int64?]? {
+            try Self.head(206, [("Content-Range", text)])?.contentRange.map { [$0.first, $0.last, $0.total] }
+        }
+        #expect(try range("bytes 0-4/10") == [0, 4, 10])
+        #expect(try range("BYTES 5-9/*") == [5, 9, nil])
+        for bad in [
+            "", "bytes", "bytes 5-4/10", "bytes 0-10/10", "bytes */10", "items 0-4/10", "bytes a-b/c", "bytes 0-4",
+        ] {
+            #expect(try range(bad) == nil, "\(bad)")
+        }
+    }
+
+    @Test func nextLinks() throws {
+        func next(_ values: String...) throws -> String? { try Self.head(200, values.map { ("Link", $0) })?.nextLink }
+        #expect(try next("</v2/a/tags/list?n=2&last=b>; rel=\"next\"") == "/v2/a/tags/list?n=2&last=b")
+        #expect(try next("<x>; rel=next") == "x")
+        #expect(try next("<p>; rel=\"prev\"", "<n>; title=\"t\"; REL=\"Next\"") == "n")
+        #expect(try next("<p>; rel=\"prev\"") == nil)
+        #expect(try next("p; rel=\"next\"") == nil)
+        #expect(try next() == nil)
+    }
+
+    // MARK: 429
+
+    @Test func retryAfter() {
+        #expect(RetryAfter.seconds("120", unixSeconds: 0) == 120)
+        #expect(RetryAfter.seconds(" 7 ", unixSeconds: 0) == 7)
+        #expect(RetryAfter.seconds("99999999999999999999", unixSeconds: 0) == Int(Int32.max))
+        #expect(RetryAfter.seconds("Sun, 06 Nov 1994 08:49:37 GMT", unixSeconds: 784_111_770) == 7)
+        #expect(RetryAfter.seconds("Sun, 06 Nov 1994 08:49:37 GMT", unixSeconds: 784_111_800) == 0)
+        #expect(RetryAfter.date("Thu, 01 Jan 1970 00:00:00 GMT") == 0)
+        #expect(RetryAfter.date("Tue, 29 Feb 2000 12:00:00 GMT") == 951_825_600)
+        #expect(RetryAfter.date("Wed, 31 Dec 2098 23:59:59 GMT") == 4_070_908_799)
+        for bad in [
+            "", "soon", "-1", "1.5", "Sun, 06 Nov 1994 08:49:37", "06 Nov 1994 08:49:37 GMT",
+            "Sun, 06 Nov 1994 25:00:00 GMT",
+        ] {
+            #expect(RetryAfter.seconds(bad, unixSeconds: 0) == nil, "\(bad)")
+        }
+    }
+
+    @Test func everyDateReadsAsItWasWritten() {
+        for seconds in stride(from: Int64(0), to: 250_000_000_000, by: 9_876_543_21) {
+            let text = String(decoding: HTTPDate.format(unixSeconds: seconds), as: UTF8.self)
+            #expect(RetryAfter.date(text) == seconds, "\(text)")
+        }
+    }
+
+    @Test func rateLimitsAreRememberedAndBounded() {
+        var memory = RateLimitMemory()
+        #expect(memory.secondsLeft(now: 0) == nil)
+        memory.remember(retryAfterSeconds: 10, now: 1000)
+        #expect(memory.secondsLeft(now: 1000) == 10)
+        #expect(memory.secondsLeft(now: 10_999) == 1)
+        #expect(memory.secondsLeft(now: 11_000) == nil)
+        memory.remember(retryAfterSeconds: nil, now: 20_000)
+        #expect(memory.secondsLeft(now: 20_000) == 60)
+        // A later, shorter one does not shorten it; a wild one is cut.
+        memory.remember(retryAfterSeconds: 0, now: 20_000)
+        #expect(memory.secondsLeft(now: 20_000) == 60)
+        memory.remember(retryAfterSeconds: .max, now: 20_000)
+        #expect(memory.secondsLeft(now: 20_000) == 3600)
+    }
+}

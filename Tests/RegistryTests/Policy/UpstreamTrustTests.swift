@@ -1,0 +1,161 @@
+// Where requests, credentials and redirects may go: tables.
+
+import Testing
+
+@testable import Registry
+
+@Suite struct UpstreamTrustTests {
+    // MARK: Addresses
+
+    @Test(arguments: [
+        "127.0.0.1", "127.255.0.9", "0.0.0.0", "0.1.2.3", "169.254.169.254", "224.0.0.1", "239.1.1.1",
+        "255.255.255.255",
+        "::1", "[::1]", "::", "fe80::1", "febf::1", "ff02::1", "::ffff:127.0.0.1", "::ffff:169.254.1.1", "::127.0.0.1",
+        "64:ff9b::127.0.0.1", "2002:7f00:1::", "localhost", "a.localhost",
+    ])
+    func localOnes(host: String) {
+        #expect(AddressGuard.isLocal(host: host))
+    }
+
+    @Test(arguments: [
+        "10.0.0.1", "192.168.1.1", "172.16.0.1", "8.8.8.8", "1.0.0.1", "126.0.0.1", "128.0.0.1", "169.253.0.1",
+        "223.0.0.1",
+        "fc00::1", "fec0::1", "2001:db8::1", "::ffff:8.8.8.8", "64:ff9b::8.8.8.8", "example.com", "localhost.example",
+        "127.1.example",
+    ])
+    func otherOnes(host: String) {
+        #expect(!AddressGuard.isLocal(host: host))
+    }
+
+    @Test func configurationAndProxiesOpenTheWay() throws {
+        let loopback = try #require(NetworkAddress(literal: "127.0.0.1"))
+        let metadata = try #require(NetworkAddress(literal: "169.254.169.254"))
+        let outside = try #require(NetworkAddress(literal: "8.8.8.8"))
+        let strict = AddressGuard(hostIsConfigured: false, proxies: [.init(address: loopback, port: 3128)])
+        #expect(!strict.admits(loopback, port: 80))
+        #expect(strict.admits(loopback, port: 3128))
+        #expect(!strict.admits(metadata, port: 80))
+        #expect(strict.admits(outside, port: 80))
+        #expect(AddressGuard(hostIsConfigured: true).admits(metadata, port: 80))
+    }
+
+    // MARK: Credentials
+
+    private static func trust(
+        _ base: String, name: String? = nil, isConfigured: Bool = true, tokenRealm: String? = nil
+    ) throws -> UpstreamTrust {
+        let url = try #require(UpstreamURL(base))
+        return UpstreamTrust(name: name ?? url.host, base: url, isConfigured: isConfigured, tokenRealm: tokenRealm)
+    }
+
+    private static func decide(_ realm: String, _ trust: UpstreamTrust) throws -> String {
+        switch CredentialPolicy.decide(realm: try #require(UpstreamURL(realm)), trust: trust) {
+        case .send: "send"
+        case .anonymous: "anonymous"
+        case .refuse: "refuse"
+        }
+    }
+
+    @Test func credentialsGoHomeAndToParentsOnly() throws {
+        let gitlab = try Self.trust("https://registry.gitlab.com")
+        for (realm, expected) in [
+            ("https://registry.gitlab.com/auth", "send"), ("https://registry.gitlab.com:8443/auth", "send"),
+            ("https://gitlab.com/jwt/auth", "send"), ("https://GITLAB.com./jwt/auth", "send"),
+            ("https://com/auth", "anonymous"), ("https://auth.registry.gitlab.com/", "anonymous"),
+            ("https://evil.com/auth", "anonymous"), ("https://registry.gitlab.com.evil.com/", "anonymous"),
+            ("https://xgitlab.com/", "anonymous"), ("http://gitlab.com/jwt/auth", "refuse"),
+            ("http://registry.gitlab.com/auth", "refuse"), ("https://127.0.0.1/auth", "refuse"),
+            ("https://localhost/auth", "refuse"), ("https://169.254.169.254/auth", "refuse"),
+        ] {
+            #expect(try Self.decide(realm, gitlab) == expected, "\(realm)")
+        }
+    }
+
+    @Test func addressesHaveNoParents() throws {
+        let address = try Self.trust("https://10.1.2.3")
+        #expect(try Self.decide("https://10.1.2.3/auth", address) == "send")
+        #expect(try Self.decide("https://2.3/auth", address) == "anonymous")
+        #expect(!CredentialPolicy.isSameOrParent("2.3.4.5", of: "x.2.3.4.5"))
+    }
+
+    @Test func dockerHubHasItsOwnTokenService() throws {
+        let hub = try Self.trust("https://registry-1.docker.io", name: "docker.io")
+        #expect(try Self.decide("https://auth.docker.io/token", hub) == "send")
+        #expect(try Self.decide("https://auth.docker.com/token", hub) == "anonymous")
+        // A mirror's credentials are the mirror's.
+        let mirror = try Self.trust("https://mirror.corp", name: "docker.io")
+        #expect(try Self.decide("https://auth.docker.io/token", mirror) == "anonymous")
+    }
+
+    @Test func theConfiguredRealm() throws {
+        let other = try Self.trust("https://registry.a", tokenRealm: "auth.b")
+        #expect(try Self.decide("https://auth.b/token", other) == "send")
+        #expect(try Self.decide("https://auth.b:8443/token", other) == "anonymous")
+        #expect(try Self.decide("http://auth.b/token", other) == "refuse")
+        let port = try Self.trust("https://registry.a", tokenRealm: "auth.b:8443")
+        #expect(try Self.decide("https://auth.b:8443/token", port) == "send")
+        #expect(try Self.decide("https://auth.b/token", port) == "anonymous")
+        let local = try Self.trust("https://registry.a", tokenRealm: "127.0.0.1:5001")
+        #expect(try Self.decide("https://127.0.0.1:5001/token", local) == "send")
+    }
+
+    @Test func aPlainRegistryMayHaveAPlainRealm() throws {
+        let plain = try Self.trust("http://registry.a:5000")
+        #expect(try Self.decide("http://registry.a:5001/token", plain) == "send")
+        #expect(try Self.decide("http://other.b/token", plain) == "anonymous")
+    }
+
+    @Test func theHintNamesTheKeyAndTheValue() throws {
+        let trust = try Self.trust("https://registry.a")
+        let realm = try #require(UpstreamURL("https://auth.b:8443/token?x=secret"))
+        guard case .anonymous(let hint) = CredentialPolicy.decide(realm: realm, trust: trust) else {
+            Issue.record("not anonymous")
+            return
+        }
+        #expect(hint.contains("auth.tokenRealm to auth.b:8443"))
+        #expect(!hint.contains("secret"))
+    }
+
+    // MARK: Redirects
+
+    private static func redirect(_ from: String, _ to: String, hop: Int = 1, _ trust: UpstreamTrust) throws -> String {
+        let from = try #require(UpstreamURL(from))
+        switch RedirectPolicy.decide(from: from, to: from.resolving(to), hop: hop, trust: trust) {
+        case .follow(let keeps): return keeps ? "keep" : "drop"
+        case .refuse: return "refuse"
+        }
+    }
+
+    @Test func redirects() throws {
+        let trust = try Self.trust("https://registry.a")
+        let from = "https://registry.a/v2/x/blobs/y"
+        for (location, expected) in [
+            ("/other", "keep"), ("https://registry.a/z", "keep"), ("https://REGISTRY.A:443/z", "keep"),
+            ("?q=1", "keep"),
+            ("https://registry.a:8443/z", "drop"), ("https://cdn.b/z?sig=1", "drop"), ("//cdn.b/z", "drop"),
+            ("http://registry.a/z", "refuse"), ("http://cdn.b/z", "refuse"), ("ftp://cdn.b/z", "refuse"),
+            ("file:///etc/passwd", "refuse"), ("https://user@cdn.b/z", "refuse"), ("https://user:pw@cdn.b/z", "refuse"),
+            ("https://127.0.0.1/z", "refuse"), ("https://[::1]/z", "refuse"), ("https://localhost/z", "refuse"),
+            ("https://2130706433/z", "refuse"), ("https://0x7f.1/z", "refuse"),
+            ("https://[::ffff:127.0.0.1]/z", "refuse"),
+            ("https://169.254.169.254/latest/meta-data", "refuse"), ("https://[fe80::1%25eth0]/z", "refuse"),
+            ("https://", "refuse"),
+        ] {
+            #expect(try Self.redirect(from, location, trust) == expected, "\(location)")
+        }
+        #expect(try Self.redirect(from, "/other", hop: 10, trust) == "keep")
+        #expect(try Self.redirect(from, "/other", hop: 11, trust) == "refuse")
+        #expect(try Self.redirect("http://registry.a/x", "https://registry.a/x", trust) == "drop")
+    }
+
+    @Test func onlyWhatConfigurationNamesMayBeLocal() throws {
+        let local = try Self.trust("http://127.0.0.1:5000", name: "registry.a")
+        #expect(try Self.redirect("http://127.0.0.1:5000/x", "http://127.0.0.1:9000/x", local) == "drop")
+        #expect(try Self.redirect("http://127.0.0.1:5000/x", "http://127.0.0.2:5000/x", local) == "refuse")
+        #expect(try Self.redirect("http://127.0.0.1:5000/x", "http://localhost:5000/x", local) == "refuse")
+        let unknown = try Self.trust("https://localhost:5000", isConfigured: false)
+        #expect(!unknown.admits(unknown.base))
+        let known = try Self.trust("https://[::1]:5000")
+        #expect(try Self.redirect("https://[::1]:5000/x", "https://[0:0:0::1]/x", known) == "drop")
+    }
+}
