@@ -24,13 +24,18 @@ package final class Builtin {
     package init(_ image: HelloWorldImage) {
         var manifests: [Digest: CachedManifest] = [:]
         for entry in image.manifests {
-            manifests[entry.digest] = CachedManifest(
-                digest: entry.digest, mediaType: entry.mediaType, body: entry.bytes)
+            manifests[entry.digest] = Builtin.ready(entry)
         }
-        let first = image.manifests[0]
-        index = manifests[first.digest] ?? CachedManifest(digest: first.digest, mediaType: first.mediaType, body: first.bytes)
+        index = manifests[image.indexDigest] ?? Builtin.ready(image.manifests[0])
         self.manifests = manifests
         blobs = Dictionary(image.blobs.map { ($0.digest, Blob($0.bytes)) }, uniquingKeysWith: { first, _ in first })
+    }
+
+    private static func ready(_ entry: HelloWorldImage.ManifestEntry) -> CachedManifest {
+        let manifest = CachedManifest(digest: entry.digest, mediaType: entry.mediaType, body: entry.bytes)
+        // Whole as it stands: no upstream is to be asked for its layers.
+        manifest.nextWholeCheckMilliseconds = .max
+        return manifest
     }
 
     /// Whether a repository is the built-in image's: `docker.io/hello-world` or `docker.io/library/hello-world`.

@@ -36,7 +36,7 @@ extension API {
     private func answer(
         _ connection: Connection, _ request: Request, _ manifest: CachedManifest
     ) throws(RegistryError) {
-        if !request.isHead, manifest.nextWholeCheckMilliseconds != .max {
+        if manifest.nextWholeCheckMilliseconds <= loop.nowMilliseconds, !request.isHead, !policy.airGapped {
             completeImage(manifest, try Asked(request, pseudonym: pseudonym))
         }
         guard request.isConditional else {
@@ -47,7 +47,7 @@ extension API {
     }
 
     private func completeImage(_ manifest: CachedManifest, _ asked: Asked) {
-        guard !asked.isHead, !policy.airGapped, builtin?.manifests[manifest.digest] == nil else { return }
+        guard !asked.isHead, !policy.airGapped else { return }
         puller.completeImage(manifest, from: asked.source)
     }
 

@@ -166,8 +166,11 @@ package final class Puller {
     /// of a manifest; answered by a flag once the image is known to be whole.
     package func completeImage(_ manifest: CachedManifest, from source: PullSource) {
         let now = context.loop.nowMilliseconds
-        guard context.prefetchLayers, !isClosed, !manifest.mediaType.isIndex, now >= manifest.nextWholeCheckMilliseconds
-        else { return }
+        guard now >= manifest.nextWholeCheckMilliseconds, !isClosed else { return }
+        guard context.prefetchLayers else {
+            manifest.nextWholeCheckMilliseconds = .max
+            return
+        }
         manifest.nextWholeCheckMilliseconds = now + Puller.wholeCheckPauseMilliseconds
         let (bytes, mediaType) = (Array(manifest.body), manifest.mediaType.text)
         context.offload.run {

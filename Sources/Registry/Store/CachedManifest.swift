@@ -12,7 +12,8 @@ package final class CachedManifest {
     package let fieldsCount: Int
 
     /// When (on the loop's clock) the image is next checked for being whole; `.max` once it is known to be.
-    package var nextWholeCheckMilliseconds: UInt64 = 0
+    /// An index starts nothing, so there is nothing to check.
+    package var nextWholeCheckMilliseconds: UInt64
 
     /// The manifest itself, verbatim.
     package var body: UnsafeRawBufferPointer { UnsafeRawBufferPointer(rebasing: wire[fieldsCount...]) }
@@ -29,6 +30,7 @@ package final class CachedManifest {
         self.digest = digest
         self.mediaType = mediaType
         sizeBytes = body.count
+        nextWholeCheckMilliseconds = mediaType.isIndex ? .max : 0
         fieldsCount = fields.count
         wire = UnsafeRawBufferPointer(memory)
     }
