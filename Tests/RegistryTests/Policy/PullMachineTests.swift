@@ -152,7 +152,7 @@ import Testing
     /// and ends within a bounded number of requests.
     @Test(arguments: 0..<400)
     func holdsItsPromisesInAnyOrder(seed: UInt64) {
-        var random = SplitMix64(seed: seed)
+        var random = SeededRandom(seed: seed)
         var machine = PullMachine()
         var announcements = 0
         var requests = 0
@@ -176,7 +176,7 @@ import Testing
         #expect(requests <= PullMachine.maximumAttempts + 2, "seed \(seed)")
     }
 
-    static func randomEvent(_ random: inout SplitMix64) -> PullMachine.Event {
+    static func randomEvent(_ random: inout SeededRandom) -> PullMachine.Event {
         let amount = Int64(random.next() % 12)
         switch random.next() % 10 {
         case 0: return .opened(offset: amount)

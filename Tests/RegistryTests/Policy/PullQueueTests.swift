@@ -8,8 +8,8 @@ import Testing
     @Test func clientsGoFirstAndAheadHasASmallShare() throws {
         var queue = PullQueue<Int>()
         let host = try Self.host("a.example")
-        for key in 0..<10 { #expect(queue.add(key, host: host, demand: .ahead)) }
-        #expect(queue.add(100, host: host, demand: .client))
+        for key in 0..<10 { #expect(queue.add(key, host: host, demand: .ahead) == true) }
+        #expect(queue.add(100, host: host, demand: .client) == true)
         #expect(queue.startable() == [100] + Array(0..<PullQueue<Int>.maximumAheadPerHost))
         #expect(queue.startable().isEmpty)
         queue.remove(0)
@@ -54,9 +54,9 @@ import Testing
         var queue = PullQueue<Int>()
         let host = try Self.host("a.example")
         let limit = PullQueue<Int>.maximumWaiting + PullQueue<Int>.maximumForClients
-        for key in 0..<limit { #expect(queue.add(key, host: host, demand: .client)) }
-        #expect(!queue.add(limit, host: host, demand: .client))
+        for key in 0..<limit { #expect(queue.add(key, host: host, demand: .client) == true) }
+        #expect(queue.add(limit, host: host, demand: .client) == false)
         queue.remove(limit - 1)
-        #expect(queue.add(limit, host: host, demand: .client))
+        #expect(queue.add(limit, host: host, demand: .client) == true)
     }
 }

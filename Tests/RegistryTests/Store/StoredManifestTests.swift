@@ -5,7 +5,7 @@ import Testing
 
 @testable import Registry
 
-@Suite struct ManifestTests {
+@Suite struct StoredManifestTests {
     private func put(_ fixture: StoreFixture, _ body: [UInt8], _ type: MediaType = .ociManifest) throws -> Digest {
         _ = try fixture.wait { (done: @escaping (Result<CachedManifest, StoreError>) -> Void) in
             fixture.store.putManifest(body, digest: digestOf(body), mediaType: type, then: done)
