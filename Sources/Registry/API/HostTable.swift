@@ -29,7 +29,7 @@ struct HostTable {
         var hasher = Hasher()
         hasher.combine(bytes: spelling)
         let key = hasher.finalize()
-        if let known = entries[key], known.spelling.elementsEqual(spelling) { return known }
+        if let known = entries[key], known.spelling.withUnsafeBytes({ $0.equals(spelling) }) { return known }
         guard spelling.count <= RegistryHost.maximumBytes,
             let text = String(validating: spelling, as: UTF8.self), let host = RegistryHost(text)
         else { return nil }

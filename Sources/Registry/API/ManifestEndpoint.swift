@@ -85,7 +85,7 @@ extension API {
     private func manifest(
         _ connection: Connection, _ request: Request, tag: UnsafeRawBufferPointer
     ) throws(RegistryError) {
-        let isLatest = tag.elementsEqual("latest".utf8)
+        let isLatest = tag.equals("latest")
         if let builtin, builtin.isNamed(host: request.target.host.host, name: request.target.name), isLatest {
             return try answer(connection, request, builtin.index)
         }

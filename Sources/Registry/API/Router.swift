@@ -33,7 +33,7 @@ struct Route {
         guard path[3] == 0x2F else { return }
         let rest = UnsafeRawBufferPointer(rebasing: path[4...])
         guard let last = Route.lastSlash(rest, before: rest.count) else {
-            kind = rest.elementsEqual("auth".utf8) ? .auth : .unknown
+            kind = rest.equals("auth") ? .auth : .unknown
             return
         }
         read(rest, last)
@@ -47,11 +47,11 @@ struct Route {
         name = UnsafeRawBufferPointer(rebasing: rest[..<middle])
         reference = tail
         switch keyword.count {
-        case 9 where keyword.elementsEqual("manifests".utf8): kind = .manifest
-        case 5 where keyword.elementsEqual("blobs".utf8): kind = tail.elementsEqual("uploads".utf8) ? .upload : .blob
-        case 4 where keyword.elementsEqual("tags".utf8) && tail.elementsEqual("list".utf8): kind = .tags
-        case 9 where keyword.elementsEqual("referrers".utf8): kind = .referrers
-        case 7 where keyword.elementsEqual("uploads".utf8): readUpload(rest, middle)
+        case 9 where keyword.equals("manifests"): kind = .manifest
+        case 5 where keyword.equals("blobs"): kind = tail.equals("uploads") ? .upload : .blob
+        case 4 where keyword.equals("tags") && tail.equals("list"): kind = .tags
+        case 9 where keyword.equals("referrers"): kind = .referrers
+        case 7 where keyword.equals("uploads"): readUpload(rest, middle)
         default: kind = .unknown
         }
     }
@@ -59,7 +59,7 @@ struct Route {
     /// `<name>/blobs/uploads/` and `<name>/blobs/uploads/<session>`.
     private mutating func readUpload(_ rest: UnsafeRawBufferPointer, _ middle: Int) {
         guard let blobs = Route.lastSlash(rest, before: middle), blobs > 0,
-            rest[(blobs + 1)..<middle].elementsEqual("blobs".utf8)
+            UnsafeRawBufferPointer(rebasing: rest[(blobs + 1)..<middle]).equals("blobs")
         else { return }
         kind = .upload
         name = UnsafeRawBufferPointer(rebasing: rest[..<blobs])

@@ -42,7 +42,7 @@ package struct RegistryHost: Hashable, Sendable, CustomStringConvertible {
     /// (the rule of every client, see compatibility.md).
     package static func looksLikeHost(_ segment: UnsafeRawBufferPointer) -> Bool {
         if segment.contains(where: { $0 == 0x2E || $0 == 0x3A }) { return true }
-        return segment.elementsEqual("localhost".utf8)
+        return segment.equals("localhost")
     }
 
     private static let dockerHubNames: Set<String> = ["docker.io", "index.docker.io", "registry-1.docker.io"]

@@ -48,7 +48,7 @@ package struct TagBytes {
         guard key.count == colon + 1 + tag.count else { return false }
         return key.withUnsafeBytes { raw in
             func matches(_ piece: UnsafeRawBufferPointer, at offset: Int) -> Bool {
-                UnsafeRawBufferPointer(rebasing: raw[offset..<(offset + piece.count)]).elementsEqual(piece)
+                UnsafeRawBufferPointer(rebasing: raw[offset..<(offset + piece.count)]).equals(piece)
             }
             guard raw[host.count] == 0x2F, raw[colon] == 0x3A, matches(host, at: 0) else { return false }
             guard matches(repository, at: colon - repository.count), matches(tag, at: colon + 1) else { return false }
