@@ -164,10 +164,16 @@ package final class BodyPump: GrowingReader {
 
     private func sendFile(_ open: OpenFile, upTo limit: Int64, end: Int64, _ budget: inout Int) -> Step {
         if position == end { return sendHeadAlone(&budget, then: .complete) }
-        if !head.isEmpty { return sendHeadAndFirstPiece(open, upTo: limit, &budget) }
+        if !head.isEmpty, limit - position <= Int64(Server.scratchBytes) {
+            return sendHeadAndFirstPiece(open, upTo: limit, &budget)
+        }
         let reach = position < warmUntil ? min(limit, warmUntil) : limit
-        let count = Int(min(reach - position, Int64(budget)))
-        guard isInMemory(open.descriptor, count) else { return readIn(open) }
+        // A short rest is not worth another turn.
+        let count = Int(min(reach - position, Int64(budget + Server.scratchBytes)))
+        guard isInMemory(open.descriptor, count) else {
+            return head.isEmpty ? readIn(open) : sendHeadAlone(&budget, then: .again)
+        }
+        if !head.isEmpty { return sendHeadAlone(&budget, then: .again, moreFollows: true) }
         return took(connection.sendFile(open.descriptor, offset: position, count: count), &budget) { [self] in
             queueSmallPiece(open, upTo: limit)
         }
@@ -196,11 +202,12 @@ package final class BodyPump: GrowingReader {
 
     // MARK: Pieces
 
-    private func sendHeadAlone(_ budget: inout Int, then: Step) -> Step {
+    /// - Parameter moreFollows: the body comes at once, so that the head need not go in a segment of its own.
+    private func sendHeadAlone(_ budget: inout Int, then: Step, moreFollows: Bool = false) -> Step {
         guard !head.isEmpty else { return then }
         let bytes = head
         head = []
-        switch bytes.withUnsafeBytes({ connection.tryWrite($0) }) {
+        switch bytes.withUnsafeBytes({ moreFollows ? connection.tryWriteMore($0) : connection.tryWrite($0) }) {
         case .failed: return .broken
         case .took(let count):
             budget -= count
