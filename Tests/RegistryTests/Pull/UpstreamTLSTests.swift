@@ -1,0 +1,147 @@
+// TLS towards upstreams, with real certificates and openssl as the server.
+
+import Testing
+
+@testable import Registry
+
+@Suite struct UpstreamTLSTests {
+    /// An authority, a certificate for 127.0.0.1, one for another name, and a client's.
+    private final class Certificates {
+        let directory: TemporaryDirectory
+
+        init() throws {
+            directory = try TemporaryDirectory()
+            for authority in ["ca", "stranger"] {
+                try Command.check(
+                    ["openssl", "req", "-x509", "-nodes", "-days", "2", "-subj", "/CN=\(authority)"] + Self.curve
+                        + ["-keyout", file("\(authority).key"), "-out", file("\(authority).pem")])
+            }
+            try issue("server", "IP:127.0.0.1,DNS:localhost")
+            try issue("other", "DNS:other.test")
+            try issue("client", "DNS:client")
+        }
+
+        func file(_ name: String) -> String { directory.file(name) }
+
+        private static let curve = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1"]
+
+        private func issue(_ name: String, _ names: String) throws {
+            try Command.check(
+                ["openssl", "req", "-nodes", "-subj", "/CN=\(name)", "-addext", "subjectAltName=\(names)"] + Self.curve
+                    + ["-keyout", file("\(name).key"), "-out", file("\(name).csr")])
+            try Command.check([
+                "openssl", "x509", "-req", "-days", "2", "-copy_extensions", "copy", "-in", file("\(name).csr"),
+                "-CA", file("ca.pem"), "-CAkey", file("ca.key"), "-out", file("\(name).pem"),
+            ])
+        }
+    }
+
+    /// `openssl s_server`, which answers every path with a page about the connection.
+    private final class Server {
+        let process: ChildProcess
+        let port: Int
+
+        init(_ certificates: Certificates, _ name: String, _ more: [String] = []) throws {
+            process = try ChildProcess(
+                [
+                    "openssl", "s_server", "-accept", "127.0.0.1:0", "-www", "-cert", certificates.file("\(name).pem"),
+                    "-key", certificates.file("\(name).key"),
+                ] + more)
+            let line = try process.line(containing: "ACCEPT", in: process.output)
+            port = try #require(line.split(separator: ":").last.flatMap { Int($0) })
+        }
+    }
+
+    private static func ask(
+        _ server: Server, host: String = "127.0.0.1", _ change: (inout RegistryTLS) -> Void
+    ) throws -> ExchangeRecord {
+        let kit = try UpstreamKit { _, config, _ in
+            config.scheme = .https
+            config.endpoint = "https://\(host):\(server.port)"
+            change(&config.tls)
+        }
+        let record = kit.ask()
+        kit.run.close()
+        return record
+    }
+
+    private static func expectUnreachable(
+        _ record: ExchangeRecord, saying text: String, _ location: SourceLocation = #_sourceLocation
+    ) {
+        guard case .unreachable(let reason) = record.failure else {
+            Issue.record("not unreachable: \(String(describing: record.failure))", sourceLocation: location)
+            return
+        }
+        #expect(reason.contains(text), sourceLocation: location)
+        #expect(record.head == nil, sourceLocation: location)
+    }
+
+    @Test func certificatesAreVerified() throws {
+        let certificates = try Certificates()
+        let server = try Server(certificates, "server")
+        let good = try Self.ask(server) { $0.caFile = certificates.file("ca.pem") }
+        #expect(good.head?.status == 200)
+        #expect(good.head?.isCloseDelimited == true)
+        #expect(good.failure == nil)
+        #expect(try Self.ask(server, host: "localhost") { $0.caFile = certificates.file("ca.pem") }.failure == nil)
+        Self.expectUnreachable(try Self.ask(server) { _ in }, saying: "certificate")
+        Self.expectUnreachable(
+            try Self.ask(server) { $0.caFile = certificates.file("stranger.pem") }, saying: "certificate")
+        #expect(try Self.ask(server) { $0.insecureSkipVerify = true }.head?.status == 200)
+    }
+
+    @Test func theNameIsVerified() throws {
+        let certificates = try Certificates()
+        let server = try Server(certificates, "other")
+        let wrong = try Self.ask(server) { $0.caFile = certificates.file("ca.pem") }
+        Self.expectUnreachable(wrong, saying: "127.0.0.1")
+        let skipped = try Self.ask(server) {
+            $0.caFile = certificates.file("ca.pem")
+            $0.insecureSkipVerify = true
+        }
+        #expect(skipped.head?.status == 200)
+    }
+
+    @Test func aClientCertificateIsShownWhereOneIsAskedFor() throws {
+        let certificates = try Certificates()
+        let server = try Server(
+            certificates, "server", ["-Verify", "1", "-verify_return_error", "-CAfile", certificates.file("ca.pem")])
+        let with = try Self.ask(server) {
+            $0.caFile = certificates.file("ca.pem")
+            $0.certificateFile = certificates.file("client.pem")
+            $0.keyFile = certificates.file("client.key")
+        }
+        #expect(with.head?.status == 200)
+        let without = try Self.ask(server) { $0.caFile = certificates.file("ca.pem") }
+        #expect(without.head == nil)
+        #expect(without.failure?.registryError(host: UpstreamKit.host).status == 503)
+    }
+
+    /// Takes as long as two tries to connect may take.
+    @Test func aHandshakeThatNeverEndsIsTriedTwice() throws {
+        let kit = try UpstreamKit { fake, config, _ in
+            config.scheme = .https
+            config.endpoint = "https://\(fake.authority)"
+        }
+        guard case .unreachable = kit.ask().failure else {
+            Issue.record("not unreachable")
+            return
+        }
+        #expect(kit.fake.connectionCount == 2)
+        kit.run.close()
+    }
+
+    /// The client's certificate and the configured authorities belong to the upstream's own host.
+    @Test func otherHostsGetNoCertificate() throws {
+        var config = RegistryConfig(name: UpstreamKit.host)
+        config.tls.caFile = "/ca"
+        config.tls.certificateFile = "/cert"
+        config.tls.keyFile = "/key"
+        let upstream = Upstream(host: UpstreamKit.host, config: config)
+        let own = upstream.tls(for: try #require(UpstreamURL("https://registry.test:8443/x")))
+        #expect(own.certificateFile == "/cert" && own.keyFile == "/key" && own.caFile == "/ca" && !own.trustsSystem)
+        let other = upstream.tls(for: try #require(UpstreamURL("https://cdn.test/x")))
+        #expect(other.certificateFile == nil && other.keyFile == nil && other.caFile == "/ca" && other.trustsSystem)
+        #expect(Upstream(host: UpstreamKit.host, config: nil).tls(for: upstream.base) == TransferRequest.TLS())
+    }
+}
