@@ -74,20 +74,21 @@ enum CurlError {
     }
 }
 
-/// Socket addresses as curl passes them.
+/// Socket addresses as curl passes them. They are read by offset: which module declares `sockaddr_in`'s members to Swift
+/// depends on the C module that was built first.
 enum SocketAddress {
+    /// `sin_port` and `sin6_port` (netinet/in.h).
+    private static let portOffset = 2
+    private static let fourOffset = 4
+    private static let sixOffset = 8
+
     /// Nil for families that are not IP.
     static func read(_ raw: UnsafeRawPointer?, family: Int32) -> (address: NetworkAddress, port: UInt16)? {
-        guard let raw else { return nil }
-        if family == AF_INET {
-            let four = raw.loadUnaligned(as: sockaddr_in.self)
-            return NetworkAddress(bytes: withUnsafeBytes(of: four.sin_addr) { Array($0) })
-                .map { ($0, UInt16(bigEndian: four.sin_port)) }
-        }
-        // curl_sockaddr is declared with room for a plain sockaddr but holds what `addrlen` says (struct Curl_sockaddr_ex).
-        guard family == AF_INET6 else { return nil }
-        let six = raw.loadUnaligned(as: sockaddr_in6.self)
-        return NetworkAddress(bytes: withUnsafeBytes(of: six.sin6_addr) { Array($0) })
-            .map { ($0, UInt16(bigEndian: six.sin6_port)) }
+        guard let raw, family == AF_INET || family == AF_INET6 else { return nil }
+        // curl_sockaddr is declared with room for a plain sockaddr but holds what `addrlen` says (Curl_sockaddr_ex).
+        let (offset, count) = family == AF_INET ? (fourOffset, 4) : (sixOffset, 16)
+        let port = UInt16(bigEndian: raw.loadUnaligned(fromByteOffset: portOffset, as: UInt16.self))
+        let bytes = Array(UnsafeRawBufferPointer(start: raw + offset, count: count))
+        return NetworkAddress(bytes: bytes).map { ($0, port) }
     }
 }

@@ -238,7 +238,8 @@ package final class Transfer {
             refusedAddress = true
             return CURL_SOCKET_BAD
         }
-        let type = address.pointee.socktype | Int32(SOCK_CLOEXEC.rawValue)
+        // SOCK_CLOEXEC is O_CLOEXEC by definition (socket(2)); the enumeration's members are not always visible.
+        let type = address.pointee.socktype | O_CLOEXEC
         return socket(address.pointee.family, type, address.pointee.protocol)
     }
 

@@ -42,7 +42,8 @@ extension UpstreamURL {
     }
 
     private init?(_ parts: borrowing URLParts) {
-        guard parts.get(CURLUPART_USER) == nil, parts.get(CURLUPART_PASSWORD) == nil, parts.get(CURLUPART_ZONEID) == nil,
+        guard parts.get(CURLUPART_USER) == nil, parts.get(CURLUPART_PASSWORD) == nil,
+            parts.get(CURLUPART_ZONEID) == nil,
             let scheme = parts.get(CURLUPART_SCHEME).flatMap({ Scheme(rawValue: $0.asciiLowercased) }),
             var host = parts.get(CURLUPART_HOST)?.asciiLowercased,
             let port = parts.get(CURLUPART_PORT, UInt32(CURLU_DEFAULT_PORT)).flatMap({ UInt16($0) }), port > 0

@@ -19,12 +19,11 @@ package struct NetworkAddress: Hashable, Sendable {
     package init?(literal: String) {
         var text = literal
         if text.hasPrefix("["), text.hasSuffix("]") { text = String(text.dropFirst().dropLast()) }
-        var four = in_addr()
-        var six = in6_addr()
-        if inet_pton(AF_INET, text, &four) == 1 {
-            bytes = withUnsafeBytes(of: &four) { Array($0) }
-        } else if inet_pton(AF_INET6, text, &six) == 1 {
-            bytes = withUnsafeBytes(of: &six) { Array($0) }
+        var address = [UInt8](repeating: 0, count: 16)
+        if inet_pton(AF_INET, text, &address) == 1 {
+            bytes = Array(address[..<4])
+        } else if inet_pton(AF_INET6, text, &address) == 1 {
+            bytes = address
         } else {
             return nil
         }

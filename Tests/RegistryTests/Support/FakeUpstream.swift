@@ -70,20 +70,21 @@ final class FakeUpstream {
     init(on loop: EventLoop, address: String = "127.0.0.1") {
         self.loop = loop
         self.address = address
-        let descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue) | Int32(SOCK_NONBLOCK.rawValue), 0)
+        // SOCK_STREAM is 1, SOCK_NONBLOCK is O_NONBLOCK; the enumeration's members are not always visible.
+        let descriptor = socket(AF_INET, 1 | O_NONBLOCK, 0)
         self.descriptor = descriptor
-        var name = sockaddr_in()
-        name.sin_family = sa_family_t(AF_INET)
-        inet_pton(AF_INET, address, &name.sin_addr)
-        var length = socklen_t(MemoryLayout<sockaddr_in>.size)
-        let listening = withUnsafeMutablePointer(to: &name) { pointer in
-            pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) {
-                bind(descriptor, $0, length) == 0 && listen(descriptor, 512) == 0
-                    && getsockname(descriptor, $0, &length) == 0
-            }
+        // struct sockaddr_in: family, port and address, the last two in network order.
+        var name = [UInt8](repeating: 0, count: 16)
+        name[0] = UInt8(AF_INET)
+        name.replaceSubrange(4..<8, with: address.split(separator: ".").compactMap { UInt8($0) })
+        var length = socklen_t(name.count)
+        let isListening = name.withUnsafeMutableBytes { bytes in
+            guard let pointer = bytes.baseAddress?.assumingMemoryBound(to: sockaddr.self) else { return false }
+            return bind(descriptor, pointer, length) == 0 && listen(descriptor, 512) == 0
+                && getsockname(descriptor, pointer, &length) == 0
         }
-        precondition(listening, "the fake upstream cannot listen")
-        port = UInt16(bigEndian: name.sin_port)
+        precondition(isListening, "the fake upstream cannot listen")
+        port = UInt16(name[2]) << 8 | UInt16(name[3])
         poll = SocketPoll(on: loop, descriptor: descriptor) { [unowned self] _, _, _ in accept() }
         poll?.watch(readable: true, writable: false)
     }
@@ -181,8 +182,9 @@ private final class FakeConnection {
         poll?.close()
         timer?.close()
         if resetting {
-            var linger = linger(l_onoff: 1, l_linger: 0)
-            setsockopt(descriptor, SOL_SOCKET, SO_LINGER, &linger, socklen_t(MemoryLayout.size(ofValue: linger)))
+            // struct linger: on, for no time, which makes close(2) reset.
+            let linger: [Int32] = [1, 0]
+            setsockopt(descriptor, SOL_SOCKET, SO_LINGER, linger, 8)
         }
         Glibc.close(descriptor)
         server.connections[number] = nil
