@@ -10,7 +10,9 @@ enum AcceptedTypes {
         var result: [String] = []
         for line in lines {
             for item in line.split(separator: ",") {
-                let type = String(item.split(separator: ";", maxSplits: 1)[0].filter { $0 != " " && $0 != "\t" })
+                // `;` alone has nothing before its parameters.
+                guard let essence = item.split(separator: ";", maxSplits: 1).first else { continue }
+                let type = String(essence.filter { $0 != " " && $0 != "\t" })
                 guard type.hasPrefix("application/"), type.utf8.allSatisfy({ $0 > 0x20 && $0 < 0x7F }),
                     !type.contains("distribution.manifest.v1"), MediaType(type) == nil, !result.contains(type),
                     result.count < maximumExtra

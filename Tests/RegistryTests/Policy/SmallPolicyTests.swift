@@ -32,5 +32,6 @@ import Testing
             "*/*, text/html, application/vnd.new+json; q=1, application/vnd.new+json",
         ]
         #expect(AcceptedTypes.extra(lines) == ["application/vnd.new+json"])
+        #expect(AcceptedTypes.extra([";", " ; ,;;q=1,,", ""]).isEmpty)
     }
 }
