@@ -161,9 +161,11 @@ package struct PullMachine {
 
     /// A 206 that begins where it was asked to.
     private mutating func streamRest(_ answer: Answer) -> [Action] {
-        let total = answer.rangeTotal ?? answer.contentLength.map { have + $0 }
+        let (end, overflow) = have.addingReportingOverflow(answer.contentLength ?? 0)
+        guard !overflow else { return contradiction() }
+        let total = answer.rangeTotal ?? (answer.contentLength == nil ? nil : end)
         guard agree(on: total) else { return contradiction() }
-        if let total, let length = answer.contentLength, have + length != total { return cannotResume(answer) }
+        if let total, answer.contentLength != nil, end != total { return cannotResume(answer) }
         isPieced = true
         return reserveOrStream()
     }

@@ -53,6 +53,17 @@ import Testing
         #expect(machine.handle(Self.whole(10)) == [.skip(4), .reserve(10)])
     }
 
+    @Test func aLengthPastEveryNumberIsAContradiction() {
+        for total in [nil, 11, Int64.max] {
+            var machine = PullMachine()
+            _ = machine.handle(.opened(offset: 4))
+            let actions = machine.handle(
+                .answered(.init(status: 206, contentLength: .max, rangeFirst: 4, rangeTotal: total)))
+            #expect(actions.first == .dropExchange)
+            #expect(machine.isOver)
+        }
+    }
+
     @Test func aPartialFileThatIsWholeIsOnlyVerified() {
         var machine = PullMachine()
         _ = machine.handle(.opened(offset: 10))
