@@ -31,7 +31,9 @@ package final class BodyPump: GrowingReader {
     static let coldReadBytes = 1024 * 1024
 
     private let content: Content
-    private unowned let connection: Connection
+    /// Held, since the pool's answer about cold pages may come when nobody else holds it any more. The connection lets go
+    /// of its pump when the body has ended or its handle has closed.
+    private let connection: Connection
     private var head: [UInt8]
     private var file: OpenFile?
     private var position: Int64 = 0
