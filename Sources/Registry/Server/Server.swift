@@ -8,7 +8,7 @@ package final class Server {
     /// upstream sockets, the log.
     static let descriptorsReserved = 2048
     /// Connections past the cap that are being told so at one time; more are closed without a word.
-    static let maximumRefusals = 256
+    static let mostRefusals = 256
     /// How often deadlines are looked at; they are exact to this.
     static let sweepMilliseconds: UInt64 = 1000
 
@@ -22,6 +22,8 @@ package final class Server {
     /// Whether each request is logged: asked once, since asking the logger costs more than a hot request has to spend.
     let logsRequests: Bool
     private let maximumConnections: Int
+    /// They take descriptors as well: an eighth of a small limit.
+    private let maximumRefusals: Int
     private var listener: TCPListener?
     private var sweeper: Timer?
     private var connections: [Connection] = []
@@ -48,6 +50,7 @@ package final class Server {
         logsRequests = logger.logLevel <= .info
         prefixes = ResponsePrefixes(unixSeconds: EventLoop.unixMilliseconds / 1000)
         maximumConnections = max(descriptorLimit / 2, descriptorLimit - Server.descriptorsReserved)
+        maximumRefusals = min(Server.mostRefusals, descriptorLimit / 8)
     }
 
     deinit { scratch.deallocate() }
@@ -83,10 +86,11 @@ package final class Server {
 
     private func accept(from listener: TCPListener) {
         guard let connection = try? Connection(server: self) else { return }
-        guard listener.accept(into: connection), refusals < Server.maximumRefusals else { return connection.close() }
+        guard listener.accept(into: connection), refusals < maximumRefusals else { return connection.close() }
         connection.index = connections.count
         connections.append(connection)
-        if connections.count > maximumConnections || isDraining {
+        // Those being refused do not count: else a flood of them would keep the door shut when everyone else had gone.
+        if connections.count - refusals > maximumConnections || isDraining {
             refusals += 1
             connection.isRefused = true
             connection.refuse(.unavailable("too many connections"))
