@@ -23,6 +23,9 @@ package struct PullQueue<Key: Hashable> {
     package static var maximumAheadPerHost: Int { 4 }
     /// Pulls waiting before another client is refused: beyond this none would start within a client's patience.
     package static var maximumWaiting: Int { 4096 }
+    /// Pulls ahead of demand, running and waiting: a manifest that names more layers than this (4 MiB can name 30,000) must
+    /// not fill the places of clients.
+    package static var maximumKnownAhead: Int { 1024 }
 
     private struct Entry {
         var host: RegistryHost
@@ -36,6 +39,8 @@ package struct PullQueue<Key: Hashable> {
     }
 
     private var entries: [Key: Entry] = [:]
+    /// How many of the entries are ahead of demand.
+    private var knownAhead = 0
     private var waitingForClients: Deque<Key> = []
     private var waitingAhead: Deque<Key> = []
     private var total = Load()
@@ -49,8 +54,9 @@ package struct PullQueue<Key: Hashable> {
             promote(key, to: demand)
             return true
         }
-        guard entries.count < PullQueue.maximumWaiting + PullQueue.maximumForClients else { return false }
+        guard hasPlace(demand) else { return false }
         entries[key] = Entry(host: host, demand: demand, isRunning: false)
+        if demand == .ahead { knownAhead += 1 }
         if demand == .client { waitingForClients.append(key) } else { waitingAhead.append(key) }
         return true
     }
@@ -69,12 +75,14 @@ package struct PullQueue<Key: Hashable> {
 
     /// The pull has ended, or is given up.
     package mutating func remove(_ key: Key) {
-        guard let entry = entries.removeValue(forKey: key), entry.isRunning else { return }
-        count(entry, -1)
+        guard let entry = entries.removeValue(forKey: key) else { return }
+        if entry.demand == .ahead { knownAhead -= 1 }
+        if entry.isRunning { count(entry, -1) }
     }
 
     private mutating func promote(_ key: Key, to demand: Demand) {
         guard demand == .client, let entry = entries[key], entry.demand == .ahead else { return }
+        knownAhead -= 1
         if entry.isRunning {
             count(entry, -1)
             entries[key]?.demand = .client
@@ -102,6 +110,14 @@ package struct PullQueue<Key: Hashable> {
         }
         for key in heldBack.reversed() { queue.prepend(key) }
         return result
+    }
+
+    /// Whether one more may be known, running or waiting.
+    private func hasPlace(_ demand: Demand) -> Bool {
+        switch demand {
+        case .client: entries.count - knownAhead < PullQueue.maximumWaiting + PullQueue.maximumForClients
+        case .ahead: knownAhead < PullQueue.maximumKnownAhead
+        }
     }
 
     private func hasRoom(_ demand: Demand) -> Bool {

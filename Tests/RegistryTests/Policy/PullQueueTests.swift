@@ -50,6 +50,21 @@ import Testing
         #expect(queue.startable() == [PullQueue<Int>.maximumForClientsPerHost])
     }
 
+    @Test func whatIsAheadTakesNoPlacesOfClients() throws {
+        var queue = PullQueue<Int>()
+        let host = try Self.host("a.example")
+        var taken = 0
+        for key in 0..<10_000 where queue.add(key, host: host, demand: .ahead) { taken += 1 }
+        #expect(taken == PullQueue<Int>.maximumKnownAhead)
+        let isTaken = queue.add(10_000, host: host, demand: .client)
+        #expect(isTaken)
+        // Promoted or ended, it leaves room for another.
+        _ = queue.add(0, host: host, demand: .client)
+        queue.remove(1)
+        let more = (20_000..<20_003).map { queue.add($0, host: host, demand: .ahead) }
+        #expect(more == [true, true, false])
+    }
+
     @Test func tooManyAreRefused() throws {
         var queue = PullQueue<Int>()
         let host = try Self.host("a.example")
