@@ -2,7 +2,8 @@
 
 /// One answer owed to one connection.
 final class Waiting {
-    private let connection: Connection
+    /// Let go once answered: what is waited for may hold this much longer.
+    private var connection: Connection?
     private var timer: Timer?
     private(set) var isAnswered = false
 
@@ -25,8 +26,9 @@ final class Waiting {
 
     /// Answers, unless that has been done.
     func answer(_ body: (Connection) -> Void) {
-        guard !isAnswered else { return }
+        guard let connection, !isAnswered else { return }
         isAnswered = true
+        self.connection = nil
         timer?.close()
         timer = nil
         body(connection)
