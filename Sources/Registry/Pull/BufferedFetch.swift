@@ -8,6 +8,10 @@ final class BufferedFetch: UpstreamExchangeHandler {
         let body: [UInt8]
     }
 
+    /// For all of it: an upstream that sends a byte a minute makes progress, and would hold one of the few places for
+    /// questions for days. Who waits for it has long been told 503.
+    static let deadlineMilliseconds: UInt64 = 120_000
+
     private let limitBytes: Int
     private let host: RegistryHost
     private let kind: UpstreamRequest.Kind
@@ -15,10 +19,12 @@ final class BufferedFetch: UpstreamExchangeHandler {
     private var exchange: UpstreamExchange?
     private var head: UpstreamHead?
     private var body: [UInt8] = []
+    private var deadline: Timer?
 
     /// - Parameter then: called once, on the loop.
     init(
         _ request: UpstreamRequest, to host: RegistryHost, client: UpstreamClient, limitBytes: Int,
+        deadlineMilliseconds: UInt64 = BufferedFetch.deadlineMilliseconds,
         then: @escaping (Result<Answer, RegistryError>) -> Void
     ) {
         self.limitBytes = limitBytes
@@ -26,6 +32,12 @@ final class BufferedFetch: UpstreamExchangeHandler {
         kind = request.kind
         self.then = then
         exchange = client.start(request, to: client.upstream(for: host), handler: self)
+        let deadline = Timer(on: client.loop) { [weak self] in
+            self?.cancel(.unavailable("\(host) has not answered in full within \(deadlineMilliseconds / 1000) s"))
+        }
+        deadline.start(afterMilliseconds: deadlineMilliseconds)
+        deadline.unreference()
+        self.deadline = deadline
     }
 
     func cancel(_ error: RegistryError) { finish(.failure(error)) }
@@ -63,6 +75,8 @@ final class BufferedFetch: UpstreamExchangeHandler {
     private func finish(_ result: Result<Answer, RegistryError>) {
         guard let then else { return }
         self.then = nil
+        deadline?.close()
+        deadline = nil
         exchange?.cancel()
         exchange = nil
         then(result)

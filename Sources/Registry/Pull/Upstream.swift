@@ -15,6 +15,8 @@ package final class Upstream {
     var prefersBasic = false
     /// Exchanges in progress.
     var exchangeCount = 0
+    /// Those of them that are not for a blob's content.
+    var questionCount = 0
     var lastUsedMilliseconds: UInt64 = 0
 
     init(host: RegistryHost, config: RegistryConfig?) {

@@ -6,8 +6,14 @@ package import Logging
 package final class UpstreamClient {
     /// Upstreams without an entry in the configuration that are remembered, with their 429s: `ns` can name any number.
     static let maximumOtherUpstreams = 256
+    /// Questions under way at once, blobs aside (those queue, see `PullQueue`): each may hold a descriptor, a resolver's
+    /// thread and a manifest's size of memory, and clients that leave do not end them.
+    static let maximumQuestions = 1024
+    /// The same for one upstream, so that one that is slow to answer does not use up the others' share.
+    static let maximumQuestionsPerUpstream = 512
 
     private let services: UpstreamServices
+    var loop: EventLoop { services.loop }
     private let configured: [RegistryHost: Upstream]
     private var others: [RegistryHost: Upstream] = [:]
 
@@ -35,8 +41,11 @@ package final class UpstreamClient {
         _ request: UpstreamRequest, to upstream: Upstream, handler: any UpstreamExchangeHandler
     ) -> UpstreamExchange {
         let exchange = UpstreamExchange(request, to: upstream, services: services, handler: handler)
+        let isRefused = request.isQuestion && !services.hasRoom(for: upstream)
         services.keep(exchange)
-        if services.isClosed {
+        if isRefused {
+            exchange.end(.refused(.unavailable("too many questions to upstreams are waiting", retryAfterSeconds: 5)))
+        } else if services.isClosed {
             exchange.end(UpstreamServices.stopping)
         } else if let seconds = upstream.rateLimit.secondsLeft(now: services.loop.nowMilliseconds) {
             exchange.end(.refused(UpstreamAnswer.tooManyRequests(upstream.host, seconds: seconds)))
@@ -63,6 +72,11 @@ package final class UpstreamClient {
     }
 }
 
+extension UpstreamRequest {
+    /// Anything but a blob's content: no queue bounds how many of these clients cause.
+    fileprivate var isQuestion: Bool { kind != .blob || method == .head }
+}
+
 /// What exchanges share.
 final class UpstreamServices {
     let loop: EventLoop
@@ -74,6 +88,7 @@ final class UpstreamServices {
     private let proxies: Set<AddressGuard.Proxy>
     /// Kept alive while they run, whoever else has lost interest.
     private var exchanges: [ObjectIdentifier: UpstreamExchange] = [:]
+    private var questions = 0
     private(set) var isClosed = false
 
     static let stopping = UpstreamFailure.unreachable("this server is stopping")
@@ -106,15 +121,27 @@ final class UpstreamServices {
         Transfer(request, on: multi, loop: loop, handler: handler)
     }
 
+    func hasRoom(for upstream: Upstream) -> Bool {
+        questions < UpstreamClient.maximumQuestions && upstream.questionCount < UpstreamClient.maximumQuestionsPerUpstream
+    }
+
     func keep(_ exchange: UpstreamExchange) {
         exchanges[ObjectIdentifier(exchange)] = exchange
+        count(exchange, 1)
         exchange.upstream.exchangeCount += 1
         exchange.upstream.lastUsedMilliseconds = loop.nowMilliseconds
     }
 
     func forget(_ exchange: UpstreamExchange) {
         guard exchanges.removeValue(forKey: ObjectIdentifier(exchange)) != nil else { return }
+        count(exchange, -1)
         exchange.upstream.exchangeCount -= 1
+    }
+
+    private func count(_ exchange: UpstreamExchange, _ difference: Int) {
+        guard exchange.request.isQuestion else { return }
+        questions += difference
+        exchange.upstream.questionCount += difference
     }
 
     func close() {
