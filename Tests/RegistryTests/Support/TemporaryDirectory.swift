@@ -1,6 +1,7 @@
 // A place for a test's files, which goes away with the value that holds it.
 
 import Foundation
+import Synchronization
 
 /// A new directory, removed with everything in it when the last reference goes.
 final class TemporaryDirectory: Sendable {
@@ -37,5 +38,16 @@ final class TemporaryDirectory: Sendable {
     func directory(_ name: String) throws -> String {
         try FileManager.default.createDirectory(atPath: file(name), withIntermediateDirectories: true)
         return file(name)
+    }
+
+    /// For what lives as long as the test run, and so is never deinitialised.
+    func removeAtExit() {
+        Self.leftAtExit.withLock { $0.append(path) }
+        _ = Self.exitHandler
+    }
+
+    private static let leftAtExit = Mutex<[String]>([])
+    private static let exitHandler: Int32 = atexit {
+        for path in TemporaryDirectory.leftAtExit.withLock({ $0 }) { try? FileManager.default.removeItem(atPath: path) }
     }
 }

@@ -1,0 +1,38 @@
+// The server as its users run it: the executable, with a configuration file and a cache directory.
+
+/// An `ociregistry serve` on a free loopback port.
+final class OciRegistryProcess {
+    /// `127.0.0.1:port`
+    let address: String
+    let process: ChildProcess
+    private let files: TemporaryDirectory
+
+    /// - Parameters:
+    ///   - upstreams: where the requests for a registry really go: its host to the `host:port` of a plain-HTTP server.
+    ///   - imagePath: the cache, when it is to outlive this server.
+    init(upstreams: [String: String] = [:], imagePath: String? = nil, arguments: [String] = []) throws {
+        files = try TemporaryDirectory()
+        var configuration = "logLevel: info\n"
+        if !upstreams.isEmpty { configuration += "registries:\n" }
+        for (host, address) in upstreams.sorted(by: { $0.key < $1.key }) {
+            configuration += "- name: \"\(host)\"\n  endpoint: \"http://\(address)\"\n"
+        }
+        process = try ChildProcess(
+            [
+                Checkout.server, "serve", "--config-file", files.write(configuration, to: "config.yaml"),
+                "--image-path", imagePath ?? files.file("images"), "--host", "127.0.0.1", "--port", "0",
+            ] + arguments)
+        let mark = "listening on http://127.0.0.1:"
+        let line = try process.line(containing: mark, in: process.errors)
+        guard let port = line.components(after: mark).prefix(while: \.isNumber).nonEmpty else {
+            throw process.failure("does not tell its port")
+        }
+        address = "127.0.0.1:\(port)"
+    }
+
+    /// Asks it to stop, and returns its exit status.
+    func stop() throws -> ChildProcess.Status {
+        process.stop()
+        return try process.wait()
+    }
+}
