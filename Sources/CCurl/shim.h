@@ -1,4 +1,5 @@
 #pragma once
+#pragma clang module import SwiftGlibc /* see CLibuv */
 #include <curl/curl.h>
 
 /* Swift cannot call variadic C. One typed wrapper for each kind of argument that curl's setopt and getinfo take, and

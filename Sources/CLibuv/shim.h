@@ -1,6 +1,5 @@
 #pragma once
+/* First Swift's own view of the C library, in every shim: so that its types are that module's in every build. Otherwise they
+   belong to whichever module happened to be loaded first, and Swift then asks for an import of that one. */
+#pragma clang module import SwiftGlibc
 #include <uv.h>
-
-/* The enumeration that SOCK_STREAM belongs to is seen as this module's or as the C library's, depending on how a build
-   loads them, and in some builds is not seen at all. The number is the same everywhere. */
-enum { clibuv_stream_socket = SOCK_STREAM };

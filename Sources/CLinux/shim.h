@@ -1,4 +1,5 @@
 #pragma once
+#pragma clang module import SwiftGlibc /* see CLibuv */
 // Linux system calls that the C library declares for _GNU_SOURCE only, which Swift's own import of it does not set
 // (and setting it here would give this module types that differ from Swift's).
 #include <stdint.h>

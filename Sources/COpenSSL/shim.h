@@ -1,2 +1,3 @@
 #pragma once
+#pragma clang module import SwiftGlibc /* see CLibuv */
 #include <openssl/evp.h>
