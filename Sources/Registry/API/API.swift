@@ -7,17 +7,16 @@ package import Logging
 
 /// Answers `/v2/` requests.
 package final class API {
-    /// How long a client waits for an upstream's first word before it is told 503. The pull goes on; whoever asks again
-    /// joins it. Clients give up a host after about 30 s.
-    static let answerDeadlineMilliseconds: UInt64 = 15_000
-    /// How long a cached tag's revalidation may take before the cached meaning is served.
-    static let revalidationDeadlineMilliseconds: UInt64 = 5_000
-
-    /// What the operator decided.
+    /// What the operator decided, and how long clients wait.
     package struct Policy: Sendable {
         package var airGapped = false
         package var alwaysPullLatest = false
         package var defaultHost: RegistryHost?
+        /// How long a client waits for an upstream's first word before it is told 503. The pull goes on; whoever asks
+        /// again joins it. Clients give up a host after about 30 s.
+        package var answerDeadlineMilliseconds: UInt64 = 15_000
+        /// How long a cached tag's revalidation may take before the cached meaning is served.
+        package var revalidationDeadlineMilliseconds: UInt64 = 5_000
 
         package init(airGapped: Bool, alwaysPullLatest: Bool, defaultHost: RegistryHost?) {
             self.airGapped = airGapped
@@ -108,6 +107,11 @@ package final class API {
     func answerJSON(_ connection: Connection, _ text: String) {
         let body = Array(text.utf8)
         connection.respond(status: 200, fields: ResponseFields.json(length: body.count), body: body)
+    }
+
+    /// An answer owed to a client until the deadline for answers.
+    func owe(_ connection: Connection) -> Waiting {
+        Waiting(connection, deadlineMilliseconds: policy.answerDeadlineMilliseconds)
     }
 
     // MARK: Upstream choice

@@ -72,7 +72,7 @@ extension API {
         let key = PullKey(host: asked.source.host, repository: asked.source.repository, digest: digest)
         let running = puller.growingBlob(key)
         if asked.isHead, running?.sizeBytes == nil { return forwardHead(connection, digest, asked) }
-        let waiting = Waiting(connection)
+        let waiting = owe(connection)
         guard let growing = puller.blob(digest, from: asked.source) else {
             return waiting.answer { $0.respond(.unavailable("too many pulls are waiting", retryAfterSeconds: 5)) }
         }
@@ -119,7 +119,7 @@ extension API {
     }
 
     private func forwardHead(_ connection: Connection, _ digest: Digest, _ asked: Asked) {
-        let waiting = Waiting(connection)
+        let waiting = owe(connection)
         puller.head(.blob(.head, digest, asked.source), from: asked.source) { result in
             waiting.answer { connection in
                 switch result {

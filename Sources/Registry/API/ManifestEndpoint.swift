@@ -124,7 +124,7 @@ extension API {
             send(connection, cached, asked.conditions, .stale)
         }
         let waiting = Waiting(
-            connection, deadlineMilliseconds: API.revalidationDeadlineMilliseconds, late: serveStale)
+            connection, deadlineMilliseconds: policy.revalidationDeadlineMilliseconds, late: serveStale)
         puller.manifestHead(.tag(tag), from: asked.source) { [self] result in
             guard case .success(let entity) = result else { return waiting.answer(serveStale) }
             if let digest = entity.digest, digest == cached.digest {
@@ -147,7 +147,7 @@ extension API {
         if policy.airGapped {
             return connection.respond(.manifestUnknown("\(asked.source.repository):\(reference) is not in the cache"))
         }
-        let waiting = Waiting(connection)
+        let waiting = owe(connection)
         if asked.isHead { return forwardHead(waiting, reference, asked) }
         puller.manifest(reference, from: asked.source) { [self] result, joined in
             if case .success(let manifest) = result { completeImage(manifest, asked) }
@@ -179,7 +179,7 @@ extension API {
         guard let digest, let sizeBytes = entity.sizeBytes, let type = entity.contentType.flatMap({ MediaType($0) })
         else {
             // An upstream that leaves these out on HEAD has them on GET.
-            let waiting = Waiting(connection)
+            let waiting = owe(connection)
             return puller.manifest(reference, from: asked.source) { [self] result, _ in
                 waiting.answer { connection in
                     switch result {

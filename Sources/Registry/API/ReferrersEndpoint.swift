@@ -19,7 +19,7 @@ extension API {
             subject: subject, artifactType: query.value(named: "artifactType"), namespace: query.value(named: "ns"),
             path: "/v2/\(String(decoding: request.route.name, as: UTF8.self))/referrers/\(subject)",
             upstreamQuery: ReferrersPage.forwarded(request.head.query.in(request.bytes)))
-        fetchReferrers(Waiting(connection), page, asked)
+        fetchReferrers(owe(connection), page, asked)
     }
 
     private func fetchReferrers(_ waiting: Waiting, _ page: ReferrersPage, _ asked: Asked) {

@@ -22,7 +22,7 @@ extension API {
                 RegistryError(
                     status: 404, code: .nameUnknown, message: "tag lists are not cached, and this server is air-gapped"))
         }
-        let waiting = Waiting(connection)
+        let waiting = owe(connection)
         var fetch = UpstreamRequest(
             method: .get, path: "/v2/\(asked.source.repository)/tags/list", query: parameters.upstream,
             repository: asked.source.repository, kind: .tags)

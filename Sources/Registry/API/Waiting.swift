@@ -8,10 +8,7 @@ final class Waiting {
     private(set) var isAnswered = false
 
     /// - Parameter late: what to do if nothing has come by the deadline; by default, say 503.
-    init(
-        _ connection: Connection, deadlineMilliseconds: UInt64 = API.answerDeadlineMilliseconds,
-        late: ((Connection) -> Void)? = nil
-    ) {
+    init(_ connection: Connection, deadlineMilliseconds: UInt64, late: ((Connection) -> Void)? = nil) {
         self.connection = connection
         let timer = Timer(on: connection.loop) { [weak self] in
             self?.answer { connection in

@@ -72,8 +72,8 @@ package struct PullMachine {
     package static let maximumFruitlessAttempts = 5
     /// Attempts in all: an upstream that breaks every few bytes must not keep a pull alive for ever.
     package static let maximumAttempts = 64
-    /// First pause before another attempt; it doubles each time nothing came.
-    static let firstBackOffMilliseconds: UInt64 = 100
+    /// First pause before another attempt, unless told otherwise; it doubles each time nothing came.
+    package static let firstBackOffMilliseconds: UInt64 = 100
 
     private enum State: Equatable {
         case opening
@@ -100,7 +100,11 @@ package struct PullMachine {
     private var attempts = 0
     private var fruitless = 0
 
-    package init() {}
+    private let firstBackOffMilliseconds: UInt64
+
+    package init(firstBackOffMilliseconds: UInt64 = PullMachine.firstBackOffMilliseconds) {
+        self.firstBackOffMilliseconds = firstBackOffMilliseconds
+    }
 
     /// Whether nothing more will come of it.
     package var isOver: Bool { state == .over }
@@ -239,7 +243,7 @@ package struct PullMachine {
         if let size, have > size { return fail(error, keepPartial: false) }
         state = .backingOff
         isPieced = isPieced || have > 0
-        return [.backOff(milliseconds: PullMachine.firstBackOffMilliseconds << UInt64(fruitless))]
+        return [.backOff(milliseconds: firstBackOffMilliseconds << UInt64(fruitless))]
     }
 
     private mutating func verified(_ matches: Bool) -> [Action] {

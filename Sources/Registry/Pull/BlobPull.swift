@@ -9,7 +9,7 @@ final class BlobPull: UpstreamExchangeHandler {
     private let source: PullSource
     private let context: PullContext
     private let ended: (BlobPull, GrowingBlob) -> Void
-    private var machine = PullMachine()
+    private var machine: PullMachine
     private var ingest: Ingest?
     private var exchange: UpstreamExchange?
     private var backOff: Timer?
@@ -26,6 +26,7 @@ final class BlobPull: UpstreamExchangeHandler {
         self.source = source
         self.context = context
         self.ended = ended
+        machine = PullMachine(firstBackOffMilliseconds: context.firstBackOffMilliseconds)
     }
 
     /// Opens the file and begins.

@@ -11,6 +11,8 @@ package struct PullContext {
     package let logger: Logger
     /// Whether an image's config and layers are fetched when its manifest is.
     package let prefetchLayers: Bool
+    /// The first pause before a broken transfer is resumed.
+    package var firstBackOffMilliseconds = PullMachine.firstBackOffMilliseconds
 
     package init(
         loop: EventLoop, offload: Offload, store: Store, client: UpstreamClient, logger: Logger, prefetchLayers: Bool
