@@ -97,6 +97,10 @@ extension API {
                     verdict: verdict)
             }
         }
+        if size == 0, !growing.isComplete {
+            // Of nothing no last byte can be withheld: whether the blob is empty is for its digest to say.
+            return WholeWaiter.wait(for: growing) { [self] in follow(waiting, growing, digest, asked, verdict) }
+        }
         waiting.answer { send($0, growing, size, digest, asked.conditions, verdict) }
     }
 

@@ -39,6 +39,9 @@ package final class GrowingBlob {
 
     init(key: PullKey) { self.key = key }
 
+    /// Whether all is there and verified.
+    package var isComplete: Bool { if case .complete = phase { true } else { false } }
+
     /// Calls `then` once the upstream has answered or the pull has failed; at once where that is so already.
     package func whenAnswered(_ then: @escaping () -> Void) {
         if case .asking = phase { waitingForHead.append(then) } else { then() }
