@@ -91,7 +91,8 @@ package struct PullMachine {
     private var state: State = .opening
     /// Bytes in the file when the current request was made.
     private var have: Int64 = 0
-    private var size: Int64?
+    /// The size that the upstream stated, or that the whole body came to.
+    package private(set) var size: Int64?
     private var announced = false
     /// Whether the file's bytes come from more than one transfer.
     private var isPieced = false

@@ -205,6 +205,11 @@ final class BlobPull: UpstreamExchangeHandler {
         }
         guard !fresh.isEmpty else { return true }
         received += Int64(fresh.count)
+        if let size = machine.size, received > size {
+            // Only bodies without a length can do this; one without an end would fill the disk.
+            fail(.broke(.unavailable("the upstream's body is longer than it said"), received: received))
+            return true
+        }
         return ingest.append(fresh)
     }
 
