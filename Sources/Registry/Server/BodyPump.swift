@@ -193,8 +193,7 @@ package final class BodyPump: GrowingReader {
             }
         }
         let scratch = connection.server.scratch
-        let count = linux_read_cached(
-            file.descriptor, scratch.baseAddress, min(scratch.count, Int(limit - position)), position)
+        let count = readWarm(file, min(scratch.count, Int(limit - position)))
         guard count > 0 else { return count == 0 ? .broken : readIn(file) }
         position += Int64(count)
         budget -= count
@@ -253,13 +252,7 @@ package final class BodyPump: GrowingReader {
 
     private func queueSmallPiece(_ open: OpenFile, upTo limit: Int64) -> Bool {
         let scratch = connection.server.scratch
-        let wanted = min(BodyPump.queuedPieceBytes, Int(limit - position))
-        // What has just been read in is read plainly: a file system that cannot say what it has in memory (tmpfs) would
-        // otherwise be asked for ever.
-        let count =
-            position < warmUntil
-            ? pread(open.descriptor, scratch.baseAddress, wanted, off_t(position))
-            : linux_read_cached(open.descriptor, scratch.baseAddress, wanted, position)
+        let count = readWarm(open, min(BodyPump.queuedPieceBytes, Int(limit - position)))
         if count > 0 {
             position += Int64(count)
             return connection.queue(Array(scratch[..<count]))
@@ -276,6 +269,17 @@ package final class BodyPump: GrowingReader {
     }
 
     // MARK: Cold pages
+
+    /// Reads at `position` into the scratch buffer what is in memory; negative when it is not.
+    private func readWarm(_ open: OpenFile, _ wanted: Int) -> Int {
+        let scratch = connection.server.scratch
+        guard position < warmUntil else {
+            return linux_read_cached(open.descriptor, scratch.baseAddress, wanted, position)
+        }
+        // What has just been read in is read plainly: a file system that cannot say what it has in memory (tmpfs) would
+        // otherwise be asked for ever.
+        return pread(open.descriptor, scratch.baseAddress, min(wanted, Int(warmUntil - position)), off_t(position))
+    }
 
     /// Whether the first and last byte of what is to be sent are in the page cache, and so, almost surely, what lies between.
     private func isInMemory(_ descriptor: Int32, _ count: Int) -> Bool {
