@@ -103,7 +103,8 @@ package final class TCPListener {
         guard code == 0 else { return nil }
         let text = String(decoding: host.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
         let port = UInt16(String(decoding: service.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)) ?? 0
-        let isIPv6 = address.pointee.sa_family == sa_family_t(AF_INET6)
+        // `sa_family` comes first; its name is not visible when another C module was built before this one.
+        let isIPv6 = UnsafeRawPointer(address).loadUnaligned(as: UInt16.self) == UInt16(AF_INET6)
         return ("\(isIPv6 ? "[\(text)]" : text):\(port)", port)
     }
 }
