@@ -52,6 +52,10 @@ struct Declaration {
             guard keywords.contains(token.text), index + 1 < tokens.count, tokens[index + 1].isName,
                 !keywords.contains(tokens[index + 1].text)
             else { continue }
+            // A generic parameter is a name of the file's own as well.
+            for parameter in genericParameters(in: tokens, after: index + 1) {
+                found.append(Declaration(name: parameter, depth: depth + 1, isPrivate: true))
+            }
             let modifiers = tokens[..<index].reversed().prefix {
                 $0.line == token.line && $0.text != "{" && $0.text != "}"
             }
@@ -59,6 +63,23 @@ struct Declaration {
             found.append(Declaration(name: tokens[index + 1].text, depth: depth, isPrivate: isPrivate))
         }
         return found
+    }
+}
+
+extension Declaration {
+    /// The names declared between `<` and `>` right after a declared name: `Key` and `Value` in `<Key: Hashable, Value>`.
+    private static func genericParameters(in tokens: [SwiftToken], after index: Int) -> [String] {
+        guard index + 1 < tokens.count, tokens[index + 1].text == "<" else { return [] }
+        var depth = 1
+        var names: [String] = []
+        for position in (index + 2)..<tokens.count where depth > 0 {
+            if depth == 1, tokens[position].isName, ["<", ","].contains(tokens[position - 1].text) {
+                names.append(tokens[position].text)
+            }
+            if tokens[position].text == "<" { depth += 1 }
+            if tokens[position].text == ">" { depth -= 1 }
+        }
+        return names
     }
 }
 

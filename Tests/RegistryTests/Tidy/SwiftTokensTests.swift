@@ -25,5 +25,7 @@ import Testing
         #expect(declarations.map(\.name) == ["A", "b", "c", "D", "e", "f"])
         #expect(declarations.map(\.depth) == [0, 1, 1, 1, 2, 0])
         #expect(declarations.filter(\.isPrivate).map(\.name) == ["b"])
+        let generic = Declaration.all(in: SwiftLexer("struct A<B: C<D>, E> where B: F {}").tokens)
+        #expect(generic.map(\.name) == ["B", "A"])
     }
 }
