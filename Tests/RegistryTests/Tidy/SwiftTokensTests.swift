@@ -26,6 +26,6 @@ import Testing
         #expect(declarations.map(\.depth) == [0, 1, 1, 1, 2, 0])
         #expect(declarations.filter(\.isPrivate).map(\.name) == ["b"])
         let generic = Declaration.all(in: SwiftLexer("struct A<B: C<D>, E> where B: F {}").tokens)
-        #expect(generic.map(\.name) == ["B", "A"])
+        #expect(generic.map(\.name) == ["B", "E", "A"])
     }
 }
