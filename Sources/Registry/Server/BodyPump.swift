@@ -4,9 +4,6 @@
 // When the socket is full, one small piece is queued with libuv: that it was written says that the socket is writable
 // again. When pages are not in memory, the pool reads them in, and `sendfile` then finds them there.
 
-internal import CLinux
-internal import Glibc
-
 /// One body on its way to one connection.
 package final class BodyPump: GrowingReader {
     /// What is to be sent behind the head.
@@ -27,8 +24,6 @@ package final class BodyPump: GrowingReader {
     static let bytesPerTurn = 2 * 1024 * 1024
     /// What is queued to learn when a full socket is writable: small, since a thousand slow readers hold one each.
     static let queuedPieceBytes = 4096
-    /// What the pool reads into the page cache at a time when a reader meets cold pages.
-    static let coldReadBytes = 1024 * 1024
 
     private let content: Content
     /// Held, since the pool's answer about cold pages may come when nobody else holds it any more. The connection lets go
@@ -172,7 +167,7 @@ package final class BodyPump: GrowingReader {
         let reach = position < warmUntil ? min(limit, warmUntil) : limit
         // A short rest is not worth another turn.
         let count = Int(min(reach - position, Int64(budget + Server.scratchBytes)))
-        guard isInMemory(open.descriptor, count) else {
+        guard position < warmUntil || PageCache.has(open.descriptor, count, at: position) else {
             return head.isEmpty ? readIn(open) : sendHeadAlone(&budget, then: .again)
         }
         if !head.isEmpty { return sendHeadAlone(&budget, then: .again, moreFollows: true) }
@@ -220,7 +215,7 @@ package final class BodyPump: GrowingReader {
     private func sendHeadAndFirstPiece(_ open: OpenFile, upTo limit: Int64, _ budget: inout Int) -> Step {
         let scratch = connection.server.scratch
         let wanted = min(scratch.count, Int(limit - position))
-        let count = linux_read_cached(open.descriptor, scratch.baseAddress, wanted, position)
+        let count = PageCache.read(open.descriptor, into: scratch, wanted, at: position)
         guard count > 0 else { return sendHeadAlone(&budget, then: .again) }
         let bytes = head
         head = []
@@ -273,20 +268,10 @@ package final class BodyPump: GrowingReader {
     /// Reads at `position` into the scratch buffer what is in memory; negative when it is not.
     private func readWarm(_ open: OpenFile, _ wanted: Int) -> Int {
         let scratch = connection.server.scratch
-        guard position < warmUntil else {
-            return linux_read_cached(open.descriptor, scratch.baseAddress, wanted, position)
-        }
+        guard position < warmUntil else { return PageCache.read(open.descriptor, into: scratch, wanted, at: position) }
         // What has just been read in is read plainly: a file system that cannot say what it has in memory (tmpfs) would
         // otherwise be asked for ever.
-        return pread(open.descriptor, scratch.baseAddress, min(wanted, Int(warmUntil - position)), off_t(position))
-    }
-
-    /// Whether the first and last byte of what is to be sent are in the page cache, and so, almost surely, what lies between.
-    private func isInMemory(_ descriptor: Int32, _ count: Int) -> Bool {
-        if position < warmUntil { return true }
-        var byte: UInt8 = 0
-        return linux_read_cached(descriptor, &byte, 1, position) >= 0
-            && linux_read_cached(descriptor, &byte, 1, position + Int64(count) - 1) >= 0
+        return PageCache.readPlainly(open.descriptor, into: scratch, min(wanted, Int(warmUntil - position)), at: position)
     }
 
     /// Has the pool read the next stretch, so that the loop finds it in memory.
@@ -294,7 +279,7 @@ package final class BodyPump: GrowingReader {
         isWaiting = true
         let (descriptor, start) = (open.descriptor, position)
         connection.server.offload.run {
-            BodyPump.touch(descriptor, from: start)
+            PageCache.fill(descriptor, from: start)
         } then: { [self] (result: Result<Int, any Error>) in
             // Holding the file until here keeps the descriptor open, and ours, while the pool reads it.
             withExtendedLifetime(open) {}
@@ -307,18 +292,5 @@ package final class BodyPump: GrowingReader {
             run()
         }
         return .wait
-    }
-
-    private static func touch(_ descriptor: Int32, from start: Int64) -> Int {
-        posix_fadvise(descriptor, off_t(start), off_t(4 * coldReadBytes), POSIX_FADV_WILLNEED)
-        var total = 0
-        withUnsafeTemporaryAllocation(byteCount: 128 * 1024, alignment: 4096) { buffer in
-            while total < coldReadBytes {
-                let count = pread(descriptor, buffer.baseAddress, buffer.count, off_t(start) + off_t(total))
-                guard count > 0 else { break }
-                total += count
-            }
-        }
-        return total
     }
 }

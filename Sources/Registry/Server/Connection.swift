@@ -2,20 +2,9 @@
 // handler answers, and the next request is looked at when the answer is out. Most requests are answered before the read
 // callback returns; nothing is allocated for them.
 
-internal import CLinux
 internal import Logging
 
 package final class Connection: TCPStream {
-    /// A request head that has begun must be whole within this (slow-loris).
-    static let headTimeoutMilliseconds: UInt64 = 10_000
-    /// A connection without a request is kept open this long.
-    static let idleTimeoutMilliseconds: UInt64 = 60_000
-    /// A reader that takes nothing for this long is gone.
-    static let stallTimeoutMilliseconds: UInt64 = 120_000
-    /// After our FIN, how long and how much is read and thrown away, so that closing does not reset what is on its way.
-    static let lingerMilliseconds: UInt64 = 2_000
-    static let lingerBytes = 1024 * 1024
-
     package unowned let server: Server
     /// Position in the server's list.
     var index = -1
@@ -163,7 +152,7 @@ package final class Connection: TCPStream {
         let size = Int(file.sizeBytes)
         let scratch = server.scratch
         guard !isHead, size <= scratch.count,
-            linux_read_cached(file.descriptor, scratch.baseAddress, size, 0) == size
+            PageCache.read(file.descriptor, into: scratch, size, at: 0) == size
         else { return respond(status: 200, fields: fields, content: .file(file, 0..<file.sizeBytes), verdict: verdict) }
         guard !isClosing else { return }
         finishSmall(startAnswer(200, verdict), fields, UnsafeRawBufferPointer(rebasing: scratch[..<size]))
