@@ -120,7 +120,12 @@ final class FakeUpstream {
 
     func close() {
         stopListening()
-        for connection in connections.values { connection.end(resetting: false) }
+        hangUp()
+    }
+
+    /// Ends every connection, whatever it is doing.
+    func hangUp(resetting: Bool = false) {
+        for connection in connections.values { connection.end(resetting: resetting) }
     }
 
     fileprivate func reply(to request: FakeRequest) -> FakeAnswer {

@@ -1,0 +1,149 @@
+// The whole server in one process and on one loop: a fake upstream, everything of ours between two sockets, and clients.
+// App/Running.swift is the same wiring with signals and a command line around it.
+
+import Foundation
+import Logging
+import Testing
+
+@testable import Registry
+
+final class Mirror {
+    /// What a test may want otherwise.
+    struct Options {
+        var noProgressMilliseconds: UInt64 = 20_000
+        /// Short: what is tested is that a broken transfer is resumed, not when.
+        var firstBackOffMilliseconds: UInt64 = 1
+        var policy = API.Policy(airGapped: false, alwaysPullLatest: false, defaultHost: Mirror.host)
+        var prefetchLayers = false
+        var auth: RegistryAuth?
+        var imagePath: String?
+        /// Further registries; the argument is the port of the server under test.
+        var registries: (UInt16) -> [RegistryConfig] = { _ in [] }
+    }
+
+    static let host = RegistryHost("registry.test")!  // a valid host
+
+    let run: LoopRun
+    let fake: FakeUpstream
+    let directory: TemporaryDirectory
+    let log = LogRecorder()
+    let offload: Offload
+    let store: Store
+    let client: UpstreamClient
+    let puller: Puller
+    let server: Server
+    let port: UInt16
+    private var clients: [TestClient] = []
+
+    init(_ change: (inout Options) -> Void = { _ in }) throws {
+        var options = Options()
+        change(&options)
+        run = try LoopRun()
+        let loop = run.loop
+        fake = FakeUpstream(on: loop)
+        directory = try TemporaryDirectory()
+        offload = Offload(on: loop)
+        let logger = log.logger
+        store = try Store.open(
+            imagePath: options.imagePath ?? directory.path, loop: loop, offload: offload, logger: logger)
+        // The port is known before there is anything to answer with: an upstream may be this very server.
+        var handler: Server.Handler = { _, _, _ in }
+        server = Server(on: loop, offload: offload, logger: logger, descriptorLimit: 8192) { handler($0, $1, $2) }
+        port = try server.listen(host: "127.0.0.1", port: 0).port
+        client = UpstreamClient(
+            loop: loop, registries: [fake.config(auth: options.auth)] + options.registries(port),
+            noProgressMilliseconds: options.noProgressMilliseconds, userAgent: "test/1", logger: logger)
+        var context = PullContext(
+            loop: loop, offload: offload, store: store, client: client, logger: logger,
+            prefetchLayers: options.prefetchLayers)
+        context.firstBackOffMilliseconds = options.firstBackOffMilliseconds
+        puller = Puller(context: context)
+        let api = API(
+            loop: loop, offload: offload, store: store, puller: puller, policy: options.policy, builtin: nil,
+            logger: logger)
+        handler = { api.handle($0, $1, $2) }
+        store.startRecovery()
+    }
+
+    /// Ends everything, in the order a server does; what is left open fails the test.
+    func close(_ location: SourceLocation = #_sourceLocation) {
+        for client in clients { client.leave() }
+        var isStoreClosed = false
+        var isDrained = false
+        server.drain { isDrained = true }
+        server.closeAll()
+        puller.close()
+        client.close()
+        fake.close()
+        store.close { isStoreClosed = true }
+        wait(until: { isDrained && isStoreClosed }, location)
+        run.close(location)
+    }
+
+    /// Runs the loop until something is so.
+    func wait(until condition: @escaping () -> Bool, _ location: SourceLocation = #_sourceLocation) {
+        if condition() { return }
+        let timer = Registry.Timer(on: run.loop) { [run] in if condition() { run.finish() } }
+        timer.start(afterMilliseconds: 1, everyMilliseconds: 1)
+        run.run(location)
+        timer.close()
+    }
+
+    // MARK: Clients
+
+    /// Starts a client with its first requests.
+    @discardableResult
+    func start(_ requests: TestClient.Request..., manner: TestClient.Manner = .init()) -> TestClient {
+        let client = TestClient(on: run.loop, port: port, manner: manner, number: clients.count)
+        clients.append(client)
+        for request in requests { client.send(request) }
+        return client
+    }
+
+    /// Asks and waits for the answer.
+    @discardableResult
+    func ask(
+        _ request: TestClient.Request, manner: TestClient.Manner = .init(),
+        _ location: SourceLocation = #_sourceLocation
+    ) -> TestClient {
+        let client = start(request, manner: manner)
+        wait(for: [client], location)
+        return client
+    }
+
+    func get(_ target: String, range: String? = nil, _ headers: [(String, String)] = []) -> TestClient.Response {
+        ask(.get(target, range: range, headers)).response
+    }
+
+    func head(_ target: String, _ headers: [(String, String)] = []) -> TestClient.Response {
+        ask(.head(target, headers)).response
+    }
+
+    func wait(for clients: [TestClient], _ location: SourceLocation = #_sourceLocation) {
+        wait(until: { clients.allSatisfy(\.isDone) }, location)
+    }
+
+    /// Until no pull runs and the disk has what it should.
+    func settle(_ location: SourceLocation = #_sourceLocation) {
+        wait(until: { [puller, offload] in puller.blobsInFlight == 0 && offload.inFlight == 0 }, location)
+    }
+
+    // MARK: What must hold at the end
+
+    /// Digests of files under `blobs/` whose content is not what their name says, and how many files there are.
+    func inspectBlobs() -> (wrong: [String], count: Int) {
+        var wrong: [String] = []
+        var count = 0
+        let walk = FileManager.default.enumerator(atPath: store.layout.blobs)
+        while let path = walk?.nextObject() as? String {
+            let full = "\(store.layout.blobs)/\(path)"
+            guard (try? Disk.status(at: full))?.isRegular == true else { continue }
+            count += 1
+            let name = path.split(separator: "/")
+            let bytes = (FileManager.default.contents(atPath: full)).map { Array($0) } ?? []
+            let algorithm: Digest.Algorithm = name[0] == "sha512" ? .sha512 : .sha256
+            if digestOf(bytes, algorithm).hex != String(name[name.count - 1]) { wrong.append(path) }
+        }
+        return (wrong, count)
+    }
+}
