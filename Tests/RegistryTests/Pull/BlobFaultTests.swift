@@ -84,7 +84,7 @@ struct BlobFault: CustomTestStringConvertible, Sendable {
 
     @Test(arguments: passing, [UInt64(1), 2])
     func everyReaderIsServed(_ fault: BlobFault, _ seed: UInt64) throws {
-        let mirror = try Mirror { $0.noProgressMilliseconds = 400 }
+        let mirror = try MirrorKit { $0.noProgressMilliseconds = 400 }
         mirror.fake.chance = SeededRandom(seed: seed)
         play(fault, on: mirror)
         let audience = Audience(mirror, Self.target, Self.bytes)
@@ -98,7 +98,7 @@ struct BlobFault: CustomTestStringConvertible, Sendable {
     }
 
     @Test func aCutIsResumedAtItsOffsetAndAskedOnce() throws {
-        let mirror = try Mirror()
+        let mirror = try MirrorKit()
         play(Self.passing[0], on: mirror)
         let audience = Audience(mirror, Self.target, Self.bytes)
         mirror.wait(until: { audience.isDone })
@@ -161,7 +161,7 @@ struct BlobFault: CustomTestStringConvertible, Sendable {
 
     @Test(arguments: lasting, [UInt64(1), 2])
     func noReaderIsFooledAndTheNextPullHeals(_ fault: BlobFault, _ seed: UInt64) throws {
-        let mirror = try Mirror { $0.noProgressMilliseconds = 120 }
+        let mirror = try MirrorKit { $0.noProgressMilliseconds = 120 }
         mirror.fake.chance = SeededRandom(seed: seed)
         play(fault, on: mirror)
         // Another client's pull of another blob goes on meanwhile.
@@ -188,7 +188,7 @@ struct BlobFault: CustomTestStringConvertible, Sendable {
 
     /// Content put together from a lying and an honest transfer is thrown away, and asked for once more from zero.
     @Test func aMixOfTwoTransfersIsStartedOver() throws {
-        let mirror = try Mirror()
+        let mirror = try MirrorKit()
         mirror.fake.chance = SeededRandom(seed: 5)
         mirror.fake.on(
             Self.target, { _ in .ok(Self.bytes).corrupted(at: 10).cut(after: Self.size * 6 / 10) },
@@ -205,7 +205,7 @@ struct BlobFault: CustomTestStringConvertible, Sendable {
     }
 
     @Test func whatWasReceivedIsKeptForTheNextPull() throws {
-        let mirror = try Mirror()
+        let mirror = try MirrorKit()
         let client = startAndCut(mirror)
         mirror.wait(for: [client])
         #expect(client.end == .fin)
@@ -220,7 +220,7 @@ struct BlobFault: CustomTestStringConvertible, Sendable {
 
     /// Input that we have not read makes a plain close a reset; clients resume after FIN only.
     @Test func unreadInputDoesNotTurnTheEndIntoAReset() throws {
-        let mirror = try Mirror()
+        let mirror = try MirrorKit()
         let client = startAndCut(mirror) { client in
             for _ in 0..<50 { client.send(.get("/v2/")) }
             client.sendRaw([UInt8](repeating: 0x61, count: 200_000))
@@ -244,7 +244,7 @@ struct BlobFault: CustomTestStringConvertible, Sendable {
     @Test(arguments: refusals.indices)
     func refusalsAreTranslated(_ index: Int) throws {
         let (answer, status, code) = Self.refusals[index]
-        let mirror = try Mirror()
+        let mirror = try MirrorKit()
         mirror.fake.on(Self.target, answer)
         let response = mirror.get(Self.target)
         #expect(response.status == status)
@@ -253,7 +253,7 @@ struct BlobFault: CustomTestStringConvertible, Sendable {
     }
 
     @Test func noListenerIs503AndSoIsOneThatNeverSpeaks() throws {
-        let mirror = try Mirror { $0.policy.answerDeadlineMilliseconds = 60 }
+        let mirror = try MirrorKit { $0.policy.answerDeadlineMilliseconds = 60 }
         mirror.fake.on(Self.target, .silent)
         let audience = Audience(mirror, Self.target, Self.bytes)
         mirror.wait(until: { audience.isDone })
@@ -265,7 +265,7 @@ struct BlobFault: CustomTestStringConvertible, Sendable {
     }
 
     @Test func anUnreachableUpstreamIs503() throws {
-        let mirror = try Mirror()
+        let mirror = try MirrorKit()
         mirror.fake.stopListening()
         let response = mirror.get(Self.target)
         #expect(response.status == 503)
@@ -275,7 +275,7 @@ struct BlobFault: CustomTestStringConvertible, Sendable {
 
     /// More was promised than there is: the first readers were, and go short; what came is the blob all the same.
     @Test func whatIsShorterThanPromisedIsFoundWholeByTheNextPull() throws {
-        let mirror = try Mirror()
+        let mirror = try MirrorKit()
         mirror.fake.on(Self.target) { request in
             request.rangeStart == nil
                 ? .ok(Self.bytes).claiming(length: Self.size + 1000).closing() : .blob(Self.bytes, for: request)
@@ -292,7 +292,7 @@ struct BlobFault: CustomTestStringConvertible, Sendable {
     // MARK: Plumbing
 
     /// A client that has had part of the blob when its upstream breaks off for good.
-    private func startAndCut(_ mirror: Mirror, before: (TestClient) -> Void = { _ in }) -> TestClient {
+    private func startAndCut(_ mirror: MirrorKit, before: (TestClient) -> Void = { _ in }) -> TestClient {
         mirror.fake.on(Self.target) { .blob(Self.bytes, for: $0).stall(after: Self.size * 6 / 10) }
         let client = mirror.start(.get(Self.target))
         mirror.wait(until: { client.response.body.count == Self.size * 6 / 10 })
@@ -302,7 +302,7 @@ struct BlobFault: CustomTestStringConvertible, Sendable {
         return client
     }
 
-    private func play(_ fault: BlobFault, on mirror: Mirror) {
+    private func play(_ fault: BlobFault, on mirror: MirrorKit) {
         var number = 0
         mirror.fake.on(Self.target) { request in
             defer { number += 1 }
@@ -310,7 +310,7 @@ struct BlobFault: CustomTestStringConvertible, Sendable {
         }
     }
 
-    private func expectHealed(_ mirror: Mirror, _ location: SourceLocation = #_sourceLocation) {
+    private func expectHealed(_ mirror: MirrorKit, _ location: SourceLocation = #_sourceLocation) {
         let healed = mirror.get(Self.target)
         #expect(healed.status == 200 && healed.isComplete, sourceLocation: location)
         #expect(healed.body == Self.bytes, sourceLocation: location)

@@ -94,7 +94,7 @@ import Testing
 }
 
 /// A tmpfs of a few megabytes, unmounted when the value goes.
-private final class SmallDisk {
+final class SmallDisk {
     let path: String
     private let directory: TemporaryDirectory
 

@@ -14,7 +14,7 @@ final class Audience {
     private let rangeStart: Int
 
     /// Three start at once; the late one when the first has half of it, or all that it will get.
-    init(_ mirror: Mirror, _ target: String, _ bytes: [UInt8]) {
+    init(_ mirror: MirrorKit, _ target: String, _ bytes: [UInt8]) {
         self.bytes = bytes
         rangeStart = bytes.count / 3
         first = mirror.start(.get(target))

@@ -7,13 +7,13 @@ import Testing
 
 @testable import Registry
 
-final class Mirror {
+final class MirrorKit {
     /// What a test may want otherwise.
     struct Options {
         var noProgressMilliseconds: UInt64 = 20_000
         /// Short: what is tested is that a broken transfer is resumed, not when.
         var firstBackOffMilliseconds: UInt64 = 1
-        var policy = API.Policy(airGapped: false, alwaysPullLatest: false, defaultHost: Mirror.host)
+        var policy = API.Policy(airGapped: false, alwaysPullLatest: false, defaultHost: MirrorKit.host)
         var prefetchLayers = false
         var auth: RegistryAuth?
         var imagePath: String?
