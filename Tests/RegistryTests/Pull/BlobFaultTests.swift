@@ -129,7 +129,9 @@ struct BlobFault: CustomTestStringConvertible, Sendable {
         },
         .cutThenAlways("another length") { bytes, _, _ in .ok(bytes + [1]) },
         .cutThenAlways("a shorter whole") { bytes, _, _ in .ok(Array(bytes[..<1000])) },
-        BlobFault("stall") { bytes, request, _ in .blob(bytes, for: request).stall(after: request.rangeStart == nil ? 9000 : 0) },
+        BlobFault("stall") { bytes, request, _ in
+            .blob(bytes, for: request).stall(after: request.rangeStart == nil ? 9000 : 0)
+        },
         BlobFault("wrong bytes") { bytes, _, _ in .ok(pattern(bytes.count, seed: 9)) },
         BlobFault("first byte wrong") { bytes, _, _ in .ok(bytes).corrupted(at: 0) },
         BlobFault("last byte wrong") { bytes, _, _ in .ok(bytes).corrupted(at: bytes.count - 1) },
@@ -140,7 +142,9 @@ struct BlobFault: CustomTestStringConvertible, Sendable {
         BlobFault("wrong bytes, chunked") { bytes, _, _ in .ok(bytes).corrupted(at: 5).chunked() },
         BlobFault("wrong bytes, close-delimited") { bytes, _, _ in .ok(bytes).corrupted(at: 5).closeDelimited() },
         BlobFault("close-delimited and short") { bytes, _, _ in .ok(Array(bytes[..<200_000])).closeDelimited() },
-        BlobFault("an error page with status 200") { _, _, _ in .ok(Array("<html>sorry</html>".utf8), type: "text/html") },
+        BlobFault("an error page with status 200") { _, _, _ in
+            .ok(Array("<html>sorry</html>".utf8), type: "text/html")
+        },
         BlobFault("500") { _, _, _ in .status(500) },
         BlobFault("404") { _, _, _ in .status(404) },
         BlobFault("401 without a challenge") { _, _, _ in .status(401) },

@@ -63,7 +63,9 @@ import Testing
 
     @Test func unknownLengthIsChunkedAndWrongContentHasNoLastChunk() throws {
         let mirror = try MirrorKit()
-        mirror.fake.on(Self.target, { _ in .ok(Self.bytes).corrupted(at: 299_999).chunked() }, { _ in .ok(Self.bytes).closeDelimited() })
+        mirror.fake.on(
+            Self.target, { _ in .ok(Self.bytes).corrupted(at: 299_999).chunked() },
+            { _ in .ok(Self.bytes).closeDelimited() })
         let wrong = mirror.ask(.get(Self.target))
         #expect(wrong.response.isChunked)
         #expect(wrong.response.header("content-length") == nil)
@@ -107,7 +109,10 @@ import Testing
         #expect(mirror.get(Self.target).body == Self.bytes)
         mirror.settle()
         expectConditions(mirror)
-        for (range, expected) in [("bytes=0-9", 0..<10), ("bytes=-5", 299_995..<300_000), ("bytes=299999-400000", 299_999..<300_000)] {
+        let ranges = [
+            ("bytes=0-9", 0..<10), ("bytes=-5", 299_995..<300_000), ("bytes=299999-400000", 299_999..<300_000),
+        ]
+        for (range, expected) in ranges {
             let part = mirror.get(Self.target, range: range)
             #expect(part.status == 206)
             #expect(part.body == Array(Self.bytes[expected]))

@@ -23,10 +23,10 @@ struct FakeImage {
                 "{\"mediaType\":\"application/vnd.docker.image.rootfs.foreign.diff.tar.gzip\",\"digest\":\"\(digest)\","
                     + "\"size\":7,\"urls\":[\"\(Self.foreignURL)\"]}")
         }
-        let text = """
-            {"schemaVersion":2,"mediaType":"\(Self.type)","config":\(Self.descriptor("application/vnd.oci.image.config.v1+json", config)),\
-            "layers":[\(entries.joined(separator: ","))]}
-            """
+        let type = "application/vnd.oci.image.config.v1+json"
+        let text =
+            "{\"schemaVersion\":2,\"mediaType\":\"\(Self.type)\",\"config\":\(Self.descriptor(type, config)),"
+            + "\"layers\":[\(entries.joined(separator: ","))]}"
         manifest = Array(text.utf8)
     }
 
@@ -74,7 +74,9 @@ struct FakeImage {
         (.ok(pattern(10 << 20), type: FakeImage.type), 502, "SIZE_INVALID", "larger"),
         (.ok(pattern(10 << 20), type: FakeImage.type).chunked(), 502, "SIZE_INVALID", "larger"),
         (
-            .ok(Array("{\"schemaVersion\":1,\"name\":\"x\"}".utf8), type: "application/vnd.docker.distribution.manifest.v1+prettyjws"),
+            .ok(
+                Array("{\"schemaVersion\":1,\"name\":\"x\"}".utf8),
+                type: "application/vnd.docker.distribution.manifest.v1+prettyjws"),
             502, "MANIFEST_INVALID", "version 1"
         ),
         (.manifest(image.manifest, type: FakeImage.type, digest: "\(digestOf([1]))"), 502, "DIGEST_INVALID", "digest"),

@@ -104,6 +104,7 @@ final class FakeUpstream {
 
     /// Answers to a path, one after the other; the last is repeated.
     func on(_ path: String, _ answers: ((FakeRequest) -> FakeAnswer)...) { routes[path] = answers }
+    func on(_ path: String, inOrder answers: [(FakeRequest) -> FakeAnswer]) { routes[path] = answers }
     func on(_ path: String, _ answers: [FakeAnswer]) { routes[path] = answers.map { answer in { _ in answer } } }
     func on(_ path: String, _ answer: FakeAnswer) { on(path, [answer]) }
 
