@@ -174,7 +174,9 @@ private final class FakeConnection {
         self.number = number
         self.server = server
         timer = Registry.Timer(on: server.loop) { [unowned self] in pump() }
-        poll = SocketPoll(on: server.loop, descriptor: descriptor) { [unowned self] readable, writable, failed in
+        poll = SocketPoll(on: server.loop, descriptor: descriptor) { [weak self] readable, writable, failed in
+            // Held here: reading may find the end, and then nobody else holds it.
+            guard let self else { return }
             if failed { return lost() }
             if readable { read() }
             if writable, isOpen { pump() }
