@@ -1,6 +1,7 @@
-// `version`: this program's version.
+// `version`: this program's version, and those of the libraries it runs on: they are the system's, and get its fixes.
 
 import ArgumentParser
+import Registry
 
 struct ShowVersion: ParsableCommand {
     static let configuration = CommandConfiguration(commandName: "version", abstract: "Show the version.")
@@ -9,5 +10,6 @@ struct ShowVersion: ParsableCommand {
 
     func run() {
         print("ociregistry \(Version.text)")
+        print("libuv \(EventLoop.libraryVersion), \(CurlMulti.libraryVersion), \(SHA256.libraryVersion)")
     }
 }

@@ -1,3 +1,4 @@
 #pragma once
 #pragma clang module import SwiftGlibc /* see CLibuv */
 #include <openssl/evp.h>
+#include <openssl/crypto.h>

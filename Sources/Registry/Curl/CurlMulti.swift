@@ -10,6 +10,9 @@ package final class CurlMulti {
     /// Idle connections kept for reuse, over all hosts: some for each of the upstreams in use at a time.
     static let maximumIdleConnections = 64
 
+    /// Name and version of libcurl and of what it is built on.
+    package static var libraryVersion: String { String(cString: curl_version()) }
+
     private let loop: EventLoop
     private let handle: UnsafeMutableRawPointer
     private var timer: Timer?

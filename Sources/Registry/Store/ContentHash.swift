@@ -57,6 +57,9 @@ final class ContentHash {
 
 /// SHA-256 in one call.
 package enum SHA256 {
+    /// Name and version of the library that does the hashing.
+    package static var libraryVersion: String { String(cString: OpenSSL_version(OPENSSL_VERSION)) }
+
     package static func hash(_ bytes: UnsafeRawBufferPointer) -> Digest { ContentHash.hash(bytes, .sha256) }
 }
 
