@@ -125,7 +125,8 @@ import Testing
         let image = FakeImage(layerBytes: [1, 10_000, 300_000, 300_001, 70, 80], foreign: true)
         image.put(on: mirror.fake, tag: "v1")
         #expect(mirror.get("/v2/team/app/manifests/v1").body == image.manifest)
-        mirror.wait(until: { image.blobs.allSatisfy { mirror.store.blobSize(digestOf($0)) == .present(Int64($0.count)) } })
+        let isStored = { mirror.store.blobSize(digestOf($0)) == .present(Int64($0.count)) }
+        mirror.wait(until: { image.blobs.allSatisfy(isStored) })
         mirror.settle()
         let asked = Set(mirror.fake.requests.map(\.path))
         #expect(asked == Set(["/v2/team/app/manifests/v1"] + image.blobs.map { "/v2/team/app/blobs/\(digestOf($0))" }))

@@ -1,4 +1,4 @@
-// Ranges, preconditions, framing and order, on blobs that grow and on those that have stopped: no client can tell which.
+// Ranges, preconditions, framing and order, on blobs that grow and on those that have stopped: no client can tell.
 
 import Testing
 

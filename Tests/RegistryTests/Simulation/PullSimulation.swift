@@ -1,4 +1,4 @@
-// Upstreams that do anything, clients that do anything, on real sockets, from one seed. What must hold whatever they do:
+// Upstreams that do anything, clients that do anything, on real sockets, from one seed. What must hold:
 //
 // - a complete body has the right bytes, and a wrong one is never complete;
 // - every connection ends by FIN, or stays usable;
@@ -125,6 +125,7 @@ final class PullSimulation {
             manner.leavesAfterBodyBytes = chance(0, max(1, size))
             manner.leavesByReset = oneIn(2)
         }
+        manner.keepsOpen = oneIn(3)
         let requests = (0..<(oneIn(4) ? 3 : 1)).map { _ in request(content, size) }
         let timer = Registry.Timer(on: mirror.run.loop) { [self] in
             pending -= 1
@@ -166,8 +167,23 @@ final class PullSimulation {
         for (client, content) in clients {
             Audience.expectHonest(client, contents[content].bytes, "seed \(seed), client \(client.number)")
         }
+        checkOpenConnections()
         #expect(mirror.inspectBlobs().wrong == [], "seed \(seed)")
         #expect(mirror.puller.blobsInFlight == 0, "seed \(seed)")
+    }
+
+    /// A connection that was kept, and need not have been closed, answers again.
+    private func checkOpenConnections() {
+        let kept = clients.map(\.client).filter { client in
+            client.manner.keepsOpen && client.end == nil
+                && client.requests.allSatisfy { $0.version == "1.1" && $0.headers.allSatisfy { $0.0 != "Connection" } }
+        }
+        for client in kept { client.send(.get("/v2/")) }
+        mirror.wait(for: kept)
+        for client in kept {
+            let isUsable = client.isComplete && client.responses.last?.status == 200
+            #expect(isUsable, "seed \(seed), client \(client.number): \(Audience.story(client))")
+        }
     }
 
     /// With an upstream that is well again, everything can be had, and is kept.
