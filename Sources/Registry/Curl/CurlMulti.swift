@@ -10,8 +10,11 @@ package final class CurlMulti {
     /// Idle connections kept for reuse, over all hosts: some for each of the upstreams in use at a time.
     static let maximumIdleConnections = 64
 
-    /// Name and version of libcurl and of what it is built on.
-    package static var libraryVersion: String { String(cString: curl_version()) }
+    /// Name and version of libcurl.
+    package static var libraryVersion: String {
+        // What it was built with follows, each after a space.
+        String(String(cString: curl_version()).prefix { $0 != " " })
+    }
 
     private let loop: EventLoop
     private let handle: UnsafeMutableRawPointer
