@@ -86,11 +86,12 @@ package final class Server {
 
     private func accept(from listener: TCPListener) {
         guard let connection = try? Connection(server: self) else { return }
-        guard listener.accept(into: connection), refusals < maximumRefusals else { return connection.close() }
+        // Those being refused do not count: else a flood of them would keep the door shut when everyone else had gone.
+        let isFull = connections.count - refusals >= maximumConnections || isDraining
+        guard listener.accept(into: connection), !isFull || refusals < maximumRefusals else { return connection.close() }
         connection.index = connections.count
         connections.append(connection)
-        // Those being refused do not count: else a flood of them would keep the door shut when everyone else had gone.
-        if connections.count - refusals > maximumConnections || isDraining {
+        if isFull {
             refusals += 1
             connection.isRefused = true
             connection.refuse(.unavailable("too many connections"))
