@@ -69,8 +69,7 @@ extension API {
 
     private func pull(_ connection: Connection, _ digest: Digest, _ asked: Asked) {
         if policy.airGapped { return connection.respond(.blobUnknown("\(digest) is not in the cache")) }
-        let key = PullKey(host: asked.source.host, repository: asked.source.repository, digest: digest)
-        let running = puller.growingBlob(key)
+        let running = puller.growingBlob(asked.source.key(digest))
         if asked.isHead, running?.sizeBytes == nil { return forwardHead(connection, digest, asked) }
         let waiting = owe(connection)
         guard let growing = puller.blob(digest, from: asked.source) else {

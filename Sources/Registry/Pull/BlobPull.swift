@@ -31,8 +31,7 @@ final class BlobPull: UpstreamExchangeHandler {
 
     /// Opens the file and begins.
     func start() {
-        let key = IngestKey(host: blob.key.host, repository: blob.key.repository, digest: blob.key.digest)
-        context.store.beginIngest(key) { [self] result in opened(result) }
+        context.store.beginIngest(blob.key) { [self] result in opened(result) }
     }
 
     /// Ends it from outside (the server stops): the bytes so far are kept.

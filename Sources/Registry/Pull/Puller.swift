@@ -49,7 +49,7 @@ package final class Puller {
     package func blob(
         _ digest: Digest, from source: PullSource, demand: PullQueue<PullKey>.Demand = .client
     ) -> GrowingBlob? {
-        let key = PullKey(host: source.host, repository: source.repository, digest: digest)
+        let key = source.key(digest)
         guard !isClosed, queue.add(key, host: source.host, demand: demand) else { return nil }
         let pull = blobs[key] ?? BlobPull(key: key, source: source, context: context) { [weak self] _, blob in
             self?.ended(blob.key)

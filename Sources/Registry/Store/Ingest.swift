@@ -15,7 +15,7 @@ package final class Ingest {
     /// Full buffers that may wait while a job runs; with that job's own this bounds an ingest to about 2 MiB.
     static let maximumWaitingBuffers = 4
 
-    package let key: IngestKey
+    package let key: PullKey
     /// What readers read: `pread` and `sendfile` of `descriptor`, up to `writtenBytes`.
     package let file: OpenFile
     /// Bytes in the file and in the hash, contiguous from the start.
@@ -42,7 +42,7 @@ package final class Ingest {
     private var writesInFlight = 0
     private var hasRefused = false
 
-    init(store: Store, key: IngestKey, file: OpenFile, writer: IngestWriter, chain: SerialOffload) {
+    init(store: Store, key: PullKey, file: OpenFile, writer: IngestWriter, chain: SerialOffload) {
         self.store = store
         self.key = key
         self.file = file

@@ -9,19 +9,6 @@
 //     temporary/                      small files being written; emptied at start
 //     quarantine/                     what was found wrong, old name and reason
 
-/// Who is writing what: one upstream's content is never mixed with another's before it is verified.
-package struct IngestKey: Hashable, Sendable {
-    package let host: RegistryHost
-    package let repository: RepositoryName
-    package let digest: Digest
-
-    package init(host: RegistryHost, repository: RepositoryName, digest: Digest) {
-        self.host = host
-        self.repository = repository
-        self.digest = digest
-    }
-}
-
 /// A tag of a repository of a host.
 struct TagName: Hashable, Sendable, CustomStringConvertible {
     let host: RegistryHost
@@ -72,7 +59,7 @@ struct Layout: Sendable {
     }
     func tag(_ name: TagName) -> String { "\(tagDirectory(name))/\(name.tag)" }
 
-    func partialFile(_ key: IngestKey) -> String {
+    func partialFile(_ key: PullKey) -> String {
         var source = "\(key.host.text)/\(key.repository.text)"
         let hash = source.withUTF8 { SHA256.hash(UnsafeRawBufferPointer($0)) }.hex.prefix(Layout.partialSourceDigits)
         return "\(partial)/\(key.digest.algorithm.name)-\(key.digest.hex)-\(hash)"

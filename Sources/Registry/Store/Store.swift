@@ -71,7 +71,7 @@ package final class Store {
 
     let buffers = BufferPool()
     /// Keys being written, and who wants to write next.
-    var writing: [IngestKey: [() -> Void]] = [:]
+    var writing: [PullKey: [() -> Void]] = [:]
 
     /// Whether the indexes are complete: what they do not have does not exist.
     package internal(set) var isRecovered = false

@@ -6,7 +6,7 @@ internal import Logging
 extension Store {
     /// Opens what a former ingest of this key left, hashes it again, and is ready to go on from there. While another
     /// ingest of the key has not ended (or its last job is under way), this waits.
-    package func beginIngest(_ key: IngestKey, then: @escaping (Result<Ingest, StoreError>) -> Void) {
+    package func beginIngest(_ key: PullKey, then: @escaping (Result<Ingest, StoreError>) -> Void) {
         guard !isClosing else { return then(.failure(.closed)) }
         if writing[key] != nil {
             writing[key]?.append { self.openPartial(key, then) }
@@ -17,7 +17,7 @@ extension Store {
     }
 
     /// The key is free for the next.
-    func ingestEnded(_ key: IngestKey) {
+    func ingestEnded(_ key: PullKey) {
         guard var waiting = writing[key] else { return }
         guard !waiting.isEmpty else {
             writing[key] = nil
@@ -28,7 +28,7 @@ extension Store {
         next()
     }
 
-    func makeIngest(_ key: IngestKey, _ opened: OpenedPartial, path: String) -> Ingest {
+    func makeIngest(_ key: PullKey, _ opened: OpenedPartial, path: String) -> Ingest {
         let file = OpenFile(descriptor: opened.descriptor, sizeBytes: opened.sizeBytes)
         let writer = IngestWriter(descriptor: opened.descriptor, path: path, algorithm: key.digest.algorithm)
         return Ingest(store: self, key: key, file: file, writer: writer, chain: SerialOffload(offload))
@@ -39,7 +39,7 @@ extension Store {
         if condemned[digest] != nil { condemned[digest]?.append(action) } else { action() }
     }
 
-    private func openPartial(_ key: IngestKey, _ then: @escaping (Result<Ingest, StoreError>) -> Void) {
+    private func openPartial(_ key: PullKey, _ then: @escaping (Result<Ingest, StoreError>) -> Void) {
         guard !isClosing else { return failIngest(key, .closed, then) }
         let layout = layout
         let path = layout.partialFile(key)
@@ -57,7 +57,7 @@ extension Store {
 
     /// Hashes a resumed file step by step, each a job of its own.
     private func rehash(
-        _ key: IngestKey, _ file: OpenFile, _ writer: IngestWriter,
+        _ key: PullKey, _ file: OpenFile, _ writer: IngestWriter,
         _ then: @escaping (Result<Ingest, StoreError>) -> Void
     ) {
         guard !isClosing else { return failIngest(key, .closed, then) }
@@ -76,7 +76,7 @@ extension Store {
     }
 
     private func openFresh(
-        _ key: IngestKey, path: String, _ then: @escaping (Result<Ingest, StoreError>) -> Void
+        _ key: PullKey, path: String, _ then: @escaping (Result<Ingest, StoreError>) -> Void
     ) {
         perform({ () throws(StoreError) in try OpenedPartial.openFresh(path) }) { [self] result in
             switch result {
@@ -87,7 +87,7 @@ extension Store {
     }
 
     private func failIngest(
-        _ key: IngestKey, _ error: StoreError, _ then: @escaping (Result<Ingest, StoreError>) -> Void
+        _ key: PullKey, _ error: StoreError, _ then: @escaping (Result<Ingest, StoreError>) -> Void
     ) {
         ingestEnded(key)
         then(.failure(error))

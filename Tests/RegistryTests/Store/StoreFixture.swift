@@ -105,14 +105,14 @@ final class StoreFixture {
     }
 
     func key(_ digest: Digest, _ repository: String = "library/x", host: String = "registry.example") throws
-        -> IngestKey
+        -> PullKey
     {
-        IngestKey(
+        PullKey(
             host: try #require(RegistryHost(host)), repository: try #require(RepositoryName(repository)), digest: digest
         )
     }
 
-    func begin(_ key: IngestKey) throws -> Ingest { try wait { store.beginIngest(key, then: $0) }.get() }
+    func begin(_ key: PullKey) throws -> Ingest { try wait { store.beginIngest(key, then: $0) }.get() }
 
     /// Appends all the bytes, pausing when told to.
     func append(_ bytes: [UInt8], to ingest: Ingest, chunkBytes: Int = 100_000) throws {

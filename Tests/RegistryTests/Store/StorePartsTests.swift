@@ -62,7 +62,7 @@ import Testing
         #expect(Layout(imagePath: "images").root == "images/store-v1")
         for type in MediaType.allCases { #expect(MediaType(directoryName: type.directoryName) == type) }
         let host = try #require(RegistryHost("localhost:5000"))
-        let key = IngestKey(host: host, repository: try #require(RepositoryName("a/b")), digest: digest)
+        let key = PullKey(host: host, repository: try #require(RepositoryName("a/b")), digest: digest)
         let name = try #require(layout.partialFile(key).split(separator: "/").last.map(String.init))
         #expect(Layout.isPartialName(name))
         #expect(!Layout.isPartialName(name + "0") && !Layout.isPartialName("x" + name))

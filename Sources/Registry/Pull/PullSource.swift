@@ -1,18 +1,4 @@
-// What identifies a pull in flight.
-
-/// A blob pull: one transfer per host, repository and digest. The host and repository are part of it so that no upstream
-/// can slow down or refuse another's content; finished, verified files are shared by digest alone.
-package struct PullKey: Hashable, Sendable {
-    package let host: RegistryHost
-    package let repository: RepositoryName
-    package let digest: Digest
-
-    package init(host: RegistryHost, repository: RepositoryName, digest: Digest) {
-        self.host = host
-        self.repository = repository
-        self.digest = digest
-    }
-}
+// What is asked of an upstream, and in whose name.
 
 /// Where a request's content is to be had, and what the client said that the upstream should hear.
 package struct PullSource: Sendable {
@@ -29,4 +15,7 @@ package struct PullSource: Sendable {
         self.extraAccept = extraAccept
         self.via = via
     }
+
+    /// The pull of one of its blobs.
+    package func key(_ digest: Digest) -> PullKey { PullKey(host: host, repository: repository, digest: digest) }
 }
