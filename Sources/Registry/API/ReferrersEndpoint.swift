@@ -10,7 +10,7 @@ extension API {
         }
         let query = QueryItems(request.head.query.in(request.bytes))
         let asked = try Asked(request, pseudonym: pseudonym)
-        if builtin?.manifests[subject] != nil { return send(connection, ReferrersIndex(), nil, nil) }
+        if builtin?.manifests[subject] != nil { return send(connection, ReferrersAnswer(), nil) }
         if policy.airGapped {
             return connection.respond(
                 .manifestUnknown("referrers are not cached, and this server is air-gapped"))
@@ -30,15 +30,27 @@ extension API {
         fetch.via = asked.source.via
         puller.fetch(fetch, from: asked.source) { [self] result in
             switch result {
-            case .success(let answer):
-                guard let index = ReferrersIndex(answer.body) else {
-                    // Some upstreams answer unknown paths with a 200 and a page.
-                    return fallBack(waiting, page, asked)
-                }
-                let next = answer.head.nextLink.flatMap { page.link(to: $0) }
-                waiting.answer { send($0, index, page.artifactType, next) }
+            case .success(let answer): sendReferrers(waiting, answer, page, asked)
             case .failure(let error) where error.status == 404: fallBack(waiting, page, asked)
             case .failure(let error): waiting.answer { $0.respond(error) }
+            }
+        }
+    }
+
+    private func sendReferrers(
+        _ waiting: Waiting, _ answer: BufferedFetch.Answer, _ page: ReferrersPage, _ asked: Asked
+    ) {
+        let isIndex = answer.head.contentType.flatMap { MediaType($0) } == .ociIndex
+        read(answer.body, page.artifactType) { [self] list in
+            if let list {
+                let next = answer.head.nextLink.flatMap { page.link(to: $0) }
+                waiting.answer { send($0, list, next) }
+            } else if isIndex {
+                // The API is there and has something to say: what the fallback tag lacks is not "none".
+                waiting.answer { $0.respond(.badManifest("the upstream's list of referrers cannot be read")) }
+            } else {
+                // Some upstreams answer unknown paths with a 200 and a page.
+                fallBack(waiting, page, asked)
             }
         }
     }
@@ -50,31 +62,35 @@ extension API {
         puller.fetch(request, from: asked.source) { [self] result in
             switch result {
             case .success(let answer):
-                guard let index = ReferrersIndex(answer.body) else {
-                    return waiting.answer { $0.respond(.badManifest("the fallback tag of the referrers is not an index")) }
+                read(answer.body, page.artifactType) { [self] list in
+                    waiting.answer { connection in
+                        if let list { return send(connection, list, nil) }
+                        connection.respond(.badManifest("the fallback tag of the referrers is not an index"))
+                    }
                 }
-                waiting.answer { send($0, index, page.artifactType, nil) }
             case .failure(let error) where error.status == 404:
-                waiting.answer { send($0, ReferrersIndex(), page.artifactType, nil) }
+                waiting.answer { send($0, ReferrersAnswer(), nil) }
             case .failure(let error): waiting.answer { $0.respond(error) }
             }
         }
     }
 
-    private func send(_ connection: Connection, _ index: ReferrersIndex, _ artifactType: String?, _ next: String?) {
+    /// Reads the list off the loop: four megabytes of it take longer than other clients should wait. Nil when it is none.
+    private func read(_ bytes: [UInt8], _ artifactType: String?, then: @escaping (ReferrersAnswer?) -> Void) {
+        offload.run {
+            try ReferrersAnswer(bytes, artifactType: artifactType)
+        } then: { (result: Result<ReferrersAnswer, any Error>) in
+            then(try? result.get())
+        }
+    }
+
+    private func send(_ connection: Connection, _ list: ReferrersAnswer, _ next: String?) {
         var extra: [(String, String)] = []
-        var shown = index
-        if let artifactType {
-            shown.manifests.removeAll { $0.artifactType != artifactType }
-            extra.append(("OCI-Filters-Applied", "artifactType"))
-        }
+        if list.isFiltered { extra.append(("OCI-Filters-Applied", "artifactType")) }
         if let next { extra.append(("Link", next)) }
-        guard let body = shown.json else {
-            return connection.respond(.badManifest("the upstream's referrers cannot be written again"))
-        }
         let fields = ResponseFields.plain(
-            contentType: MediaType.ociIndex.text, length: body.count, extra: extra)
-        connection.respond(status: 200, fields: fields, body: body, verdict: .miss)
+            contentType: MediaType.ociIndex.text, length: list.body.count, extra: extra)
+        connection.respond(status: 200, fields: fields, body: list.body, verdict: .miss)
     }
 }
 
@@ -104,8 +120,33 @@ struct ReferrersPage {
     }
 }
 
+/// A list of referrers as a client is given it.
+struct ReferrersAnswer: Sendable {
+    let body: [UInt8]
+    /// Only the type asked for is in it.
+    let isFiltered: Bool
+
+    /// Nobody refers to it.
+    init() {
+        body = Array("{\"schemaVersion\":2,\"mediaType\":\"\(MediaType.ociIndex.text)\",\"manifests\":[]}".utf8)
+        isFiltered = false
+    }
+
+    /// Reads an upstream's index and filters it. Where an entry does not tell its type (an old client's, under the fallback
+    /// tag), all go out and the client filters: leaving that one out could hide a signature.
+    /// - Throws: when the bytes are no index.
+    init(_ bytes: [UInt8], artifactType: String?) throws {
+        var index = try JSONDecoder().decode(ReferrersIndex.self, from: Data(bytes))
+        isFiltered = artifactType != nil && index.manifests.allSatisfy { $0.artifactType != nil }
+        if isFiltered { index.manifests.removeAll { $0.artifactType != artifactType } }
+        let encoder = JSONEncoder()
+        encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
+        body = Array(try encoder.encode(index))
+    }
+}
+
 /// An index of referrers (distribution-spec 1.1, "Listing Referrers").
-struct ReferrersIndex: Codable {
+private struct ReferrersIndex: Codable {
     struct Entry: Codable {
         var mediaType: String
         var digest: String
@@ -116,24 +157,21 @@ struct ReferrersIndex: Codable {
         var data: String?
     }
 
-    var schemaVersion = 2
-    var mediaType = MediaType.ociIndex.text
-    var manifests: [Entry] = []
-    var annotations: [String: String]?
+    let schemaVersion: Int
+    let mediaType: String
+    var manifests: [Entry]
+    let annotations: [String: String]?
 
-    init() {}
-
-    /// Reads an index; nil when the bytes are none.
-    init?(_ bytes: [UInt8]) {
-        guard let read = try? JSONDecoder().decode(ReferrersIndex.self, from: Data(bytes)),
-            read.schemaVersion == 2, read.mediaType == MediaType.ociIndex.text
-        else { return nil }
-        self = read
-    }
-
-    var json: [UInt8]? {
-        let encoder = JSONEncoder()
-        encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
-        return (try? encoder.encode(self)).map { Array($0) }
+    /// The media type may be left out (image-spec, image-index.md), and an empty list is `null` from some Go programs; both
+    /// taken for "not an index" would end in a false "none".
+    init(from decoder: any Decoder) throws {
+        let values = try decoder.container(keyedBy: CodingKeys.self)
+        schemaVersion = try values.decode(Int.self, forKey: .schemaVersion)
+        mediaType = try values.decodeIfPresent(String.self, forKey: .mediaType) ?? MediaType.ociIndex.text
+        annotations = try values.decodeIfPresent([String: String].self, forKey: .annotations)
+        guard schemaVersion == 2, mediaType == MediaType.ociIndex.text, values.contains(.manifests) else {
+            throw RegistryError.badManifest("not an index")
+        }
+        manifests = try values.decodeIfPresent([Entry].self, forKey: .manifests) ?? []
     }
 }

@@ -3,12 +3,6 @@
 internal import FoundationEssentials
 
 extension API {
-    /// The specification's tag list.
-    private struct TagList: Codable {
-        var name: String?
-        var tags: [String]?
-    }
-
     func tags(_ connection: Connection, _ request: Request) throws(RegistryError) {
         let query = QueryItems(request.head.query.in(request.bytes))
         let asked = try Asked(request, pseudonym: pseudonym)
@@ -28,47 +22,67 @@ extension API {
             repository: asked.source.repository, kind: .tags)
         fetch.via = asked.source.via
         puller.fetch(fetch, from: asked.source) { [self] result in
-            waiting.answer { connection in
-                switch result {
-                case .failure(let error): connection.respond(error)
-                case .success(let answer): sendTags(connection, answer, shownName, asked, parameters)
-                }
+            switch result {
+            case .failure(let error): waiting.answer { $0.respond(error) }
+            case .success(let answer): sendTags(waiting, answer, shownName, asked, parameters)
             }
         }
     }
 
-    /// The upstream's list, with what the specification demands of it made true: lexical order, exactly `n` entries where
-    /// there are as many, nothing up to `last`, and a `Link` that points here.
+    /// Reads the list off the loop: four megabytes of it take longer than other clients should wait.
     private func sendTags(
-        _ connection: Connection, _ answer: BufferedFetch.Answer, _ shownName: String, _ asked: Asked,
-        _ parameters: TagsQuery
+        _ waiting: Waiting, _ answer: BufferedFetch.Answer, _ shownName: String, _ asked: Asked, _ parameters: TagsQuery
     ) {
-        guard let list = try? JSONDecoder().decode(TagList.self, from: Data(answer.body)) else {
-            return connection.respond(
-                RegistryError(status: 502, code: .unknown, message: "the upstream's tag list is not one"))
+        let (bytes, repository, hasNext) = (answer.body, asked.source.repository, answer.head.nextLink != nil)
+        offload.run {
+            try TagsPage(bytes, of: repository, parameters, hasNext: hasNext)
+        } then: { (result: Result<TagsPage, any Error>) in
+            waiting.answer { connection in
+                guard case .success(let page) = result else {
+                    return connection.respond(
+                        RegistryError(status: 502, code: .unknown, message: "the upstream's tag list is not one"))
+                }
+                let link = page.last.map { ("Link", parameters.link(path: "/v2/\(shownName)/tags/list", last: $0)) }
+                connection.respond(
+                    status: 200, fields: ResponseFields.json(length: page.body.count, extra: link.map { [$0] } ?? []),
+                    body: page.body, verdict: .miss)
+            }
         }
+    }
+}
+
+/// The upstream's list, with what the specification demands of it made true: lexical order, exactly `n` entries where there
+/// are as many, nothing up to `last`.
+struct TagsPage: Sendable {
+    /// The specification's tag list.
+    private struct TagList: Decodable {
+        var tags: [String]?
+    }
+
+    /// The JSON that a client is given.
+    let body: [UInt8]
+    /// The tag that the next page begins after; nil where there is none.
+    let last: String?
+
+    /// - Throws: when the bytes are no tag list.
+    init(_ bytes: [UInt8], of repository: RepositoryName, _ parameters: TagsQuery, hasNext: Bool) throws {
+        let list = try JSONDecoder().decode(TagList.self, from: Data(bytes))
         var tags = (list.tags ?? []).filter { tag in Reference(tag).map { $0 == .tag(tag) } ?? false }
         tags.sort { $0.utf8.lexicographicallyPrecedes($1.utf8) }
         if let last = parameters.last { tags.removeAll { !last.utf8.lexicographicallyPrecedes($0.utf8) } }
-        var hasMore = answer.head.nextLink != nil
+        var hasMore = hasNext
         if let limit = parameters.limit, tags.count > limit {
             tags.removeSubrange(limit...)
             hasMore = true
         }
         let quoted = tags.map { "\"\($0)\"" }.joined(separator: ",")
-        let body = Array("{\"name\":\"\(asked.source.repository)\",\"tags\":[\(quoted)]}\n".utf8)
-        var extra: [(String, String)] = []
-        if hasMore, let final = tags.last, parameters.limit != 0 {
-            extra.append(("Link", parameters.link(path: "/v2/\(shownName)/tags/list", last: final)))
-        }
-        connection.respond(
-            status: 200, fields: ResponseFields.json(length: body.count, extra: extra), body: asked.isHead ? [] : body,
-            verdict: .miss)
+        body = Array("{\"name\":\"\(repository)\",\"tags\":[\(quoted)]}\n".utf8)
+        last = hasMore ? tags.last : nil
     }
 }
 
 /// The parameters of a tag list request.
-struct TagsQuery {
+struct TagsQuery: Sendable {
     /// Longest list a client may ask for in one page; more are taken as this.
     static let maximumLimit = 10_000
 
