@@ -123,13 +123,16 @@ extension API {
 
     private func forwardHead(_ connection: Connection, _ digest: Digest, _ asked: Asked) {
         let waiting = owe(connection)
-        puller.head(.blob(.head, digest, asked.source), from: asked.source) { result in
+        puller.head(.blob(.head, digest, asked.source), from: asked.source) { [self] result in
             waiting.answer { connection in
                 switch result {
                 case .failure(let error): connection.respond(error)
                 case .success(let entity):
                     guard let size = entity.sizeBytes else {
                         return connection.respond(.unavailable("the upstream does not say how large the blob is"))
+                    }
+                    if case .notModified = asked.conditions.plan(digest: digest, sizeBytes: size) {
+                        return notModified(connection, digest, .miss)
                     }
                     connection.respond(status: 200, fields: API.blobFields(digest, size), verdict: .miss)
                 }

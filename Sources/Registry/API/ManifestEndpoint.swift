@@ -195,6 +195,9 @@ extension API {
                     status: 502, code: .digestInvalid,
                     message: "the upstream names another digest than the one asked for"))
         }
+        if case .notModified = asked.conditions.plan(digest: digest, sizeBytes: sizeBytes) {
+            return notModified(connection, digest, .miss)
+        }
         let fields = ResponseFields.entity(contentType: type.text, digest: digest, sizeBytes: sizeBytes)
         connection.respond(status: 200, fields: fields, verdict: .miss)
     }

@@ -24,7 +24,7 @@ package final class Connection: TCPStream {
     // What the answer being given needs, and what the log says of it.
     /// Whether the request is a HEAD: no body follows the fields.
     package private(set) var isHead = false
-    package private(set) var isHTTP10 = false
+    private var isHTTP10 = false
     private var logged: RequestLog?
     /// A field line of this answer only, with its line end; empty for most.
     package var extraField: [UInt8] = []
@@ -169,9 +169,14 @@ package final class Connection: TCPStream {
     private func startAnswer(_ status: Int, _ verdict: Verdict) -> [UInt8] {
         logged?.status = status
         logged?.verdict = verdict
-        let prefix = server.prefix(status: status, close: machine.mustClose || server.isDraining)
+        let closes = machine.mustClose || server.isDraining
+        var prefix = server.prefix(status: status, close: closes)
+        if isHTTP10, !closes { prefix += Connection.keepAliveField }
         return extraField.isEmpty ? prefix : prefix + extraField
     }
+
+    /// What a client of HTTP/1.0 has to be told (RFC 9112 §9.3): without it, some take the connection's end for the answer's.
+    private static let keepAliveField = Array("Connection: keep-alive\r\n".utf8)
 
     private func queueRest(of prefix: [UInt8], took count: Int) -> Bool {
         count >= prefix.count || queue(Array(prefix[count...]))
