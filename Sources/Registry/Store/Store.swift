@@ -67,6 +67,8 @@ package final class Store {
     var loading: [Digest: [(CachedManifest?) -> Void]] = [:]
 
     var tags = TagIndex()
+    /// Tags that the disk does not have as memory has them: being written, or refused by the disk.
+    var unsavedTags: Set<TagName> = []
     var tagReads: [TagName: [(TagRecord?) -> Void]] = [:]
 
     let buffers = BufferPool()

@@ -30,30 +30,30 @@ extension Store {
         }
     }
 
-    /// Points a tag to a digest, as of now: in memory at once, on disk when `then` has been called without an error.
+    /// Points a tag to a digest, as of now: in memory at once, on disk when `then` has been called without an error. One that
+    /// points there already is only confirmed, in memory: nothing is written, and after a restart its time is its file's.
     package func setTag(
         host: RegistryHost, repository: RepositoryName, tag: String, digest: Digest,
         then: @escaping (StoreError?) -> Void = { _ in }
     ) {
         let name = TagName(host: host, repository: repository, tag: tag)
         guard name.isStorable else { return then(.unusable(path: name.description, reason: "not a tag")) }
+        let former = name.withBytes { tags.record($0) }
         name.withBytes { tags.set($0, TagRecord(digest: digest, resolvedAtSeconds: EventLoop.unixSeconds)) }
         guard !isClosing else { return then(.closed) }
+        if former?.digest == digest, !unsavedTags.contains(name) { return then(nil) }
         let write = Publisher.Write(
             directory: layout.tagDirectory(name), name: tag, bytes: Layout.tagContent(digest))
         workBegins()
+        unsavedTags.insert(name)
         publisher.publish(write) { [self] error in
-            if let error { logger.error("store: tag \(name) is kept in memory only: \(error)") }
+            if let error {
+                logger.error("store: tag \(name) is kept in memory only: \(error)")
+            } else if name.withBytes({ tags.record($0) })?.digest == digest {
+                unsavedTags.remove(name)
+            }
             then(error)
             workEnds()
-        }
-    }
-
-    /// An upstream has said that the tag still points where it did. In memory only: after a restart it is asked again.
-    package func confirmTag(host: RegistryHost, repository: RepositoryName, tag: String) {
-        TagName(host: host, repository: repository, tag: tag).withBytes { name in
-            guard let record = tags.record(name) else { return }
-            tags.set(name, TagRecord(digest: record.digest, resolvedAtSeconds: EventLoop.unixSeconds))
         }
     }
 

@@ -95,9 +95,12 @@ import Testing
         #expect(utimes(path, &times) == 0)
         try fixture.reopen()
         #expect(fixture.store.tag(host: try host(), repository: try name("a/b"), tag: "one")?.resolvedAtSeconds == 1000)
-        fixture.store.confirmTag(host: try host(), repository: try name("a/b"), tag: "one")
+        try set(fixture, "a/b", "one", digest)
         let record = try #require(fixture.store.tag(host: try host(), repository: try name("a/b"), tag: "one"))
         #expect(record.digest == digest && record.resolvedAtSeconds > 1000)
+        try fixture.reopen()
+        let kept = fixture.store.tag(host: try host(), repository: try name("a/b"), tag: "one")
+        #expect(kept?.resolvedAtSeconds == 1000, "nothing is written for it")
     }
 
     @Test(arguments: ["", ".", "..", "../../x", "a/b", "-x", String(repeating: "x", count: 129)])
