@@ -62,8 +62,8 @@ package final class API {
     package func handle(_ connection: Connection, _ head: RequestHead, _ bytes: UnsafeRawBufferPointer) {
         let path = head.path.in(bytes)
         guard path.contains(0x25) else { return route(connection, head, bytes, path) }
-        // Some clients escape the colon of a digest.
-        guard let decoded = PercentEncoding.decode(path) else {
+        // Some clients escape the colon of a digest. No escape may hide a slash, a space or a control character.
+        guard let decoded = PercentEncoding.decode(path, allows: { $0 > 0x20 && $0 != 0x7F && $0 != 0x2F }) else {
             return connection.respond(RegistryError(status: 400, code: .nameInvalid, message: "bad escape in the path"))
         }
         decoded.withUnsafeBytes { route(connection, head, bytes, $0) }

@@ -114,7 +114,7 @@ struct ReferrersPage {
     func link(to next: String) -> String? {
         guard let mark = next.firstIndex(of: "?") else { return nil }
         var query = String(next[next.index(after: mark)...])
-        if let namespace { query += "&ns=\(QueryItems.encode(namespace))" }
+        if let namespace { query += "&ns=\(PercentEncoding.encode(namespace))" }
         guard query.utf8.allSatisfy({ $0 > 0x20 && $0 < 0x7F && $0 != 0x3C && $0 != 0x3E }) else { return nil }
         return "<\(path)?\(query)>; rel=\"next\""
     }

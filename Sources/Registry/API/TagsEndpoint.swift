@@ -107,15 +107,15 @@ struct TagsQuery: Sendable {
     var upstream: String? {
         var parts: [String] = []
         if let limit { parts.append("n=\(max(limit, 1))") }
-        if let last { parts.append("last=\(QueryItems.encode(last))") }
+        if let last { parts.append("last=\(PercentEncoding.encode(last))") }
         return parts.isEmpty ? nil : parts.joined(separator: "&")
     }
 
     /// A `Link` to the next page here (RFC 8288; the upstream's own would lead clients past this server).
     func link(path: String, last: String) -> String {
-        var query = "last=\(QueryItems.encode(last))"
+        var query = "last=\(PercentEncoding.encode(last))"
         if let limit { query += "&n=\(limit)" }
-        if let namespace { query += "&ns=\(QueryItems.encode(namespace))" }
+        if let namespace { query += "&ns=\(PercentEncoding.encode(namespace))" }
         return "<\(path)?\(query)>; rel=\"next\""
     }
 

@@ -1,30 +1,40 @@
-// Escapes in paths: rare, since nothing the specification names needs one.
+// `%XX` in paths and queries, both ways (RFC 3986 §2.1).
 
-enum PercentEncoding {
-    /// Undoes `%XX`; nil for a broken escape, or one that hides a control character or a slash.
-    static func decode(_ path: UnsafeRawBufferPointer) -> [UInt8]? {
-        var result: [UInt8] = []
-        result.reserveCapacity(path.count)
-        var index = 0
-        while index < path.count {
-            guard path[index] == 0x25 else {
-                result.append(path[index])
-                index += 1
+package enum PercentEncoding {
+    /// Undoes `%XX`; nil for a broken escape, or one of a byte that may not be hidden in one.
+    static func decode(_ text: some Sequence<UInt8>, allows: (UInt8) -> Bool = { _ in true }) -> [UInt8]? {
+        var bytes: [UInt8] = []
+        var source = text.makeIterator()
+        while let byte = source.next() {
+            guard byte == 0x25 else {
+                bytes.append(byte)
                 continue
             }
-            guard index + 2 < path.count, let high = value(path[index + 1]), let low = value(path[index + 2]) else {
-                return nil
-            }
-            let byte = high << 4 | low
-            guard byte > 0x20, byte != 0x7F, byte != 0x2F else { return nil }
-            result.append(byte)
-            index += 3
+            guard let high = source.next().flatMap(value), let low = source.next().flatMap(value) else { return nil }
+            let escaped = high << 4 | low
+            guard allows(escaped) else { return nil }
+            bytes.append(escaped)
         }
-        return result
+        return bytes
+    }
+
+    /// `text` as it may stand for a name or value in a query: all but RFC 3986 `unreserved` escaped.
+    package static func encode(_ text: String) -> String {
+        var encoded: [UInt8] = []
+        for byte in text.utf8 {
+            if ASCIISet.unreserved.contains(byte) {
+                encoded.append(byte)
+            } else {
+                encoded.append(contentsOf: [0x25, digit(byte >> 4), digit(byte & 15)])
+            }
+        }
+        return String(decoding: encoded, as: UTF8.self)
     }
 
     private static func value(_ digit: UInt8) -> UInt8? {
         guard ASCII.isHexadecimal(digit) else { return nil }
         return ASCII.isDigit(digit) ? digit - 0x30 : (digit | 0x20) - 0x57
     }
+
+    private static func digit(_ value: UInt8) -> UInt8 { value < 10 ? 0x30 + value : 0x37 + value }
 }

@@ -123,8 +123,8 @@ import Testing
     }
 
     @Test func writesWhatItReads() {
-        #expect(QueryItems.encode("a-Z0._~/+ %ä&=") == "a-Z0._~%2F%2B%20%25%C3%A4%26%3D")
+        #expect(PercentEncoding.encode("a-Z0._~/+ %ä&=") == "a-Z0._~%2F%2B%20%25%C3%A4%26%3D")
         let text = "application/vnd.x+json; q=\"ü\"\u{0}"
-        #expect(item("n", "n=" + QueryItems.encode(text)) == .value(text))
+        #expect(item("n", "n=" + PercentEncoding.encode(text)) == .value(text))
     }
 }
