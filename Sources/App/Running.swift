@@ -17,6 +17,7 @@ final class Running {
     private let logger: Logger
     private let log: LogWriter
     private let loop: EventLoop
+    private let offload: Offload
     private let store: Store
     private let client: UpstreamClient
     private let puller: Puller
@@ -30,7 +31,7 @@ final class Running {
         self.logger = logger
         self.log = log
         loop = try EventLoop()
-        let offload = Offload(on: loop)
+        offload = Offload(on: loop)
         store = try Store.open(imagePath: config.imagePath, loop: loop, offload: offload, logger: logger)
         client = UpstreamClient(
             loop: loop, registries: config.registries,
@@ -63,6 +64,10 @@ final class Running {
         LogFile.writeToStandardError(Banner.text(config, address: address.text))
         loop.run()
         logger.info("stopped")
+        guard offload.inFlight > 0 else { return }
+        // At a program's usual end libuv waits for its threads, and a disk that hangs would keep this one for ever.
+        log.close()
+        _exit(0)
     }
 
     /// First asks everything to finish; asked again, it does not wait.
