@@ -42,11 +42,11 @@ package enum HTTPDate {
         text.append(UInt8(0x30 + number % 10))
     }
 
-    /// The date so many days (≥ 0) after 1970-01-01. Years are counted from March, so that the leap day ends one.
-    private static func civil(days: Int64) -> (year: Int64, month: Int64, day: Int64) {
+    /// The date so many days after 1970-01-01. Years are counted from March, so that the leap day ends one.
+    static func civil(days: Int64) -> (year: Int64, month: Int64, day: Int64) {
         let shifted = days + 719_468  // days since 0000-03-01
-        let era = shifted / 146_097
-        let dayOfEra = shifted % 146_097
+        let era = (shifted >= 0 ? shifted : shifted - 146_096) / 146_097
+        let dayOfEra = shifted - era * 146_097
         let yearOfEra = (dayOfEra - dayOfEra / 1460 + dayOfEra / 36524 - dayOfEra / 146_096) / 365
         let dayOfYear = dayOfEra - (365 * yearOfEra + yearOfEra / 4 - yearOfEra / 100)
         let monthFromMarch = (5 * dayOfYear + 2) / 153

@@ -2,7 +2,6 @@
 // Sendable, so the compiler refuses to let any of it leave.
 
 internal import CLibuv
-internal import Glibc
 
 /// A libuv call that failed: the call's name and libuv's text for the error.
 package struct LoopError: Error, CustomStringConvertible, Equatable {
@@ -48,11 +47,7 @@ package final class EventLoop {
     package static var unixSeconds: Int64 { unixMilliseconds / 1000 }
 
     /// Milliseconds since 1970, read when asked.
-    package static var unixMilliseconds: Int64 {
-        var time = timespec()
-        clock_gettime(CLOCK_REALTIME, &time)
-        return Int64(time.tv_sec) * 1000 + Int64(time.tv_nsec) / 1_000_000
-    }
+    package static var unixMilliseconds: Int64 { LogTimestamp.now() }
 
     /// Runs until `stop` or until nothing active is left.
     package func run() { uv_run(pointer, UV_RUN_DEFAULT) }

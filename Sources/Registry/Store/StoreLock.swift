@@ -37,21 +37,13 @@ struct StoreLock {
         return lines.isEmpty ? "which has not said who it is" : lines
     }
 
-    /// `pid 123`, `host name`, `started 2026-01-31T12:00:00Z`, a line each.
+    /// `pid 123`, `host name`, `started 2026-01-31T12:00:00.000Z`, a line each.
     private static func ownNote() -> String {
         var name = [CChar](repeating: 0, count: Int(HOST_NAME_MAX) + 1)
         gethostname(&name, name.count - 1)
         let host = String(decoding: name.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
-        return "pid \(getpid())\nhost \(host)\nstarted \(utcText(time(nil)))\n"
-    }
-
-    /// RFC 3339, UTC.
-    private static func utcText(_ seconds: time_t) -> String {
-        var seconds = seconds
-        var parts = tm()
-        gmtime_r(&seconds, &parts)
-        func two(_ number: Int32) -> String { number < 10 ? "0\(number)" : "\(number)" }
-        let date = "\(1900 + parts.tm_year)-\(two(parts.tm_mon + 1))-\(two(parts.tm_mday))"
-        return "\(date)T\(two(parts.tm_hour)):\(two(parts.tm_min)):\(two(parts.tm_sec))Z"
+        var started: [UInt8] = []
+        LogTimestamp.append(LogTimestamp.now(), to: &started)
+        return "pid \(getpid())\nhost \(host)\nstarted \(String(decoding: started, as: UTF8.self))\n"
     }
 }
