@@ -14,10 +14,8 @@ struct OCIRegistry: ParsableCommand {
     @OptionGroup var global: GlobalOptions
 }
 
-/// Exit statuses of sysexits.h, which argument-parser uses too.
+/// Exit statuses of sysexits.h beside argument-parser's own (EX_USAGE, 64, for a wrong option).
 enum Exit {
-    /// A flag is wrong: EX_USAGE.
-    static let usage = ExitCode(64)
     /// The configuration file is wrong: EX_CONFIG.
     static let configuration = ExitCode(78)
 }

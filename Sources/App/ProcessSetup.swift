@@ -5,12 +5,9 @@ import Glibc
 import Registry
 
 enum ProcessSetup {
-    /// libuv's default of 4 would let four cold disk reads or fsyncs hold up all others. 16 keeps a disk busy and costs
-    /// nothing while idle. Read by libuv at the pool's first use.
-    static let threadPoolSize = "16"
-
     static func apply() {
-        setenv("UV_THREADPOOL_SIZE", threadPoolSize, 0)  // 0: a size the user has set stays
+        // Read by libuv at the pool's first use. The 0: a size the user has set stays.
+        setenv("UV_THREADPOOL_SIZE", "\(Offload.threadCount)", 0)
         // A write to a closed socket must be an error, not the end: neither libuv 1.44 nor sendfile(2) can be told so.
         signal(SIGPIPE, SIG_IGN)
         raiseDescriptorLimit()

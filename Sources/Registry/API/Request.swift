@@ -34,9 +34,6 @@ struct Conditions {
         case part(ClosedRange<Int64>)
     }
 
-    /// Whether a range was asked for, satisfiable or not.
-    var hasRange: Bool { range != nil }
-
     func plan(digest: Digest, sizeBytes: Int64) -> Plan {
         if let ifNoneMatch, ifNoneMatch.withUnsafeBytes({ EntityTag.matches(ifNoneMatch: $0, digest: digest) }) {
             return .notModified

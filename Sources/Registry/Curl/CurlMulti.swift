@@ -49,8 +49,6 @@ package final class CurlMulti {
 
     deinit { precondition(isClosed, "a CurlMulti must be closed before it goes") }
 
-    package var runningCount: Int { transfers.count }
-
     /// Starts a transfer; soon, not now.
     package func start(_ transfer: Transfer) {
         loop.deferred.enqueue { [self] in add(transfer) }

@@ -8,7 +8,6 @@ class AnyHandle {
     /// Who gets the callbacks. Kept alive until the close callback, so that a callback always finds it.
     final var owner: AnyObject?
     final fileprivate(set) var isClosed = false
-    fileprivate final var didClose: (() -> Void)?
 }
 
 /// Owns one libuv handle of type `Raw` (`uv_timer_t`, `uv_poll_t`, …).
@@ -50,17 +49,12 @@ final class Handle<Raw>: AnyHandle {
     func unreference() { uv_unref(base) }
 
     /// Closes the handle; its memory goes when libuv is done with it. Closing twice is allowed and does nothing.
-    func close(then: (() -> Void)? = nil) {
+    func close() {
         guard !isClosed else { return }
         isClosed = true
-        didClose = then
         uv_close(base) { raw in
             guard let data = raw?.pointee.data else { return }
-            let handle = Unmanaged<AnyHandle>.fromOpaque(data).takeRetainedValue()
-            let then = handle.didClose
-            handle.didClose = nil
-            handle.owner = nil
-            then?()
+            Unmanaged<AnyHandle>.fromOpaque(data).takeRetainedValue().owner = nil
         }
     }
 }

@@ -5,8 +5,8 @@ internal import DequeModule
 
 /// Runs blocking work in libuv's thread pool (docs.libuv.org, "Thread pool work scheduling").
 package final class Offload {
-    /// Threads of the pool. Disks with a queue want several requests at once, and one stuck fsync must not hold up the
-    /// reads behind it; idle threads cost little but address space.
+    /// Threads of the pool, unless the user has set another number. Disks with a queue want several requests at once, and
+    /// libuv's own 4 would let four fsyncs hold up all reads; idle threads cost little but address space.
     package static let threadCount = 16
 
     private let loop: EventLoop

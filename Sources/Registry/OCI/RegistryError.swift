@@ -14,7 +14,6 @@ package struct RegistryError: Error, Sendable, Equatable {
         case digestInvalid = "DIGEST_INVALID"
         case tagInvalid = "TAG_INVALID"
         case sizeInvalid = "SIZE_INVALID"
-        case unauthorized = "UNAUTHORIZED"
         case denied = "DENIED"
         case unsupported = "UNSUPPORTED"
         case tooManyRequests = "TOOMANYREQUESTS"

@@ -56,7 +56,6 @@ package struct UpstreamHead: Sendable {
 
     package var contentType: String? { fields.first("content-type") }
     package var dockerContentDigest: String? { fields.first("docker-content-digest") }
-    package var etag: String? { fields.first("etag") }
 
     /// The target of a `Link` with `rel="next"` (RFC 8288 §3), as it stands between the angle brackets.
     package var nextLink: String? {

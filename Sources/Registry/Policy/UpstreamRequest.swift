@@ -15,15 +15,13 @@ package struct UpstreamRequest: Sendable {
     package var accept: [String]
     /// `Range: bytes=N-`.
     package var rangeStart: Int64?
-    /// An entity tag, quotes included; meaningful with `rangeStart`.
-    package var ifRange: String?
     /// The whole value.
     package var via: String?
     package var kind: Kind
 
     package init(
         method: Method, path: String, query: String? = nil, repository: RepositoryName, accept: [String] = [],
-        rangeStart: Int64? = nil, ifRange: String? = nil, via: String? = nil, kind: Kind
+        rangeStart: Int64? = nil, via: String? = nil, kind: Kind
     ) {
         self.method = method
         self.path = path
@@ -31,7 +29,6 @@ package struct UpstreamRequest: Sendable {
         self.repository = repository
         self.accept = accept
         self.rangeStart = rangeStart
-        self.ifRange = ifRange
         self.via = via
         self.kind = kind
     }
@@ -41,7 +38,6 @@ package struct UpstreamRequest: Sendable {
         var lines = ["Accept-Encoding: identity"]
         if !accept.isEmpty { lines.append("Accept: " + accept.joined(separator: ", ")) }
         if let rangeStart { lines.append("Range: bytes=\(rangeStart)-") }
-        if let ifRange { lines.append("If-Range: \(ifRange)") }
         if let via { lines.append("Via: \(via)") }
         // Some of this comes from our own clients; none of it may end a line.
         return lines.filter { $0.utf8.allSatisfy { ($0 >= 0x20 || $0 == 0x09) && $0 != 0x7F } }

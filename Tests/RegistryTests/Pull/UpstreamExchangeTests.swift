@@ -90,14 +90,12 @@ import Testing
         _ = kit.ask(change: {
             $0.accept = ["a/b", "c/d"]
             $0.rangeStart = 17
-            $0.ifRange = "\"tag\""
             $0.via = "1.1 me"
             $0.query = "n=1"
         })
         let request = try #require(kit.fake.requests.first)
         #expect(request.headers("accept") == ["a/b, c/d"])
         #expect(request.header("range") == "bytes=17-")
-        #expect(request.header("if-range") == "\"tag\"")
         #expect(request.header("via") == "1.1 me")
         #expect(request.headers("accept-encoding") == ["identity"])
         #expect(request.header("user-agent") == "test/1")
