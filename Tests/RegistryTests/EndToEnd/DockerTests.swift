@@ -14,9 +14,16 @@ private final class Docker {
         containerd = try Containerd()
         files = try TemporaryDirectory()
         socket = "unix://\(files.file("docker.sock"))"
-        // It mounts its data directory on itself; in a mount namespace of its own, that is gone when it is.
+        // It mounts its data directory on itself, and will not start without control groups, which a bare root may lack;
+        // in a mount namespace of its own, both are gone when it is.
+        let prepare = """
+            [ -d /sys/fs/cgroup ] || mount -t sysfs sysfs /sys
+            grep -q ' /sys/fs/cgroup' /proc/mounts || mount -t cgroup2 cgroup2 /sys/fs/cgroup
+            exec "$@"
+            """
         process = try ChildProcess([
-            "unshare", "--mount", "dockerd", "--config-file", files.write("{}", to: "daemon.json"), "--host", socket,
+            "unshare", "--mount", "sh", "-ec", prepare, "sh", "dockerd", "--config-file",
+            files.write("{}", to: "daemon.json"), "--host", socket,
             "--data-root", files.file("data"), "--exec-root", files.file("exec"), "--pidfile", files.file("pid"),
             "--containerd", containerd.socket, "--storage-driver", "vfs", "--bridge", "none", "--iptables=false",
             "--ip6tables=false", "--ip-forward=false", "--ip-masq=false", "--registry-mirror", "http://\(address)",

@@ -31,7 +31,6 @@ enum SampleImages {
 
     private static func make() throws -> TemporaryDirectory {
         let directory = try TemporaryDirectory()
-        directory.removeAtExit()
         let registry = try DockerRegistry(storing: directory.directory("storage"))
         try makeMulti(in: directory, pushTo: registry.address)
         try makeMany(in: directory, pushTo: registry.address)

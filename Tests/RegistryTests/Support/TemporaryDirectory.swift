@@ -3,19 +3,30 @@
 import Foundation
 import Synchronization
 
-/// A new directory, removed with everything in it when the last reference goes.
+/// A new directory, removed with everything in it when the last reference goes, or when the process ends.
 final class TemporaryDirectory: Sendable {
     let path: String
 
     init() throws {
-        var template = Array("\(NSTemporaryDirectory())/ociregistry-test-XXXXXX".utf8CString)
+        var template = Array("\(NSTemporaryDirectory())ociregistry-test-XXXXXX".utf8CString)
         guard mkdtemp(&template) != nil else { throw POSIXError(POSIXErrorCode(rawValue: errno) ?? .EIO) }
         path = template.withUnsafeBufferPointer { buffer in
             String(decoding: buffer.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
         }
+        _ = Self.removesAtExit
+        Self.left.withLock { _ = $0.insert(path) }
     }
 
-    deinit { try? FileManager.default.removeItem(atPath: path) }
+    deinit {
+        Self.left.withLock { _ = $0.remove(path) }
+        try? FileManager.default.removeItem(atPath: path)
+    }
+
+    // What a test keeps alive to the end, on purpose or not, is never deinitialised; it goes when the test run does.
+    private static let left = Mutex<Set<String>>([])
+    private static let removesAtExit = atexit {
+        for path in TemporaryDirectory.left.withLock({ $0 }) { try? FileManager.default.removeItem(atPath: path) }
+    }
 
     /// The path of something inside; nothing is made there.
     func file(_ name: String) -> String { "\(path)/\(name)" }
@@ -38,16 +49,5 @@ final class TemporaryDirectory: Sendable {
     func directory(_ name: String) throws -> String {
         try FileManager.default.createDirectory(atPath: file(name), withIntermediateDirectories: true)
         return file(name)
-    }
-
-    /// For what lives as long as the test run, and so is never deinitialised.
-    func removeAtExit() {
-        Self.leftAtExit.withLock { $0.append(path) }
-        _ = Self.exitHandler
-    }
-
-    private static let leftAtExit = Mutex<[String]>([])
-    private static let exitHandler: Int32 = atexit {
-        for path in TemporaryDirectory.leftAtExit.withLock({ $0 }) { try? FileManager.default.removeItem(atPath: path) }
     }
 }
