@@ -8,7 +8,7 @@ import Registry
 /// A server from start to end.
 final class Running {
     /// What runs when the server is told to stop may take this long to finish; clients pull on from where they were cut.
-    static let drainMilliseconds: UInt64 = 25_000
+    static let drainMilliseconds: UInt64 = 24_000
     /// What may take this long on top: closing upstream transfers and flushing the store. Both together stay below the 30 s
     /// after which Kubernetes kills.
     static let closeMilliseconds: UInt64 = 4_000

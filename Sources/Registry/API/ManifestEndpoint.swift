@@ -148,7 +148,10 @@ extension API {
             return connection.respond(.manifestUnknown("\(asked.source.repository):\(reference) is not in the cache"))
         }
         let waiting = owe(connection)
-        if asked.isHead { return forwardHead(waiting, reference, asked) }
+        if asked.isHead { forwardHead(waiting, reference, asked) } else { pullManifest(waiting, reference, asked) }
+    }
+
+    private func pullManifest(_ waiting: Waiting, _ reference: Reference, _ asked: Asked) {
         puller.manifest(reference, from: asked.source) { [self] result, joined in
             if case .success(let manifest) = result { completeImage(manifest, asked) }
             waiting.answer { connection in
@@ -162,32 +165,30 @@ extension API {
 
     private func forwardHead(_ waiting: Waiting, _ reference: Reference, _ asked: Asked) {
         puller.manifestHead(reference, from: asked.source) { [self] result in
-            waiting.answer { connection in
-                switch result {
-                case .failure(let error): connection.respond(error)
-                case .success(let entity):
-                    sendHead(connection, entity, reference, asked)
-                }
+            switch result {
+            case .failure(let error): waiting.answer { $0.respond(error) }
+            case .success(let entity): forwardHead(waiting, entity, reference, asked)
             }
         }
     }
 
-    /// Hands on what the upstream said of a manifest, where that is enough for a client; else pulls it.
-    private func sendHead(_ connection: Connection, _ entity: UpstreamEntity, _ reference: Reference, _ asked: Asked) {
+    /// Hands on what the upstream said of a manifest, where that is enough for a client; else pulls it, since an upstream
+    /// that leaves something out on HEAD has it on GET.
+    private func forwardHead(_ waiting: Waiting, _ entity: UpstreamEntity, _ reference: Reference, _ asked: Asked) {
         var digest = entity.digest
         if case .digest(let known) = reference { digest = known }
         guard let digest, let sizeBytes = entity.sizeBytes, let type = entity.contentType.flatMap({ MediaType($0) })
-        else {
-            // An upstream that leaves these out on HEAD has them on GET.
-            let waiting = owe(connection)
-            return puller.manifest(reference, from: asked.source) { [self] result, _ in
-                waiting.answer { connection in
-                    switch result {
-                    case .success(let manifest): send(connection, manifest, asked.conditions, .miss)
-                    case .failure(let error): connection.respond(error)
-                    }
-                }
-            }
+        else { return pullManifest(waiting, reference, asked) }
+        waiting.answer { sendHead($0, entity, digest, sizeBytes, type, asked) }
+    }
+
+    private func sendHead(
+        _ connection: Connection, _ entity: UpstreamEntity, _ digest: Digest, _ sizeBytes: Int64, _ type: MediaType,
+        _ asked: Asked
+    ) {
+        guard sizeBytes <= Int64(Manifest.maximumSizeBytes) else {
+            return connection.respond(
+                RegistryError(status: 502, code: .sizeInvalid, message: "the upstream's manifest is larger than 4 MiB"))
         }
         if let claimed = entity.digest, claimed != digest, claimed.algorithm == digest.algorithm {
             return connection.respond(

@@ -94,6 +94,10 @@ package struct PullMachine {
     /// The size that the upstream stated, or that the whole body came to.
     package private(set) var size: Int64?
     private var announced = false
+    /// What the readers were told: a later body of unknown length may turn out otherwise, this may not.
+    private var promisedSize: Int64?
+    /// Whether the file being written has its room.
+    private var isReserved = false
     /// Whether the file's bytes come from more than one transfer.
     private var isPieced = false
     private var hasStartedOver = false
@@ -190,10 +194,11 @@ package struct PullMachine {
     }
 
     private mutating func reserveOrStream() -> [Action] {
-        guard let size, size > have, !announced else {
+        guard let size, size > have, !isReserved else {
             state = .streaming
             return announceOnce()
         }
+        isReserved = true
         state = .reserving
         return [.reserve(size)]
     }
@@ -201,6 +206,7 @@ package struct PullMachine {
     private mutating func announceOnce() -> [Action] {
         guard !announced else { return [] }
         announced = true
+        promisedSize = size
         return [.announce(sizeBytes: size)]
     }
 
@@ -268,6 +274,8 @@ package struct PullMachine {
         hasStartedOver = true
         have = 0
         isPieced = false
+        isReserved = false
+        size = promisedSize
         state = .startingOver
         return [.startOver]
     }

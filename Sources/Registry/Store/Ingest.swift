@@ -132,11 +132,11 @@ package final class Ingest {
         endAfter { () throws(StoreError) in try writer.suspend() }
     }
 
-    /// Ends this ingest and removes its file; readers keep their descriptor.
+    /// Ends this ingest and removes its file; a reader that still holds the descriptor finds it empty.
     package func discard() {
         guard state != .ended else { return }
-        let path = writer.path
-        endAfter { () throws(StoreError) in try Disk.unlink(path) }
+        let writer = writer
+        endAfter { () throws(StoreError) in try writer.discard() }
     }
 }
 

@@ -117,6 +117,13 @@ final class IngestWriter: @unchecked Sendable {
         _ = ftruncate(descriptor, off_t(offset))
     }
 
+    /// Removes the file. Its blocks are freed here, in the pool, not when the loop closes the descriptor; who still reads it
+    /// finds its end.
+    func discard() throws(StoreError) {
+        _ = ftruncate(descriptor, 0)
+        try Disk.unlink(path)
+    }
+
     /// Gives the file its final name. Fsync first, or a crash could leave the name on bytes that never reached the
     /// disk; fsync of the directory after, or the name itself could be lost after it was reported.
     func publish(as target: String, in directory: String, isKnownDirectory: Bool, root: String) throws(StoreError) {

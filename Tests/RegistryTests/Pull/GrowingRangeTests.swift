@@ -186,6 +186,7 @@ import Testing
             }
         }
         #expect(mirror.fake.requests.count == 2)
+        mirror.settle()
         #expect(mirror.inspectBlobs() == ([], 2))
         mirror.close()
     }

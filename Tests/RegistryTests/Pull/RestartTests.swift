@@ -52,6 +52,7 @@ import Testing
         mirror.settle()
         #expect(mirror.get(Self.target).body == Self.bytes)
         #expect(mirror.fake.requests.map(\.rangeStart) == [200_000, nil])
+        mirror.settle()
         #expect(mirror.inspectBlobs() == ([], 1))
         mirror.close()
     }
