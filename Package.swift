@@ -10,8 +10,8 @@ let strict: [SwiftSetting] = [
     .treatAllWarnings(as: .error),
 ]
 
-/// Exclusive access is proven by the compiler where it can and checked at run time elsewhere. The run-time checks stay in
-/// debug builds, which every test runs; in release they would be an eighth of all instructions of a cached answer.
+/// Exclusive access is proven by the compiler where it can and checked at run time elsewhere. The run-time checks stay
+/// in debug builds, which every test runs; in release they would be an eighth of all instructions of a cached answer.
 let hot: [SwiftSetting] = strict + [
     .unsafeFlags(["-enforce-exclusivity=unchecked"], .when(configuration: .release))
 ]

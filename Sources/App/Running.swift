@@ -1,5 +1,5 @@
-// The wiring: every part of a running server, made here in the order of the floors, and ended here in the reverse order.
-// Reading this file is reading the map of the program.
+// The wiring: every part of a running server, made here in the order of the floors, and ended here in the reverse
+// order. Reading this file is reading the map of the program.
 
 import Glibc
 import Logging
@@ -7,10 +7,11 @@ import Registry
 
 /// A server from start to end.
 final class Running {
-    /// What runs when the server is told to stop may take this long to finish; clients pull on from where they were cut.
+    /// What runs when the server is told to stop may take this long to finish; clients pull on from where they were
+    /// cut.
     static let drainMilliseconds: UInt64 = 24_000
-    /// What may take this long on top: closing upstream transfers and flushing the store. Both together stay below the 30 s
-    /// after which Kubernetes kills.
+    /// What may take this long on top: closing upstream transfers and flushing the store. Both together stay below the
+    /// 30 s after which Kubernetes kills.
     static let closeMilliseconds: UInt64 = 4_000
 
     private let config: Config

@@ -34,7 +34,8 @@ package final class API {
     let logger: Logger
     private var hosts = HostTable()
     private let defaultHost: HostTable.Entry?
-    /// How this server names itself in `Via`: a pseudonym no other instance has, so that a request that comes back is known.
+    /// How this server names itself in `Via`: a pseudonym no other instance has, so that a request that comes back is
+    /// known.
     let pseudonym: String
     /// What `/v2/auth` hands out; nothing ever checks it.
     let token: String
@@ -51,7 +52,8 @@ package final class API {
         self.builtin = builtin
         self.logger = logger
         pseudonym = "ociregistry-" + String(UInt64.random(in: .min ... .max), radix: 16)
-        token = String(UInt64.random(in: .min ... .max), radix: 16) + String(UInt64.random(in: .min ... .max), radix: 16)
+        token =
+            String(UInt64.random(in: .min ... .max), radix: 16) + String(UInt64.random(in: .min ... .max), radix: 16)
         var table = HostTable()
         defaultHost = policy.defaultHost.flatMap { host in
             Array(host.text.utf8).withUnsafeBytes { table.entry(for: $0) }

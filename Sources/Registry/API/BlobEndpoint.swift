@@ -1,5 +1,5 @@
-// GET and HEAD of blobs. A finished blob is a file that has stopped growing: hit and miss differ in where the cursor's limit
-// comes from, and in nothing a client can see.
+// GET and HEAD of blobs. A finished blob is a file that has stopped growing: hit and miss differ in where the cursor's
+// limit comes from, and in nothing a client can see.
 
 extension API {
     /// Blobs are bytes to a registry, whatever a descriptor calls them.

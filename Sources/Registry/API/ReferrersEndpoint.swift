@@ -1,5 +1,5 @@
-// Referrers (signatures, attestations, SBOMs), passed through. An upstream that is down is an error, never an empty list:
-// that could hide a signature. An upstream without the API is asked by the fallback tag.
+// Referrers (signatures, attestations, SBOMs), passed through. An upstream that is down is an error, never an empty
+// list: that could hide a signature. An upstream without the API is asked by the fallback tag.
 
 internal import FoundationEssentials
 
@@ -55,7 +55,8 @@ extension API {
         }
     }
 
-    /// The index under the tag `<alg>-<hex>`, which clients keep up where the API is missing; none there is an empty list.
+    /// The index under the tag `<alg>-<hex>`, which clients keep up where the API is missing; none there is an empty
+    /// list.
     private func fallBack(_ waiting: Waiting, _ page: ReferrersPage, _ asked: Asked) {
         let tag = "\(page.subject.algorithm.name)-\(page.subject.hex.prefix(64))"
         let request = UpstreamRequest.manifest(.get, .tag(tag), asked.source)
@@ -75,7 +76,8 @@ extension API {
         }
     }
 
-    /// Reads the list off the loop: four megabytes of it take longer than other clients should wait. Nil when it is none.
+    /// Reads the list off the loop: four megabytes of it take longer than other clients should wait. Nil when it is
+    /// none.
     private func read(_ bytes: [UInt8], _ artifactType: String?, then: @escaping (ReferrersAnswer?) -> Void) {
         offload.run {
             try ReferrersAnswer(bytes, artifactType: artifactType)
@@ -102,8 +104,8 @@ struct ReferrersPage {
     let path: String
     let upstreamQuery: String?
 
-    /// The client's query without `ns`, which is for this server alone. It is made of characters that a request target may
-    /// hold, so it can be passed on as it is.
+    /// The client's query without `ns`, which is for this server alone. It is made of characters that a request target
+    /// may hold, so it can be passed on as it is.
     static func forwarded(_ query: UnsafeRawBufferPointer) -> String? {
         let parts = query.split(separator: 0x26).filter { !$0.starts(with: "ns=".utf8) }
         let text = parts.map { String(decoding: $0, as: UTF8.self) }.joined(separator: "&")
@@ -132,8 +134,8 @@ struct ReferrersAnswer: Sendable {
         isFiltered = false
     }
 
-    /// Reads an upstream's index and filters it. Where an entry does not tell its type (an old client's, under the fallback
-    /// tag), all go out and the client filters: leaving that one out could hide a signature.
+    /// Reads an upstream's index and filters it. Where an entry does not tell its type (an old client's, under the
+    /// fallback tag), all go out and the client filters: leaving that one out could hide a signature.
     /// - Throws: when the bytes are no index.
     init(_ bytes: [UInt8], artifactType: String?) throws {
         var index = try JSONDecoder().decode(ReferrersIndex.self, from: Data(bytes))
@@ -162,8 +164,8 @@ private struct ReferrersIndex: Codable {
     var manifests: [Entry]
     let annotations: [String: String]?
 
-    /// The media type may be left out (image-spec, image-index.md), and an empty list is `null` from some Go programs; both
-    /// taken for "not an index" would end in a false "none".
+    /// The media type may be left out (image-spec, image-index.md), and an empty list is `null` from some Go programs;
+    /// both taken for "not an index" would end in a false "none".
     init(from decoder: any Decoder) throws {
         let values = try decoder.container(keyedBy: CodingKeys.self)
         schemaVersion = try values.decode(Int.self, forKey: .schemaVersion)

@@ -58,7 +58,8 @@ struct Asked {
     let source: PullSource
 
     /// Copies what will be needed.
-    /// - Throws: 508 when the request has been through this server before (`Via`), 400 for a repository name out of bounds.
+    /// - Throws: 508 when the request has been through this server before (`Via`), 400 for a repository name out of
+    ///   bounds.
     init(_ request: Request, pseudonym: String) throws(RegistryError) {
         isHead = request.isHead
         isHTTP10 = request.head.minorVersion == 0

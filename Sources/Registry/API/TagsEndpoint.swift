@@ -7,14 +7,16 @@ extension API {
         let query = QueryItems(request.head.query.in(request.bytes))
         let asked = try Asked(request, pseudonym: pseudonym)
         if let builtin, builtin.isNamed(host: request.target.host.host, name: request.target.name) {
-            return answerJSON(connection, "{\"name\":\"\(asked.source.repository)\",\"tags\":[\"\(HelloWorldImage.tag)\"]}")
+            return answerJSON(
+                connection, "{\"name\":\"\(asked.source.repository)\",\"tags\":[\"\(HelloWorldImage.tag)\"]}")
         }
         let parameters = try TagsQuery(query)
         let shownName = String(decoding: request.route.name, as: UTF8.self)
         if policy.airGapped {
             return connection.respond(
                 RegistryError(
-                    status: 404, code: .nameUnknown, message: "tag lists are not cached, and this server is air-gapped"))
+                    status: 404, code: .nameUnknown, message: "tag lists are not cached, and this server is air-gapped")
+            )
         }
         let waiting = owe(connection)
         var fetch = UpstreamRequest(
@@ -51,8 +53,8 @@ extension API {
     }
 }
 
-/// The upstream's list, with what the specification demands of it made true: lexical order, exactly `n` entries where there
-/// are as many, nothing up to `last`.
+/// The upstream's list, with what the specification demands of it made true: lexical order, exactly `n` entries where
+/// there are as many, nothing up to `last`.
 struct TagsPage: Sendable {
     /// The specification's tag list.
     private struct TagList: Decodable {

@@ -1,5 +1,5 @@
-// libcurl on the loop: its sockets become SocketPolls, its one timeout a Timer. curl calls us from inside its own calls;
-// whatever would have to call it back waits in the loop's deferred queue.
+// libcurl on the loop: its sockets become SocketPolls, its one timeout a Timer. curl calls us from inside its own
+// calls; whatever would have to call it back waits in the loop's deferred queue.
 
 internal import CCurl
 

@@ -66,16 +66,16 @@ enum CurlError {
         return isTrust(code) ? .untrusted : .broken
     }
 
-    /// curl's words. Its detail is used for connection and certificate errors only: it then names hosts and files, where
-    /// elsewhere it might quote a URL.
+    /// curl's words. Its detail is used for connection and certificate errors only: it then names hosts and files,
+    /// where elsewhere it might quote a URL.
     static func text(_ code: CURLcode, detail: String) -> String {
         if !detail.isEmpty, isConnecting(code) || isTrust(code) { return detail }
         return String(cString: curl_easy_strerror(code))
     }
 }
 
-/// Socket addresses as curl passes them. They are read by offset: which module declares `sockaddr_in`'s members to Swift
-/// depends on the C module that was built first.
+/// Socket addresses as curl passes them. They are read by offset: which module declares `sockaddr_in`'s members to
+/// Swift depends on the C module that was built first.
 enum SocketAddress {
     /// `sin_port` and `sin6_port` (netinet/in.h).
     private static let portOffset = 2

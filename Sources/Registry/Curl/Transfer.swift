@@ -36,8 +36,8 @@ package struct TransferRequest {
     }
 }
 
-/// Who is told. Called from inside curl: everything a `Transfer` and an exchange offer may be called from here, since they
-/// only take note of it.
+/// Who is told. Called from inside curl: everything a `Transfer` and an exchange offer may be called from here, since
+/// they only take note of it.
 package protocol TransferHandler: AnyObject {
     func transfer(_ transfer: Transfer, received head: UpstreamHead)
     /// The bytes are gone when this returns. False: no more, until `resume` is called; these were taken all the same.

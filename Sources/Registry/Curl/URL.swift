@@ -29,7 +29,8 @@ extension UpstreamURL {
         return UpstreamURL(parts)
     }
 
-    /// Resolves a `Location` value (RFC 3986 §5). Nil when that gives no http or https URL, or one with user information.
+    /// Resolves a `Location` value (RFC 3986 §5). Nil when that gives no http or https URL, or one with user
+    /// information.
     package func resolving(_ location: String) -> UpstreamURL? { UpstreamURL(location, relativeTo: text) }
 
     private init?(_ text: String, relativeTo base: String?) {

@@ -1,6 +1,6 @@
-// The query of a request target as `name=value` pairs (`ns`, `n`, `last`, `artifactType`). `+` stands for itself, not for a
-// space: media types have one (`application/vnd.x+json`), and nothing asked for here has a space. A name sent twice, a
-// broken escape or bytes that are not UTF-8 make an item malformed, never a guess.
+// The query of a request target as `name=value` pairs (`ns`, `n`, `last`, `artifactType`). `+` stands for itself, not
+// for a space: media types have one (`application/vnd.x+json`), and nothing asked for here has a space. A name sent
+// twice, a broken escape or bytes that are not UTF-8 make an item malformed, never a guess.
 
 package struct QueryItems {
     package enum Item: Equatable, Sendable {

@@ -9,8 +9,8 @@ internal import DequeModule
 /// Drained after the poll phase (check) and again before it (prepare), so that what a timer enqueues does not wait for
 /// the next input. An action may enqueue others; those run in the same drain up to `maximumActionsPerDrain`.
 package final class DeferredQueue {
-    /// Actions run in one drain before the loop gets to poll again: enough for any real burst, small enough that a queue
-    /// which feeds itself cannot starve the sockets.
+    /// Actions run in one drain before the loop gets to poll again: enough for any real burst, small enough that a
+    /// queue which feeds itself cannot starve the sockets.
     static let maximumActionsPerDrain = 4096
 
     private var actions: Deque<() -> Void> = []

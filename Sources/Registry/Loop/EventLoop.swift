@@ -59,7 +59,8 @@ package final class EventLoop {
     package static var libraryVersion: String { String(cString: uv_version_string()) }
 
     /// Closes the queue's handles and runs the loop until every handle has gone. Other handles must have been closed.
-    /// - Returns: whether the loop could be freed; false means that a handle was left open (a bug its owner should see).
+    /// - Returns: whether the loop could be freed; false means that a handle was left open (a bug its owner should
+    ///   see).
     @discardableResult
     package func close() -> Bool {
         deferred.close()

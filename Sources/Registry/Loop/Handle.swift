@@ -1,5 +1,5 @@
-// The memory of every libuv handle belongs to one of these. libuv keeps a pointer to it until the close callback, so the
-// memory (and with it this object) is kept alive from a successful init to that callback, exactly once.
+// The memory of every libuv handle belongs to one of these. libuv keeps a pointer to it until the close callback, so
+// the memory (and with it this object) is kept alive from a successful init to that callback, exactly once.
 
 internal import CLibuv
 

@@ -5,8 +5,8 @@ internal import DequeModule
 
 /// Runs blocking work in libuv's thread pool (docs.libuv.org, "Thread pool work scheduling").
 package final class Offload {
-    /// Threads of the pool, unless the user has set another number. Disks with a queue want several requests at once, and
-    /// libuv's own 4 would let four fsyncs hold up all reads; idle threads cost little but address space.
+    /// Threads of the pool, unless the user has set another number. Disks with a queue want several requests at once,
+    /// and libuv's own 4 would let four fsyncs hold up all reads; idle threads cost little but address space.
     package static let threadCount = 16
 
     private let loop: EventLoop
@@ -34,8 +34,8 @@ package final class Offload {
         precondition(code == 0, "uv_queue_work: \(code)")
     }
 
-    /// What a C callback can name of a job. `perform` is the one method that runs off the loop; it touches nothing but the
-    /// work and the result, and libuv's own hand-over orders it before `complete`.
+    /// What a C callback can name of a job. `perform` is the one method that runs off the loop; it touches nothing but
+    /// the work and the result, and libuv's own hand-over orders it before `complete`.
     fileprivate class Job {
         final let request = UnsafeMutablePointer<uv_work_t>.allocate(capacity: 1)
         final var finished: (() -> Void)?

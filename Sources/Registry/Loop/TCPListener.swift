@@ -58,8 +58,8 @@ package final class TCPListener {
         connected(self)
     }
 
-    /// Binds to a numeric address; an IPv6 one may stand in brackets. Names are not looked up: which of a name's addresses
-    /// is meant would be a guess.
+    /// Binds to a numeric address; an IPv6 one may stand in brackets. Names are not looked up: which of a name's
+    /// addresses is meant would be a guess.
     private func bind(host: String, port: UInt16) throws(LoopError) {
         let call = "bind \(host):\(port)"
         let name = host.hasPrefix("[") && host.hasSuffix("]") ? String(host.dropFirst().dropLast()) : host
@@ -102,7 +102,8 @@ package final class TCPListener {
             NI_NUMERICHOST | NI_NUMERICSERV)
         guard code == 0 else { return nil }
         let text = String(decoding: host.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
-        let port = UInt16(String(decoding: service.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)) ?? 0
+        let port =
+            UInt16(String(decoding: service.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)) ?? 0
         // `sa_family` comes first; its name is not visible when another C module was built before this one.
         let isIPv6 = UnsafeRawPointer(address).loadUnaligned(as: UInt16.self) == UInt16(AF_INET6)
         return ("\(isIPv6 ? "[\(text)]" : text):\(port)", port)

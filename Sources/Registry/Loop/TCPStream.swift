@@ -1,5 +1,6 @@
-// One accepted TCP connection. Server/Connection is its subclass: one object a connection, one virtual call an event, and
-// nothing allocated while requests come and go. Unlike other handles it keeps its libuv memory itself, for that reason.
+// One accepted TCP connection. Server/Connection is its subclass: one object a connection, one virtual call an event,
+// and nothing allocated while requests come and go. Unlike other handles it keeps its libuv memory itself, for that
+// reason.
 
 internal import CLibuv
 internal import Glibc
@@ -59,7 +60,8 @@ package class TCPStream {
             stream,
             { handle, _, buffer in
                 let shared = TCPStream.from(UnsafeMutableRawPointer(handle)).loop.readBuffer
-                buffer?.pointee = uv_buf_init(shared.baseAddress?.assumingMemoryBound(to: CChar.self), UInt32(shared.count))
+                buffer?.pointee = uv_buf_init(
+                    shared.baseAddress?.assumingMemoryBound(to: CChar.self), UInt32(shared.count))
             },
             { handle, count, buffer in
                 guard count != 0 else { return }
@@ -123,8 +125,8 @@ package class TCPStream {
         return TCPStream.result(count)
     }
 
-    /// Sends part of a file without copying it (`sendfile(2)`). Pages that are not in memory make this block: the caller
-    /// has asked first (see `BodyPump`).
+    /// Sends part of a file without copying it (`sendfile(2)`). Pages that are not in memory make this block: the
+    /// caller has asked first (see `BodyPump`).
     package final func sendFile(_ file: Int32, offset: Int64, count: Int) -> WriteResult {
         var position = off_t(offset)
         return TCPStream.result(sendfile(descriptor, file, &position, count))
@@ -217,6 +219,7 @@ private final class QueuedWrite {
 
     static func from(_ request: UnsafeMutablePointer<uv_write_t>?) -> QueuedWrite {
         // Set right after uv_write queued it, before the loop can call back.
-        Unmanaged<QueuedWrite>.fromOpaque(request.unsafelyUnwrapped.pointee.data.unsafelyUnwrapped).takeUnretainedValue()
+        Unmanaged<QueuedWrite>.fromOpaque(request.unsafelyUnwrapped.pointee.data.unsafelyUnwrapped)
+            .takeUnretainedValue()
     }
 }

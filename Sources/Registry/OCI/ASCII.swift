@@ -18,8 +18,8 @@ extension String {
 }
 
 extension UnsafeRawBufferPointer {
-    /// Whether the bytes are the same. One `memcmp`, where `elementsEqual` goes byte by byte through iterators: measured on
-    /// a cached manifest, that was a sixth of all instructions.
+    /// Whether the bytes are the same. One `memcmp`, where `elementsEqual` goes byte by byte through iterators:
+    /// measured on a cached manifest, that was a sixth of all instructions.
     @inline(__always)
     package func equals(_ other: UnsafeRawBufferPointer) -> Bool {
         guard count == other.count else { return false }

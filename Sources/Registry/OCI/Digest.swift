@@ -1,5 +1,5 @@
-// A content digest as the registries write it. The value is plain memory (no heap, no reference counting), because every
-// request on the hot path makes one from the bytes of its target and looks it up.
+// A content digest as the registries write it. The value is plain memory (no heap, no reference counting), because
+// every request on the hot path makes one from the bytes of its target and looks it up.
 
 /// The digest of some content: an algorithm and its raw hash bytes.
 ///
@@ -39,7 +39,9 @@ package struct Digest: Sendable {
     /// Reads `sha256:` or `sha512:` followed by lower-case hexadecimal of the exact length; anything else is nil.
     package init?(ascii text: UnsafeRawBufferPointer) {
         let prefix = Algorithm.nameLength + 1
-        guard text.count > prefix, text[0] == 0x73, text[1] == 0x68, text[2] == 0x61, text[6] == 0x3A else { return nil }
+        guard text.count > prefix, text[0] == 0x73, text[1] == 0x68, text[2] == 0x61, text[6] == 0x3A else {
+            return nil
+        }
         let algorithm: Algorithm
         switch (text[3], text[4], text[5]) {
         case (0x32, 0x35, 0x36): algorithm = .sha256

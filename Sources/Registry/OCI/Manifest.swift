@@ -25,7 +25,8 @@ package struct Manifest: Sendable {
     package let manifests: [Descriptor]
 
     /// Decodes and classifies manifest bytes.
-    /// - Parameter contentType: what the upstream said; where it says nothing useful, the body's own `mediaType` decides.
+    /// - Parameter contentType: what the upstream said; where it says nothing useful, the body's own `mediaType`
+    ///   decides.
     /// - Throws: `MANIFEST_INVALID` as a 502, with the reason: it is the upstream's fault, not the client's.
     package static func decode(_ bytes: [UInt8], contentType: String?) throws(RegistryError) -> Manifest {
         let body: Body

@@ -2,7 +2,8 @@
 
 /// A registry host, `host[:port]`, lower case; Docker Hub's several names become `docker.io`.
 package struct RegistryHost: Hashable, Sendable, CustomStringConvertible {
-    /// Longest host accepted, in bytes: a DNS name's 253 (RFC 1035 §2.3.4), a colon, five digits, rounded to 255 for file names.
+    /// Longest host accepted, in bytes: a DNS name's 253 (RFC 1035 §2.3.4), a colon, five digits, rounded to 255 for
+    /// file names.
     package static let maximumBytes = 255
 
     /// Docker Hub, as image references name it.

@@ -11,8 +11,8 @@ package struct BearerChallenge: Equatable, Sendable {
     /// Space-separated where there are several.
     package let scope: String?
 
-    /// The challenge to answer, from all values of the header in order: Bearer with a realm before Basic. Nil when there is
-    /// none of either, or only garbage.
+    /// The challenge to answer, from all values of the header in order: Bearer with a realm before Basic. Nil when
+    /// there is none of either, or only garbage.
     package static func parse(_ values: [String]) -> BearerChallenge? {
         let all = values.flatMap { parseOne($0) }
         return all.first { $0.scheme == .bearer } ?? all.first
@@ -43,8 +43,8 @@ package struct BearerChallenge: Equatable, Sendable {
     }
 }
 
-/// Reads `scheme name=value, name="value", scheme …` (RFC 9110 §11.3). A word that `=` follows is a parameter, any other
-/// begins a challenge.
+/// Reads `scheme name=value, name="value", scheme …` (RFC 9110 §11.3). A word that `=` follows is a parameter, any
+/// other begins a challenge.
 private struct ChallengeReader {
     private let bytes: [UInt8]
     private var index = 0

@@ -190,7 +190,7 @@ package struct ExchangeMachine {
     }
 
     fileprivate static let localAddress =
-        "its address is a loopback or link-local one, which is allowed only where the configuration's registries name it"
+        "its address is a loopback or link-local one, allowed only where the configuration's registries name it"
 }
 
 extension UpstreamFailure {

@@ -1,6 +1,6 @@
-// Which addresses an upstream may lead us to. A redirect, a token realm or a DNS answer that points at this machine or at
-// its link (cloud metadata services live there) makes the server a tool against its own host, so such addresses are used
-// only where the configuration names them.
+// Which addresses an upstream may lead us to. A redirect, a token realm or a DNS answer that points at this machine or
+// at its link (cloud metadata services live there) makes the server a tool against its own host, so such addresses are
+// used only where the configuration names them.
 
 internal import Glibc
 

@@ -1,12 +1,12 @@
-// The life of one blob pull as a pure value: events in, actions out. The runner (Pull/BlobPull) performs the actions after
-// the call has returned. What must hold whatever the upstream does:
+// The life of one blob pull as a pure value: events in, actions out. The runner (Pull/BlobPull) performs the actions
+// after the call has returned. What must hold whatever the upstream does:
 //
-// - A reader never gets a complete wrong body. The file that readers follow only ever grows, its hash covers exactly the
-//   bytes they were given, and its last byte is withheld until that hash is the digest.
+// - A reader never gets a complete wrong body. The file that readers follow only ever grows, its hash covers exactly
+//   the bytes they were given, and its last byte is withheld until that hash is the digest.
 // - A broken transfer goes on where it stopped: by Range, or where the upstream cannot, from the start with the bytes
 //   already there passed over. Either way the hash covers what readers got, so mixed content cannot pass.
-// - If content pieced together from several transfers does not match, one fresh start from zero is made; the readers that
-//   have been given bytes of the rejected file are ended short.
+// - If content pieced together from several transfers does not match, one fresh start from zero is made; the readers
+//   that have been given bytes of the rejected file are ended short.
 
 /// The states and transitions of one blob pull.
 package struct PullMachine {

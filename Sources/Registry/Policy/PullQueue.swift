@@ -1,5 +1,5 @@
-// Which blob pulls run now. What a client waits for goes first; what is fetched ahead runs in a small share, so that one
-// image's layers cannot hold up another client's.
+// Which blob pulls run now. What a client waits for goes first; what is fetched ahead runs in a small share, so that
+// one image's layers cannot hold up another client's.
 
 internal import DequeModule
 
@@ -23,8 +23,8 @@ package struct PullQueue<Key: Hashable> {
     package static var maximumAheadPerHost: Int { 4 }
     /// Pulls waiting before another client is refused: beyond this none would start within a client's patience.
     package static var maximumWaiting: Int { 4096 }
-    /// Pulls ahead of demand, running and waiting: a manifest that names more layers than this (4 MiB can name 30,000) must
-    /// not fill the places of clients.
+    /// Pulls ahead of demand, running and waiting: a manifest that names more layers than this (4 MiB can name 30,000)
+    /// must not fill the places of clients.
     package static var maximumKnownAhead: Int { 1024 }
 
     private struct Entry {

@@ -1,5 +1,5 @@
-// What an upstream's answer, or its silence, becomes for our client: translated, not flattened, so that a client can tell
-// what is not there from what cannot be had now. Every case is in this file.
+// What an upstream's answer, or its silence, becomes for our client: translated, not flattened, so that a client can
+// tell what is not there from what cannot be had now. Every case is in this file.
 
 /// Why an exchange ended without a complete answer. The texts are for people and hold no secrets.
 package enum UpstreamFailure: Error, Sendable, Equatable {

@@ -1,5 +1,5 @@
-// Where an upstream may send us, and where its credentials may go. An upstream names token services and blob hosts as it
-// likes; whatever is not its own must be harmless without us knowing it (CVE-2026-33540 is what happens otherwise).
+// Where an upstream may send us, and where its credentials may go. An upstream names token services and blob hosts as
+// it likes; whatever is not its own must be harmless without us knowing it (CVE-2026-33540 is what happens otherwise).
 
 /// What configuration says about one upstream, as far as trust goes.
 package struct UpstreamTrust: Sendable {

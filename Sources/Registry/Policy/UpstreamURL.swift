@@ -1,5 +1,5 @@
-// A URL as the policies see it: parts, already split. curl's URL API does the splitting (Curl/URL.swift), so that what is
-// judged here and what curl then connects to cannot be read in two ways.
+// A URL as the policies see it: parts, already split. curl's URL API does the splitting (Curl/URL.swift), so that what
+// is judged here and what curl then connects to cannot be read in two ways.
 
 /// An absolute http or https URL without user information.
 package struct UpstreamURL: Hashable, Sendable {

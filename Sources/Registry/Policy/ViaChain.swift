@@ -1,5 +1,5 @@
-// Chains of caches, and loops among them (RFC 9110 §7.6.3). A request that comes back to the server that sent it must be
-// refused: joined to its own pull, it would wait for itself.
+// Chains of caches, and loops among them (RFC 9110 §7.6.3). A request that comes back to the server that sent it must
+// be refused: joined to its own pull, it would wait for itself.
 
 enum ViaChain {
     /// Servers a request may have come through; more is a loop of servers that do not know themselves.
@@ -13,7 +13,9 @@ enum ViaChain {
         let own = "1.1 \(pseudonym)"
         guard let received else { return own }
         let hops = received.split(separator: ",")
-        let comesBack = hops.contains { $0.split(whereSeparator: { $0 == " " || $0 == "\t" }).dropFirst().first ?? "" == pseudonym }
+        let comesBack = hops.contains {
+            $0.split(whereSeparator: { $0 == " " || $0 == "\t" }).dropFirst().first ?? "" == pseudonym
+        }
         guard !comesBack, hops.count < maximumHops, received.utf8.count <= maximumBytes else {
             throw RegistryError(
                 status: 508, code: .unavailable,

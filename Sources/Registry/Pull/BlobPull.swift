@@ -3,7 +3,8 @@
 
 internal import Logging
 
-/// One blob pull in progress: an Ingest on one side, upstream exchanges on the other, and the growing blob that readers see.
+/// One blob pull in progress: an Ingest on one side, upstream exchanges on the other, and the growing blob that readers
+/// see.
 final class BlobPull: UpstreamExchangeHandler {
     let blob: GrowingBlob
     private let source: PullSource
@@ -243,7 +244,8 @@ extension UpstreamHead {
 extension UpstreamRequest {
     static func blob(_ method: Method, _ digest: Digest, _ source: PullSource) -> UpstreamRequest {
         var request = UpstreamRequest(
-            method: method, path: "/v2/\(source.repository)/blobs/\(digest)", repository: source.repository, kind: .blob)
+            method: method, path: "/v2/\(source.repository)/blobs/\(digest)", repository: source.repository, kind: .blob
+        )
         request.via = source.via
         return request
     }

@@ -1,6 +1,6 @@
-// A pull is a growing file, and this is the file as its readers see it: how much of it may be read, and whether more will
-// come. The first client, one that joins, one that is late and one that wants a range are all the same: a cursor that
-// parks here when it has caught up.
+// A pull is a growing file, and this is the file as its readers see it: how much of it may be read, and whether more
+// will come. The first client, one that joins, one that is late and one that wants a range are all the same: a cursor
+// that parks here when it has caught up.
 
 /// One that reads a growing blob and has caught up with it.
 package protocol GrowingReader: AnyObject {
@@ -28,8 +28,8 @@ package final class GrowingBlob {
     package private(set) var sizeBytes: Int64?
     /// What to read from; set once the phase is `growing`.
     package private(set) var file: OpenFile?
-    /// Readers may read up to here. One byte stays behind it until the digest is known to be right, so that a wrong body
-    /// is never a complete one.
+    /// Readers may read up to here. One byte stays behind it until the digest is known to be right, so that a wrong
+    /// body is never a complete one.
     package private(set) var readableBytes: Int64 = 0
     /// Counts the fresh starts: a reader that has been given bytes of an older file cannot go on with a newer one.
     package private(set) var generation = 0

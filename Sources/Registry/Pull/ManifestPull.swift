@@ -75,7 +75,8 @@ final class ManifestPull {
         for then in all { then(outcome) }
     }
 
-    /// The digest asked for, or stated by the upstream, must be that of the bytes; a tag without a stated one gets sha256.
+    /// The digest asked for, or stated by the upstream, must be that of the bytes; a tag without a stated one gets
+    /// sha256.
     private static func check(
         _ body: [UInt8], reference: Reference, stated: String?, contentType: String?
     ) throws(RegistryError) -> Verified {

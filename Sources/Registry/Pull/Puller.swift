@@ -1,5 +1,5 @@
-// Everything that is being fetched, each thing once. Whoever asks for what is on its way joins it; whoever leaves cancels
-// nothing.
+// Everything that is being fetched, each thing once. Whoever asks for what is on its way joins it; whoever leaves
+// cancels nothing.
 
 /// What an upstream's HEAD said of a manifest or blob.
 package struct UpstreamEntity: Sendable {
@@ -117,8 +117,8 @@ package final class Puller {
         }
     }
 
-    /// Asks what manifest a reference means now. A tag's answer is remembered until that manifest is pulled by digest (as
-    /// containerd and dockerd do next), so that the tag is in the cache as well.
+    /// Asks what manifest a reference means now. A tag's answer is remembered until that manifest is pulled by digest
+    /// (as containerd and dockerd do next), so that the tag is in the cache as well.
     package func manifestHead(
         _ reference: Reference, from source: PullSource,
         then: @escaping (Result<UpstreamEntity, RegistryError>) -> Void
@@ -162,8 +162,8 @@ package final class Puller {
 
     // MARK: Whole images
 
-    /// Starts what is missing of an image's config and layers, so that a cached image is a whole image. Asked on every GET
-    /// of a manifest; answered by a flag once the image is known to be whole.
+    /// Starts what is missing of an image's config and layers, so that a cached image is a whole image. Asked on every
+    /// GET of a manifest; answered by a flag once the image is known to be whole.
     package func completeImage(_ manifest: CachedManifest, from source: PullSource) {
         let now = context.loop.nowMilliseconds
         guard now >= manifest.nextWholeCheckMilliseconds, !isClosed else { return }

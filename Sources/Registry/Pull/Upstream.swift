@@ -28,8 +28,8 @@ package final class Upstream {
         credentials = config?.auth.map { UpstreamCredentials(user: $0.user, password: $0.password.revealed) }
     }
 
-    /// TLS for a request to `url`. Verification and extra authorities are the upstream's wherever it sends us; its client
-    /// certificate is shown to its own host only, and only there do the configured authorities stand alone.
+    /// TLS for a request to `url`. Verification and extra authorities are the upstream's wherever it sends us; its
+    /// client certificate is shown to its own host only, and only there do the configured authorities stand alone.
     func tls(for url: UpstreamURL) -> TransferRequest.TLS {
         var tls = TransferRequest.TLS()
         guard let config else { return tls }

@@ -6,8 +6,8 @@ package import Logging
 package final class UpstreamClient {
     /// Upstreams without an entry in the configuration that are remembered, with their 429s: `ns` can name any number.
     static let maximumOtherUpstreams = 256
-    /// Questions under way at once, blobs aside (those queue, see `PullQueue`): each may hold a descriptor, a resolver's
-    /// thread and a manifest's size of memory, and clients that leave do not end them.
+    /// Questions under way at once, blobs aside (those queue, see `PullQueue`): each may hold a descriptor, a
+    /// resolver's thread and a manifest's size of memory, and clients that leave do not end them.
     static let maximumQuestions = 1024
     /// The same for one upstream, so that one that is slow to answer does not use up the others' share.
     static let maximumQuestionsPerUpstream = 512
@@ -122,7 +122,8 @@ final class UpstreamServices {
     }
 
     func hasRoom(for upstream: Upstream) -> Bool {
-        questions < UpstreamClient.maximumQuestions && upstream.questionCount < UpstreamClient.maximumQuestionsPerUpstream
+        questions < UpstreamClient.maximumQuestions
+            && upstream.questionCount < UpstreamClient.maximumQuestionsPerUpstream
     }
 
     func keep(_ exchange: UpstreamExchange) {

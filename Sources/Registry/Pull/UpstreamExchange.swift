@@ -2,14 +2,15 @@
 
 internal import Logging
 
-/// Who gets an answer. Calls come from the loop, heads and bytes from inside curl: nothing that an exchange or the client
-/// offers does its work at once, so all of it may be called from here.
+/// Who gets an answer. Calls come from the loop, heads and bytes from inside curl: nothing that an exchange or the
+/// client offers does its work at once, so all of it may be called from here.
 package protocol UpstreamExchangeHandler: AnyObject {
     /// The answer, after tokens and redirects; any status. Bodies of errors are not passed on.
     func exchange(_ exchange: UpstreamExchange, received head: UpstreamHead)
     /// The bytes are gone when this returns. False: no more until `resume`; these were taken all the same.
     func exchange(_ exchange: UpstreamExchange, received bytes: UnsafeRawBufferPointer) -> Bool
-    /// Once, last, unless it was cancelled. Nil: the body is complete. May come while paused, if nothing was left to come.
+    /// Once, last, unless it was cancelled. Nil: the body is complete. May come while paused, if nothing was left to
+    /// come.
     func exchange(_ exchange: UpstreamExchange, ended failure: UpstreamFailure?)
 }
 

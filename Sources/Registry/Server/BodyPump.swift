@@ -1,5 +1,5 @@
-// Moves a body to a socket: as much a turn as is fair, no faster than the reader takes it, no further than a growing blob
-// has come, and without ever waiting for a disk on the loop.
+// Moves a body to a socket: as much a turn as is fair, no faster than the reader takes it, no further than a growing
+// blob has come, and without ever waiting for a disk on the loop.
 //
 // When the socket is full, one small piece is queued with libuv: that it was written says that the socket is writable
 // again. When pages are not in memory, the pool reads them in, and `sendfile` then finds them there.
@@ -26,8 +26,8 @@ package final class BodyPump: GrowingReader {
     static let queuedPieceBytes = 4096
 
     private let content: Content
-    /// Held, since the pool's answer about cold pages may come when nobody else holds it any more. The connection lets go
-    /// of its pump when the body has ended or its handle has closed.
+    /// Held, since the pool's answer about cold pages may come when nobody else holds it any more. The connection lets
+    /// go of its pump when the body has ended or its handle has closed.
     private let connection: Connection
     private var head: [UInt8]
     private var file: OpenFile?
@@ -271,7 +271,8 @@ package final class BodyPump: GrowingReader {
         guard position < warmUntil else { return PageCache.read(open.descriptor, into: scratch, wanted, at: position) }
         // What has just been read in is read plainly: a file system that cannot say what it has in memory (tmpfs) would
         // otherwise be asked for ever.
-        return PageCache.readPlainly(open.descriptor, into: scratch, min(wanted, Int(warmUntil - position)), at: position)
+        return PageCache.readPlainly(
+            open.descriptor, into: scratch, min(wanted, Int(warmUntil - position)), at: position)
     }
 
     /// Has the pool read the next stretch, so that the loop finds it in memory.

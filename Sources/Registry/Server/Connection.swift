@@ -109,7 +109,8 @@ package final class Connection: TCPStream {
     // MARK: Answers
 
     /// Answers with ready-made fields and, unless the request is a HEAD, the body behind them in the same memory.
-    package func respond(status: Int, wire: UnsafeRawBufferPointer, fieldBytes: Int, owner: AnyObject, verdict: Verdict) {
+    package func respond(status: Int, wire: UnsafeRawBufferPointer, fieldBytes: Int, owner: AnyObject, verdict: Verdict)
+    {
         guard !isClosing else { return }
         let prefix = startAnswer(status, verdict)
         let second = isHead ? UnsafeRawBufferPointer(rebasing: wire[..<fieldBytes]) : wire
@@ -175,7 +176,8 @@ package final class Connection: TCPStream {
         return extraField.isEmpty ? prefix : prefix + extraField
     }
 
-    /// What a client of HTTP/1.0 has to be told (RFC 9112 §9.3): without it, some take the connection's end for the answer's.
+    /// What a client of HTTP/1.0 has to be told (RFC 9112 §9.3): without it, some take the connection's end for the
+    /// answer's.
     private static let keepAliveField = Array("Connection: keep-alive\r\n".utf8)
 
     private func queueRest(of prefix: [UInt8], took count: Int) -> Bool {
@@ -238,8 +240,8 @@ package final class Connection: TCPStream {
 
     // MARK: Time and the end
 
-    /// Sends FIN, then reads and throws away for a bounded while: a close with unread input would reset the connection and
-    /// could take the answer with it.
+    /// Sends FIN, then reads and throws away for a bounded while: a close with unread input would reset the connection
+    /// and could take the answer with it.
     private func finishOutput() {
         guard !isLingering, !isClosing else { return }
         isLingering = true
@@ -269,7 +271,9 @@ package final class Connection: TCPStream {
     func progressed() { waitingSinceMilliseconds = loop.nowMilliseconds }
 
     func checkDeadlines(now: UInt64) {
-        guard let limit = currentTimeoutMilliseconds, now &- waitingSinceMilliseconds >= limit, !isClosing else { return }
+        guard let limit = currentTimeoutMilliseconds, now &- waitingSinceMilliseconds >= limit, !isClosing else {
+            return
+        }
         if !isLingering, !machine.isAnswering, !machine.isIdle {
             return refuse(RegistryError(status: 408, code: .unsupported, message: "the request took too long"))
         }

@@ -34,7 +34,8 @@ package final class Server {
     /// Where small bodies and first pieces of large ones are read into; nothing keeps it past a call.
     let scratch = UnsafeMutableRawBufferPointer.allocate(byteCount: Server.scratchBytes, alignment: 4096)
 
-    /// Bodies up to this size go out in one write with their head; measured, a copy of this is cheaper than a second call.
+    /// Bodies up to this size go out in one write with their head; measured, a copy of this is cheaper than a second
+    /// call.
     static let scratchBytes = 64 * 1024
 
     /// Whether the server is ending: each response says so, and closes.
@@ -88,7 +89,9 @@ package final class Server {
         guard let connection = try? Connection(server: self) else { return }
         // Those being refused do not count: else a flood of them would keep the door shut when everyone else had gone.
         let isFull = connections.count - refusals >= maximumConnections || isDraining
-        guard listener.accept(into: connection), !isFull || refusals < maximumRefusals else { return connection.close() }
+        guard listener.accept(into: connection), !isFull || refusals < maximumRefusals else {
+            return connection.close()
+        }
         connection.index = connections.count
         connections.append(connection)
         if isFull {

@@ -9,7 +9,8 @@ package final class OpenFile {
     /// The file's size; of a file that an `Ingest` still writes, the bytes written so far.
     package internal(set) var sizeBytes: Int64
 
-    /// The fields of a response with the whole of it, kept by whoever makes them (they never change for finished content).
+    /// The fields of a response with the whole of it, kept by whoever makes them (they never change for finished
+    /// content).
     package var responseFields: [UInt8] = []
 
     /// Takes the descriptor over.

@@ -30,8 +30,9 @@ extension Store {
         }
     }
 
-    /// Points a tag to a digest, as of now: in memory at once, on disk when `then` has been called without an error. One that
-    /// points there already is only confirmed, in memory: nothing is written, and after a restart its time is its file's.
+    /// Points a tag to a digest, as of now: in memory at once, on disk when `then` has been called without an error.
+    /// One that points there already is only confirmed, in memory: nothing is written, and after a restart its time is
+    /// its file's.
     package func setTag(
         host: RegistryHost, repository: RepositoryName, tag: String, digest: Digest,
         then: @escaping (StoreError?) -> Void = { _ in }

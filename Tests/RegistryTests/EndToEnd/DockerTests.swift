@@ -14,8 +14,8 @@ private final class Docker {
         containerd = try Containerd()
         files = try TemporaryDirectory()
         socket = "unix://\(files.file("docker.sock"))"
-        // It mounts its data directory on itself, and will not start without control groups, which a bare root may lack;
-        // in a mount namespace of its own, both are gone when it is.
+        // It mounts its data directory on itself, and will not start without control groups, which a bare root may
+        // lack; in a mount namespace of its own, both are gone when it is.
         let prepare = """
             [ -d /sys/fs/cgroup ] || mount -t sysfs sysfs /sys
             grep -q ' /sys/fs/cgroup' /proc/mounts || mount -t cgroup2 cgroup2 /sys/fs/cgroup

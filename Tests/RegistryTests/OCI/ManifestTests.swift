@@ -15,7 +15,8 @@ import Testing
     }
 
     @Test func readsAnImage() throws {
-        let manifest = try Manifest.decode(Self.image(), contentType: "application/vnd.oci.image.manifest.v1+json; charset=x")
+        let manifest = try Manifest.decode(
+            Self.image(), contentType: "application/vnd.oci.image.manifest.v1+json; charset=x")
         #expect(manifest.mediaType == .ociManifest)
         #expect(manifest.layers.count == 2)
         #expect(manifest.ownBlobs.map(\.digest.description) == [Self.digest])
@@ -23,7 +24,9 @@ import Testing
 
     @Test func ownTypeDecidesWhereTheUpstreamSaysNothingUseful() throws {
         #expect(try Manifest.decode(Self.image(), contentType: "text/plain").mediaType == .ociManifest)
-        #expect(try Manifest.decode(Self.image(type: nil), contentType: MediaType.dockerManifest.text).mediaType == .dockerManifest)
+        #expect(
+            try Manifest.decode(Self.image(type: nil), contentType: MediaType.dockerManifest.text).mediaType
+                == .dockerManifest)
     }
 
     @Test(arguments: [

@@ -171,8 +171,8 @@ import Testing
         #expect(machine.handle(.reserved) == [])
     }
 
-    /// Any order of events: it never acts after the end, never commits what was not verified, never promises a size twice,
-    /// and ends within a bounded number of requests.
+    /// Any order of events: it never acts after the end, never commits what was not verified, never promises a size
+    /// twice, and ends within a bounded number of requests.
     @Test(arguments: 0..<400)
     func holdsItsPromisesInAnyOrder(seed: UInt64) {
         var random = SeededRandom(seed: seed)

@@ -1,5 +1,5 @@
-// When a tag is looked up again, what an air-gapped server says, lists that are passed through, requests that come back to
-// ourselves, and disks without room.
+// When a tag is looked up again, what an air-gapped server says, lists that are passed through, requests that come back
+// to ourselves, and disks without room.
 
 import Foundation
 import Testing
@@ -106,14 +106,16 @@ import Testing
     @Test func tagListsArePassedThroughWithALinkThatLeadsHere() throws {
         let mirror = try MirrorKit()
         mirror.fake.on(
-            "/v2/team/app/tags/list", .json("{\"name\":\"team/app\",\"tags\":[\"b\",\"A\"]}")
+            "/v2/team/app/tags/list",
+            .json("{\"name\":\"team/app\",\"tags\":[\"b\",\"A\"]}")
                 .adding("Link", "</v2/team/app/tags/list?n=2&last=b>; rel=\"next\""))
         let list = mirror.get("/v2/team/app/tags/list?n=2&ns=registry.test")
         #expect(list.status == 200)
         #expect(list.text.contains("[\"A\",\"b\"]"))
         #expect(list.header("oci-namespace") == "registry.test")
         let link = list.header("link") ?? ""
-        #expect(link.hasPrefix("</v2/team/app/tags/list?") && link.contains("last=b") && link.contains("ns=registry.test"))
+        #expect(
+            link.hasPrefix("</v2/team/app/tags/list?") && link.contains("last=b") && link.contains("ns=registry.test"))
         #expect(mirror.fake.requests[0].query == "n=2")
         #expect(mirror.get("/v2/team/app/tags/list").status == 200)
         #expect(mirror.fake.requests.count == 2, "lists are not cached")
@@ -130,7 +132,8 @@ import Testing
         let mirror = try MirrorKit()
         let subject = Self.old.digest
         let target = "/v2/team/app/referrers/\(subject)"
-        let entry = FakeImage.descriptor(FakeImage.type, Self.new.manifest).dropLast()
+        let entry =
+            FakeImage.descriptor(FakeImage.type, Self.new.manifest).dropLast()
             + ",\"artifactType\":\"application/x.sig\"}"
         let index = "{\"schemaVersion\":2,\"mediaType\":\"\(MediaType.ociIndex.text)\",\"manifests\":[\(entry)]}"
         let answer = FakeAnswer.ok(Array(index.utf8), type: MediaType.ociIndex.text)

@@ -77,7 +77,9 @@ final class Audience {
     ) -> ArraySlice<UInt8>? {
         guard response.status == 206 else { return bytes[...] }
         let words = (response.header("content-range") ?? "").split { " -/".contains($0) }.compactMap { Int($0) }
-        guard words.count == 3, words[2] == bytes.count, words[0] <= words[1], words[1] < bytes.count else { return nil }
+        guard words.count == 3, words[2] == bytes.count, words[0] <= words[1], words[1] < bytes.count else {
+            return nil
+        }
         return bytes[words[0]...words[1]]
     }
 

@@ -1,5 +1,5 @@
-// The whole server in one process and on one loop: a fake upstream, everything of ours between two sockets, and clients.
-// App/Running.swift is the same wiring with signals and a command line around it.
+// The whole server in one process and on one loop: a fake upstream, everything of ours between two sockets, and
+// clients. App/Running.swift is the same wiring with signals and a command line around it.
 
 import Foundation
 import Logging

@@ -1,5 +1,5 @@
-// A small HTTP client on the test's own loop that notices everything: each byte as it comes, and how the connection ended.
-// It can be slow, and leave when it likes.
+// A small HTTP client on the test's own loop that notices everything: each byte as it comes, and how the connection
+// ended. It can be slow, and leave when it likes.
 
 import Foundation
 import Glibc
@@ -237,7 +237,9 @@ final class TestClient {
 
     private func readHead() -> Bool {
         guard let end = input.firstRange(of: Array("\r\n\r\n".utf8))?.upperBound else { return false }
-        let lines = String(decoding: input[..<end], as: UTF8.self).components(separatedBy: "\r\n").filter { !$0.isEmpty }
+        let lines = String(decoding: input[..<end], as: UTF8.self).components(separatedBy: "\r\n").filter {
+            !$0.isEmpty
+        }
         input.removeFirst(end)
         var response = Response()
         response.status = Int(lines[0].split(separator: " ")[1]) ?? 0
@@ -248,7 +250,8 @@ final class TestClient {
         response.isChunked = response.header("transfer-encoding") == "chunked"
         response.contentLength = response.header("content-length").flatMap { Int($0) }
         let method = requests.count > responses.count ? requests[responses.count].method : "GET"
-        response.isComplete = method == "HEAD" || response.status == 304
+        response.isComplete =
+            method == "HEAD" || response.status == 304
             || (!response.isChunked && response.contentLength == 0)
         responses.append(response)
         return true

@@ -67,7 +67,8 @@ struct Declaration {
 }
 
 extension Declaration {
-    /// The names declared between `<` and `>` right after a declared name: `Key` and `Value` in `<Key: Hashable, Value>`.
+    /// The names declared between `<` and `>` right after a declared name: `Key` and `Value` in `<Key: Hashable,
+    /// Value>`.
     private static func genericParameters(in tokens: [SwiftToken], after index: Int) -> [String] {
         guard index + 1 < tokens.count, tokens[index + 1].text == "<" else { return [] }
         var depth = 1
