@@ -172,8 +172,8 @@ extension API {
         }
     }
 
-    /// Hands on what the upstream said of a manifest, where that is enough for a client; else pulls it, since an upstream
-    /// that leaves something out on HEAD has it on GET.
+    /// Hands on what the upstream said of a manifest, where that is enough for a client; else pulls it, since an
+    /// upstream that leaves something out on HEAD has it on GET.
     private func forwardHead(_ waiting: Waiting, _ entity: UpstreamEntity, _ reference: Reference, _ asked: Asked) {
         var digest = entity.digest
         if case .digest(let known) = reference { digest = known }

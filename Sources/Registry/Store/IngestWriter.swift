@@ -117,8 +117,8 @@ final class IngestWriter: @unchecked Sendable {
         _ = ftruncate(descriptor, off_t(offset))
     }
 
-    /// Removes the file. Its blocks are freed here, in the pool, not when the loop closes the descriptor; who still reads it
-    /// finds its end.
+    /// Removes the file. Its blocks are freed here, in the pool, not when the loop closes the descriptor; who still
+    /// reads it finds its end.
     func discard() throws(StoreError) {
         _ = ftruncate(descriptor, 0)
         try Disk.unlink(path)
