@@ -27,7 +27,8 @@ package final class Server {
     private var listener: TCPListener?
     private var sweeper: Timer?
     private var connections: [Connection] = []
-    private var refusals = 0
+    /// Connections past the cap that are being told so; among `connections`, but not of those the cap counts.
+    private(set) var refusals = 0
     private var prefixes: ResponsePrefixes
     private var prefixSecondEnds: UInt64 = 0
     private var whenIdle: (() -> Void)?

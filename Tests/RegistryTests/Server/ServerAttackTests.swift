@@ -110,7 +110,8 @@ import Testing
             return told.hasPrefix("HTTP/1.1 503 ") && told.contains("Connection: close\r\n")
         }
         close(inside[0])
-        kit.until("one leaves") { kit.server.connectionCount == 4 }
+        // The refused one may have gone by itself in the meantime; it is those inside that count.
+        kit.until("one leaves") { kit.server.connectionCount - kit.server.refusals == 3 }
         let next = try kit.connect()
         _ = send(next, "GET / HTTP/1.1\r\nHost: a\r\n\r\n", 27, 0)
         var answer = ""
