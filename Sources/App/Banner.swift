@@ -4,9 +4,11 @@ import Registry
 
 enum Banner {
     /// The start-up lines, each ended. The first ends with the address bound.
-    static func text(_ config: Config, address: String) -> String {
+    /// - Parameter metrics: the address of the metrics listener, where there is one.
+    static func text(_ config: Config, address: String, metrics: String?) -> String {
         var lines = ["ociregistry \(Version.text) listening on http://\(address)"]
         lines.append("  cache: \(config.imagePath)")
+        if let metrics { lines.append("  metrics: http://\(metrics)/metrics") }
         if let host = config.defaultNamespace { lines.append("  default namespace: \(host)") }
         if !config.registries.isEmpty {
             lines.append("  configured registries: \(config.registries.map(\.name.text).joined(separator: ", "))")

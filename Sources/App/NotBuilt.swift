@@ -5,7 +5,6 @@ import ArgumentParser
 
 /// Flags of `serve`.
 struct NotBuiltOptions: ParsableArguments {
-    @Option var metrics: String?
     @Option var health: String?
     @Option var preloadImages: String?
     @Option var os: String?
@@ -13,7 +12,7 @@ struct NotBuiltOptions: ParsableArguments {
 
     func validate() throws {
         let given = [
-            ("--metrics", metrics), ("--health", health), ("--preload-images", preloadImages), ("--os", os),
+            ("--health", health), ("--preload-images", preloadImages), ("--os", os),
             ("--arch", arch),
         ]
         if let (flag, _) = given.first(where: { $0.1 != nil }) { throw ValidationError("\(flag): not built yet") }

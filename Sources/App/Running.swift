@@ -23,6 +23,8 @@ final class Running {
     private let client: UpstreamClient
     private let puller: Puller
     private let server: Server
+    private let metrics: Metrics
+    private var metricsServer: Server?
     private var signals: [SignalWatcher] = []
     private var deadline: Timer?
     private var isStopping = false
@@ -31,38 +33,43 @@ final class Running {
         self.config = config
         self.logger = logger
         self.log = log
-        loop = try EventLoop()
+        loop = try EventLoop(isMeasured: config.metricsPort != nil)
+        let metrics = Metrics(configured: config.registries.map(\.name))
+        self.metrics = metrics
         offload = Offload(on: loop)
         store = try Store.open(imagePath: config.imagePath, loop: loop, offload: offload, logger: logger)
+        store.onHostKnown = { metrics.admit($0) }
         client = UpstreamClient(
             loop: loop, registries: config.registries,
             noProgressMilliseconds: UInt64(config.pullTimeoutMilliseconds),
-            userAgent: "ociregistry/\(Version.text)", logger: logger)
+            userAgent: "ociregistry/\(Version.text)", logger: logger, metrics: metrics)
         puller = Puller(
             context: PullContext(
-                loop: loop, offload: offload, store: store, client: client, logger: logger,
+                loop: loop, offload: offload, store: store, client: client, logger: logger, metrics: metrics,
                 prefetchLayers: config.prefetchLayers))
         let api = API(
             loop: loop, offload: offload, store: store, puller: puller,
             policy: API.Policy(
                 airGapped: config.airGapped, alwaysPullLatest: config.alwaysPullLatest,
                 defaultHost: config.defaultNamespace),
-            builtin: config.helloWorld ? Builtin(HelloWorldImage()) : nil, logger: logger)
+            builtin: config.helloWorld ? Builtin(HelloWorldImage()) : nil, logger: logger, metrics: metrics)
         server = Server(
-            on: loop, offload: offload, logger: logger, descriptorLimit: ProcessSetup.descriptorLimit
+            on: loop, offload: offload, logger: logger, descriptorLimit: ProcessSetup.descriptorLimit,
+            metrics: config.metricsPort == nil ? nil : metrics
         ) { api.handle($0, $1, $2) }
     }
 
     /// Listens, and returns when the server has been told to stop and has finished.
     func run() throws {
         let address = try server.listen(host: config.host, port: config.port)
+        let metricsAddress = try config.metricsPort.map { try listenForMetrics(port: $0) }
         signals = [
             try SignalWatcher(on: loop, signal: SIGTERM) { [unowned self] in stop("SIGTERM") },
             try SignalWatcher(on: loop, signal: SIGINT) { [unowned self] in stop("SIGINT") },
             try SignalWatcher(on: loop, signal: SIGHUP) { [unowned self] in log.reopen() },
         ]
         store.startRecovery()
-        LogFile.writeToStandardError(Banner.text(config, address: address.text))
+        LogFile.writeToStandardError(Banner.text(config, address: address.text, metrics: metricsAddress))
         loop.run()
         logger.info("stopped")
         guard offload.inFlight > 0 else { return }
@@ -70,6 +77,26 @@ final class Running {
         log.close()
         _exit(0)
     }
+
+    /// - Returns: the address bound.
+    private func listenForMetrics(port: UInt16) throws -> String {
+        let endpoint = MetricsEndpoint(
+            loop: loop, offload: offload, metrics: metrics,
+            sources: .init(
+                store: store, puller: puller, client: client, server: server, droppedLogLines: { 0 }),
+            build: Version.parts, page: nil)
+        // A scrape every few seconds is not what the log is read for.
+        var quiet = logger
+        quiet.logLevel = max(.notice, logger.logLevel)
+        let server = Server(
+            on: loop, offload: offload, logger: quiet, descriptorLimit: Running.metricsDescriptors
+        ) { endpoint.handle($0, $1, $2) }
+        metricsServer = server
+        return try server.listen(host: config.metricsHost ?? config.host, port: port).text
+    }
+
+    /// Half of it are the connections that scrapers and pages may have; the kernel's limit is for clients.
+    private static let metricsDescriptors = 128
 
     /// First asks everything to finish; asked again, it does not wait.
     private func stop(_ signal: String) {
@@ -90,6 +117,8 @@ final class Running {
             loop.stop()
         }
         timer.start(afterMilliseconds: Running.closeMilliseconds)
+        metricsServer?.drain {}
+        metricsServer?.closeAll()
         puller.close()
         client.close()
         store.close { [unowned self] in loop.stop() }

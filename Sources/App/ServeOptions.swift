@@ -16,6 +16,16 @@ struct ServeOptions: ParsableArguments {
     var host: String?
 
     @Option(
+        help: .init("Port for Prometheus and a page to look at (default: none); 0 is any free one.", valueName: "port"),
+        transform: { try ConfigRules.port($0) })
+    var metrics: UInt16?
+
+    @Option(
+        help: .init("Address of the metrics port (default: that of --host).", valueName: "address"),
+        transform: { try ConfigRules.listenAddress($0) })
+    var metricsHost: String?
+
+    @Option(
         help: .init("Upstream registry of requests that name none.", valueName: "host"),
         transform: { try ConfigRules.registryHost($0) })
     var defaultNs: RegistryHost?
@@ -54,6 +64,8 @@ struct ServeOptions: ParsableArguments {
     func apply(to config: inout Config) {
         if let port { config.port = port }
         if let host { config.host = host }
+        if let metrics { config.metricsPort = metrics }
+        if let metricsHost { config.metricsHost = metricsHost }
         if let defaultNs { config.defaultNamespace = defaultNs }
         if let pullTimeout { config.pullTimeoutMilliseconds = pullTimeout }
         if let airGapped { config.airGapped = airGapped == .on }

@@ -1,7 +1,8 @@
 #pragma once
 #pragma clang module import SwiftGlibc /* see CLibuv */
-// Linux system calls that the C library declares for _GNU_SOURCE only, which Swift's own import of it does not set
-// (and setting it here would give this module types that differ from Swift's).
+// What Linux and the C library have and Swift's own import of it does not show. System calls declared for _GNU_SOURCE only
+// are made directly: setting it here would give this module types that differ from Swift's.
+#include <malloc.h>
 #include <stdint.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
@@ -21,4 +22,12 @@ static inline int linux_reserve(int descriptor, int64_t offset, int64_t length) 
 #else
 #error "64-bit systems only: a file offset must fit a register"
 #endif
+}
+
+/// The allocator's own account (mallinfo(3)): in use with large blocks, free, and large blocks mapped each by itself.
+struct linux_heap { int64_t used, free, mapped; };
+static inline struct linux_heap linux_heap_usage(void) {
+    struct mallinfo2 info = mallinfo2();
+    struct linux_heap heap = { (int64_t)(info.uordblks + info.hblkhd), (int64_t)info.fordblks, (int64_t)info.hblkhd };
+    return heap;
 }

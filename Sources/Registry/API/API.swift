@@ -32,6 +32,7 @@ package final class API {
     let policy: Policy
     let builtin: Builtin?
     let logger: Logger
+    let metrics: Metrics
     private var hosts = HostTable()
     private let defaultHost: HostTable.Entry?
     /// How this server names itself in `Via`: a pseudonym no other instance has, so that a request that comes back is
@@ -42,7 +43,7 @@ package final class API {
 
     package init(
         loop: EventLoop, offload: Offload, store: Store, puller: Puller, policy: Policy, builtin: Builtin?,
-        logger: Logger
+        logger: Logger, metrics: Metrics
     ) {
         self.loop = loop
         self.offload = offload
@@ -51,9 +52,11 @@ package final class API {
         self.policy = policy
         self.builtin = builtin
         self.logger = logger
+        self.metrics = metrics
         pseudonym = "ociregistry-" + String(UInt64.random(in: .min ... .max), radix: 16)
         token =
             String(UInt64.random(in: .min ... .max), radix: 16) + String(UInt64.random(in: .min ... .max), radix: 16)
+        if builtin != nil, let hub = RegistryHost("docker.io") { metrics.admit(hub) }
         var table = HostTable()
         defaultHost = policy.defaultHost.flatMap { host in
             Array(host.text.utf8).withUnsafeBytes { table.entry(for: $0) }
@@ -83,18 +86,42 @@ package final class API {
                 RegistryError(status: 405, code: .unsupported, message: "this registry is for pulling only"),
                 extra: [("Allow", "GET, HEAD")])
         }
+        count(connection, route.kind)
         switch route.kind {
-        case .ping: answerJSON(connection, "{}")
-        case .auth: answerJSON(connection, "{\"token\":\"\(token)\",\"access_token\":\"\(token)\"}")
+        case .ping: answerJSON(connection, "{}", .none)
+        case .auth: answerJSON(connection, "{\"token\":\"\(token)\",\"access_token\":\"\(token)\"}", .none)
         default: content(connection, route, head, bytes)
         }
+    }
+
+    /// Pulls count when they come in, whatever becomes of them; tags and referrers are not endpoints of the reference.
+    private func count(_ connection: Connection, _ kind: Route.Kind) {
+        switch kind {
+        case .manifest:
+            connection.measure.isAbout(.manifest)
+            metrics.requests.manifestPulls &+= 1
+        case .blob:
+            connection.measure.isAbout(.blob)
+            metrics.requests.blobPulls &+= 1
+        case .tags: return connection.measure.isAbout(.tags)
+        case .referrers: return connection.measure.isAbout(.referrers)
+        default: connection.measure.isAbout(.base)
+        }
+        metrics.requests.endpointHits &+= 1
     }
 
     private func content(
         _ connection: Connection, _ route: Route, _ head: RequestHead, _ bytes: UnsafeRawBufferPointer
     ) {
+        let upstream: (host: HostTable.Entry, name: UnsafeRawBufferPointer)
         do throws(RegistryError) {
-            let target = try target(connection, route, head, bytes)
+            upstream = try self.upstream(connection, route, head, bytes)
+        } catch {
+            connection.measure.namesNoUpstream()
+            return connection.respond(error)
+        }
+        do throws(RegistryError) {
+            let target = try Target(upstream.host, upstream.name)
             switch route.kind {
             case .manifest: try manifest(connection, Request(route: route, target: target, head: head, bytes: bytes))
             case .blob: try blob(connection, Request(route: route, target: target, head: head, bytes: bytes))
@@ -106,9 +133,9 @@ package final class API {
         }
     }
 
-    func answerJSON(_ connection: Connection, _ text: String) {
+    func answerJSON(_ connection: Connection, _ text: String, _ verdict: Verdict) {
         let body = Array(text.utf8)
-        connection.respond(status: 200, fields: ResponseFields.json(length: body.count), body: body)
+        connection.respond(status: 200, fields: ResponseFields.json(length: body.count), body: body, verdict: verdict)
     }
 
     /// An answer owed to a client until the deadline for answers.
@@ -118,37 +145,39 @@ package final class API {
 
     // MARK: Upstream choice
 
-    private func target(
+    private func upstream(
         _ connection: Connection, _ route: Route, _ head: RequestHead, _ bytes: UnsafeRawBufferPointer
-    ) throws(RegistryError) -> Target {
+    ) throws(RegistryError) -> (host: HostTable.Entry, name: UnsafeRawBufferPointer) {
         if let header = head.registryHeader, !header.isEmpty {
             return try derive(route.name, header.in(bytes))
         }
         guard !head.query.isEmpty else { return try derive(route.name, nil) }
         let query = head.query.in(bytes)
-        let target: Target
+        let found: (host: HostTable.Entry, name: UnsafeRawBufferPointer)
         if let plain = API.plainNamespace(query) {
-            target = try derive(route.name, plain)
+            found = try derive(route.name, plain)
         } else {
             switch QueryItems(query).item(named: "ns") {
             case .absent: return try derive(route.name, nil)
             case .malformed:
                 throw RegistryError(status: 400, code: .nameInvalid, message: "malformed ns parameter")
             case .value(let text) where text.isEmpty: return try derive(route.name, nil)
-            case .value(let text): target = try derive(route.name, text)
+            case .value(let text): found = try derive(route.name, text)
             }
         }
-        connection.extraField = target.host.namespaceField
-        return target
+        connection.extraField = found.host.namespaceField
+        return found
     }
 
     private func derive(
         _ name: UnsafeRawBufferPointer, _ explicit: UnsafeRawBufferPointer?
-    ) throws(RegistryError) -> Target {
-        try Target.derive(name: name, explicit: explicit, hosts: &hosts, defaultHost: defaultHost)
+    ) throws(RegistryError) -> (host: HostTable.Entry, name: UnsafeRawBufferPointer) {
+        try Target.upstream(name: name, explicit: explicit, hosts: &hosts, defaultHost: defaultHost)
     }
 
-    private func derive(_ name: UnsafeRawBufferPointer, _ explicit: String) throws(RegistryError) -> Target {
+    private func derive(
+        _ name: UnsafeRawBufferPointer, _ explicit: String
+    ) throws(RegistryError) -> (host: HostTable.Entry, name: UnsafeRawBufferPointer) {
         let bytes = Array(explicit.utf8)
         let result = bytes.withUnsafeBytes { raw in Result { () throws(RegistryError) in try derive(name, raw) } }
         return try result.get()

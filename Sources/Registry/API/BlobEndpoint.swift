@@ -72,6 +72,7 @@ extension API {
         let running = puller.growingBlob(asked.source.key(digest))
         if asked.isHead, running?.sizeBytes == nil { return forwardHead(connection, digest, asked) }
         let waiting = owe(connection)
+        if running != nil { metrics.pulls.joined(.blob) }
         guard let growing = puller.blob(digest, from: asked.source) else {
             return waiting.answer { $0.respond(.unavailable("too many pulls are waiting", retryAfterSeconds: 5)) }
         }

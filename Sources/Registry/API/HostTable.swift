@@ -10,6 +10,14 @@ struct HostTable {
         /// `OCI-Namespace`, echoed where the request named the host by `ns` (distribution-spec, main branch).
         let namespaceField: [UInt8]
         fileprivate let spelling: [UInt8]
+        /// The host's number among the metrics' namespaces, once it has one.
+        private var namespace = Namespaces.other
+
+        /// The number to count by.
+        func namespace(in metrics: Metrics) -> Int {
+            if namespace == Namespaces.other { namespace = metrics.number(of: host) ?? Namespaces.other }
+            return namespace
+        }
 
         fileprivate init(host: RegistryHost, spelling: [UInt8]) {
             self.host = host

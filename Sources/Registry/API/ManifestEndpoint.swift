@@ -26,6 +26,7 @@ extension API {
         store.findManifest(digest) { [self] found in
             if let found {
                 completeImage(found, asked)
+                countHit(asked.source.host)
                 return send(connection, found, asked.conditions, .hit)
             }
             pull(connection, .digest(digest), asked)
@@ -39,6 +40,7 @@ extension API {
         if manifest.nextWholeCheckMilliseconds <= loop.nowMilliseconds, !request.isHead, !policy.airGapped {
             completeImage(manifest, try Asked(request, pseudonym: pseudonym))
         }
+        metrics.countCachedPull(request.target.host.namespace(in: metrics))
         guard request.isConditional else {
             return connection.respond(
                 status: 200, wire: manifest.wire, fieldBytes: manifest.fieldsCount, owner: manifest, verdict: .hit)
@@ -103,6 +105,7 @@ extension API {
             switch (freshness, cached) {
             case (.serve, let cached?):
                 completeImage(cached, asked)
+                countHit(asked.source.host)
                 send(connection, cached, asked.conditions, .hit)
             case (.revalidate, let cached?): revalidate(connection, text, cached, asked)
             default: pull(connection, .tag(text), asked)
@@ -119,24 +122,32 @@ extension API {
 
     /// Asks by HEAD whether the tag still means the same. Whatever goes wrong with that, the cached answer is served.
     private func revalidate(_ connection: Connection, _ tag: String, _ cached: CachedManifest, _ asked: Asked) {
+        let head = UpstreamRequest.manifest(.head, .tag(tag), asked.source)
+        let tally = countPull(asked.source, isJoined: puller.isAsking(head, from: asked.source))
         let serveStale: (Connection) -> Void = { [self] connection in
             completeImage(cached, asked)
+            countServed(tally)
             send(connection, cached, asked.conditions, .stale)
         }
         let waiting = Waiting(
             connection, deadlineMilliseconds: policy.revalidationDeadlineMilliseconds, late: serveStale)
         puller.manifestHead(.tag(tag), from: asked.source) { [self] result in
+            countEnd(tally)
             guard case .success(let entity) = result else { return waiting.answer(serveStale) }
             if let digest = entity.digest, digest == cached.digest {
                 return waiting.answer { [self] connection in
                     completeImage(cached, asked)
+                    countServed(tally)
                     send(connection, cached, asked.conditions, .hit)
                 }
             }
             puller.manifest(.tag(tag), from: asked.source) { [self] result, joined in
                 guard case .success(let fresh) = result else { return waiting.answer(serveStale) }
                 completeImage(fresh, asked)
-                waiting.answer { self.send($0, fresh, asked.conditions, joined ? .joined : .miss) }
+                waiting.answer { connection in
+                    countServed(tally)
+                    send(connection, fresh, asked.conditions, joined ? .joined : .miss)
+                }
             }
         }
     }
@@ -151,12 +162,20 @@ extension API {
         if asked.isHead { forwardHead(waiting, reference, asked) } else { pullManifest(waiting, reference, asked) }
     }
 
-    private func pullManifest(_ waiting: Waiting, _ reference: Reference, _ asked: Asked) {
+    /// - Parameter forwarded: how the request has been counted already.
+    private func pullManifest(
+        _ waiting: Waiting, _ reference: Reference, _ asked: Asked, _ forwarded: PullTally? = nil
+    ) {
+        let isJoined = puller.isPulling(reference, from: asked.source)
+        let tally = forwarded ?? countPull(asked.source, isJoined: isJoined)
         puller.manifest(reference, from: asked.source) { [self] result, joined in
+            countEnd(tally)
             if case .success(let manifest) = result { completeImage(manifest, asked) }
             waiting.answer { connection in
                 switch result {
-                case .success(let manifest): send(connection, manifest, asked.conditions, joined ? .joined : .miss)
+                case .success(let manifest):
+                    countServed(tally)
+                    send(connection, manifest, asked.conditions, joined ? .joined : .miss)
                 case .failure(let error): connection.respond(error)
                 }
             }
@@ -164,27 +183,37 @@ extension API {
     }
 
     private func forwardHead(_ waiting: Waiting, _ reference: Reference, _ asked: Asked) {
+        let head = UpstreamRequest.manifest(.head, reference, asked.source)
+        let tally = countPull(asked.source, isJoined: puller.isAsking(head, from: asked.source))
         puller.manifestHead(reference, from: asked.source) { [self] result in
             switch result {
-            case .failure(let error): waiting.answer { $0.respond(error) }
-            case .success(let entity): forwardHead(waiting, entity, reference, asked)
+            case .failure(let error):
+                countEnd(tally)
+                waiting.answer { $0.respond(error) }
+            case .success(let entity): forwardHead(waiting, entity, reference, asked, tally)
             }
         }
     }
 
     /// Hands on what the upstream said of a manifest, where that is enough for a client; else pulls it, since an
     /// upstream that leaves something out on HEAD has it on GET.
-    private func forwardHead(_ waiting: Waiting, _ entity: UpstreamEntity, _ reference: Reference, _ asked: Asked) {
+    private func forwardHead(
+        _ waiting: Waiting, _ entity: UpstreamEntity, _ reference: Reference, _ asked: Asked, _ tally: PullTally
+    ) {
         var digest = entity.digest
         if case .digest(let known) = reference { digest = known }
         guard let digest, let sizeBytes = entity.sizeBytes, let type = entity.contentType.flatMap({ MediaType($0) })
-        else { return pullManifest(waiting, reference, asked) }
-        waiting.answer { sendHead($0, entity, digest, sizeBytes, type, asked) }
+        else { return pullManifest(waiting, reference, asked, tally) }
+        countEnd(tally)
+        waiting.answer { connection in
+            countServed(tally)
+            sendHead(connection, entity, digest, sizeBytes, type, asked, tally.isJoined ? .joined : .miss)
+        }
     }
 
     private func sendHead(
         _ connection: Connection, _ entity: UpstreamEntity, _ digest: Digest, _ sizeBytes: Int64, _ type: MediaType,
-        _ asked: Asked
+        _ asked: Asked, _ verdict: Verdict
     ) {
         guard sizeBytes <= Int64(Manifest.maximumSizeBytes) else {
             return connection.respond(
@@ -197,9 +226,9 @@ extension API {
                     message: "the upstream names another digest than the one asked for"))
         }
         if case .notModified = asked.conditions.plan(digest: digest, sizeBytes: sizeBytes) {
-            return notModified(connection, digest, .miss)
+            return notModified(connection, digest, verdict)
         }
         let fields = ResponseFields.entity(contentType: type.text, digest: digest, sizeBytes: sizeBytes)
-        connection.respond(status: 200, fields: fields, verdict: .miss)
+        connection.respond(status: 200, fields: fields, verdict: verdict)
     }
 }

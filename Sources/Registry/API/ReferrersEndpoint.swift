@@ -10,7 +10,7 @@ extension API {
         }
         let query = QueryItems(request.head.query.in(request.bytes))
         let asked = try Asked(request, pseudonym: pseudonym)
-        if builtin?.manifests[subject] != nil { return send(connection, ReferrersAnswer(), nil) }
+        if builtin?.manifests[subject] != nil { return send(connection, ReferrersAnswer(), nil, .hit) }
         if policy.airGapped {
             return connection.respond(
                 .manifestUnknown("referrers are not cached, and this server is air-gapped"))
@@ -86,13 +86,15 @@ extension API {
         }
     }
 
-    private func send(_ connection: Connection, _ list: ReferrersAnswer, _ next: String?) {
+    private func send(
+        _ connection: Connection, _ list: ReferrersAnswer, _ next: String?, _ verdict: Verdict = .miss
+    ) {
         var extra: [(String, String)] = []
         if list.isFiltered { extra.append(("OCI-Filters-Applied", "artifactType")) }
         if let next { extra.append(("Link", next)) }
         let fields = ResponseFields.plain(
             contentType: MediaType.ociIndex.text, length: list.body.count, extra: extra)
-        connection.respond(status: 200, fields: fields, body: list.body, verdict: .miss)
+        connection.respond(status: 200, fields: fields, body: list.body, verdict: verdict)
     }
 }
 

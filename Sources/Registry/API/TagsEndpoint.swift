@@ -8,7 +8,7 @@ extension API {
         let asked = try Asked(request, pseudonym: pseudonym)
         if let builtin, builtin.isNamed(host: request.target.host.host, name: request.target.name) {
             return answerJSON(
-                connection, "{\"name\":\"\(asked.source.repository)\",\"tags\":[\"\(HelloWorldImage.tag)\"]}")
+                connection, "{\"name\":\"\(asked.source.repository)\",\"tags\":[\"\(HelloWorldImage.tag)\"]}", .hit)
         }
         let parameters = try TagsQuery(query)
         let shownName = String(decoding: request.route.name, as: UTF8.self)

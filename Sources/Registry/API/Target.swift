@@ -20,23 +20,23 @@ struct Target {
         }
     }
 
-    /// Derives it, in this order: `X-Registry`, `ns`, a first path segment that is a host, the default namespace
-    /// (compatibility.md, "How the upstream is chosen").
-    static func derive(
+    /// Finds the host, in this order: `X-Registry`, `ns`, a first path segment that is a host, the default namespace.
+    /// - Returns: the host, and the repository as it stands in the path.
+    static func upstream(
         name: UnsafeRawBufferPointer, explicit: UnsafeRawBufferPointer?, hosts: inout HostTable,
         defaultHost: HostTable.Entry?
-    ) throws(RegistryError) -> Target {
+    ) throws(RegistryError) -> (host: HostTable.Entry, name: UnsafeRawBufferPointer) {
         if let explicit {
             guard let host = hosts.entry(for: explicit) else {
                 throw RegistryError(
                     status: 400, code: .nameInvalid, message: "X-Registry or ns is not of the form host[:port]")
             }
-            return try make(host, name)
+            return (host, name)
         }
         if let slash = name.firstIndex(of: 0x2F) {
             let segment = UnsafeRawBufferPointer(rebasing: name[..<slash])
             if RegistryHost.looksLikeHost(segment), let host = hosts.entry(for: segment) {
-                return try make(host, UnsafeRawBufferPointer(rebasing: name[(slash + 1)...]))
+                return (host, UnsafeRawBufferPointer(rebasing: name[(slash + 1)...]))
             }
         }
         guard let defaultHost else {
@@ -44,16 +44,16 @@ struct Target {
                 status: 400, code: .nameInvalid,
                 message: "no upstream can be derived: name one by ns, X-Registry or the first path segment")
         }
-        return try make(defaultHost, name)
+        return (defaultHost, name)
     }
 
-    private static func make(
-        _ host: HostTable.Entry, _ name: UnsafeRawBufferPointer
-    ) throws(RegistryError) -> Target {
+    /// - Throws: 400 when the name is none.
+    init(_ host: HostTable.Entry, _ name: UnsafeRawBufferPointer) throws(RegistryError) {
         guard RepositoryName.isValid(name) else {
             throw RegistryError(status: 400, code: .nameInvalid, message: "invalid repository name")
         }
-        let isLibrary = host.host.isDockerHub && !name.contains(0x2F)
-        return Target(host: host, isLibrary: isLibrary, name: name)
+        self.host = host
+        self.name = name
+        isLibrary = host.host.isDockerHub && !name.contains(0x2F)
     }
 }

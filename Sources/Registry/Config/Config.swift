@@ -12,6 +12,10 @@ package struct Config: Sendable, Equatable {
     package var port: UInt16 = 8080
     /// An IPv4 or IPv6 address, without brackets.
     package var host = "0.0.0.0"
+    /// Of the metrics listener; nil: none. 0: any free port.
+    package var metricsPort: UInt16?
+    /// An address as `host`; nil: the same.
+    package var metricsHost: String?
     /// How long an upstream may make no progress.
     package var pullTimeoutMilliseconds = 60_000
     /// Ask the upstream whether a cached `latest` is still the newest.

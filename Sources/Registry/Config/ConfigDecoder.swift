@@ -62,6 +62,12 @@ package enum ConfigDecoder {
             .init(name: "host") { value, config throws(Refusal) in
                 try value.assignUnlessEmpty(ConfigRules.listenAddress, to: &config.host)
             },
+            .init(name: "metrics") { value, config throws(Refusal) in
+                try value.assignUnlessEmpty(ConfigRules.optionalPort, to: &config.metricsPort)
+            },
+            .init(name: "metricsHost") { value, config throws(Refusal) in
+                try value.assignUnlessEmpty(ConfigRules.listenAddress, to: &config.metricsHost)
+            },
             .init(name: "pullTimeout") { value, config throws(Refusal) in
                 try value.assign(ConfigRules.timeoutMilliseconds, to: &config.pullTimeoutMilliseconds)
             },
@@ -88,7 +94,7 @@ package enum ConfigDecoder {
     }
 
     private static var notBuilt: [ConfigKey<Config>] {
-        ["preloadImages", "imageFile", "os", "arch", "health", "metrics"].map { .notBuilt($0) } + [
+        ["preloadImages", "imageFile", "os", "arch", "health"].map { .notBuilt($0) } + [
             .notBuilt("pruneConfig", keys: ["enabled", "duration", "type", "frequency", "count", "dryRun"]) { value in
                 guard case .mapping = value.node.content else { return value.asksForNothing }
                 guard let enabled = value.child("enabled"), !enabled.node.isNull else { return true }

@@ -31,6 +31,13 @@ package enum ConfigRules {
         return port
     }
 
+    /// The port of a listener that is off unless asked for. In a file, where people leave keys in with nothing behind
+    /// them, 0 is off, as in the reference.
+    static func optionalPort(_ text: String) throws(Refusal) -> UInt16? {
+        let port = try port(text)
+        return port == 0 ? nil : port
+    }
+
     package static func timeoutMilliseconds(_ text: String) throws(Refusal) -> Int {
         guard let number = decimal(text), (1...maximumTimeoutMilliseconds).contains(number) else {
             throw Refusal("must be milliseconds from 1 to \(maximumTimeoutMilliseconds), not \(shown(text))")

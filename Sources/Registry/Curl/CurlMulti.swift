@@ -47,6 +47,9 @@ package final class CurlMulti {
         ccurl_multi_set_long(handle, CURLMOPT_PIPELINING, CURLPIPE_NOTHING)
     }
 
+    /// Transfers under way.
+    package var transferCount: Int { transfers.count }
+
     deinit { precondition(isClosed, "a CurlMulti must be closed before it goes") }
 
     /// Starts a transfer; soon, not now.

@@ -22,6 +22,7 @@ package struct LoopError: Error, CustomStringConvertible, Equatable {
 package final class EventLoop {
     let pointer: UnsafeMutablePointer<uv_loop_t>
     package let deferred: DeferredQueue
+    private let meter: TurnMeter?
     /// What every connection reads into: libuv fills it and calls back at once, so one serves them all.
     let readBuffer = UnsafeMutableRawBufferPointer.allocate(byteCount: EventLoop.readBufferBytes, alignment: 64)
 
@@ -29,7 +30,8 @@ package final class EventLoop {
     static let readBufferBytes = 64 * 1024
 
     /// Makes the loop. It lives as long as the process's work; `close` ends it.
-    package init() throws(LoopError) {
+    /// - Parameter isMeasured: whether each iteration is timed.
+    package init(isMeasured: Bool = false) throws(LoopError) {
         let loop = UnsafeMutablePointer<uv_loop_t>.allocate(capacity: 1)
         let code = uv_loop_init(loop)
         guard code == 0 else {
@@ -38,10 +40,23 @@ package final class EventLoop {
         }
         pointer = loop
         deferred = try DeferredQueue(on: loop)
+        meter = isMeasured ? try TurnMeter(on: loop) : nil
     }
 
     /// Milliseconds of a monotonic clock, read once a turn (`uv_now`).
     package var nowMilliseconds: UInt64 { uv_now(pointer) }
+
+    /// Nanoseconds of the same clock, read when asked (`uv_hrtime`).
+    package static var nowNanoseconds: UInt64 { uv_hrtime() }
+
+    /// Handles that keep the loop running.
+    package var activeHandles: Int { Int(pointer.pointee.active_handles) }
+
+    /// Busy time of each iteration so far; empty where it is not measured.
+    package var turns: HistogramTable { meter?.turns ?? HistogramTable(.turns) }
+
+    /// Time spent waiting for events; 0 where it is not measured.
+    package var idleNanoseconds: UInt64 { meter?.idleNanoseconds ?? 0 }
 
     /// Seconds since 1970, read when asked.
     package static var unixSeconds: Int64 { unixMilliseconds / 1000 }
@@ -64,6 +79,7 @@ package final class EventLoop {
     @discardableResult
     package func close() -> Bool {
         deferred.close()
+        meter?.close()
         uv_run(pointer, UV_RUN_DEFAULT)
         guard uv_loop_close(pointer) == 0 else { return false }
         pointer.deallocate()

@@ -2,6 +2,7 @@
 
 internal import CLibuv
 internal import DequeModule
+internal import Glibc
 
 /// Runs blocking work in libuv's thread pool (docs.libuv.org, "Thread pool work scheduling").
 package final class Offload {
@@ -12,19 +13,28 @@ package final class Offload {
     private let loop: EventLoop
     /// Jobs handed out whose completion has not run yet.
     package private(set) var inFlight = 0
+    /// How long jobs waited for a thread, and how long they took on it.
+    package private(set) var waits = HistogramTable(.turns)
+    package private(set) var runs = HistogramTable(.turns)
 
     package init(on loop: EventLoop) { self.loop = loop }
+
+    /// The pool's threads as libuv (1.44) takes the environment's word for them: 1 to 1024.
+    package static var threads: Int {
+        guard let text = getenv("UV_THREADPOOL_SIZE") else { return 4 }
+        return min(1024, max(1, Int(atoi(text))))
+    }
 
     /// Runs `work` on a pool thread, then `then` on the loop. There is no order between jobs.
     package func run<R: Sendable>(
         _ work: @escaping @Sendable () throws -> R, then: @escaping (Result<R, any Error>) -> Void
     ) {
         let job = TypedJob(work: work, then: then)
-        job.finished = { [self] in inFlight -= 1 }
+        job.owner = self
         inFlight += 1
         job.request.pointee.data = Unmanaged<Job>.passRetained(job).toOpaque()
         let code = uv_queue_work(
-            loop.pointer, job.request, { Job.from($0).perform() },
+            loop.pointer, job.request, { Job.from($0).performMeasured() },
             { raw, _ in
                 let job = Job.from(raw)
                 job.complete()
@@ -34,15 +44,30 @@ package final class Offload {
         precondition(code == 0, "uv_queue_work: \(code)")
     }
 
-    /// What a C callback can name of a job. `perform` is the one method that runs off the loop; it touches nothing but
-    /// the work and the result, and libuv's own hand-over orders it before `complete`.
+    private func finished(_ job: Job) {
+        inFlight -= 1
+        waits.observe(job.startedNanoseconds &- job.queuedNanoseconds)
+        runs.observe(job.endedNanoseconds &- job.startedNanoseconds)
+    }
+
+    /// What a C callback can name of a job. `performMeasured` is the one method that runs off the loop; it touches nothing
+    /// but the work, the result and the times, and libuv's own hand-over orders it before `complete`.
     fileprivate class Job {
         final let request = UnsafeMutablePointer<uv_work_t>.allocate(capacity: 1)
-        final var finished: (() -> Void)?
+        final var owner: Offload?
+        final let queuedNanoseconds = uv_hrtime()
+        final fileprivate(set) var startedNanoseconds: UInt64 = 0
+        final fileprivate(set) var endedNanoseconds: UInt64 = 0
 
         static func from(_ raw: UnsafeMutablePointer<uv_work_t>?) -> Job {
             // Set in `run` before the request was queued.
             Unmanaged<Job>.fromOpaque(raw.unsafelyUnwrapped.pointee.data.unsafelyUnwrapped).takeUnretainedValue()
+        }
+
+        final func performMeasured() {
+            startedNanoseconds = uv_hrtime()
+            perform()
+            endedNanoseconds = uv_hrtime()
         }
 
         func perform() {}
@@ -66,7 +91,7 @@ package final class Offload {
         }
 
         override func complete() {
-            finished?()
+            owner?.finished(self)
             work = nil
             if let result { then(result) }
         }

@@ -46,6 +46,9 @@ package struct PullQueue<Key: Hashable> {
     private var total = Load()
     private var perHost: [RegistryHost: Load] = [:]
 
+    /// Pulls that may run, whoever wants them.
+    package var running: Int { total.forClients + total.ahead }
+
     package init() {}
 
     /// Takes a pull in; false when too many wait already. A known key is promoted when a client now asks for it.

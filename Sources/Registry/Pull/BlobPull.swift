@@ -102,6 +102,7 @@ final class BlobPull: UpstreamExchangeHandler {
     private func request(from offset: Int64) {
         toSkip = 0
         if offset > 0 || received > 0 {
+            context.metrics.pulls.resumed &+= 1
             context.logger.info(
                 "resuming blob pull",
                 metadata: ["digest": "\(blob.key.digest)", "host": "\(source.host)", "offset": "\(offset)"])
@@ -125,7 +126,9 @@ final class BlobPull: UpstreamExchangeHandler {
     private func verify() {
         ingest?.verify { [self] result in
             switch result {
-            case .success(let matches): tell(.verified(matches))
+            case .success(let matches):
+                if !matches { context.metrics.pulls.verificationFailed(.blob) }
+                tell(.verified(matches))
             case .failure(let error): tell(.storeFailed(error.registryError))
             }
         }
@@ -155,7 +158,7 @@ final class BlobPull: UpstreamExchangeHandler {
 
     private func finishComplete() {
         ingest = nil
-        end()
+        end(succeeded: true)
     }
 
     private func finish(with error: RegistryError, keepPartial: Bool) {
@@ -166,12 +169,13 @@ final class BlobPull: UpstreamExchangeHandler {
             "blob pull failed",
             metadata: ["digest": "\(blob.key.digest)", "host": "\(source.host)", "reason": "\(error.message)"])
         if case .complete = blob.phase {} else { blob.fail(error) }
-        end()
+        end(succeeded: false)
     }
 
-    private func end() {
+    private func end(succeeded: Bool) {
         guard !isClosed else { return }
         isClosed = true
+        context.metrics.pulls.ended(.blob, succeeded: succeeded)
         backOff?.close()
         backOff = nil
         exchange = nil

@@ -50,7 +50,9 @@ final class ManifestPull {
         } then: { [self] (result: Result<Verified, any Error>) in
             switch result {
             case .success(let verified): store(verified, ended)
-            case .failure(let error as RegistryError): finish(.failure(error), ended)
+            case .failure(let error as RegistryError):
+                if error.code == .digestInvalid { context.metrics.pulls.verificationFailed(.manifest) }
+                finish(.failure(error), ended)
             case .failure: finish(.failure(.badManifest("the upstream's manifest cannot be read")), ended)
             }
         }
@@ -69,6 +71,11 @@ final class ManifestPull {
 
     private func finish(_ outcome: Outcome, _ ended: () -> Void) {
         fetch = nil
+        if case .success = outcome {
+            context.metrics.pulls.ended(.manifest, succeeded: true)
+        } else {
+            context.metrics.pulls.ended(.manifest, succeeded: false)
+        }
         ended()
         let all = waiting
         waiting = []

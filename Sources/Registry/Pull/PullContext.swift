@@ -9,19 +9,22 @@ package struct PullContext {
     package let store: Store
     package let client: UpstreamClient
     package let logger: Logger
+    package let metrics: Metrics
     /// Whether an image's config and layers are fetched when its manifest is.
     package let prefetchLayers: Bool
     /// The first pause before a broken transfer is resumed.
     package var firstBackOffMilliseconds = PullMachine.firstBackOffMilliseconds
 
     package init(
-        loop: EventLoop, offload: Offload, store: Store, client: UpstreamClient, logger: Logger, prefetchLayers: Bool
+        loop: EventLoop, offload: Offload, store: Store, client: UpstreamClient, logger: Logger, metrics: Metrics,
+        prefetchLayers: Bool
     ) {
         self.loop = loop
         self.offload = offload
         self.store = store
         self.client = client
         self.logger = logger
+        self.metrics = metrics
         self.prefetchLayers = prefetchLayers
     }
 }

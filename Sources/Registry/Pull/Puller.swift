@@ -38,6 +38,9 @@ package final class Puller {
 
     /// Blob pulls that run or wait.
     package var blobsInFlight: Int { blobs.count }
+    /// Those of them that run.
+    package var runningBlobs: Int { queue.running }
+    package var manifestsInFlight: Int { manifests.count }
 
     // MARK: Blobs
 
@@ -71,6 +74,16 @@ package final class Puller {
     }
 
     // MARK: Manifests
+
+    /// Whether this manifest is being pulled.
+    package func isPulling(_ reference: Reference, from source: PullSource) -> Bool {
+        manifests[ManifestKey(host: source.host, repository: source.repository, reference: reference)] != nil
+    }
+
+    /// Whether this head is being asked for.
+    func isAsking(_ request: UpstreamRequest, from source: PullSource) -> Bool {
+        heads[HeadKey(host: source.host, repository: source.repository, path: request.path)] != nil
+    }
 
     /// Joins the manifest's pull, or starts it.
     /// - Parameter then: the manifest, in the store by now, and whether this caller joined another's pull.

@@ -19,10 +19,12 @@ package final class UpstreamClient {
 
     /// - Parameter noProgressMilliseconds: how long an upstream may send nothing, while we are ready to take it.
     package init(
-        loop: EventLoop, registries: [RegistryConfig], noProgressMilliseconds: UInt64, userAgent: String, logger: Logger
+        loop: EventLoop, registries: [RegistryConfig], noProgressMilliseconds: UInt64, userAgent: String, logger: Logger,
+        metrics: Metrics
     ) {
         services = UpstreamServices(
-            loop: loop, noProgressMilliseconds: noProgressMilliseconds, userAgent: userAgent, logger: logger)
+            loop: loop, noProgressMilliseconds: noProgressMilliseconds, userAgent: userAgent, logger: logger,
+            metrics: metrics)
         configured = Dictionary(
             registries.map { ($0.name, Upstream(host: $0.name, config: $0)) }, uniquingKeysWith: { first, _ in first })
     }
@@ -55,6 +57,19 @@ package final class UpstreamClient {
         return exchange
     }
 
+    /// Exchanges under way, and transfers: those have tokens and redirects among them.
+    package var exchangeCount: Int { services.exchangeCount }
+    package var transferCount: Int { services.transferCount }
+
+    /// Seconds left of the 429s that are remembered, by host.
+    package var rateLimits: [RegistryHost: Int] {
+        let now = loop.nowMilliseconds
+        let limited = [configured, others].joined().compactMap { host, upstream in
+            upstream.rateLimit.secondsLeft(now: now).map { (host, $0) }
+        }
+        return Dictionary(limited, uniquingKeysWith: max)
+    }
+
     /// Ends every exchange (`unreachable`) and closes every connection. Not to be called from a handler's callback.
     package func close() { services.close() }
 
@@ -82,6 +97,7 @@ final class UpstreamServices {
     let loop: EventLoop
     let tokens: UpstreamTokens
     let logger: Logger
+    let metrics: Metrics
     private let multi: CurlMulti
     private let noProgressMilliseconds: UInt64
     private let userAgent: String
@@ -93,7 +109,9 @@ final class UpstreamServices {
 
     static let stopping = UpstreamFailure.unreachable("this server is stopping")
 
-    init(loop: EventLoop, noProgressMilliseconds: UInt64, userAgent: String, logger: Logger) {
+    init(
+        loop: EventLoop, noProgressMilliseconds: UInt64, userAgent: String, logger: Logger, metrics: Metrics
+    ) {
         guard let multi = CurlMulti(on: loop) else {
             // curl_global_init and curl_multi_init fail for want of memory only, at the program's start.
             preconditionFailure("curl cannot be set up")
@@ -103,8 +121,11 @@ final class UpstreamServices {
         self.noProgressMilliseconds = noProgressMilliseconds
         self.userAgent = userAgent
         self.logger = logger
+        self.metrics = metrics
         proxies = AddressGuard.environmentProxies()
-        tokens = UpstreamTokens(loop: loop, proxies: proxies, userAgent: userAgent, logger: logger) {
+        tokens = UpstreamTokens(
+            loop: loop, proxies: proxies, userAgent: userAgent, logger: logger, metrics: metrics
+        ) {
             Transfer($0, on: multi, loop: loop, handler: $1)
         }
     }
@@ -120,6 +141,9 @@ final class UpstreamServices {
     func start(_ request: TransferRequest, _ handler: any TransferHandler) -> Transfer {
         Transfer(request, on: multi, loop: loop, handler: handler)
     }
+
+    var exchangeCount: Int { exchanges.count }
+    var transferCount: Int { multi.transferCount }
 
     func hasRoom(for upstream: Upstream) -> Bool {
         questions < UpstreamClient.maximumQuestions

@@ -41,6 +41,9 @@ package final class UpstreamExchange {
     private var transfer: Transfer?
     private var ticket: UpstreamTokens.Ticket?
     private var pause: Timer?
+    private var measure = QuestionMeasure()
+    /// When it began; nil for one that never did.
+    private var startNanoseconds: UInt64?
 
     init(
         _ request: UpstreamRequest, to upstream: Upstream, services: UpstreamServices,
@@ -66,6 +69,14 @@ package final class UpstreamExchange {
         ticket?.cancel()
         pause?.close()
         services.forget(self)
+        count()
+    }
+
+    /// Once, when it is over.
+    private func count() {
+        guard let startNanoseconds else { return }
+        measure.durationNanoseconds = EventLoop.nowNanoseconds &- startNanoseconds
+        services.metrics.upstreamAnswered(upstream.host, measure)
     }
 
     /// Goes on after the handler returned false.
@@ -82,6 +93,8 @@ package final class UpstreamExchange {
     }
 
     func begin() {
+        guard handler != nil else { return }
+        startNanoseconds = EventLoop.nowNanoseconds
         var known: ExchangeMachine.Authorization?
         if upstream.prefersBasic {
             known = .basic
@@ -160,7 +173,10 @@ extension UpstreamExchange: TransferHandler {
     }
 
     package func transfer(_ transfer: Transfer, received bytes: UnsafeRawBufferPointer) -> Bool {
-        if case .delivering = phase { return handler?.exchange(self, received: bytes) ?? false }
+        if case .delivering = phase {
+            measure.receivedBytes &+= UInt64(bytes.count)
+            return handler?.exchange(self, received: bytes) ?? false
+        }
         drainedBytes += bytes.count
         if drainedBytes > UpstreamExchange.maximumDrainedBytes { abandonBody() }
         return true
@@ -189,6 +205,9 @@ extension UpstreamExchange: TransferHandler {
             head.retryAfterSeconds = upstream.rateLimit.secondsLeft(now: now)
         }
         let isWanted = head.status == 200 || head.status == 206
+        if isWanted { services.metrics.admit(upstream.host) }
+        measure.status = head.status
+        measure.firstByteNanoseconds = startNanoseconds.map { EventLoop.nowNanoseconds &- $0 }
         phase = isWanted ? .delivering : .swallowing
         handler?.exchange(self, received: head)
     }

@@ -27,17 +27,19 @@ final class UpstreamTokens {
     private let proxies: Set<AddressGuard.Proxy>
     private let userAgent: String
     private let logger: Logger
+    private let metrics: Metrics
     private var cache = TokenCache()
     private var running: [TokenCache.Key: TokenFetch] = [:]
 
     init(
-        loop: EventLoop, proxies: Set<AddressGuard.Proxy>, userAgent: String, logger: Logger,
+        loop: EventLoop, proxies: Set<AddressGuard.Proxy>, userAgent: String, logger: Logger, metrics: Metrics,
         start: @escaping (TransferRequest, any TransferHandler) -> Transfer
     ) {
         self.loop = loop
         self.proxies = proxies
         self.userAgent = userAgent
         self.logger = logger
+        self.metrics = metrics
         self.start = start
     }
 
@@ -87,6 +89,11 @@ final class UpstreamTokens {
             "asking for a token", metadata: ["host": "\(upstream.host)", "realm": "\(request.realm.redacted)"])
         let fetch = TokenFetch(asked, upstream: upstream, loop: loop, start: start) { [self] result in
             let waiting = running.removeValue(forKey: key)?.waiting ?? []
+            if case .success = result {
+                metrics.tokenAnswered(upstream.host, granted: true)
+            } else {
+                metrics.tokenAnswered(upstream.host, granted: false)
+            }
             if case .success(let reply) = result { cache.insert(reply, for: key, now: loop.nowMilliseconds) }
             for ticket in waiting { ticket.answer(result.map { ($0.token, true) }) }
         }

@@ -69,7 +69,8 @@ package final class BodyPump: GrowingReader {
         /// Somebody will call `run` again: the socket, the blob, the pool or the next turn.
         case wait
         case complete
-        case broken
+        /// The rest cannot be had; the client has left.
+        case broken, gone
     }
 
     /// Goes on as far as it may.
@@ -81,6 +82,7 @@ package final class BodyPump: GrowingReader {
             case .wait: return
             case .complete: return connection.pumpEnded(self, isComplete: true)
             case .broken: return connection.pumpEnded(self, isComplete: false)
+            case .gone: return connection.close()
             }
         }
     }
@@ -204,7 +206,7 @@ package final class BodyPump: GrowingReader {
         let bytes = head
         head = []
         switch bytes.withUnsafeBytes({ moreFollows ? connection.tryWriteMore($0) : connection.tryWrite($0) }) {
-        case .failed: return .broken
+        case .failed: return .gone
         case .took(let count):
             budget -= count
             return count == bytes.count ? then : queueOrBreak(Array(bytes[count...]), then: .again)
@@ -220,7 +222,7 @@ package final class BodyPump: GrowingReader {
         let bytes = head
         head = []
         let piece = UnsafeRawBufferPointer(rebasing: scratch[..<count])
-        guard case .took(let taken) = bytes.withUnsafeBytes({ connection.tryWrite($0, piece) }) else { return .broken }
+        guard case .took(let taken) = bytes.withUnsafeBytes({ connection.tryWrite($0, piece) }) else { return .gone }
         connection.progressed()
         budget -= taken
         if taken < bytes.count { return queueOrBreak(Array(bytes[taken...]), then: .again) }
@@ -233,7 +235,7 @@ package final class BodyPump: GrowingReader {
         _ result: TCPStream.WriteResult, _ budget: inout Int, whenFull: () -> Bool
     ) -> Step {
         switch result {
-        case .failed: return .broken
+        case .failed: return .gone
         case .took(0):
             guard !isWaiting else { return .wait }
             return whenFull() ? .wait : isWaiting ? .wait : .broken
@@ -258,7 +260,7 @@ package final class BodyPump: GrowingReader {
     }
 
     private func queueOrBreak(_ bytes: [UInt8], then: Step) -> Step {
-        guard connection.queue(bytes) else { return .broken }
+        guard connection.queue(bytes) else { return .gone }
         // `.complete` with bytes still queued is right: the connection waits for them before anything else.
         return then
     }

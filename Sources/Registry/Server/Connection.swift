@@ -10,15 +10,15 @@ package final class Connection: TCPStream {
     var index = -1
     var isRefused = false
 
-    private var machine = ServerConnectionMachine()
+    private(set) var machine = ServerConnectionMachine()
     /// Bytes that no step has consumed: part of a head, or pipelined requests behind one that is being answered.
     private var kept: [UInt8] = []
     private var isProcessing = false
     private var inputEnded = false
-    private var isLingering = false
+    private(set) var isLingering = false
     private var lingeredBytes = 0
     /// Since when the current wait (for a head, a request, the reader) lasts.
-    private var waitingSinceMilliseconds: UInt64
+    private(set) var waitingSinceMilliseconds: UInt64
     private var pump: BodyPump?
 
     // What the answer being given needs, and what the log says of it.
@@ -26,6 +26,7 @@ package final class Connection: TCPStream {
     package private(set) var isHead = false
     private var isHTTP10 = false
     private var logged: RequestLog?
+    var measure = RequestMeasure()
     /// A field line of this answer only, with its line end; empty for most.
     package var extraField: [UInt8] = []
 
@@ -41,12 +42,14 @@ package final class Connection: TCPStream {
         if isLingering { return discard(bytes.count) }
         if machine.isAnswering {
             // Pipelined: kept until its turn, and nothing further is read until then.
+            if kept.isEmpty, server.metrics != nil { measure.headBegins() }
             kept.append(contentsOf: bytes)
             return stopReading()
         }
         if kept.isEmpty {
             // The wait for a head begins with its first byte.
             waitingSinceMilliseconds = loop.nowMilliseconds
+            if server.metrics != nil { measure.headBegins() }
             let consumed = process(bytes)
             if consumed < bytes.count { kept = Array(bytes[consumed...]) }
         } else {
@@ -93,6 +96,7 @@ package final class Connection: TCPStream {
         isHead = head.method == .head
         isHTTP10 = head.minorVersion == 0
         extraField = []
+        if let metrics = server.metrics { measure.begin(metrics) }
         if server.logsRequests { logged = RequestLog(head, bytes, startMilliseconds: loop.nowMilliseconds) }
     }
 
@@ -170,6 +174,7 @@ package final class Connection: TCPStream {
     private func startAnswer(_ status: Int, _ verdict: Verdict) -> [UInt8] {
         logged?.status = status
         logged?.verdict = verdict
+        measure.answers(status, verdict)
         let closes = machine.mustClose || server.isDraining
         var prefix = server.prefix(status: status, close: closes)
         if isHTTP10, !closes { prefix += Connection.keepAliveField }
@@ -186,6 +191,7 @@ package final class Connection: TCPStream {
 
     private func start(_ content: BodyPump.Content, head: [UInt8] = [], counting bytes: Int = 0) {
         waitingSinceMilliseconds = loop.nowMilliseconds
+        if server.metrics != nil { measure.firstByte() }
         let pump = BodyPump(content, head: head, alreadyCounted: Int64(bytes), connection: self)
         self.pump = pump
         pump.run()
@@ -197,12 +203,12 @@ package final class Connection: TCPStream {
         self.pump = nil
         if isComplete { return endAnswer(bodyBytes: Int(pump.bodyBytes)) }
         // Short of what was promised: the peer must read an orderly end, never take it for the whole.
-        logRequest(bodyBytes: Int(pump.bodyBytes))
+        requestEnded(bodyBytes: Int(pump.bodyBytes), isBroken: true)
         finishOutput()
     }
 
     private func endAnswer(bodyBytes: Int) {
-        logRequest(bodyBytes: bodyBytes)
+        requestEnded(bodyBytes: bodyBytes)
         machine.responseFinished()
         waitingSinceMilliseconds = loop.nowMilliseconds
         if machine.mustClose || server.isDraining { return finishOutput() }
@@ -213,7 +219,13 @@ package final class Connection: TCPStream {
         if inputEnded { finishOutput() } else { startReading() }
     }
 
-    private func logRequest(bodyBytes: Int) {
+    /// - Parameter isBroken: the body could not be had whole.
+    private func requestEnded(bodyBytes: Int, isBroken: Bool = false) {
+        if let metrics = server.metrics { measure.end(metrics, bodyBytes: bodyBytes, isBroken: isBroken) }
+        writeLog(bodyBytes: bodyBytes)
+    }
+
+    private func writeLog(bodyBytes: Int) {
         guard let logged else { return }
         self.logged = nil
         logged.write(to: server.logger, bodyBytes: bodyBytes, nowMilliseconds: loop.nowMilliseconds, client: peerName)
@@ -223,6 +235,7 @@ package final class Connection: TCPStream {
 
     /// Answers what could not be understood, and closes.
     private func refuse(_ failure: ParseFailure) {
+        server.metrics?.requests.malformed &+= 1
         refuse(
             RegistryError(status: failure.status, code: .unsupported, message: "\(failure.reason)"))
     }
@@ -270,23 +283,6 @@ package final class Connection: TCPStream {
     /// The reader took something.
     func progressed() { waitingSinceMilliseconds = loop.nowMilliseconds }
 
-    func checkDeadlines(now: UInt64) {
-        guard let limit = currentTimeoutMilliseconds, now &- waitingSinceMilliseconds >= limit, !isClosing else {
-            return
-        }
-        if !isLingering, !machine.isAnswering, !machine.isIdle {
-            return refuse(RegistryError(status: 408, code: .unsupported, message: "the request took too long"))
-        }
-        close()
-    }
-
-    /// What is being waited for decides for how long; nil while it is not the client.
-    private var currentTimeoutMilliseconds: UInt64? {
-        if isLingering { return hasQueuedWrites ? Connection.stallTimeoutMilliseconds : Connection.lingerMilliseconds }
-        if machine.isAnswering { return hasQueuedWrites ? Connection.stallTimeoutMilliseconds : nil }
-        return machine.isIdle ? Connection.idleTimeoutMilliseconds : Connection.headTimeoutMilliseconds
-    }
-
     /// When the server ends: what is between requests goes at once.
     func closeIfIdle() {
         if !machine.isAnswering, !isLingering { finishOutput() }
@@ -294,6 +290,8 @@ package final class Connection: TCPStream {
 
     override func closed() {
         pump?.abandon()
+        if let metrics = server.metrics { measure.abandon(metrics) }
+        writeLog(bodyBytes: Int(pump?.bodyBytes ?? 0))
         pump = nil
         server.removed(self)
     }

@@ -10,4 +10,21 @@ extension Connection {
     /// After our FIN, how long and how much is read and thrown away, so that closing does not reset what is on its way.
     static let lingerMilliseconds: UInt64 = 2_000
     static let lingerBytes = 1024 * 1024
+
+    func checkDeadlines(now: UInt64) {
+        guard let limit = currentTimeoutMilliseconds, now &- waitingSinceMilliseconds >= limit, !isClosing else {
+            return
+        }
+        if !isLingering, !machine.isAnswering, !machine.isIdle {
+            return refuse(RegistryError(status: 408, code: .unsupported, message: "the request took too long"))
+        }
+        close()
+    }
+
+    /// What is being waited for decides for how long; nil while it is not the client.
+    private var currentTimeoutMilliseconds: UInt64? {
+        if isLingering { return hasQueuedWrites ? Connection.stallTimeoutMilliseconds : Connection.lingerMilliseconds }
+        if machine.isAnswering { return hasQueuedWrites ? Connection.stallTimeoutMilliseconds : nil }
+        return machine.isIdle ? Connection.idleTimeoutMilliseconds : Connection.headTimeoutMilliseconds
+    }
 }

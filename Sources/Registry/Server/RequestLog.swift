@@ -2,21 +2,6 @@
 
 internal import Logging
 
-/// How a request was answered, as far as the cache goes.
-package enum Verdict: String, Sendable {
-    /// From the cache.
-    case hit
-    /// From a pull that somebody else had started.
-    case joined
-    /// From a pull that this request started, or a question forwarded for it.
-    case miss
-    /// From the cache, because the upstream could not say whether it is current.
-    case stale
-    case error
-    /// Nothing to do with content: `/v2/` and the like.
-    case none = "-"
-}
-
 /// One request, from its head to its last byte.
 struct RequestLog {
     var status = 0
@@ -37,7 +22,7 @@ struct RequestLog {
             "\(method) \(target)",
             metadata: [
                 "status": "\(status)", "bytes": "\(bodyBytes)", "ms": "\(nowMilliseconds &- startMilliseconds)",
-                "client": "\(client)", "cache": "\(verdict.rawValue)",
+                "client": "\(client)", "cache": "\(verdict == .none ? "-" : verdict.label)",
             ])
     }
 }

@@ -21,6 +21,8 @@ package final class Server {
     let handler: Handler
     /// Whether each request is logged: asked once, since asking the logger costs more than a hot request has to spend.
     let logsRequests: Bool
+    /// Where requests are counted; nil for a server whose requests are not.
+    let metrics: Metrics?
     private let maximumConnections: Int
     /// They take descriptors as well: an eighth of a small limit.
     private let maximumRefusals: Int
@@ -43,11 +45,13 @@ package final class Server {
     package private(set) var isDraining = false
 
     package init(
-        on loop: EventLoop, offload: Offload, logger: Logger, descriptorLimit: Int, handler: @escaping Handler
+        on loop: EventLoop, offload: Offload, logger: Logger, descriptorLimit: Int, metrics: Metrics? = nil,
+        handler: @escaping Handler
     ) {
         self.loop = loop
         self.offload = offload
         self.logger = logger
+        self.metrics = metrics
         self.handler = handler
         logsRequests = logger.logLevel <= .info
         prefixes = ResponsePrefixes(unixSeconds: EventLoop.unixMilliseconds / 1000)
@@ -90,9 +94,9 @@ package final class Server {
         guard let connection = try? Connection(server: self) else { return }
         // Those being refused do not count: else a flood of them would keep the door shut when everyone else had gone.
         let isFull = connections.count - refusals >= maximumConnections || isDraining
-        guard listener.accept(into: connection), !isFull || refusals < maximumRefusals else {
-            return connection.close()
-        }
+        let isAccepted = listener.accept(into: connection)
+        if isAccepted, isFull { metrics?.requests.connectionsRefused &+= 1 }
+        guard isAccepted, !isFull || refusals < maximumRefusals else { return connection.close() }
         connection.index = connections.count
         connections.append(connection)
         if isFull {
@@ -100,6 +104,7 @@ package final class Server {
             connection.isRefused = true
             connection.refuse(.unavailable("too many connections"))
         } else {
+            metrics?.requests.connectionsAccepted &+= 1
             connection.startReading()
         }
     }

@@ -61,7 +61,8 @@ package final class Ingest {
     package func reserve(totalBytes: Int64, then: @escaping (StoreError?) -> Void) {
         let writer = writer
         chain.attempt({ () throws(StoreError) in try writer.reserve(totalBytes: totalBytes) }) { [self] result in
-            withExtendedLifetime(self) { then(result.failure) }
+            if let error = result.failure { store.noteFailure(error) }
+            then(result.failure)
         }
     }
 
@@ -177,6 +178,7 @@ extension Ingest {
     private func fail(_ error: StoreError) {
         guard failure == nil else { return }
         failure = error
+        store.noteFailure(error)
         dropWaiting()
         let report = onFailure
         onFailure = nil
@@ -224,6 +226,7 @@ extension Ingest {
                 store.directories.add(directory)
                 store.addBlob(digest, file)
             }
+            if let error = result.failure { store.noteFailure(error) }
             store.ingestEnded(key)
             then(result.map { file })
             store.workEnds()

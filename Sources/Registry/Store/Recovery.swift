@@ -48,9 +48,13 @@ extension Store {
             report.blobCount += 1
             report.blobBytes += sizeBytes
             // What the loop has learned meanwhile is newer than what the walk saw.
-            if blobs[digest] == nil, !setAsideInRecovery.contains(digest) { blobs[digest] = sizeBytes }
+            if blobs[digest] == nil, !setAsideInRecovery.contains(digest) {
+                blobs.set(digest, sizeBytes: sizeBytes)
+            }
         }
-        for (digest, type) in batch.manifests where manifests[digest] == nil { manifests[digest] = type }
+        for (digest, type, sizeBytes) in batch.manifests where manifests[digest] == nil {
+            manifests[digest] = .init(sizeBytes: sizeBytes, detail: type)
+        }
         for (name, record) in batch.tags { addTag(name, record) }
         report.manifestCount += batch.manifests.count
         report.tagCount += batch.tags.count

@@ -17,7 +17,7 @@ final class RecoveryScan: @unchecked Sendable {
 
     struct Batch: Sendable {
         var blobs: [(Digest, Int64)] = []
-        var manifests: [(Digest, MediaType)] = []
+        var manifests: [(Digest, MediaType, sizeBytes: Int64)] = []
         var tags: [(TagName, TagRecord)] = []
         var partialCount = 0
         /// Old path, reason, new path.
@@ -151,7 +151,7 @@ final class RecoveryScan: @unchecked Sendable {
             batch.blobs.append((digest, status.sizeBytes))
         case .manifest(let type):
             if let fault = status.faultOfManifest { return fault }
-            batch.manifests.append((digest, type))
+            batch.manifests.append((digest, type, status.sizeBytes))
         }
         return nil
     }

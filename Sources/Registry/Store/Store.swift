@@ -50,8 +50,8 @@ package final class Store {
     let syncs = Gate(limit: Store.maximumBlobSyncs)
     private let lock: StoreLock
 
-    /// Sizes of all blobs known.
-    var blobs: [Digest: Int64] = [:]
+    /// All blobs known.
+    var blobs = ContentIndex<Void>()
     var openFiles: ClockCache<OpenFile>
     /// Opens under way, and who waits for them.
     var opening: [Digest: [(OpenFile?) -> Void]] = [:]
@@ -62,7 +62,7 @@ package final class Store {
     var setAsideInRecovery: Set<Digest> = []
 
     /// Types of all manifests known.
-    var manifests: [Digest: MediaType] = [:]
+    var manifests = ContentIndex<MediaType>()
     var manifestCache: ClockCache<CachedManifest>
     var loading: [Digest: [(CachedManifest?) -> Void]] = [:]
 
@@ -70,6 +70,12 @@ package final class Store {
     /// Tags that the disk does not have as memory has them: being written, or refused by the disk.
     var unsavedTags: Set<TagName> = []
     var tagReads: [TagName: [(TagRecord?) -> Void]] = [:]
+
+    /// Files set aside, and writes that the disk refused, since the start.
+    var setAsideCount: UInt64 = 0
+    var writeFailures: (noSpace: UInt64, other: UInt64) = (0, 0)
+    /// Told of every upstream host that the disk has a tag of.
+    package var onHostKnown: ((RegistryHost) -> Void)?
 
     let buffers = BufferPool()
     /// Keys being written, and who wants to write next.

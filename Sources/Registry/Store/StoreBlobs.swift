@@ -7,7 +7,7 @@ internal import Logging
 extension Store {
     /// A blob's size, from memory.
     package func blobSize(_ digest: Digest) -> Lookup<Int64> {
-        if let size = blobs[digest] { return .present(size) }
+        if let blob = blobs[digest] { return .present(blob.sizeBytes) }
         return isRecovered || condemned[digest] != nil ? .absent : .unknown
     }
 
@@ -18,7 +18,7 @@ extension Store {
     /// not to exist. Opens of one digest at the same time are one.
     package func findBlob(_ digest: Digest, then: @escaping (OpenFile?) -> Void) {
         if let file = openFiles.value(for: digest) { return then(file) }
-        let sizeBytes = blobs[digest]
+        let sizeBytes = blobs[digest]?.sizeBytes
         if condemned[digest] != nil || (sizeBytes == nil && isRecovered) { return then(nil) }
         if opening[digest] != nil {
             opening[digest]?.append(then)
@@ -50,7 +50,7 @@ extension Store {
 
     /// A blob has got its final name.
     func addBlob(_ digest: Digest, _ file: OpenFile) {
-        blobs[digest] = file.sizeBytes
+        blobs.set(digest, sizeBytes: file.sizeBytes)
         setAsideInRecovery.remove(digest)
         openFiles.insert(file, for: digest, weight: 1)
     }
@@ -58,6 +58,7 @@ extension Store {
     func reportQuarantine(_ path: String, _ reason: String, _ result: Result<String, StoreError>) {
         switch result {
         case .success(let target):
+            setAsideCount &+= 1
             logger.error("store: set aside \(path.debugDescription): \(reason); now \(target.debugDescription)")
         case .failure(let error) where error.isMissing:
             logger.error("store: \(path.debugDescription): \(reason); the file is gone")
@@ -78,7 +79,8 @@ extension Store {
         case .success(.opened):
             if let opened { addBlob(digest, opened) }
         case .success(.missing):
-            if blobs.removeValue(forKey: digest) != nil {
+            if blobs[digest] != nil {
+                blobs[digest] = nil
                 logger.error("store: blob \(digest) has disappeared from the disk")
             }
         case .success(.wrong(let reason)):

@@ -12,7 +12,7 @@ extension Store {
     /// are one. A file that does not hash to its name goes to the quarantine, and the answer is nil.
     package func findManifest(_ digest: Digest, then: @escaping (CachedManifest?) -> Void) {
         if let manifest = manifestCache.value(for: digest) { return then(manifest) }
-        let known = manifests[digest]
+        let known = manifests[digest]?.detail
         if known == nil && isRecovered { return then(nil) }
         if loading[digest] != nil {
             loading[digest]?.append(then)
@@ -55,17 +55,18 @@ extension Store {
         let digest = manifest.digest
         var write = Publisher.Write(
             directory: layout.manifestDirectory(digest, manifest.mediaType), name: digest.hex, bytes: bytes)
-        if let former = manifests[digest], former != manifest.mediaType {
+        if let former = manifests[digest]?.detail, former != manifest.mediaType {
             write.obsolete = layout.manifest(digest, former)
         }
         workBegins()
         publisher.publish(write) { [self] error in
             manifestCache.unpin(digest)
             if let error {
+                noteFailure(error)
                 logger.error("store: manifest \(digest) is kept in memory only: \(error)")
                 then(.failure(error))
             } else {
-                manifests[digest] = manifest.mediaType
+                manifests[digest] = .init(sizeBytes: Int64(manifest.sizeBytes), detail: manifest.mediaType)
                 then(.success(manifest))
             }
             workEnds()
@@ -78,7 +79,7 @@ extension Store {
         switch result {
         case .success(.found(let type, let bytes)):
             let manifest = CachedManifest(digest: digest, mediaType: type, body: bytes)
-            manifests[digest] = type
+            manifests[digest] = .init(sizeBytes: Int64(manifest.sizeBytes), detail: type)
             manifestCache.insert(manifest, for: digest, weight: manifest.weight)
             return manifest
         case .success(.wrong(let type, let reason)):

@@ -49,6 +49,7 @@ extension Store {
         unsavedTags.insert(name)
         publisher.publish(write) { [self] error in
             if let error {
+                noteFailure(error)
                 logger.error("store: tag \(name) is kept in memory only: \(error)")
             } else if name.withBytes({ tags.record($0) })?.digest == digest {
                 unsavedTags.remove(name)
@@ -60,6 +61,7 @@ extension Store {
 
     /// Takes what the disk has, unless memory knows better.
     func addTag(_ name: TagName, _ record: TagRecord) {
+        onHostKnown?(name.host)
         name.withBytes { bytes in
             if tags.record(bytes) == nil { tags.set(bytes, record) }
         }

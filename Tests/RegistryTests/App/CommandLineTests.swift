@@ -125,7 +125,6 @@ struct CommandLineTests {
     }
 
     @Test(arguments: [
-        (["serve", "--metrics", "2112"], "--metrics: not built yet"),
         (["serve", "--health", "8081"], "--health: not built yet"),
         (["serve", "--preload-images", "x.txt"], "--preload-images: not built yet"),
         (["serve", "--os", "linux"], "--os: not built yet"), (["serve", "--arch", "amd64"], "--arch: not built yet"),
@@ -140,7 +139,7 @@ struct CommandLineTests {
 
     @Test func whatIsNotBuiltIsNotInTheHelp() {
         let help = OCIRegistry.helpMessage() + OCIRegistry.helpMessage(for: Serve.self)
-        for word in ["--metrics", "--health", "--preload-images", "--arch", "load ", "prune ", "list "] {
+        for word in ["--health", "--preload-images", "--arch", "load ", "prune ", "list "] {
             #expect(!help.contains(word), "\(word)")
         }
     }

@@ -61,7 +61,7 @@ final class UpstreamKit {
         configure(fake, &config, &more)
         client = UpstreamClient(
             loop: run.loop, registries: [config] + more, noProgressMilliseconds: noProgressMilliseconds,
-            userAgent: "test/1", logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() })
+            userAgent: "test/1", logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }, metrics: Metrics())
         run.atClose { [fake] in fake.close() }
         run.atClose { [client] in client.close() }
     }

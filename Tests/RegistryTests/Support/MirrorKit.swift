@@ -29,6 +29,7 @@ final class MirrorKit {
     let log = LogRecorder()
     let offload: Offload
     let store: Store
+    let metrics: Metrics
     let client: UpstreamClient
     let puller: Puller
     let server: Server
@@ -48,19 +49,25 @@ final class MirrorKit {
             imagePath: options.imagePath ?? directory.path, loop: loop, offload: offload, logger: logger)
         // The port is known before there is anything to answer with: an upstream may be this very server.
         var handler: Server.Handler = { _, _, _ in }
-        server = Server(on: loop, offload: offload, logger: logger, descriptorLimit: 8192) { handler($0, $1, $2) }
+        let metrics = Metrics(configured: [Self.host])
+        self.metrics = metrics
+        store.onHostKnown = { metrics.admit($0) }
+        server = Server(
+            on: loop, offload: offload, logger: logger, descriptorLimit: 8192, metrics: metrics
+        ) { handler($0, $1, $2) }
         port = try server.listen(host: "127.0.0.1", port: 0).port
         client = UpstreamClient(
             loop: loop, registries: [fake.config(auth: options.auth)] + options.registries(port),
-            noProgressMilliseconds: options.noProgressMilliseconds, userAgent: "test/1", logger: logger)
+            noProgressMilliseconds: options.noProgressMilliseconds, userAgent: "test/1", logger: logger,
+            metrics: metrics)
         var context = PullContext(
-            loop: loop, offload: offload, store: store, client: client, logger: logger,
+            loop: loop, offload: offload, store: store, client: client, logger: logger, metrics: metrics,
             prefetchLayers: options.prefetchLayers)
         context.firstBackOffMilliseconds = options.firstBackOffMilliseconds
         puller = Puller(context: context)
         let api = API(
             loop: loop, offload: offload, store: store, puller: puller, policy: options.policy, builtin: nil,
-            logger: logger)
+            logger: logger, metrics: metrics)
         handler = { api.handle($0, $1, $2) }
         store.startRecovery()
     }

@@ -25,7 +25,7 @@ import Testing
         Floor(name: "Curl", modules: ["CCurl", "Glibc"]),
         Floor(name: "Pull", modules: ["DequeModule", "Logging"]),
         Floor(name: "Server", modules: ["CLinux", "Glibc", "Logging"]),
-        Floor(name: "API", modules: ["Logging"]),
+        Floor(name: "API", modules: ["CLinux", "Glibc", "Logging"]),
     ]
 
     /// The files that decode JSON, the one thing Foundation is used for; the full Foundation would add tens of

@@ -1,0 +1,148 @@
+// `/metrics` and the page beside it, on a port of their own. Counters are read where they are; what has to be asked of the
+// kernel or the disk is read in the pool first, once for all who scrape meanwhile. A pool that is stuck, which is when
+// metrics matter most, does not keep the rest from being told.
+
+/// Answers the requests of the metrics listener.
+package final class MetricsEndpoint {
+    /// How long a scrape waits for the pool before it is given what the pool said last.
+    static let readingDeadlineMilliseconds: UInt64 = 500
+    /// Prometheus' usual scrape is under this; the text's memory is taken at once.
+    static let usualBytes = 128 * 1024
+
+    /// The parts of the server that are read.
+    package struct Sources {
+        package let store: Store
+        package let puller: Puller
+        package let client: UpstreamClient
+        package let server: Server
+        package let droppedLogLines: () -> UInt64
+
+        package init(
+            store: Store, puller: Puller, client: UpstreamClient, server: Server,
+            droppedLogLines: @escaping () -> UInt64
+        ) {
+            self.store = store
+            self.puller = puller
+            self.client = client
+            self.server = server
+            self.droppedLogLines = droppedLogLines
+        }
+    }
+
+    /// An HTML page, and the fields that go out with it.
+    package struct Page {
+        package let html: [UInt8]
+        package let fields: [(String, String)]
+
+        package init(html: [UInt8], fields: [(String, String)]) {
+            self.html = html
+            self.fields = fields
+        }
+    }
+
+    private let loop: EventLoop
+    private let offload: Offload
+    private let metrics: Metrics
+    private let sources: Sources
+    private let page: Page?
+    private var readings = Readings()
+    private var waiting: [Waiting] = []
+    private var isReading = false
+
+    /// - Parameter build: names and versions for `ociregistry_build_info`.
+    package init(
+        loop: EventLoop, offload: Offload, metrics: Metrics, sources: Sources,
+        build: [(label: String, value: String)], page: Page?
+    ) {
+        self.loop = loop
+        self.offload = offload
+        self.metrics = metrics
+        self.sources = sources
+        self.page = page
+        readings.build = build
+    }
+
+    package func handle(_ connection: Connection, _ head: RequestHead, _ bytes: UnsafeRawBufferPointer) {
+        guard head.method == .get || head.method == .head else {
+            return respond(connection, 405, "only GET and HEAD\n", [("Allow", "GET, HEAD")])
+        }
+        let path = head.path.in(bytes)
+        if path.equals("/metrics") { return scrape(connection) }
+        guard path.equals("/"), let page else { return respond(connection, 404, "there is /metrics, and a page at /\n") }
+        let fields = ResponseFields.plain(
+            contentType: "text/html; charset=utf-8", length: page.html.count, extra: page.fields)
+        connection.respond(status: 200, fields: fields, body: page.html)
+    }
+
+    private func respond(
+        _ connection: Connection, _ status: Int, _ text: String, _ extra: [(String, String)] = []
+    ) {
+        let body = Array(text.utf8)
+        let fields = ResponseFields.plain(
+            contentType: "text/plain; charset=utf-8", length: body.count, extra: extra)
+        connection.respond(status: status, fields: fields, body: body)
+    }
+
+    // MARK: A scrape
+
+    private func scrape(_ connection: Connection) {
+        let answer: (Connection) -> Void = { [self] in send($0) }
+        waiting.append(
+            Waiting(connection, deadlineMilliseconds: MetricsEndpoint.readingDeadlineMilliseconds, late: answer))
+        guard !isReading else { return }
+        isReading = true
+        let disk = sources.store.diskReading
+        offload.run {
+            (ProcessReadings.now(), disk())
+        } then: { [self] (result: Result<(ProcessReadings, DiskReadings), any Error>) in
+            isReading = false
+            if case .success((let process, let disk)) = result {
+                readings.process = process
+                readings.store.disk = disk
+            }
+            let all = waiting
+            waiting = []
+            for one in all { one.answer(answer) }
+        }
+    }
+
+    private func send(_ connection: Connection) {
+        let start = EventLoop.nowNanoseconds
+        read()
+        let text = Catalog.exposition(metrics, readings, reserving: MetricsEndpoint.usualBytes)
+        let fields = ResponseFields.plain(
+            contentType: Exposition.contentType, length: text.count, extra: [("Cache-Control", "no-store")])
+        readings.lastScrapeNanoseconds = EventLoop.nowNanoseconds &- start
+        connection.respond(status: 200, fields: fields, body: text)
+    }
+
+    /// What is known on the loop.
+    private func read() {
+        let disk = readings.store.disk
+        readings.store = sources.store.readings
+        readings.store.disk = disk
+        readings.openConnections = sources.server.connectionCount
+        readings.pullsInFlight[Int(PullKind.blob.rawValue)] = sources.puller.runningBlobs
+        readings.pullsInFlight[Int(PullKind.manifest.rawValue)] = sources.puller.manifestsInFlight
+        readings.pullsQueued = sources.puller.blobsInFlight - sources.puller.runningBlobs
+        readings.upstreamRequestsInFlight = sources.client.exchangeCount
+        readings.rateLimitSeconds = [:]
+        for (host, seconds) in sources.client.rateLimits {
+            readings.rateLimitSeconds[metrics.number(of: host) ?? Namespaces.other] = seconds
+        }
+        readings.logLinesDropped = sources.droppedLogLines()
+        readLoop()
+    }
+
+    private func readLoop() {
+        readings.loop.turns = loop.turns
+        readings.loop.idleNanoseconds = loop.idleNanoseconds
+        readings.loop.activeHandles = loop.activeHandles
+        readings.loop.poolThreads = Offload.threads
+        readings.loop.poolJobsInFlight = offload.inFlight
+        readings.loop.poolWaits = offload.waits
+        readings.loop.poolRuns = offload.runs
+        readings.loop.transfers = sources.client.transferCount
+        readings.loop.growingBlobs = sources.puller.blobsInFlight
+    }
+}

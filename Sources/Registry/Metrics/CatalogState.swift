@@ -1,0 +1,126 @@
+// The catalogue's families of the store, the process and the loop.
+
+extension Catalog {
+    static let store: [MetricFamily] = [
+        gauge("ociregistry_store_partial_files", "Blobs of which a part is on disk: being pulled, or to be resumed.") {
+            $2.sample($1.store.disk.partialFiles)
+        },
+        gauge("ociregistry_store_partial_bytes", "Bytes of those parts.") { $2.sample($1.store.disk.partialBytes) },
+        gauge("ociregistry_store_quarantined_files", "Files that were found wrong and set aside.") {
+            $2.sample($1.store.disk.quarantinedFiles)
+        },
+        counter("ociregistry_store_set_aside_total", "Files set aside since the start.") {
+            $2.sample($1.store.setAside)
+        },
+        counter("ociregistry_store_write_failures_total", "Writes that the disk refused.", ["reason"]) { _, readings, text in
+            text.sample(readings.store.writeFailuresNoSpace, Labels("reason", "no_space"))
+            text.sample(readings.store.writeFailuresOther, Labels("reason", "other"))
+        },
+        gauge("ociregistry_store_recovered", "1 when the walk over the store at start is through.") {
+            $2.sample($1.store.isRecovered)
+        },
+        gauge("ociregistry_store_tags", "Cached tags.") { $2.sample($1.store.tagCount) },
+        gauge("ociregistry_store_filesystem_size_bytes", "Size of the file system that holds the store.") {
+            $2.sample($1.store.disk.sizeBytes)
+        },
+        gauge("ociregistry_store_filesystem_free_bytes", "What is free there for this process.") {
+            $2.sample($1.store.disk.freeBytes)
+        },
+    ]
+
+    static let process: [MetricFamily] = [
+        counter("process_cpu_seconds_total", "User and system CPU time spent in seconds.") {
+            $2.sample(nanoseconds: $1.process.cpuNanoseconds)
+        },
+        gauge("process_resident_memory_bytes", "Resident memory size in bytes.") {
+            $2.sample($1.process.residentBytes)
+        },
+        gauge("process_virtual_memory_bytes", "Virtual memory size in bytes.") { $2.sample($1.process.virtualBytes) },
+        gauge("process_virtual_memory_max_bytes", "Most virtual memory there may be, in bytes.") { _, readings, text in
+            if let limit = readings.process.virtualLimitBytes { text.sample(limit) } else { text.sample(Double.infinity) }
+        },
+        gauge("process_heap_bytes", "Process heap size in bytes.") {
+            $2.sample($1.process.heapUsedBytes + $1.process.heapFreeBytes)
+        },
+        gauge("process_open_fds", "Open file descriptors.") { $2.sample($1.process.openDescriptors) },
+        gauge("process_max_fds", "Most open file descriptors there may be.") {
+            $2.sample($1.process.maximumDescriptors)
+        },
+        gauge("process_start_time_seconds", "Start of the process since the Unix epoch in seconds.") {
+            $2.sample($1.process.startSeconds)
+        },
+        gauge("process_threads", "Threads of the process.") { $2.sample($1.process.threads) },
+        counter(
+            "process_network_receive_bytes_total",
+            "Bytes received in the process's network namespace, by whatever process."
+        ) { $2.sample($1.process.receivedBytes) },
+        counter(
+            "process_network_transmit_bytes_total", "Bytes sent in the process's network namespace, by whatever process."
+        ) { $2.sample($1.process.transmittedBytes) },
+    ]
+
+    static let loop: [MetricFamily] = [
+        histogram(
+            "ociregistry_loop_iteration_busy_seconds",
+            "Busy time of an iteration of the event loop: how long a new event may have to wait."
+        ) { $2.sample($1.loop.turns) },
+        counter("ociregistry_loop_iterations_total", "Iterations of the event loop.") {
+            $2.sample($1.loop.turns.count())
+        },
+        counter("ociregistry_loop_busy_seconds_total", "Time the event loop worked.") {
+            $2.sample(nanoseconds: $1.loop.turns.sumNanoseconds())
+        },
+        counter("ociregistry_loop_idle_seconds_total", "Time the event loop waited for events.") {
+            $2.sample(nanoseconds: $1.loop.idleNanoseconds)
+        },
+        gauge("ociregistry_loop_active_handles", "Active handles of the event loop: sockets, timers, polls.") {
+            $2.sample($1.loop.activeHandles)
+        },
+        gauge("ociregistry_pool_threads", "Threads of the pool for blocking work.") { $2.sample($1.loop.poolThreads) },
+        gauge("ociregistry_pool_jobs_in_flight", "Jobs given to the pool whose result has not come back.") {
+            $2.sample($1.loop.poolJobsInFlight)
+        },
+        gauge("ociregistry_pool_queue_depth", "Jobs of those that no thread has been free for.") {
+            $2.sample(max(0, $1.loop.poolJobsInFlight - $1.loop.poolThreads))
+        },
+        counter("ociregistry_pool_jobs_total", "Jobs the pool has done.") { $2.sample($1.loop.poolRuns.count()) },
+        histogram("ociregistry_pool_wait_seconds", "How long jobs waited for a thread.") {
+            $2.sample($1.loop.poolWaits)
+        },
+        histogram("ociregistry_pool_run_seconds", "How long jobs took on their thread.") {
+            $2.sample($1.loop.poolRuns)
+        },
+        gauge("ociregistry_heap_used_bytes", "Heap in use, large blocks included.") {
+            $2.sample($1.process.heapUsedBytes)
+        },
+        gauge("ociregistry_heap_free_bytes", "Heap that the allocator holds and nobody uses.") {
+            $2.sample($1.process.heapFreeBytes)
+        },
+        gauge("ociregistry_heap_mapped_bytes", "Large blocks, mapped each by itself.") {
+            $2.sample($1.process.heapMappedBytes)
+        },
+        gauge("ociregistry_live_objects", "Objects alive, by kind.", ["kind"]) { _, readings, text in
+            text.sample(readings.openConnections, Labels("kind", "connection"))
+            text.sample(readings.loop.transfers, Labels("kind", "transfer"))
+            text.sample(readings.loop.growingBlobs, Labels("kind", "growing_blob"))
+            text.sample(readings.store.cachedManifests, Labels("kind", "cached_manifest"))
+            text.sample(readings.store.openFiles, Labels("kind", "open_file"))
+        },
+        gauge("ociregistry_manifest_memory_bytes", "Manifests kept ready in memory.") {
+            $2.sample($1.store.manifestMemoryBytes)
+        },
+    ]
+
+    static let about: [MetricFamily] = [
+        counter("ociregistry_log_lines_dropped_total", "Log lines that could not be written fast enough.") {
+            $2.sample($1.logLinesDropped)
+        },
+        gauge("ociregistry_last_scrape_loop_seconds", "Time the last exposition took of the event loop.") {
+            $2.sample(nanoseconds: $1.lastScrapeNanoseconds)
+        },
+        gauge(
+            "ociregistry_build_info", "1; the versions are in the labels.",
+            ["version", "swift", "libuv", "libcurl", "openssl"]
+        ) { _, readings, text in text.sample(1, Labels(readings.build.map { ($0.label, $0.value) })) },
+    ]
+}

@@ -1,0 +1,143 @@
+// The catalogue's families of requests, upstreams and pulls.
+
+extension Catalog {
+    private static func byPair(_ table: @escaping @Sendable (RequestCounts) -> HistogramTable) -> Write {
+        { metrics, _, text in
+            let table = table(metrics.requests)
+            for (endpoint, verdict) in RequestCounts.pairs {
+                text.sample(
+                    table, row: RequestCounts.row(endpoint, verdict),
+                    Labels([("endpoint", endpoint.label), ("verdict", verdict.label)]))
+            }
+        }
+    }
+
+    static let requests: [MetricFamily] = [
+        histogram(
+            "ociregistry_http_request_duration_seconds",
+            "From the first byte of a request's head to the last byte of its answer handed to the socket.",
+            ["endpoint", "verdict"], byPair { $0.durations }),
+        histogram(
+            "ociregistry_http_time_to_first_byte_seconds",
+            "From the first byte of a request's head to the first byte of its answer handed to the socket.",
+            ["endpoint", "verdict"], byPair { $0.firstBytes }),
+        counter(
+            "ociregistry_http_responses_total", "Answers given, by class of status.", ["endpoint", "class"]
+        ) { metrics, _, text in
+            for endpoint in Endpoint.allCases {
+                for status in StatusClass.allCases {
+                    text.sample(
+                        metrics.requests.responses(endpoint, status),
+                        Labels([("endpoint", endpoint.label), ("class", status.label)]))
+                }
+            }
+        },
+        counter("ociregistry_http_response_bytes_total", "Bytes of answers' bodies.", ["verdict"]) { metrics, _, text in
+            for verdict in Verdict.allCases {
+                text.sample(metrics.requests.responseBytes(verdict), Labels("verdict", verdict.label))
+            }
+        },
+        gauge("ociregistry_http_requests_in_flight", "Requests being answered.") { $2.sample($0.requests.inFlight) },
+        counter(
+            "ociregistry_http_requests_aborted_total", "Requests whose client left before the answer was whole."
+        ) { $2.sample($0.requests.aborted) },
+        counter("ociregistry_http_requests_malformed_total", "Requests that are not HTTP as this server takes it.") {
+            $2.sample($0.requests.malformed)
+        },
+        gauge("ociregistry_http_connections_open", "Client connections.") { $2.sample($1.openConnections) },
+        counter("ociregistry_http_connections_accepted_total", "Client connections taken.") {
+            $2.sample($0.requests.connectionsAccepted)
+        },
+        counter("ociregistry_http_connections_refused_total", "Client connections turned away: too many.") {
+            $2.sample($0.requests.connectionsRefused)
+        },
+        counter(
+            "ociregistry_coalesced_requests_total", "Requests that joined a pull which another had started.",
+            ["endpoint"]
+        ) { metrics, _, text in
+            for kind in PullKind.allCases {
+                text.sample(metrics.pulls.coalesced[Int(kind.rawValue)], Labels("endpoint", kind.label))
+            }
+        },
+    ]
+
+    static let upstreams: [MetricFamily] = [
+        counter(
+            "ociregistry_upstream_requests_total",
+            "Questions to upstreams by their final answer, after tokens and redirects; error is no answer at all.",
+            ["ns", "class"]
+        ) { metrics, _, text in
+            for (host, counts) in zip(metrics.namespaces.labels, metrics.byNamespace) {
+                for (label, count) in zip(NamespaceCounts.answerLabels, counts.answers) {
+                    text.sample(count, Labels([("ns", host), ("class", label)]))
+                }
+            }
+        },
+        counter("ociregistry_upstream_received_bytes_total", "Bytes of upstreams' answers.", ["ns"]) { metrics, _, text in
+            for (label, counts) in metrics.perNamespace { text.sample(counts.receivedBytes, label) }
+        },
+        histogram(
+            "ociregistry_upstream_request_duration_seconds", "From a question to the last byte of its answer.", ["ns"]
+        ) { metrics, _, text in
+            for (row, host) in metrics.namespaces.labels.enumerated() {
+                text.sample(metrics.upstreamDurations, row: row, Labels("ns", host))
+            }
+        },
+        histogram(
+            "ociregistry_upstream_time_to_first_byte_seconds",
+            "From a question to the head of its final answer.", ["ns"]
+        ) { metrics, _, text in
+            for (row, host) in metrics.namespaces.labels.enumerated() {
+                text.sample(metrics.upstreamFirstBytes, row: row, Labels("ns", host))
+            }
+        },
+        counter(
+            "ociregistry_upstream_token_requests_total", "Requests to upstreams' token services.", ["ns", "result"]
+        ) { metrics, _, text in
+            for (host, counts) in zip(metrics.namespaces.labels, metrics.byNamespace) {
+                text.sample(counts.tokensGranted, Labels([("ns", host), ("result", "success")]))
+                text.sample(counts.tokensRefused, Labels([("ns", host), ("result", "failure")]))
+            }
+        },
+        gauge(
+            "ociregistry_upstream_rate_limit_remaining_seconds",
+            "How long the upstream will not be asked, since it answered 429; 0 is not limited.", ["ns"]
+        ) { metrics, readings, text in
+            for (number, host) in metrics.namespaces.labels.enumerated() {
+                text.sample(readings.rateLimitSeconds[number] ?? 0, Labels("ns", host))
+            }
+        },
+        gauge("ociregistry_upstream_requests_in_flight", "Questions to upstreams under way.") {
+            $2.sample($1.upstreamRequestsInFlight)
+        },
+    ]
+
+    static let pulls: [MetricFamily] = [
+        counter("ociregistry_pulls_total", "Pulls from upstreams that have ended.", ["kind", "result"]) {
+            metrics, _, text in
+            for kind in PullKind.allCases {
+                let (succeeded, failed) = (
+                    metrics.pulls.succeeded[Int(kind.rawValue)], metrics.pulls.failed[Int(kind.rawValue)]
+                )
+                text.sample(succeeded, Labels([("kind", kind.label), ("result", "success")]))
+                text.sample(failed, Labels([("kind", kind.label), ("result", "failure")]))
+            }
+        },
+        gauge("ociregistry_pulls_in_flight", "Pulls from upstreams under way.", ["kind"]) { _, readings, text in
+            for kind in PullKind.allCases {
+                text.sample(readings.pullsInFlight[Int(kind.rawValue)], Labels("kind", kind.label))
+            }
+        },
+        gauge("ociregistry_pulls_queued", "Blob pulls waiting for their turn.") { $2.sample($1.pullsQueued) },
+        counter("ociregistry_pulls_resumed_total", "Blob transfers that went on where an earlier one broke off.") {
+            $2.sample($0.pulls.resumed)
+        },
+        counter(
+            "ociregistry_verification_failures_total", "Content from upstreams that did not match its digest.", ["kind"]
+        ) { metrics, _, text in
+            for kind in PullKind.allCases {
+                text.sample(metrics.pulls.verificationFailures[Int(kind.rawValue)], Labels("kind", kind.label))
+            }
+        },
+    ]
+}

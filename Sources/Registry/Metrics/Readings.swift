@@ -1,0 +1,88 @@
+// What is looked at when somebody asks for the metrics: sizes, levels, and what the operating system knows. Taken by the
+// endpoint from the parts that know.
+
+package struct Readings: Sendable {
+    package var store = StoreReadings()
+    package var process = ProcessReadings()
+    package var loop = LoopReadings()
+    package var build: [(label: String, value: String)] = []
+
+    // Requests and pulls.
+    package var openConnections = 0
+    package var pullsInFlight = Array(repeating: 0, count: PullKind.allCases.count)
+    package var pullsQueued = 0
+    package var upstreamRequestsInFlight = 0
+    /// Seconds that an upstream's 429 has left, by the namespace's number; those not there are not limited.
+    package var rateLimitSeconds: [Int: Int] = [:]
+    package var logLinesDropped: UInt64 = 0
+    package var lastScrapeNanoseconds: UInt64 = 0
+
+    package init() {}
+}
+
+package struct StoreReadings: Sendable {
+    package var blobBytes: Int64 = 0
+    package var manifestBytes: Int64 = 0
+    package var blobCount = 0
+    package var manifestCount = 0
+    package var tagCount = 0
+    package var isRecovered = false
+    package var setAside: UInt64 = 0
+    package var writeFailuresNoSpace: UInt64 = 0
+    package var writeFailuresOther: UInt64 = 0
+    package var manifestMemoryBytes = 0
+    package var cachedManifests = 0
+    package var openFiles = 0
+    package var disk = DiskReadings()
+
+    package init() {}
+}
+
+/// What the file system says of the store.
+package struct DiskReadings: Sendable {
+    package var partialFiles = 0
+    package var partialBytes: Int64 = 0
+    package var quarantinedFiles = 0
+    package var sizeBytes: Int64 = 0
+    /// To be had by this process's user.
+    package var freeBytes: Int64 = 0
+
+    package init() {}
+}
+
+/// What the kernel and the C library say of this process.
+package struct ProcessReadings: Sendable {
+    package var cpuNanoseconds: UInt64 = 0
+    package var residentBytes: Int64 = 0
+    package var virtualBytes: Int64 = 0
+    /// The limit; nil for none.
+    package var virtualLimitBytes: Int64?
+    package var openDescriptors = 0
+    package var maximumDescriptors = 0
+    /// Seconds since 1970.
+    package var startSeconds = 0.0
+    package var threads = 0
+    /// Of the network namespace.
+    package var receivedBytes: UInt64 = 0
+    package var transmittedBytes: UInt64 = 0
+    package var heapUsedBytes: Int64 = 0
+    package var heapFreeBytes: Int64 = 0
+    package var heapMappedBytes: Int64 = 0
+
+    package init() {}
+}
+
+/// What the event loop and its thread pool measured of themselves.
+package struct LoopReadings: Sendable {
+    package var turns = HistogramTable(.turns)
+    package var idleNanoseconds: UInt64 = 0
+    package var activeHandles = 0
+    package var poolThreads = 0
+    package var poolJobsInFlight = 0
+    package var poolWaits = HistogramTable(.turns)
+    package var poolRuns = HistogramTable(.turns)
+    package var transfers = 0
+    package var growingBlobs = 0
+
+    package init() {}
+}

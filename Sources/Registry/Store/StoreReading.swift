@@ -1,0 +1,68 @@
+// What there is to know of a store from outside: levels and counts for the metrics, and what the file system says.
+
+internal import Glibc
+
+extension Store {
+    /// From memory; `disk` is left empty.
+    package var readings: StoreReadings {
+        var readings = StoreReadings()
+        readings.blobBytes = blobs.totalBytes
+        readings.manifestBytes = manifests.totalBytes
+        readings.blobCount = blobs.count
+        readings.manifestCount = manifests.count
+        readings.tagCount = tags.count
+        readings.isRecovered = isRecovered
+        readings.setAside = setAsideCount
+        readings.writeFailuresNoSpace = writeFailures.noSpace
+        readings.writeFailuresOther = writeFailures.other
+        readings.manifestMemoryBytes = manifestCache.weight
+        readings.cachedManifests = manifestCache.count
+        readings.openFiles = openFiles.count
+        return readings
+    }
+
+    /// What reads the disk's side of it: for the pool.
+    package var diskReading: @Sendable () -> DiskReadings {
+        let layout = layout
+        return { DiskReadings(layout) }
+    }
+
+    /// A write has been refused.
+    func noteFailure(_ error: StoreError) {
+        switch error {
+        case .noSpace: writeFailures.noSpace &+= 1
+        case .system, .unusable: writeFailures.other &+= 1
+        case .locked, .notVerified, .closed: break
+        }
+    }
+}
+
+extension DiskReadings {
+    /// Entries of a directory that are looked at: more are not worth the pool's time.
+    private static let maximumEntries = 100_000
+
+    /// Blocks. What cannot be read is 0.
+    fileprivate init(_ layout: Layout) {
+        self.init()
+        (partialFiles, partialBytes) = DiskReadings.files(in: layout.partial)
+        quarantinedFiles = DiskReadings.files(in: layout.quarantine).count
+        var system = statvfs()
+        guard statvfs(layout.root, &system) == 0 else { return }
+        let block = Int64(clamping: system.f_frsize)
+        sizeBytes = Int64(clamping: system.f_blocks) * block
+        freeBytes = Int64(clamping: system.f_bavail) * block
+    }
+
+    private static func files(in directory: String) -> (count: Int, bytes: Int64) {
+        guard let stream = opendir(directory) else { return (0, 0) }
+        defer { closedir(stream) }
+        var (count, bytes) = (0, Int64(0))
+        while count < maximumEntries, let name = Disk.nextName(stream) {
+            // Gone since: not there.
+            guard let status = try? Disk.status(at: "\(directory)/\(name)") else { continue }
+            count += 1
+            bytes += status.sizeBytes
+        }
+        return (count, bytes)
+    }
+}
