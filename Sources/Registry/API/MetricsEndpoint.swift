@@ -1,6 +1,6 @@
-// `/metrics` and the page beside it, on a port of their own. Counters are read where they are; what has to be asked of the
-// kernel or the disk is read in the pool first, once for all who scrape meanwhile. A pool that is stuck, which is when
-// metrics matter most, does not keep the rest from being told.
+// `/metrics` and the page beside it, on a port of their own. Counters are read where they are; what has to be asked of
+// the kernel or the disk is read in the pool first, once for all who scrape meanwhile. A pool that is stuck, which is
+// when metrics matter most, does not keep the rest from being told.
 
 /// Answers the requests of the metrics listener.
 package final class MetricsEndpoint {
@@ -68,7 +68,9 @@ package final class MetricsEndpoint {
         }
         let path = head.path.in(bytes)
         if path.equals("/metrics") { return scrape(connection) }
-        guard path.equals("/"), let page else { return respond(connection, 404, "there is /metrics, and a page at /\n") }
+        guard path.equals("/"), let page else {
+            return respond(connection, 404, "there is /metrics, and a page at /\n")
+        }
         let fields = ResponseFields.plain(
             contentType: "text/html; charset=utf-8", length: page.html.count, extra: page.fields)
         connection.respond(status: 200, fields: fields, body: page.html)

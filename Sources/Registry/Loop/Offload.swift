@@ -50,8 +50,8 @@ package final class Offload {
         runs.observe(job.endedNanoseconds &- job.startedNanoseconds)
     }
 
-    /// What a C callback can name of a job. `performMeasured` is the one method that runs off the loop; it touches nothing
-    /// but the work, the result and the times, and libuv's own hand-over orders it before `complete`.
+    /// What a C callback can name of a job. `performMeasured` is the one method that runs off the loop; it
+    /// touches nothing but the work, the result and the times, and libuv's own hand-over orders it before `complete`.
     fileprivate class Job {
         final let request = UnsafeMutablePointer<uv_work_t>.allocate(capacity: 1)
         final var owner: Offload?

@@ -1,5 +1,5 @@
-// Every metric, once: its name, kind, labels and meaning, and where its value comes from. The first ten are those of the
-// reference server, irregular names included, since dashboards out there depend on them.
+// Every metric, once: its name, kind, labels and meaning, and where its value comes from. The first ten are those of
+// the reference server, irregular names included, since dashboards out there depend on them.
 
 /// A metric with all its label values.
 package struct MetricFamily: Sendable {

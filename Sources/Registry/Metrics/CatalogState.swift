@@ -12,7 +12,8 @@ extension Catalog {
         counter("ociregistry_store_set_aside_total", "Files set aside since the start.") {
             $2.sample($1.store.setAside)
         },
-        counter("ociregistry_store_write_failures_total", "Writes that the disk refused.", ["reason"]) { _, readings, text in
+        counter("ociregistry_store_write_failures_total", "Writes that the disk refused.", ["reason"]) {
+            _, readings, text in
             text.sample(readings.store.writeFailuresNoSpace, Labels("reason", "no_space"))
             text.sample(readings.store.writeFailuresOther, Labels("reason", "other"))
         },
@@ -37,7 +38,8 @@ extension Catalog {
         },
         gauge("process_virtual_memory_bytes", "Virtual memory size in bytes.") { $2.sample($1.process.virtualBytes) },
         gauge("process_virtual_memory_max_bytes", "Most virtual memory there may be, in bytes.") { _, readings, text in
-            if let limit = readings.process.virtualLimitBytes { text.sample(limit) } else { text.sample(Double.infinity) }
+            guard let limit = readings.process.virtualLimitBytes else { return text.sample(Double.infinity) }
+            text.sample(limit)
         },
         gauge("process_heap_bytes", "Process heap size in bytes.") {
             $2.sample($1.process.heapUsedBytes + $1.process.heapFreeBytes)
@@ -55,7 +57,8 @@ extension Catalog {
             "Bytes received in the process's network namespace, by whatever process."
         ) { $2.sample($1.process.receivedBytes) },
         counter(
-            "process_network_transmit_bytes_total", "Bytes sent in the process's network namespace, by whatever process."
+            "process_network_transmit_bytes_total",
+            "Bytes sent in the process's network namespace, by whatever process."
         ) { $2.sample($1.process.transmittedBytes) },
     ]
 

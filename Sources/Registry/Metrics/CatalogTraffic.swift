@@ -73,7 +73,8 @@ extension Catalog {
                 }
             }
         },
-        counter("ociregistry_upstream_received_bytes_total", "Bytes of upstreams' answers.", ["ns"]) { metrics, _, text in
+        counter("ociregistry_upstream_received_bytes_total", "Bytes of upstreams' answers.", ["ns"]) {
+            metrics, _, text in
             for (label, counts) in metrics.perNamespace { text.sample(counts.receivedBytes, label) }
         },
         histogram(

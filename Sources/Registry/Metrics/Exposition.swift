@@ -1,4 +1,4 @@
-// Prometheus' text format 0.0.4 (prometheus.io, "Exposition formats"): bytes put together, without an allocation a line.
+// Prometheus' text format 0.0.4 (prometheus.io, "Exposition formats"), put together as bytes.
 
 /// A text being written.
 package struct Exposition {

@@ -1,5 +1,5 @@
-// What the server counts as it works: plain integers, changed on the loop's thread by whoever sees the thing happen. The
-// names and meanings are in Catalog; what is only looked at when somebody asks (sizes, memory) is in Readings.
+// What the server counts as it works: plain integers, changed on the loop's thread by whoever sees the thing happen.
+// The names and meanings are in Catalog; what is only looked at when somebody asks (sizes, memory) is in Readings.
 
 /// What is counted for each value of `ns`.
 package struct NamespaceCounts: Sendable {

@@ -74,8 +74,9 @@ import Testing
         let found: String? = Array(choice.name.utf8).withUnsafeBytes { name in
             func derive(_ raw: UnsafeRawBufferPointer?) -> String? {
                 guard
-                    let target = try? Target.derive(
+                    let upstream = try? Target.upstream(
                         name: name, explicit: raw, hosts: &hosts, defaultHost: defaultHost),
+                    let target = try? Target(upstream.host, upstream.name),
                     let repository = target.repository
                 else { return nil }
                 return "\(target.host.host) \(repository)"
