@@ -1,5 +1,5 @@
 // What the kernel and the C library know of this process: the standard `process_*` metrics (prometheus.io, "Writing
-// client libraries"). Read in the pool: with ten thousand connections, listing the descriptors alone takes milliseconds.
+// client libraries"). Read in the pool: with ten thousand connections, listing the descriptors takes milliseconds.
 
 internal import CLinux
 internal import Glibc

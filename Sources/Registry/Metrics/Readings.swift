@@ -1,5 +1,5 @@
-// What is looked at when somebody asks for the metrics: sizes, levels, and what the operating system knows. Taken by the
-// endpoint from the parts that know.
+// What is looked at when somebody asks for the metrics: sizes, levels, and what the operating system knows. Taken by
+// the endpoint from the parts that know.
 
 package struct Readings: Sendable {
     package var store = StoreReadings()

@@ -19,8 +19,8 @@ package final class UpstreamClient {
 
     /// - Parameter noProgressMilliseconds: how long an upstream may send nothing, while we are ready to take it.
     package init(
-        loop: EventLoop, registries: [RegistryConfig], noProgressMilliseconds: UInt64, userAgent: String, logger: Logger,
-        metrics: Metrics
+        loop: EventLoop, registries: [RegistryConfig], noProgressMilliseconds: UInt64, userAgent: String,
+        logger: Logger, metrics: Metrics
     ) {
         services = UpstreamServices(
             loop: loop, noProgressMilliseconds: noProgressMilliseconds, userAgent: userAgent, logger: logger,
