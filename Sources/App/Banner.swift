@@ -1,5 +1,7 @@
-// What the server says when it starts, whatever the log level: where it listens, and what it will do.
+// What the server says when it starts, whatever the log level: where it listens, and what it will do. Who has asked for
+// JSON gets it here too, so that nothing on standard error is anything else.
 
+import Logging
 import Registry
 
 enum Banner {
@@ -15,6 +17,12 @@ enum Banner {
         }
         if config.airGapped { lines.append("  air-gapped: nothing is fetched") }
         if config.helloWorld { lines.append("  hello-world: docker.io/library/hello-world:latest is built in") }
-        return lines.joined(separator: "\n") + "\n"
+        guard config.logFormat == .json else { return lines.joined(separator: "\n") + "\n" }
+        let now = LogTimestamp.now()
+        let written = lines.flatMap { line in
+            let message = String(line.drop { $0 == " " })
+            return LogFormat.json.line(milliseconds: now, level: .info, message: message)
+        }
+        return String(decoding: written, as: UTF8.self)
     }
 }

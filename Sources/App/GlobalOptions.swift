@@ -11,6 +11,11 @@ struct GlobalOptions: ParsableArguments {
     var logLevel: LogLevel?
 
     @Option(
+        help: .init("Form of the log's lines: text or json (default: text).", valueName: "format"),
+        transform: { try ConfigRules.logFormat($0) })
+    var logFormat: LogFormat?
+
+    @Option(
         help: .init("Configuration file (YAML). What the command line says goes first.", valueName: "file"),
         completion: .file(extensions: ["yaml", "yml"]), transform: { try ConfigRules.path($0) })
     var configFile: String?
@@ -30,6 +35,7 @@ struct GlobalOptions: ParsableArguments {
         var config = Config()
         if let configFile { config = try ConfigDecoder.load(path: configFile, environment: environment) }
         if let logLevel { config.logLevel = logLevel }
+        if let logFormat { config.logFormat = logFormat }
         if let imagePath { config.imagePath = imagePath }
         if let logFile { config.logFile = logFile }
         return config

@@ -83,7 +83,8 @@ final class Running {
         let endpoint = MetricsEndpoint(
             loop: loop, offload: offload, metrics: metrics,
             sources: .init(
-                store: store, puller: puller, client: client, server: server, droppedLogLines: { 0 }),
+                store: store, puller: puller, client: client, server: server,
+                droppedLogLines: { [log] in log.droppedLinesTotal }),
             build: Version.parts, page: nil)
         // A scrape every few seconds is not what the log is read for.
         var quiet = logger

@@ -15,7 +15,7 @@ struct Serve: ParsableCommand {
         ProcessSetup.apply()
         let config = try resolvedConfig()
         let log = try openLog(config)
-        let logger = Logger(label: "ociregistry") { _ in TextLogHandler(writer: log, level: config.logLevel) }
+        let logger = Logger(label: "ociregistry") { _ in LineLogHandler(writer: log, level: config.logLevel) }
         defer { log.close() }
         do {
             try serve(config: config, logger: logger, log: log)
@@ -36,7 +36,7 @@ struct Serve: ParsableCommand {
 
     private func openLog(_ config: Config) throws -> LogWriter {
         do throws(LogFileError) {
-            return try LogWriter(path: config.logFile)
+            return try LogWriter(path: config.logFile, format: config.logFormat)
         } catch {
             throw StartFailure.report("log file: \(error)", Exit.configuration)
         }

@@ -13,7 +13,7 @@ extension API {
         if !request.isConditional, let file = store.cachedBlob(digest) {
             return connection.respond(file: file, fields: API.wholeFields(file, digest), verdict: .hit)
         }
-        let asked = try Asked(request, pseudonym: pseudonym)
+        let asked = try Asked(request, pseudonym: pseudonym, requestID: connection.requestID)
         store.findBlob(digest) { [self] file in
             if let file { return send(connection, file, digest, asked.conditions) }
             pull(connection, digest, asked)
@@ -71,11 +71,11 @@ extension API {
         if policy.airGapped { return connection.respond(.blobUnknown("\(digest) is not in the cache")) }
         let running = puller.growingBlob(asked.source.key(digest))
         if asked.isHead, running?.sizeBytes == nil { return forwardHead(connection, digest, asked) }
-        let waiting = owe(connection)
         if running != nil { metrics.pulls.joined(.blob) }
         guard let growing = puller.blob(digest, from: asked.source) else {
-            return waiting.answer { $0.respond(.unavailable("too many pulls are waiting", retryAfterSeconds: 5)) }
+            return connection.respond(.unavailable("too many pulls are waiting", retryAfterSeconds: 5))
         }
+        let waiting = owe(connection)
         growing.whenAnswered { [self] in
             follow(waiting, growing, digest, asked, running == nil ? .miss : .joined)
         }

@@ -9,7 +9,7 @@ extension API {
             throw RegistryError(status: 400, code: .digestInvalid, message: "invalid digest")
         }
         let query = QueryItems(request.head.query.in(request.bytes))
-        let asked = try Asked(request, pseudonym: pseudonym)
+        let asked = try Asked(request, pseudonym: pseudonym, requestID: connection.requestID)
         if builtin?.manifests[subject] != nil { return send(connection, ReferrersAnswer(), nil, .hit) }
         if policy.airGapped {
             return connection.respond(

@@ -55,12 +55,12 @@ struct Asked {
     let isHead: Bool
     let isHTTP10: Bool
     let conditions: Conditions
-    let source: PullSource
+    private(set) var source: PullSource
 
     /// Copies what will be needed.
     /// - Throws: 508 when the request has been through this server before (`Via`), 400 for a repository name out of
     ///   bounds.
-    init(_ request: Request, pseudonym: String) throws(RegistryError) {
+    init(_ request: Request, pseudonym: String, requestID: String) throws(RegistryError) {
         isHead = request.isHead
         isHTTP10 = request.head.minorVersion == 0
         conditions = request.conditions
@@ -72,5 +72,6 @@ struct Asked {
         source = PullSource(
             host: request.target.host.host, repository: repository,
             extraAccept: AcceptedTypes.extra(headers.values(named: "accept")), via: via)
+        source.requestID = requestID
     }
 }

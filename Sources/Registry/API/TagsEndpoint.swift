@@ -5,7 +5,7 @@ internal import FoundationEssentials
 extension API {
     func tags(_ connection: Connection, _ request: Request) throws(RegistryError) {
         let query = QueryItems(request.head.query.in(request.bytes))
-        let asked = try Asked(request, pseudonym: pseudonym)
+        let asked = try Asked(request, pseudonym: pseudonym, requestID: connection.requestID)
         if let builtin, builtin.isNamed(host: request.target.host.host, name: request.target.name) {
             return answerJSON(
                 connection, "{\"name\":\"\(asked.source.repository)\",\"tags\":[\"\(HelloWorldImage.tag)\"]}", .hit)

@@ -1,15 +1,18 @@
-// A client that waits for an upstream. It is answered once: by what it waits for, or by the clock.
+// A client that waits for an upstream. It is answered once: by what it waits for, or by the clock. How long that took
+// is in the request's log line.
 
 /// One answer owed to one connection.
 final class Waiting {
     /// Let go once answered: what is waited for may hold this much longer.
     private var connection: Connection?
     private var timer: Timer?
+    private let startMilliseconds: UInt64
     private(set) var isAnswered = false
 
     /// - Parameter late: what to do if nothing has come by the deadline; by default, say 503.
     init(_ connection: Connection, deadlineMilliseconds: UInt64, late: ((Connection) -> Void)? = nil) {
         self.connection = connection
+        startMilliseconds = connection.loop.nowMilliseconds
         let timer = Timer(on: connection.loop) { [weak self] in
             self?.answer { connection in
                 if let late { return late(connection) }
@@ -28,6 +31,7 @@ final class Waiting {
         self.connection = nil
         timer?.close()
         timer = nil
+        connection.waitedForUpstream(milliseconds: connection.loop.nowMilliseconds &- startMilliseconds)
         body(connection)
     }
 }

@@ -6,6 +6,7 @@ package struct Config: Sendable, Equatable {
     /// Where the cache lives. A relative path is relative to the working directory.
     package var imagePath = "/var/lib/ociregistry"
     package var logLevel: LogLevel = .error
+    package var logFormat: LogFormat = .text
     /// Nil: standard error.
     package var logFile: String?
     /// 0: any free port, printed in the start-up banner.

@@ -53,6 +53,9 @@ package enum ConfigDecoder {
             .init(name: "logLevel") { value, config throws(Refusal) in
                 try value.assignUnlessEmpty(ConfigRules.logLevel, to: &config.logLevel)
             },
+            .init(name: "logFormat") { value, config throws(Refusal) in
+                try value.assignUnlessEmpty(ConfigRules.logFormat, to: &config.logFormat)
+            },
             .init(name: "logFile") { value, config throws(Refusal) in
                 try value.assignUnlessEmpty(ConfigRules.path, to: &config.logFile)
             },

@@ -15,6 +15,13 @@ package enum ConfigRules {
         return level
     }
 
+    package static func logFormat(_ text: String) throws(Refusal) -> LogFormat {
+        guard let format = LogFormat(rawValue: text) else {
+            throw Refusal("must be text or json, not \(shown(text))")
+        }
+        return format
+    }
+
     package static func flag(_ text: String) throws(Refusal) -> Bool {
         switch text {
         case "true", "True", "TRUE": return true

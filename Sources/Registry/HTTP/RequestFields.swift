@@ -72,6 +72,7 @@ extension HeadReader {
         case 10:
             if name.equalsIgnoringCase("connection") { noteConnection(value) }
             if name.equalsIgnoringCase("x-registry") { try noteRegistry(value) }
+        case 12: if name.equalsIgnoringCase("x-request-id") { head.requestID = head.requestID ?? value }
         case 13: if name.equalsIgnoringCase("if-none-match") { head.ifNoneMatch = head.ifNoneMatch ?? value }
         case 14: if name.equalsIgnoringCase("content-length") { try noteLength(value) }
         case 17: if name.equalsIgnoringCase("transfer-encoding") { try noteCoding(value) }

@@ -72,6 +72,8 @@ package struct RequestHead: Equatable, Sendable {
     package var ifNoneMatch: Slice?
     /// `X-Registry`.
     package var registryHeader: Slice?
+    /// `X-Request-Id`; of several lines the first.
+    package var requestID: Slice?
     package var hasVia = false
     /// All field lines with their line ends, without the empty line after them; for `Headers`.
     package var fields = Slice.empty

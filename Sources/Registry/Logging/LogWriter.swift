@@ -19,26 +19,35 @@ package final class LogWriter: @unchecked Sendable {
     /// The writer's thread has done a round.
     private let roundDone = UnsafeMutablePointer<pthread_cond_t>.allocate(capacity: 1)
     private var pending: [UInt8] = []
+    /// Dropped and not yet reported in the log.
     private var droppedLines = 0
+    /// Dropped since the start.
+    private var allDroppedLines: UInt64 = 0
     private var isWriting = false
     private var mustReopen = false
     private var isClosed = false
     private var descriptor: Int32
     private let path: String?
+    /// Of every line, this writer's own reports included.
+    package let format: LogFormat
     private let maximumBufferedBytes: Int
     private var thread = pthread_t()
 
     /// - Parameter path: the file to append to; nil is stderr.
     /// - Throws: `LogFileError` when the file cannot be opened, or no thread can be started.
-    package convenience init(path: String?, maximumBufferedBytes: Int = maximumBufferedBytes) throws(LogFileError) {
+    package convenience init(path: String?, format: LogFormat = .text) throws(LogFileError) {
         let descriptor = try path.map { path throws(LogFileError) in try LogFile.open(path) } ?? STDERR_FILENO
-        try self.init(descriptor: descriptor, path: path, maximumBufferedBytes: maximumBufferedBytes)
+        try self.init(
+            descriptor: descriptor, path: path, format: format, maximumBufferedBytes: Self.maximumBufferedBytes)
     }
 
     /// - Parameter descriptor: where the bytes go; closed in the end when `path` is given.
-    package init(descriptor: Int32, path: String?, maximumBufferedBytes: Int) throws(LogFileError) {
+    package init(
+        descriptor: Int32, path: String?, format: LogFormat = .text, maximumBufferedBytes: Int
+    ) throws(LogFileError) {
         self.descriptor = descriptor
         self.path = path
+        self.format = format
         self.maximumBufferedBytes = maximumBufferedBytes
         pthread_mutex_init(lock, nil)
         var attributes = pthread_condattr_t()
@@ -65,12 +74,16 @@ package final class LogWriter: @unchecked Sendable {
         locked {
             guard !isClosed, pending.count + line.count <= maximumBufferedBytes else {
                 droppedLines += 1
+                allDroppedLines += 1
                 return
             }
             pending.append(contentsOf: line)
             pthread_cond_signal(wakeUp)
         }
     }
+
+    /// Lines dropped since the start, for want of room or because they could not be written.
+    package var droppedLinesTotal: UInt64 { locked { allDroppedLines } }
 
     /// Opens the file by its name again before the next line, for log rotation. Nothing to do on stderr.
     package func reopen() {
@@ -154,9 +167,10 @@ extension LogWriter {
         batch.reserveCapacity(16 * 1024)
         while let round = nextRound(&batch) {
             if round.mustReopen { reopenFile() }
-            if round.dropped > 0 { batch.append(contentsOf: Self.dropReport(lines: round.dropped)) }
+            let lines = batch.count { $0 == UInt8(ascii: "\n") }
+            if round.dropped > 0 { batch.append(contentsOf: dropReport(lines: round.dropped)) }
             let isWritten = LogFile.write(batch, to: descriptor)
-            finishRound(lost: isWritten ? 0 : round.dropped + batch.count { $0 == UInt8(ascii: "\n") })
+            finishRound(lost: isWritten ? 0 : lines, unreported: isWritten ? 0 : round.dropped)
         }
         if path != nil { Glibc.close(descriptor) }
     }
@@ -174,10 +188,11 @@ extension LogWriter {
     }
 
     /// Lines that could not be written (a full disk, a closed pipe) count as dropped.
-    private func finishRound(lost: Int) {
+    private func finishRound(lost: Int, unreported: Int) {
         locked {
             isWriting = false
-            droppedLines += lost
+            droppedLines += lost + unreported
+            allDroppedLines += UInt64(lost)
             pthread_cond_broadcast(roundDone)
         }
     }
@@ -189,9 +204,10 @@ extension LogWriter {
         descriptor = opened
     }
 
-    private static func dropReport(lines: Int) -> [UInt8] {
-        LogLine.make(
+    private func dropReport(lines: Int) -> [UInt8] {
+        format.line(
             milliseconds: LogTimestamp.now(), level: .warning,
-            message: "log lines dropped, the log could not be written fast enough", metadata: ["lines": "\(lines)"])
+            message: "log lines dropped, the log could not be written fast enough",
+            metadata: ["lines": .stringConvertible(lines)])
     }
 }

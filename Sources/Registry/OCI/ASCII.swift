@@ -8,6 +8,9 @@ enum ASCII {
     static func isUpper(_ byte: UInt8) -> Bool { byte &- 0x41 < 26 }
     static func isLetter(_ byte: UInt8) -> Bool { isLower(byte | 0x20) }
     static func isHexadecimal(_ byte: UInt8) -> Bool { isDigit(byte) || (byte | 0x20) &- 0x61 < 6 }
+    /// The digit, in lower case, of a value from 0 to 15.
+    @inline(__always)
+    static func hexadecimalDigit(_ value: UInt8) -> UInt8 { value < 10 ? 0x30 + value : 0x57 + value }
 }
 
 extension String {

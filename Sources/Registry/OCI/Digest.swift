@@ -87,8 +87,8 @@ package struct Digest: Sendable {
         String(unsafeUninitializedCapacity: 2 * algorithm.byteCount) { target in
             withUnsafeBytes(of: words) { raw in
                 for index in 0..<algorithm.byteCount {
-                    target[2 * index] = Digest.hexDigit(raw[index] >> 4)
-                    target[2 * index + 1] = Digest.hexDigit(raw[index] & 0x0F)
+                    target[2 * index] = ASCII.hexadecimalDigit(raw[index] >> 4)
+                    target[2 * index + 1] = ASCII.hexadecimalDigit(raw[index] & 0x0F)
                 }
             }
             return 2 * algorithm.byteCount
@@ -103,9 +103,6 @@ package struct Digest: Sendable {
         let letter = byte &- 0x61
         return letter < 6 ? letter + 10 : 0xF0
     }
-
-    @inline(__always)
-    private static func hexDigit(_ value: UInt8) -> UInt8 { value < 10 ? 0x30 + value : 0x57 + value }
 }
 
 extension Digest: Hashable {

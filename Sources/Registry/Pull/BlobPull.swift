@@ -103,9 +103,7 @@ final class BlobPull: UpstreamExchangeHandler {
         toSkip = 0
         if offset > 0 || received > 0 {
             context.metrics.pulls.resumed &+= 1
-            context.logger.info(
-                "resuming blob pull",
-                metadata: ["digest": "\(blob.key.digest)", "host": "\(source.host)", "offset": "\(offset)"])
+            context.logger.info("resuming blob pull", metadata: told(["offset": .stringConvertible(offset)]))
         }
         var request = UpstreamRequest.blob(.get, blob.key.digest, source)
         request.rangeStart = offset > 0 ? offset : nil
@@ -136,8 +134,7 @@ final class BlobPull: UpstreamExchangeHandler {
 
     private func startOver() {
         context.logger.warning(
-            "content of a resumed pull does not match its digest; starting from zero",
-            metadata: ["digest": "\(blob.key.digest)", "host": "\(source.host)"])
+            "content of a resumed pull does not match its digest; starting from zero", metadata: told())
         ingest?.restart { [self] result in
             guard !isClosed, case .success(let fresh) = result else { return opened(result) }
             blob.startOver(with: fresh.file)
@@ -165,11 +162,18 @@ final class BlobPull: UpstreamExchangeHandler {
         dropExchange()
         if keepPartial { ingest?.suspend() } else { ingest?.discard() }
         ingest = nil
-        context.logger.warning(
-            "blob pull failed",
-            metadata: ["digest": "\(blob.key.digest)", "host": "\(source.host)", "reason": "\(error.message)"])
+        context.logger.warning("blob pull failed", metadata: told(["reason": "\(error.message)"]))
         if case .complete = blob.phase {} else { blob.fail(error) }
         end(succeeded: false)
+    }
+
+    /// What every line about this pull says: what is pulled, from where, and for which request it was begun.
+    private func told(_ more: Logger.Metadata = [:]) -> Logger.Metadata {
+        var metadata = more
+        metadata["digest"] = "\(blob.key.digest)"
+        metadata["host"] = "\(source.host)"
+        if !source.requestID.isEmpty { metadata["id"] = "\(source.requestID)" }
+        return metadata
     }
 
     private func end(succeeded: Bool) {

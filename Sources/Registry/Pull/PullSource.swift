@@ -8,6 +8,8 @@ package struct PullSource: Sendable {
     package var extraAccept: [String]
     /// The `Via` to send: what the request came through, and this server (RFC 9110 §7.6.3).
     package var via: String
+    /// The id of the request that asks, for the log; empty where there is none.
+    package var requestID = ""
 
     package init(host: RegistryHost, repository: RepositoryName, extraAccept: [String] = [], via: String) {
         self.host = host

@@ -25,7 +25,8 @@ package final class Connection: TCPStream {
     /// Whether the request is a HEAD: no body follows the fields.
     package private(set) var isHead = false
     private var isHTTP10 = false
-    private var logged: RequestLog?
+    var logged: RequestLog?
+    var identity = RequestID()
     var measure = RequestMeasure()
     /// A field line of this answer only, with its line end; empty for most.
     package var extraField: [UInt8] = []
@@ -87,6 +88,7 @@ package final class Connection: TCPStream {
                 consumed += length
                 begin(head, rest)
                 server.handler(self, head, rest)
+                identity.settle(isWaiting: machine.isAnswering)
             }
         }
         return consumed
@@ -97,7 +99,10 @@ package final class Connection: TCPStream {
         isHTTP10 = head.minorVersion == 0
         extraField = []
         if let metrics = server.metrics { measure.begin(metrics) }
-        if server.logsRequests { logged = RequestLog(head, bytes, startMilliseconds: loop.nowMilliseconds) }
+        identity = RequestID(given: head.requestID?.in(bytes))
+        if server.logsRequests {
+            logged = RequestLog(head, bytes, id: requestID, startMilliseconds: loop.nowMilliseconds)
+        }
     }
 
     override func reachedEnd(failed: Bool) {
@@ -175,6 +180,7 @@ package final class Connection: TCPStream {
         logged?.status = status
         logged?.verdict = verdict
         measure.answers(status, verdict)
+        if status >= 400 { extraField += requestIDField }
         let closes = machine.mustClose || server.isDraining
         var prefix = server.prefix(status: status, close: closes)
         if isHTTP10, !closes { prefix += Connection.keepAliveField }
@@ -219,18 +225,6 @@ package final class Connection: TCPStream {
         if inputEnded { finishOutput() } else { startReading() }
     }
 
-    /// - Parameter isBroken: the body could not be had whole.
-    private func requestEnded(bodyBytes: Int, isBroken: Bool = false) {
-        if let metrics = server.metrics { measure.end(metrics, bodyBytes: bodyBytes, isBroken: isBroken) }
-        writeLog(bodyBytes: bodyBytes)
-    }
-
-    private func writeLog(bodyBytes: Int) {
-        guard let logged else { return }
-        self.logged = nil
-        logged.write(to: server.logger, bodyBytes: bodyBytes, nowMilliseconds: loop.nowMilliseconds, client: peerName)
-    }
-
     // MARK: Refusals
 
     /// Answers what could not be understood, and closes.
@@ -242,9 +236,11 @@ package final class Connection: TCPStream {
 
     /// Answers an error outside any request, and closes so that it arrives.
     func refuse(_ error: RegistryError) {
+        identity = RequestID()
         let body = error.json
-        let head = server.prefix(status: error.status, close: true) + ResponseFields.json(length: body.count)
-        server.logger.info("refused", metadata: ["client": "\(peerName)", "reason": "\(error.message)"])
+        let prefix = server.prefix(status: error.status, close: true)
+        let head = prefix + requestIDField + ResponseFields.json(length: body.count)
+        logRefusal(error)
         if case .took(let count) = (head + body).withUnsafeBytes({ tryWrite($0) }), count < head.count + body.count {
             _ = queue(Array((head + body)[count...]))
         }

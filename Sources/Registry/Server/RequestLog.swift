@@ -6,23 +6,55 @@ internal import Logging
 struct RequestLog {
     var status = 0
     var verdict = Verdict.none
+    /// How long the answer had to wait for an upstream; nil when none was asked.
+    var upstreamMilliseconds: UInt64?
+    private let id: String
     private let method: String
     private let target: String
     private let startMilliseconds: UInt64
 
-    init(_ head: RequestHead, _ bytes: UnsafeRawBufferPointer, startMilliseconds: UInt64) {
+    init(_ head: RequestHead, _ bytes: UnsafeRawBufferPointer, id: String, startMilliseconds: UInt64) {
+        self.id = id
         method = String(decoding: head.methodName.in(bytes), as: UTF8.self)
         target = String(decoding: head.target.in(bytes), as: UTF8.self)
         self.startMilliseconds = startMilliseconds
     }
 
-    /// One line: verb, path, status, bytes, time, client, cache verdict.
+    /// One line: verb, path, status, bytes, time, client, cache verdict, id, and the time an upstream took of it.
     func write(to logger: Logger, bodyBytes: Int, nowMilliseconds: UInt64, client: String) {
-        logger.info(
-            "\(method) \(target)",
+        var metadata: Logger.Metadata = [
+            "status": .stringConvertible(status), "bytes": .stringConvertible(bodyBytes),
+            "ms": .stringConvertible(nowMilliseconds &- startMilliseconds), "id": "\(id)",
+            "client": "\(client)", "cache": "\(verdict == .none ? "-" : verdict.label)",
+        ]
+        if let upstreamMilliseconds { metadata["upstream_ms"] = .stringConvertible(upstreamMilliseconds) }
+        logger.info("\(method) \(target)", metadata: metadata)
+    }
+}
+
+extension Connection {
+    /// - Parameter isBroken: the body could not be had whole.
+    func requestEnded(bodyBytes: Int, isBroken: Bool = false) {
+        if let metrics = server.metrics { measure.end(metrics, bodyBytes: bodyBytes, isBroken: isBroken) }
+        writeLog(bodyBytes: bodyBytes)
+    }
+
+    func writeLog(bodyBytes: Int) {
+        guard let logged else { return }
+        self.logged = nil
+        logged.write(to: server.logger, bodyBytes: bodyBytes, nowMilliseconds: loop.nowMilliseconds, client: peerName)
+    }
+
+    /// The answer that begins now has waited for an upstream.
+    package func waitedForUpstream(milliseconds: UInt64) { logged?.upstreamMilliseconds = milliseconds }
+
+    /// What is answered outside any request has a line of its own.
+    func logRefusal(_ error: RegistryError) {
+        server.logger.info(
+            "refused",
             metadata: [
-                "status": "\(status)", "bytes": "\(bodyBytes)", "ms": "\(nowMilliseconds &- startMilliseconds)",
-                "client": "\(client)", "cache": "\(verdict == .none ? "-" : verdict.label)",
+                "client": "\(peerName)", "reason": "\(error.message)", "id": "\(requestID)",
+                "status": .stringConvertible(error.status),
             ])
     }
 }

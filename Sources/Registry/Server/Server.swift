@@ -32,6 +32,7 @@ package final class Server {
     /// Connections past the cap that are being told so; among `connections`, but not of those the cap counts.
     private(set) var refusals = 0
     private var prefixes: ResponsePrefixes
+    var requestIDs = RequestIDSource()
     private var prefixSecondEnds: UInt64 = 0
     private var whenIdle: (() -> Void)?
     /// Where small bodies and first pieces of large ones are read into; nothing keeps it past a call.

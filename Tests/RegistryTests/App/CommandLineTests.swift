@@ -38,12 +38,13 @@ struct CommandLineTests {
 
     @Test func everyFlagIsTaken() throws {
         let given = try config([
-            "--log-level", "debug", "--image-path", "/i", "--log-file", "/l", "serve", "--port", "0", "--host",
-            "localhost", "--default-ns", "Docker.io", "--pull-timeout", "5", "--air-gapped", "--always-pull-latest",
-            "--hello-world", "--no-prefetch-layers",
+            "--log-level", "debug", "--log-format", "json", "--image-path", "/i", "--log-file", "/l", "serve", "--port",
+            "0", "--host", "localhost", "--default-ns", "Docker.io", "--pull-timeout", "5", "--air-gapped",
+            "--always-pull-latest", "--hello-world", "--no-prefetch-layers",
         ])
         var expected = Config()
         expected.logLevel = .debug
+        expected.logFormat = .json
         expected.imagePath = "/i"
         expected.logFile = "/l"
         expected.port = 0
@@ -61,6 +62,7 @@ struct CommandLineTests {
         let yaml = """
             imagePath: /file
             logLevel: info
+            logFormat: json
             logFile: /file.log
             port: 1
             host: 127.0.0.2
@@ -77,10 +79,10 @@ struct CommandLineTests {
             #expect(fromFile.port == 1)
             #expect(fromFile.airGapped)
             let both = try config([
-                "--config-file", path, "--image-path", "/line", "--log-level", "warn", "--log-file", "/line.log",
-                "serve", "--port", "2", "--host", "::1", "--pull-timeout", "2", "--air-gapped=false",
-                "--hello-world=false", "--always-pull-latest=false", "--prefetch-layers", "--default-ns",
-                "line.example",
+                "--config-file", path, "--image-path", "/line", "--log-level", "warn", "--log-format", "text",
+                "--log-file", "/line.log", "serve", "--port", "2", "--host", "::1", "--pull-timeout", "2",
+                "--air-gapped=false", "--hello-world=false", "--always-pull-latest=false", "--prefetch-layers",
+                "--default-ns", "line.example",
             ])
             var expected = Config()
             expected.imagePath = "/line"
@@ -115,7 +117,7 @@ struct CommandLineTests {
         ["serve", "--port", "65536"], ["serve", "--port", "-1"], ["serve", "--host", "example.com"],
         ["serve", "--default-ns", "a/b"], ["serve", "--pull-timeout", "0"], ["serve", "--air-gapped=perhaps"],
         ["serve", "--hello-world", "perhaps"],
-        ["--log-level", "verbose", "serve"], ["--image-path", "", "serve"],
+        ["--log-level", "verbose", "serve"], ["--log-format", "xml", "serve"], ["--image-path", "", "serve"],
     ])
     func refusedValuesNameTheFlag(_ arguments: [String]) throws {
         let flag = try #require(arguments.first { $0.hasPrefix("--") }?.prefix { $0 != "=" })

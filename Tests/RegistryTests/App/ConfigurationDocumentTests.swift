@@ -44,7 +44,8 @@ struct ConfigurationDocumentTests {
     @Test func defaultsAreAsDocumented() {
         let config = Config()
         let defaults = [
-            "imagePath": config.imagePath, "logLevel": config.logLevel.rawValue, "port": "\(config.port)",
+            "imagePath": config.imagePath, "logLevel": config.logLevel.rawValue,
+            "logFormat": config.logFormat.rawValue, "port": "\(config.port)",
             "host": config.host, "pullTimeout": "\(config.pullTimeoutMilliseconds)", "airGapped": "\(config.airGapped)",
             "alwaysPullLatest": "\(config.alwaysPullLatest)", "helloWorld": "\(config.helloWorld)",
             "prefetchLayers": "\(config.prefetchLayers)",

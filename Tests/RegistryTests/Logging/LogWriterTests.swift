@@ -64,6 +64,7 @@ struct LogWriterTests {
         let reports = received.filter { $0.contains("log lines dropped") }
         let dropped = reports.compactMap { $0.split(separator: "=").last.flatMap { Int($0) } }.reduce(0, +)
         #expect(dropped > 5000)
+        #expect(writer.droppedLinesTotal == UInt64(dropped))
         #expect(received.count - reports.count + dropped == 10_000)
         #expect(received.allSatisfy { $0.hasPrefix("line 1") || $0.contains(" WARN  log lines dropped") })
     }
@@ -93,6 +94,7 @@ struct LogWriterTests {
         let written = try lines("a")
         #expect(written.contains("kept"))
         #expect(written.contains { $0.contains(" WARN  log lines dropped") && $0.hasSuffix(" lines=1") })
+        #expect(writer.droppedLinesTotal == 1)
         try FileManager.default.removeItem(at: directory)
     }
 
@@ -102,7 +104,7 @@ struct LogWriterTests {
 
     @Test func levelsThatAreOffFormatNothing() throws {
         let writer = try LogWriter(path: path("a"))
-        var logger = Logger(label: "test") { _ in TextLogHandler(writer: writer, level: .warn, now: { 0 }) }
+        var logger = Logger(label: "test") { _ in LineLogHandler(writer: writer, level: .warn, now: { 0 }) }
         logger[metadataKey: "who"] = "me"
         var isFormatted = false
         func formatted() -> String {

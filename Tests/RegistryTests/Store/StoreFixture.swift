@@ -8,11 +8,23 @@ import Testing
 
 /// What a store logged. Written on the test's own thread only, but a log handler has to be Sendable.
 final class LogRecorder: @unchecked Sendable {
-    private let lock = NSLock()
-    private var lines: [String] = []
+    struct Entry: Sendable {
+        let level: Logger.Level
+        let message: String
+        let metadata: Logger.Metadata
 
-    func add(_ line: String) { lock.withLock { lines.append(line) } }
-    var text: String { lock.withLock { lines.joined(separator: "\n") } }
+        /// A value as it would be written.
+        subscript(_ key: String) -> String? { metadata[key]?.description }
+    }
+
+    private let lock = NSLock()
+    private var recorded: [Entry] = []
+
+    func add(_ entry: Entry) { lock.withLock { recorded.append(entry) } }
+    var entries: [Entry] { lock.withLock { recorded } }
+    var text: String { entries.map { "\($0.level): \($0.message)" }.joined(separator: "\n") }
+    /// The lines of requests.
+    var requests: [Entry] { entries.filter { $0.metadata["cache"] != nil } }
 
     var logger: Logger { Logger(label: "test") { _ in Handler(recorder: self) } }
 
@@ -24,7 +36,10 @@ final class LogRecorder: @unchecked Sendable {
             get { metadata[key] }
             set { metadata[key] = newValue }
         }
-        func log(event: LogEvent) { recorder.add("\(event.level): \(event.message)") }
+        func log(event: LogEvent) {
+            recorder.add(
+                Entry(level: event.level, message: event.message.description, metadata: event.metadata ?? [:]))
+        }
     }
 }
 

@@ -1,9 +1,9 @@
-// swift-log's back end: makes the line on the thread that logs, hands it to the LogWriter. swift-log asks for the
-// message only when the level is on, so a level that is off costs one comparison.
+// swift-log's back end: makes the line, in the writer's format, on the thread that logs, and hands it to the LogWriter.
+// swift-log asks for the message only when the level is on, so a level that is off costs one comparison.
 
 package import Logging
 
-package struct TextLogHandler: LogHandler {
+package struct LineLogHandler: LogHandler {
     package var logLevel: Logger.Level
     package var metadata: Logger.Metadata = [:]
     package var metadataProvider: Logger.MetadataProvider?
@@ -28,7 +28,7 @@ package struct TextLogHandler: LogHandler {
         var all = metadata
         if let more = event.metadata { all.merge(more) { _, new in new } }
         if let error = event.error { all["error"] = "\(error)" }
-        let line = LogLine.make(
+        let line = writer.format.line(
             milliseconds: now(), level: event.level, message: event.message.description, metadata: all)
         writer.append(line)
     }

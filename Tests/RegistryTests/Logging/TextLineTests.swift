@@ -1,13 +1,14 @@
-// The shape of a log line, and that nothing written by a stranger can change it.
+// The shape of a log line as text, and that nothing written by a stranger can change it.
 
 import Logging
 import Testing
 
 @testable import Registry
 
-struct LogLineTests {
+struct TextLineTests {
     private func line(_ message: String, _ metadata: Logger.Metadata = [:], level: Logger.Level = .info) -> String {
-        let bytes = LogLine.make(milliseconds: 1_795_363_200_123, level: level, message: message, metadata: metadata)
+        let bytes = LogFormat.text.line(
+            milliseconds: 1_795_363_200_123, level: level, message: message, metadata: metadata)
         return String(decoding: bytes, as: UTF8.self)
     }
 
@@ -54,7 +55,7 @@ struct LogLineTests {
 
     @Test func longLinesAreCutAndStillEnd() {
         let cut = line(String(repeating: "x", count: 100_000), ["k": "v"])
-        #expect(cut.utf8.count < LogLine.maximumBytes + 32)
+        #expect(cut.utf8.count < LogFormat.maximumBytes + 32)
         #expect(cut.hasSuffix(" …\n"))
         #expect(cut.filter { $0 == "\n" }.count == 1)
     }

@@ -1,17 +1,15 @@
-// One log line: time, level, message, then `key=value`. Pure. Much of what is logged was written by a client or an
-// upstream, so nothing but visible characters leaves here: a line break in a path cannot forge a second line, and an
+// One log line as text: time, level, message, then `key=value`. Pure. Much of what is logged was written by a client or
+// an upstream, so nothing but visible characters leaves here: a line break in a path cannot forge a second line, and an
 // escape sequence cannot drive the terminal of whoever reads the file.
 
-package import Logging
+internal import Logging
 
-package enum LogLine {
-    /// Longer lines are cut: a request line may be 16 KiB, and nobody reads that. It also bounds what one line takes
-    /// of the writer's buffer.
-    package static let maximumBytes = 8 * 1024
+enum TextLine {
+    private static let maximumBytes = LogFormat.maximumBytes
 
     /// `2026-11-22T16:00:00.123Z INFO message key=value key="two words"` and a line feed; keys in order of the
     /// alphabet.
-    package static func make(
+    static func make(
         milliseconds: Int64, level: Logger.Level, message: String, metadata: Logger.Metadata
     ) -> [UInt8] {
         var line: [UInt8] = []
@@ -52,18 +50,9 @@ package enum LogLine {
             case "\"" where quoted: line.append(contentsOf: "\\\"".utf8)
             case " "..."~": line.append(UInt8(truncatingIfNeeded: scalar.value))
             default:
-                let shown = isVisible(scalar) ? String(scalar) : "\\u{\(String(scalar.value, radix: 16))}"
+                let shown = scalar.isVisible ? String(scalar) : "\\u{\(String(scalar.value, radix: 16))}"
                 line.append(contentsOf: shown.utf8)
             }
-        }
-    }
-
-    /// False for controls, for format characters (direction marks, which reorder what is read, are among them), for
-    /// the Unicode line and paragraph separators, and for what no font shows.
-    private static func isVisible(_ scalar: Unicode.Scalar) -> Bool {
-        switch scalar.properties.generalCategory {
-        case .control, .format, .lineSeparator, .paragraphSeparator, .surrogate, .privateUse, .unassigned: false
-        default: true
         }
     }
 
