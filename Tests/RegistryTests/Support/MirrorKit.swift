@@ -35,6 +35,7 @@ final class MirrorKit {
     let server: Server
     let port: UInt16
     private var clients: [TestClient] = []
+    private var metricsServer: (server: Server, port: UInt16)?
 
     init(_ change: (inout Options) -> Void = { _ in }) throws {
         var options = Options()
@@ -79,6 +80,8 @@ final class MirrorKit {
         var isDrained = false
         server.drain { isDrained = true }
         server.closeAll()
+        metricsServer?.server.drain {}
+        metricsServer?.server.closeAll()
         puller.close()
         client.close()
         fake.close()
@@ -100,8 +103,10 @@ final class MirrorKit {
 
     /// Starts a client with its first requests.
     @discardableResult
-    func start(_ requests: TestClient.Request..., manner: TestClient.Manner = .init()) -> TestClient {
-        let client = TestClient(on: run.loop, port: port, manner: manner, number: clients.count)
+    func start(
+        _ requests: TestClient.Request..., manner: TestClient.Manner = .init(), port: UInt16? = nil
+    ) -> TestClient {
+        let client = TestClient(on: run.loop, port: port ?? self.port, manner: manner, number: clients.count)
         clients.append(client)
         for request in requests { client.send(request) }
         return client
@@ -133,6 +138,30 @@ final class MirrorKit {
     /// Until no pull runs and the disk has what it should.
     func settle(_ location: SourceLocation = #_sourceLocation) {
         wait(until: { [puller, offload] in puller.blobsInFlight == 0 && offload.inFlight == 0 }, location)
+    }
+
+    // MARK: Metrics
+
+    /// The port of a metrics listener, which is opened when it is first asked for.
+    func metricsPort() throws -> UInt16 {
+        if let metricsServer { return metricsServer.port }
+        let endpoint = MetricsEndpoint(
+            loop: run.loop, offload: offload, metrics: metrics,
+            sources: .init(store: store, puller: puller, client: client, server: server, droppedLogLines: { 7 }),
+            build: [("version", "1"), ("swift", "2"), ("libuv", "3"), ("libcurl", "4"), ("openssl", "5")],
+            page: .init(html: Array("<p>page</p>".utf8), fields: [("X-Test", "page")]))
+        let server = Server(on: run.loop, offload: offload, logger: log.logger, descriptorLimit: 128) {
+            endpoint.handle($0, $1, $2)
+        }
+        let port = try server.listen(host: "127.0.0.1", port: 0).port
+        metricsServer = (server, port)
+        return port
+    }
+
+    func scrape(_ location: SourceLocation = #_sourceLocation) throws -> Scrape {
+        let client = start(.get("/metrics"), port: try metricsPort())
+        wait(for: [client], location)
+        return Scrape(client.response.text)
     }
 
     // MARK: What must hold at the end

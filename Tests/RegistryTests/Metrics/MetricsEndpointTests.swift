@@ -1,0 +1,194 @@
+// The metrics listener: what it answers, and that neither a stuck pool nor many scrapers keep it from answering.
+
+import Foundation
+import Glibc
+import Testing
+
+@testable import Registry
+
+@Suite struct MetricsEndpointTests {
+    @Test func itAnswersTheTextThePageAndNothingElse() throws {
+        let mirror = try MirrorKit()
+        let port = try mirror.metricsPort()
+        func ask(_ request: TestClient.Request) -> TestClient.Response {
+            let client = mirror.start(request, port: port)
+            mirror.wait(for: [client])
+            return client.response
+        }
+        // Prometheus asks for OpenMetrics first; the reference's names are not valid there.
+        let text = ask(.get("/metrics?x=1", [("Accept", "application/openmetrics-text;version=1.0.0,*/*;q=0.1")]))
+        #expect(text.status == 200 && text.header("content-type") == "text/plain; version=0.0.4; charset=utf-8")
+        #expect(text.header("cache-control") == "no-store")
+        #expect(text.text.hasSuffix("\n") && text.text.hasPrefix("# HELP ociregistry_cached_pulls_by_ns_total "))
+        let head = ask(.head("/metrics"))
+        #expect(head.status == 200 && head.body.isEmpty && head.contentLength ?? 0 > 10_000)
+        let page = ask(.get("/"))
+        #expect(page.text == "<p>page</p>" && page.header("x-test") == "page")
+        #expect(page.header("content-type") == "text/html; charset=utf-8")
+        for path in ["/v2/", "/metrics/", "//", "/health"] { #expect(ask(.get(path)).status == 404, "\(path)") }
+        let post = ask(TestClient.Request(method: "POST", target: "/metrics"))
+        #expect(post.status == 405 && post.header("allow") == "GET, HEAD")
+        // These are nobody's pulls.
+        #expect(try mirror.scrape().samples.filter { $0.key.contains("_http_") && $0.value != 0 }.isEmpty)
+        mirror.close()
+    }
+
+    @Test func theProcessAndItsPartsAreRead() throws {
+        let mirror = try MirrorKit()
+        let image = FakeImage()
+        image.put(on: mirror.fake, tag: "v1")
+        #expect(mirror.get("/v2/team/app/manifests/v1").status == 200)
+        mirror.settle()
+        let scrape = try mirror.scrape()
+        for name in [
+            "process_cpu_seconds_total", "process_resident_memory_bytes", "process_virtual_memory_bytes",
+            "process_virtual_memory_max_bytes", "process_heap_bytes", "process_open_fds", "process_max_fds",
+            "process_threads", "process_network_receive_bytes_total", "process_network_transmit_bytes_total",
+            "ociregistry_loop_active_handles", "ociregistry_pool_threads", "ociregistry_pool_jobs_total",
+            "ociregistry_heap_used_bytes", "ociregistry_live_objects{kind=\"cached_manifest\"}",
+            "ociregistry_manifest_memory_bytes", "ociregistry_store_filesystem_size_bytes",
+            "ociregistry_store_filesystem_free_bytes", "ociregistry_store_recovered", "ociregistry_store_tags",
+        ] {
+            #expect(scrape[name] ?? 0 > 0, "\(name)")
+        }
+        #expect(scrape["ociregistry_log_lines_dropped_total"] == 7)
+        let started = try #require(scrape["process_start_time_seconds"])
+        #expect(abs(Date().timeIntervalSince1970 - started) < 86_400)
+        let build = #"{version="1",swift="2",libuv="3",libcurl="4",openssl="5"}"#
+        #expect(scrape["ociregistry_build_info\(build)"] == 1)
+        mirror.close()
+    }
+
+    @Test func whatLiesOnTheDiskIsCounted() throws {
+        let directory = try TemporaryDirectory()
+        let store = "\(directory.path)/store-v1"
+        for folder in ["partial", "quarantine"] {
+            try FileManager.default.createDirectory(atPath: "\(store)/\(folder)", withIntermediateDirectories: true)
+        }
+        let digest = digestOf([1]).hex
+        let partial = Layout(imagePath: directory.path).partialFile(
+            PullKey(host: MirrorKit.host, repository: RepositoryName("a")!, digest: digestOf([1])))  // a valid name
+        try Data(count: 1234).write(to: URL(filePath: partial))
+        try Data(count: 1).write(to: URL(filePath: "\(store)/quarantine/\(digest).test"))
+        let wrong = "\(store)/blobs/sha256/\(digest.prefix(2))"
+        try FileManager.default.createDirectory(atPath: wrong, withIntermediateDirectories: true)
+        try Data().write(to: URL(filePath: "\(wrong)/\(digest)"))
+        let mirror = try MirrorKit { $0.imagePath = directory.path }
+        mirror.wait(until: { mirror.store.isRecovered })
+        let scrape = try mirror.scrape()
+        #expect(scrape["ociregistry_store_partial_files"] == 1)
+        #expect(scrape["ociregistry_store_partial_bytes"] == 1234)
+        #expect(scrape["ociregistry_store_quarantined_files"] == 2)
+        #expect(scrape["ociregistry_store_set_aside_total"] == 1)
+        mirror.close()
+    }
+
+    /// Hosts whose tags are on disk have their label before anybody asks.
+    @Test func namespacesSurviveARestart() throws {
+        let directory = try TemporaryDirectory()
+        let image = FakeImage()
+        let first = try MirrorKit {
+            $0.imagePath = directory.path
+            $0.registries = { [other = RegistryHost("other.test")!] port in  // a valid host
+                var config = RegistryConfig(name: other)
+                config.endpoint = "http://127.0.0.1:\(port)"
+                return [config]
+            }
+        }
+        first.store.putManifest(image.manifest, digest: image.digest, mediaType: .ociManifest)
+        var isStored = false
+        first.store.setTag(
+            host: RegistryHost("other.test")!, repository: RepositoryName("a/b")!, tag: "v1", digest: image.digest
+        ) { _ in isStored = true }  // both valid
+        first.wait(until: { isStored })
+        first.close()
+        let second = try MirrorKit { $0.imagePath = directory.path }
+        second.wait(until: { second.store.isRecovered })
+        let before = try second.scrape()
+        #expect(before["ociregistry_cached_pulls_by_ns_total{ns=\"other.test\"}"] == 0)
+        #expect(second.get("/v2/other.test/a/b/manifests/v1").status == 200)
+        // By digest alone, any host's name will do: that is no reason to remember it.
+        #expect(second.get("/v2/made.up/a/b/manifests/\(image.digest)").status == 200)
+        let after = try second.scrape()
+        #expect(after["ociregistry_cached_pulls_by_ns_total{ns=\"other.test\"}"] == 1)
+        #expect(after["ociregistry_cached_pulls_by_ns_total{ns=\"other\"}"] == 1)
+        #expect(after["ociregistry_cached_pulls_by_ns_total{ns=\"made.up\"}"] == nil)
+        second.close()
+    }
+
+    @Test func aStuckPoolKeepsNobodyFromTheRest() throws {
+        let mirror = try MirrorKit()
+        mirror.settle()
+        let first = try mirror.scrape()
+        // More jobs than the pool has threads, all of which wait for this lock.
+        let gate = Gatekeeper()
+        for _ in 0..<(Offload.threads + 3) { mirror.offload.run({ gate.pass() }, then: { _ in }) }
+        let clients = try (0..<3).map { _ in mirror.start(.get("/metrics"), port: try mirror.metricsPort()) }
+        mirror.wait(for: clients)
+        for client in clients {
+            let scrape = Scrape(client.response.text)
+            #expect(scrape["ociregistry_pool_queue_depth"] ?? 0 >= 3)
+            #expect(scrape["process_max_fds"] == first["process_max_fds"])
+        }
+        gate.open()
+        mirror.settle()
+        #expect(try mirror.scrape()["ociregistry_pool_queue_depth"] == 0)
+        mirror.close()
+    }
+}
+
+/// A door that jobs wait at.
+private final class Gatekeeper: @unchecked Sendable {
+    // Sendable by the lock.
+    private let lock = NSCondition()
+    private var isOpen = false
+
+    func pass() {
+        lock.lock()
+        while !isOpen { lock.wait() }
+        lock.unlock()
+    }
+
+    func open() {
+        lock.lock()
+        isOpen = true
+        lock.broadcast()
+        lock.unlock()
+    }
+}
+
+@Suite struct LoopMeasureTests {
+    @Test func busyAndIdleTimeAreToldApart() throws {
+        let loop = try EventLoop(isMeasured: true)
+        var fired = 0
+        let timer = Registry.Timer(on: loop) {
+            fired += 1
+            // Work of 20 ms; the loop has waited 10 ms for each.
+            let end = EventLoop.nowNanoseconds + 20_000_000
+            while EventLoop.nowNanoseconds < end {}
+            if fired == 3 { loop.stop() }
+        }
+        timer.start(afterMilliseconds: 10, everyMilliseconds: 30)
+        loop.run()
+        timer.close()
+        loop.close()
+        #expect(loop.turns.count() >= 3)
+        #expect(loop.turns.sumNanoseconds() >= 40_000_000, "the last turn ends after the loop has been left")
+    }
+
+    @Test func jobsAreTimed() throws {
+        let run = try LoopRun()
+        let offload = Offload(on: run.loop)
+        var left = 5
+        for _ in 0..<5 {
+            offload.run({ usleep(2000) }) { (_: Result<Int32, any Error>) in
+                left -= 1
+                if left == 0 { run.finish() }
+            }
+        }
+        run.run()
+        #expect(offload.runs.count() == 5 && offload.waits.count() == 5)
+        #expect(offload.runs.sumNanoseconds() >= 10_000_000)
+        run.close()
+    }
+}
