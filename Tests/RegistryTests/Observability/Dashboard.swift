@@ -85,6 +85,7 @@ struct Dashboard: Decodable, CustomTestStringConvertible {
     var askingPanels: [Panel] { panels.filter { $0.type != "row" } }
 
     static let folder = "observability/grafana/dashboards"
+    private static let histograms = Set(Catalog.families.filter { $0.kind == .histogram }.map(\.name))
     static let paths = SourceTree.paths(under: [folder], suffix: ".json")
 
     static func read(_ path: String) throws -> Dashboard {
@@ -109,7 +110,11 @@ struct Dashboard: Decodable, CustomTestStringConvertible {
     static func metrics(in query: String) -> Set<String> {
         let braced = query.matches(of: /([a-zA-Z_:][a-zA-Z0-9_:]*)\s*[\{\[]/).map { String($0.1) }
         let prefixed = query.matches(of: /\b(?:ociregistry|process)_[a-z0-9_]+/).map { String($0.0) }
-        return Set((braced + prefixed).map { $0.replacing(/_(bucket|count|sum)$/, with: "") })
+        return Set(
+            (braced + prefixed).map { name in
+                let family = name.replacing(/_(bucket|count|sum)$/, with: "")
+                return histograms.contains(family) ? family : name
+            })
     }
 }
 

@@ -41,10 +41,10 @@ final class PrometheusClient {
         return data
     }
 
-    /// A query at every second of some time.
+    /// A query all along some time, in steps shorter than tests scrape.
     func range(_ query: String, from start: Double, to end: Double) throws -> [Series] {
         try series(
-            "/api/v1/query_range?query=\(Self.escaped(query))&start=\(start)&end=\(end)&step=1", key: "values")
+            "/api/v1/query_range?query=\(Self.escaped(query))&start=\(start)&end=\(end)&step=0.25", key: "values")
     }
 
     /// A query at one moment; now when none is named.

@@ -1,0 +1,144 @@
+// The whole of it: a real Prometheus scrapes a real server through a session that provokes every kind of event, and
+// every query of both dashboards finds something.
+
+import Foundation
+import Testing
+
+@testable import Registry
+
+@Suite struct SessionTests {
+    /// Wider than the session, so that a rate at its end has all of it.
+    private static let window = "5m"
+
+    /// Lines of the dashboards that this session leaves at 0, `panel/legend`. Connections are refused at the limit of
+    /// descriptors, log lines dropped when the disk is slower than the log, and blocks mapped when something large is
+    /// held; a queue of the pool that a scrape happens to see cannot be arranged.
+    private static let quiet: Set<String> = [
+        "Accepted and refused/refused", "Log lines dropped/dropped {{instance}}", "Pool queue/waiting {{instance}}",
+        "Pool queue/in flight {{instance}}", "Heap bytes/mapped {{instance}}",
+    ]
+
+    /// What was provoked, as series that have to have counted.
+    private static let provoked = [
+        "ociregistry_cached_pulls_by_ns_total{ns=\"good.test\"}", "ociregistry_upstream_pulls_by_ns{ns=\"slow.test\"}",
+        "ociregistry_http_request_duration_seconds_count{endpoint=\"base\", verdict=\"none\"}",
+        "ociregistry_http_request_duration_seconds_count{endpoint=\"manifest\", verdict=\"hit\"}",
+        "ociregistry_http_request_duration_seconds_count{endpoint=\"manifest\", verdict=\"miss\"}",
+        "ociregistry_http_request_duration_seconds_count{endpoint=\"manifest\", verdict=\"stale\"}",
+        "ociregistry_http_request_duration_seconds_count{endpoint=\"manifest\", verdict=\"error\"}",
+        "ociregistry_http_request_duration_seconds_count{endpoint=\"blob\", verdict=\"hit\"}",
+        "ociregistry_http_request_duration_seconds_count{endpoint=\"blob\", verdict=\"joined\"}",
+        "ociregistry_http_request_duration_seconds_count{endpoint=\"blob\", verdict=\"miss\"}",
+        "ociregistry_http_request_duration_seconds_count{endpoint=\"blob\", verdict=\"error\"}",
+        "ociregistry_http_request_duration_seconds_count{endpoint=\"tags\", verdict=\"hit\"}",
+        "ociregistry_http_request_duration_seconds_count{endpoint=\"tags\", verdict=\"miss\"}",
+        "ociregistry_http_request_duration_seconds_count{endpoint=\"tags\", verdict=\"error\"}",
+        "ociregistry_http_request_duration_seconds_count{endpoint=\"referrers\", verdict=\"miss\"}",
+        "ociregistry_http_request_duration_seconds_count{endpoint=\"referrers\", verdict=\"error\"}",
+        "ociregistry_http_request_duration_seconds_count{endpoint=\"other\", verdict=\"error\"}",
+        "ociregistry_http_responses_total{endpoint=\"manifest\", class=\"3xx\"}",
+        "ociregistry_http_responses_total{endpoint=\"blob\", class=\"5xx\"}",
+        "ociregistry_upstream_requests_total{ns=\"failing.test\", class=\"5xx\"}",
+        "ociregistry_upstream_requests_total{ns=\"gone.test\", class=\"error\"}",
+        "ociregistry_upstream_requests_total{ns=\"good.test\", class=\"4xx\"}",
+        "ociregistry_upstream_token_requests_total{ns=\"tokens.test\", result=\"success\"}",
+        "ociregistry_upstream_token_requests_total{ns=\"badtokens.test\", result=\"failure\"}",
+        "ociregistry_upstream_rate_limit_remaining_seconds{ns=\"limited.test\"}",
+        "ociregistry_pulls_total{kind=\"blob\", result=\"failure\"}",
+        "ociregistry_pulls_total{kind=\"manifest\", result=\"success\"}", "ociregistry_pulls_resumed_total",
+        "ociregistry_verification_failures_total{kind=\"blob\"}",
+        "ociregistry_verification_failures_total{kind=\"manifest\"}", "ociregistry_coalesced_requests_total",
+        "ociregistry_store_set_aside_total", "ociregistry_store_quarantined_files",
+        "ociregistry_store_write_failures_total{reason=\"no_space\"}", "ociregistry_http_requests_malformed_total",
+        "ociregistry_http_requests_aborted_total",
+    ]
+
+    @Test func everyPanelShowsWhatHappened() throws {
+        let scene = try ObservedServer(prepare: ObservedSession.spoil)
+        // Counters have to be seen before they are seen to grow.
+        try scene.waitToSee("count_over_time(ociregistry_build_info[1m]) > 1")
+        let start = Date().timeIntervalSince1970
+        try ObservedSession(scene: scene).run()
+        try scene.waitForScrapes()
+
+        for series in Self.provoked {
+            let values = try scene.prometheus.now(series).flatMap(\.values)
+            #expect(values.contains { $0 > 0 }, "\(series) has not counted")
+        }
+        let end = Date().timeIntervalSince1970
+        for path in Dashboard.paths {
+            for panel in try Dashboard.read(path).askingPanels {
+                for target in panel.targets ?? [] { try expect(target, of: panel, in: scene, start, end) }
+            }
+        }
+        try expectVariables(in: scene)
+        try expectRules(in: scene)
+        try scene.close()
+    }
+
+    private func expect(
+        _ target: Dashboard.Target, of panel: Dashboard.Panel, in scene: ObservedServer, _ start: Double, _ end: Double
+    ) throws {
+        let query = target.expr.replacingOccurrences(of: "$__rate_interval", with: Self.window)
+            .replacingOccurrences(of: "$instance", with: ".*").replacingOccurrences(of: "$ns", with: ".*")
+        #expect(!query.contains("$"), "\(query)")
+        let values = try scene.prometheus.range(query, from: start, to: end).flatMap(\.values)
+        let name = "\(panel.title)/\(target.legendFormat)"
+        #expect(values.contains { !$0.isNaN }, "\(name) is empty: \(query)")
+        if !Self.quiet.contains(name) { #expect(values.contains { $0 > 0 }, "\(name) is 0: \(query)") }
+    }
+
+    /// What can be chosen at the top of the dashboards.
+    private func expectVariables(in scene: ObservedServer) throws {
+        let instances = try scene.prometheus.now("group by (instance) (ociregistry_build_info)")
+        #expect(instances.compactMap { $0.labels["instance"] } == ["127.0.0.1:\(scene.metricsPort)"])
+        let names = try scene.prometheus.now("group by (ns) (ociregistry_upstream_requests_total)")
+        let hosts = ObservedServer.Upstream.allCases.map(\.host) + [ObservedServer.goneHost, "other"]
+        #expect(Set(names.compactMap { $0.labels["ns"] }).isSuperset(of: hosts))
+    }
+
+    /// Rules can be evaluated over what a server really says, and the alerts that wait for nothing have fired.
+    private func expectRules(in scene: ObservedServer) throws {
+        let groups = try scene.prometheus.data("/api/v1/rules")["groups"] as? [[String: Any]] ?? []
+        let rules = groups.flatMap { $0["rules"] as? [[String: Any]] ?? [] }
+        #expect(!rules.isEmpty)
+        for rule in rules {
+            let name = rule["name"] as? String ?? ""
+            #expect(rule["health"] as? String == "ok", "\(name): \(rule["lastError"] ?? "")")
+            guard rule["type"] as? String == "recording" else { continue }
+            #expect(try !scene.prometheus.now(name).isEmpty, "\(name) is never recorded")
+        }
+        let alerts = try scene.prometheus.data("/api/v1/alerts")["alerts"] as? [[String: Any]] ?? []
+        let names = Set(alerts.compactMap { ($0["labels"] as? [String: String])?["alertname"] })
+        for name in [
+            "VerificationFailures", "StoreWriteFailures", "ContentSetAside", "UpstreamRateLimited",
+            "UpstreamTokensFailing",
+        ] { #expect(names.contains("Ociregistry\(name)"), "\(name) of \(names)") }
+        #expect(!names.contains("OciregistryDown") && !names.contains("OciregistryLogLinesDropped"))
+    }
+
+    // MARK: The text
+
+    /// What promtool says of the reference's names, which are kept as they are; and of nothing else.
+    private static let knownLint: Set<String> = [
+        "ociregistry_cached_pulls_by_ns_total metric names should not contain abbreviated units",
+        "ociregistry_upstream_pulls_by_ns metric names should not contain abbreviated units",
+        "ociregistry_upstream_pulls_by_ns counter metrics should have \"_total\" suffix",
+        "ociregistry_blob_bytes_on_disk_total non-counter metrics should not have \"_total\" suffix",
+        "ociregistry_manifest_bytes_on_disk_total non-counter metrics should not have \"_total\" suffix",
+        "ociregistry_cached_manifest_count non-histogram and non-summary metrics should not have \"_count\" suffix",
+        "ociregistry_cached_blob_count non-histogram and non-summary metrics should not have \"_count\" suffix",
+    ]
+
+    @Test func promtoolKnowsNothingAgainstTheText() throws {
+        let scene = try ObservedServer { _ in }
+        let response = scene.exposition()
+        #expect(response.status == 200)
+        #expect(response.header("content-type") == "text/plain; version=0.0.4; charset=utf-8")
+        let file = try scene.files.write(response.body, to: "metrics.txt")
+        let promtool = try ChildProcess(["promtool", "check", "metrics"], input: file)
+        _ = try promtool.wait()
+        #expect(Set(promtool.output.lines + promtool.errors.lines) == Self.knownLint)
+        try scene.close()
+    }
+}
