@@ -42,10 +42,12 @@ let package = Package(
             ],
             swiftSettings: hot
         ),
+        // What a browser shows at `/` of the metrics port: the document goes into the program as bytes.
+        .target(name: "Page", resources: [.embedInCode("page.html")], swiftSettings: strict),
         .executableTarget(
             name: "App",
             dependencies: [
-                "Registry",
+                "Page", "Registry",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Logging", package: "swift-log"),
             ],
@@ -53,7 +55,7 @@ let package = Package(
         ),
         .testTarget(
             name: "RegistryTests",
-            dependencies: ["Registry", "App"],
+            dependencies: ["Registry", "App", "Page"],
             swiftSettings: strict
         ),
     ]

@@ -85,7 +85,7 @@ extension Declaration {
 }
 
 enum SourceTree {
-    /// Every file of the checkout that people write, relative to it: build products and caches are left out.
+    /// Every file of the checkout that people write, relative to it: build products, caches and pictures are left out.
     static func paths(under folders: [String], suffix: String = "") -> [String] {
         folders.flatMap { folder -> [String] in
             let inside =
@@ -95,7 +95,7 @@ enum SourceTree {
         .filter { path in
             var isDirectory: ObjCBool = false
             let exists = FileManager.default.fileExists(atPath: "\(Checkout.root)/\(path)", isDirectory: &isDirectory)
-            return exists && !isDirectory.boolValue && path.hasSuffix(suffix)
+            return exists && !isDirectory.boolValue && path.hasSuffix(suffix) && !path.hasSuffix(".png")
         }
         .sorted()
     }
