@@ -3,6 +3,7 @@
 
 import Glibc
 import Logging
+import Page
 import Registry
 
 /// A server from start to end.
@@ -85,7 +86,7 @@ final class Running {
             sources: .init(
                 store: store, puller: puller, client: client, server: server,
                 droppedLogLines: { [log] in log.droppedLinesTotal }),
-            build: Version.parts, page: nil)
+            build: Version.parts, page: .init(html: Page.html, fields: Page.fields))
         // A scrape every few seconds is not what the log is read for.
         var quiet = logger
         quiet.logLevel = max(.notice, logger.logLevel)

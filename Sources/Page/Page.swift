@@ -1,5 +1,5 @@
-// The page at `/` on the metrics port, and the fields it is sent with. The page itself is page.html beside this file, put
-// into the program when it is built, so there is no file to find at run time.
+// The page at `/` on the metrics port, and the fields it is sent with. The page itself is page.html beside this file,
+// put into the program when it is built, so there is no file to find at run time.
 //
 // It is a target of its own because it is content, not server: the registry library is handed its bytes and knows
 // nothing of them.
@@ -11,7 +11,7 @@ package enum Page {
 
     /// What the style and the script hash to, base64 of SHA-256. They change with every edit of page.html: PageTests
     /// computes them and says what belongs here.
-    static let styleHash = "VS13Qf6YcbD2nK0PtSTdmR3qw3vt0aNC+uYrCktIbsU="
+    static let styleHash = "keMrD0Q9193/rxn3Gwq/6rhlZ+Yom9JujE9ol6tQewM="
     static let scriptHash = "YJ1y7dgFgpF4gPW4kxrIYffbfzpGUMFlnJaPYo+LpQA="
 
     /// Nothing may be loaded, run or styled but what is in the document; it may talk to its own server only; and no
@@ -21,8 +21,8 @@ package enum Page {
         base-uri 'none'; form-action 'none'; frame-ancestors 'none'
         """
 
-    /// The response's fields beside type and length. The page is part of the program and changes with it, so it is never
-    /// kept.
+    /// The response's fields beside type and length. The page is part of the program and changes with it, so it is
+    /// never kept.
     package static let fields: [(String, String)] = [
         ("Content-Security-Policy", contentSecurityPolicy),
         ("X-Content-Type-Options", "nosniff"),

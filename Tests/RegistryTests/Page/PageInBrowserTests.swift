@@ -39,7 +39,7 @@ import Testing
     private static func browse(
         _ readings: [ScriptedSite.Answer], html: [UInt8]? = nil, milliseconds: Int = 9000
     ) throws -> BrowsedPage {
-        let page = .init(
+        let page = ScriptedSite.Answer(
             fields: Page.fields + [("Content-Type", "text/html; charset=utf-8")], body: html ?? Page.html)
         let site = try ScriptedSite(["/": [page], "/metrics": readings])
         return try Chromium.open("http://\(site.address)/#tables", milliseconds: milliseconds)

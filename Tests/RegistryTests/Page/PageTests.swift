@@ -67,6 +67,18 @@ import Testing
         for word in words { #expect(!Self.text.contains(word), "\(word)") }
     }
 
+    /// A metric that is renamed and not here would be a chart that stays empty.
+    @Test func itAsksForMetricsOfTheCatalogue() throws {
+        let names = Set(Catalog.families.map(\.name))
+        let words = try Self.content(of: "script").matches(of: /'([a-z][a-z0-9_]*[a-z])'/).map { String($0.output.1) }
+        let asked = Set(words.filter { $0.contains("_") })
+        #expect(asked.count > 40)
+        for name in asked {
+            let full = name.hasPrefix("process_") ? name : "ociregistry_\(name)"
+            #expect(names.contains(full), "\(full)")
+        }
+    }
+
     @Test func itIsSmall() {
         #expect(Page.html.count <= Self.maximumBytes, "\(Page.html.count) bytes")
     }
