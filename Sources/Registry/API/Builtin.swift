@@ -41,6 +41,6 @@ package final class Builtin {
     /// Whether a repository is the built-in image's: `docker.io/hello-world` or `docker.io/library/hello-world`.
     func isNamed(host: RegistryHost, name: UnsafeRawBufferPointer) -> Bool {
         host == HelloWorldImage.host
-            && (name.equals("hello-world") || name.elementsEqual(HelloWorldImage.repository.utf8))
+            && (name.equals("hello-world") || name.equals(HelloWorldImage.repository))
     }
 }

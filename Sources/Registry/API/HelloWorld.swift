@@ -6,7 +6,7 @@
 /// `docker.io/library/hello-world:latest`, for linux/amd64 and linux/arm64.
 package struct HelloWorldImage {
     package static let host = RegistryHost.dockerHub
-    package static let repository = "library/hello-world"
+    package static let repository: StaticString = "library/hello-world"
     package static let tag = "latest"
 
     package struct ManifestEntry {

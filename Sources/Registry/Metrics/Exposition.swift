@@ -12,8 +12,8 @@ package struct Exposition {
     /// Begins a family.
     mutating func begin(_ family: MetricFamily) {
         name = family.name
-        append("# HELP ", name, " ", Exposition.escaped(family.help, quotes: false))
-        append("\n# TYPE ", name, " ", family.kind.rawValue, "\n")
+        append("# HELP \(name) \(Exposition.escaped(family.help, quotes: false))\n")
+        append("# TYPE \(name) \(family.kind.rawValue)\n")
     }
 
     // MARK: Samples of the family begun last
@@ -24,7 +24,7 @@ package struct Exposition {
 
     mutating func sample(_ value: Int64, _ labels: Labels = .none) {
         sample("", labels) {
-            if value < 0 { $0.append("-") }
+            if value < 0 { $0.append("-" as StaticString) }
             $0.appendNumber(value.magnitude)
         }
     }
@@ -37,38 +37,43 @@ package struct Exposition {
     }
 
     mutating func sample(_ value: Double, _ labels: Labels = .none) {
-        sample("", labels) { $0.append(value == .infinity ? "+Inf" : "\(value)") }
+        sample("", labels) { $0.append(value == .infinity ? "+Inf" : String(value)) }
     }
 
     mutating func sample(_ table: HistogramTable, row: Int = 0, _ labels: Labels = .none) {
         let count = table.count(row: row)
-        for (bound, below) in zip(table.buckets.labels, table.cumulative(row: row)) {
-            bucket(labels, bound, below)
-        }
-        bucket(labels, "+Inf", count)
+        let start = "\(name)_bucket{\(labels.inner)\(labels.inner.isEmpty ? "" : ",")le=\""
+        for (bound, below) in zip(table.buckets.labels, table.cumulative(row: row)) { bucket(start, bound, below) }
+        bucket(start, "+Inf", count)
         sample("_sum", labels) { $0.append(Exposition.seconds(nanoseconds: table.sumNanoseconds(row: row))) }
         sample("_count", labels) { $0.appendNumber(count) }
     }
 
-    private mutating func bucket(_ labels: Labels, _ bound: String, _ count: UInt64) {
-        append(name, "_bucket{", labels.inner, labels.inner.isEmpty ? "le=\"" : ",le=\"")
-        append(bound, "\"} ")
+    private mutating func bucket(_ start: String, _ bound: String, _ count: UInt64) {
+        append(start)
+        append(bound)
+        append("\"} " as StaticString)
         appendNumber(count)
-        append("\n")
+        append("\n" as StaticString)
     }
 
     private mutating func sample(_ suffix: String, _ labels: Labels, _ value: (inout Exposition) -> Void) {
-        append(name, suffix)
-        if !labels.inner.isEmpty { append("{", labels.inner, "}") }
-        append(" ")
+        append(name)
+        append(suffix)
+        if !labels.inner.isEmpty { append("{\(labels.inner)}") }
+        append(" " as StaticString)
         value(&self)
-        append("\n")
+        append("\n" as StaticString)
     }
 
     // MARK: Pieces
 
-    private mutating func append(_ texts: String...) {
-        for var text in texts { text.withUTF8 { bytes.append(contentsOf: $0) } }
+    private mutating func append(_ text: String) {
+        bytes.append(contentsOf: text.utf8)
+    }
+
+    private mutating func append(_ text: StaticString) {
+        text.withUTF8Buffer { bytes.append(contentsOf: $0) }
     }
 
     private mutating func appendNumber(_ value: UInt64) {
