@@ -33,10 +33,12 @@ let package = Package(
         .systemLibrary(name: "CCurl"),
         .systemLibrary(name: "COpenSSL"),
         .systemLibrary(name: "CYAML"),
+        .systemLibrary(name: "CPCRE2"),
+        .systemLibrary(name: "CArchive"),
         .target(
             name: "Registry",
             dependencies: [
-                "CLibuv", "CLinux", "CCurl", "COpenSSL", "CYAML",
+                "CLibuv", "CLinux", "CCurl", "COpenSSL", "CYAML", "CPCRE2", "CArchive",
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "DequeModule", package: "swift-collections"),
             ],

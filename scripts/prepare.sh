@@ -68,6 +68,8 @@ need_build_packages() {
     need libcurl4-openssl-dev has_header curl/curl.h
     need libssl-dev has_header openssl/evp.h
     need libyaml-dev has_header yaml.h
+    need libpcre2-dev has_header pcre2.h
+    need libarchive-dev has_header archive.h
 }
 
 # install_missing: one apt-get for all of the list; nothing at all when the list is empty.

@@ -1,0 +1,4 @@
+#pragma once
+#pragma clang module import SwiftGlibc /* see CLibuv */
+#include <archive.h>
+#include <archive_entry.h>
