@@ -4,7 +4,7 @@ import Testing
 
 /// A dockerd over a containerd of its own, without networks, which pulls Docker Hub's images from a mirror. It needs
 /// root.
-private final class Docker {
+final class Docker {
     private let containerd: Containerd
     private let process: ChildProcess
     private let files: TemporaryDirectory
@@ -33,6 +33,7 @@ private final class Docker {
 
     deinit { process.stop() }
 
+    @discardableResult
     func callAsFunction(_ arguments: String...) throws -> String {
         let environment = ["DOCKER_CONFIG": files.path]
         return String(
