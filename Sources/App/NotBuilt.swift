@@ -5,14 +5,13 @@ import ArgumentParser
 
 /// Flags of `serve`.
 struct NotBuiltOptions: ParsableArguments {
-    @Option var health: String?
     @Option var preloadImages: String?
     @Option var os: String?
     @Option var arch: String?
 
     func validate() throws {
         let given = [
-            ("--health", health), ("--preload-images", preloadImages), ("--os", os),
+            ("--preload-images", preloadImages), ("--os", os),
             ("--arch", arch),
         ]
         if let (flag, _) = given.first(where: { $0.1 != nil }) { throw ValidationError("\(flag): not built yet") }

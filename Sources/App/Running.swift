@@ -24,6 +24,8 @@ final class Running {
     private let client: UpstreamClient
     private let puller: Puller
     private let server: Server
+    private let health: HealthEndpoint
+    private let healthServer: Server
     private let metrics: Metrics
     private var metricsServer: Server?
     private var signals: [SignalWatcher] = []
@@ -58,11 +60,18 @@ final class Running {
             on: loop, offload: offload, logger: logger, descriptorLimit: ProcessSetup.descriptorLimit,
             metrics: config.metricsPort == nil ? nil : metrics
         ) { api.handle($0, $1, $2) }
+        let health = HealthEndpoint(on: loop, store: store, offload: offload, writes: !config.airGapped)
+        self.health = health
+        healthServer = Server(
+            on: loop, offload: offload, logger: HealthEndpoint.logger(logger),
+            descriptorLimit: HealthEndpoint.descriptorLimit
+        ) { health.handle($0, $1, $2) }
     }
 
     /// Listens, and returns when the server has been told to stop and has finished.
     func run() throws {
         let address = try server.listen(host: config.host, port: config.port)
+        let healthAddress = try config.healthPort.map { try healthServer.listen(host: config.host, port: $0).text }
         let metricsAddress = try config.metricsPort.map { try listenForMetrics(port: $0) }
         signals = [
             try SignalWatcher(on: loop, signal: SIGTERM) { [unowned self] in stop("SIGTERM") },
@@ -70,7 +79,8 @@ final class Running {
             try SignalWatcher(on: loop, signal: SIGHUP) { [unowned self] in log.reopen() },
         ]
         store.startRecovery()
-        LogFile.writeToStandardError(Banner.text(config, address: address.text, metrics: metricsAddress))
+        LogFile.writeToStandardError(
+            Banner.text(config, address: address.text, metrics: metricsAddress, health: healthAddress))
         loop.run()
         logger.info("stopped")
         guard offload.inFlight > 0 else { return }
@@ -104,6 +114,8 @@ final class Running {
     private func stop(_ signal: String) {
         guard !isStopping else { return server.closeAll() }
         isStopping = true
+        // Its listener stays until the loop ends: who asks shall hear "stopping", not find nobody.
+        health.isStopping = true
         logger.info("stopping", metadata: ["signal": "\(signal)"])
         let timer = Timer(on: loop) { [unowned self] in server.closeAll() }
         timer.start(afterMilliseconds: Running.drainMilliseconds)

@@ -25,12 +25,13 @@ struct Serve: ParsableCommand {
     }
 
     private func resolvedConfig() throws -> Config {
-        do throws(ConfigError) {
+        do {
             var config = try global.config(environment: Environment.value)
             options.apply(to: &config)
+            try config.checkPorts()
             return config
         } catch {
-            throw StartFailure.report(error.description, Exit.configuration)
+            throw StartFailure.report("\(error)", Exit.configuration)
         }
     }
 

@@ -26,6 +26,11 @@ struct ServeOptions: ParsableArguments {
     var metricsHost: String?
 
     @Option(
+        help: .init("Port of the health listener; 0 is any free one (default: none).", valueName: "port"),
+        transform: { try ConfigRules.port($0) })
+    var health: UInt16?
+
+    @Option(
         help: .init("Upstream registry of requests that name none.", valueName: "host"),
         transform: { try ConfigRules.registryHost($0) })
     var defaultNs: RegistryHost?
@@ -66,6 +71,7 @@ struct ServeOptions: ParsableArguments {
         if let host { config.host = host }
         if let metrics { config.metricsPort = metrics }
         if let metricsHost { config.metricsHost = metricsHost }
+        if let health { config.healthPort = health }
         if let defaultNs { config.defaultNamespace = defaultNs }
         if let pullTimeout { config.pullTimeoutMilliseconds = pullTimeout }
         if let airGapped { config.airGapped = airGapped == .on }

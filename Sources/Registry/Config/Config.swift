@@ -17,6 +17,8 @@ package struct Config: Sendable, Equatable {
     package var metricsPort: UInt16?
     /// An address as `host`; nil: the same.
     package var metricsHost: String?
+    /// Port of the health listener, on the same address; nil: none, 0: any free port.
+    package var healthPort: UInt16?
     /// How long an upstream may make no progress.
     package var pullTimeoutMilliseconds = 60_000
     /// Ask the upstream whether a cached `latest` is still the newest.
@@ -33,4 +35,14 @@ package struct Config: Sendable, Equatable {
     package var registries: [RegistryConfig] = []
 
     package init() {}
+
+    /// Refuses two listeners on one port. Looked at when all is known: file and command line may each name one.
+    package func checkPorts() throws(Refusal) {
+        var taken: [UInt16: String] = [:]
+        let listeners: [(String, UInt16?)] = [("port", port), ("metrics", metricsPort), ("health", healthPort)]
+        for case (let name, let port?) in listeners where port != 0 {
+            if let other = taken[port] { throw Refusal("\(name): \(port) is the port of \(other) already") }
+            taken[port] = name
+        }
+    }
 }

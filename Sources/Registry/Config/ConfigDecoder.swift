@@ -71,6 +71,9 @@ package enum ConfigDecoder {
             .init(name: "metricsHost") { value, config throws(Refusal) in
                 try value.assignUnlessEmpty(ConfigRules.listenAddress, to: &config.metricsHost)
             },
+            .init(name: "health") { value, config throws(Refusal) in
+                try value.assignUnlessEmpty(ConfigRules.optionalPort, to: &config.healthPort)
+            },
             .init(name: "pullTimeout") { value, config throws(Refusal) in
                 try value.assign(ConfigRules.timeoutMilliseconds, to: &config.pullTimeoutMilliseconds)
             },
@@ -97,7 +100,7 @@ package enum ConfigDecoder {
     }
 
     private static var notBuilt: [ConfigKey<Config>] {
-        ["preloadImages", "imageFile", "os", "arch", "health"].map { .notBuilt($0) } + [
+        ["preloadImages", "imageFile", "os", "arch"].map { .notBuilt($0) } + [
             .notBuilt("pruneConfig", keys: ["enabled", "duration", "type", "frequency", "count", "dryRun"]) { value in
                 guard case .mapping = value.node.content else { return value.asksForNothing }
                 guard let enabled = value.child("enabled"), !enabled.node.isNull else { return true }

@@ -132,9 +132,16 @@ enum Disk {
 
     /// Bytes an unprivileged process may still write.
     static func freeSpace(_ descriptor: Int32, _ path: String) throws(StoreError) -> Int64 {
+        try space(descriptor, path).freeBytes
+    }
+
+    static func space(_ descriptor: Int32, _ path: String) throws(StoreError) -> DiskSpace {
         var raw = statvfs()
         _ = try retry("fstatvfs", path) { fstatvfs(descriptor, &raw) }
-        return Int64(clamping: UInt64(raw.f_bavail).multipliedReportingOverflow(by: UInt64(raw.f_frsize)).partialValue)
+        func bytes(_ blocks: fsblkcnt_t) -> Int64 {
+            Int64(clamping: UInt64(blocks).multipliedReportingOverflow(by: UInt64(raw.f_frsize)).partialValue)
+        }
+        return DiskSpace(sizeBytes: bytes(raw.f_blocks), freeBytes: bytes(raw.f_bavail))
     }
 
     /// Repeats a call that a signal interrupted; a negative result becomes the error.

@@ -61,7 +61,8 @@ package final class Ingest {
     package func reserve(totalBytes: Int64, then: @escaping (StoreError?) -> Void) {
         let writer = writer
         chain.attempt({ () throws(StoreError) in try writer.reserve(totalBytes: totalBytes) }) { [self] result in
-            if let error = result.failure { store.noteFailure(error) }
+            let bytes = totalBytes - offsetBytes
+            if let error = result.failure { store.noteFailure(error, bytes: bytes) } else { store.noteRoom(for: bytes) }
             then(result.failure)
         }
     }
@@ -178,7 +179,7 @@ extension Ingest {
     private func fail(_ error: StoreError) {
         guard failure == nil else { return }
         failure = error
-        store.noteFailure(error)
+        store.noteFailure(error, bytes: Int64(BufferPool.bufferBytes))
         dropWaiting()
         let report = onFailure
         onFailure = nil

@@ -42,6 +42,8 @@ struct Layout: Sendable {
     var tags: String { root + "/tags" }
     var partial: String { root + "/partial" }
     var temporary: String { root + "/temporary" }
+    /// What a look at the disk makes and removes.
+    var probe: String { temporary + "/probe" }
     var quarantine: String { root + "/quarantine" }
 
     func blobDirectory(_ digest: Digest) -> String { "\(blobs)/\(Layout.shard(digest))" }

@@ -81,6 +81,9 @@ package final class Store {
     /// Keys being written, and who wants to write next.
     var writing: [PullKey: [() -> Void]] = [:]
 
+    /// The largest write that was refused for want of room, as long as there may still be too little; 0 when none was.
+    var roomWantedBytes: Int64 = 0
+
     /// Whether the indexes are complete: what they do not have does not exist.
     package internal(set) var isRecovered = false
     private(set) var isClosing = false

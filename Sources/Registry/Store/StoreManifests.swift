@@ -62,7 +62,7 @@ extension Store {
         publisher.publish(write) { [self] error in
             manifestCache.unpin(digest)
             if let error {
-                noteFailure(error)
+                noteFailure(error, bytes: Int64(bytes.count))
                 logger.error("store: manifest \(digest) is kept in memory only: \(error)")
                 then(.failure(error))
             } else {

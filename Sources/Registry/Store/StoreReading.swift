@@ -27,10 +27,13 @@ extension Store {
         return { DiskReadings(layout) }
     }
 
-    /// A write has been refused.
-    func noteFailure(_ error: StoreError) {
+    /// A write has been refused, or the reservation for one.
+    /// - Parameter bytes: how large it was.
+    func noteFailure(_ error: StoreError, bytes: Int64 = 0) {
         switch error {
-        case .noSpace: writeFailures.noSpace &+= 1
+        case .noSpace:
+            writeFailures.noSpace &+= 1
+            roomWantedBytes = max(roomWantedBytes, bytes, Int64(Store.probeBytes))
         case .system, .unusable: writeFailures.other &+= 1
         case .locked, .notVerified, .closed: break
         }
