@@ -41,6 +41,7 @@ extension API {
             completeImage(manifest, try Asked(request, pseudonym: pseudonym, requestID: connection.requestID))
         }
         metrics.countCachedPull(request.target.host.namespace(in: metrics))
+        store.touch(manifest)
         guard request.isConditional else {
             return connection.respond(
                 status: 200, wire: manifest.wire, fieldBytes: manifest.fieldsCount, owner: manifest, verdict: .hit)
@@ -57,6 +58,7 @@ extension API {
     private func send(
         _ connection: Connection, _ manifest: CachedManifest, _ conditions: Conditions, _ verdict: Verdict
     ) {
+        store.touch(manifest)
         switch conditions.plan(digest: manifest.digest, sizeBytes: Int64(manifest.sizeBytes)) {
         case .whole:
             connection.respond(

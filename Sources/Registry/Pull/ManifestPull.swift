@@ -10,6 +10,7 @@ final class ManifestPull {
         let bytes: [UInt8]
         let digest: Digest
         let mediaType: MediaType
+        let blobs: [Digest]
     }
 
     private let reference: Reference
@@ -60,11 +61,13 @@ final class ManifestPull {
 
     private func store(_ verified: Verified, _ ended: @escaping () -> Void) {
         let entry = context.store.putManifest(
-            verified.bytes, digest: verified.digest, mediaType: verified.mediaType
+            verified.bytes, digest: verified.digest, mediaType: verified.mediaType, blobs: verified.blobs
         ) { _ in }
-        if case .tag(let tag) = reference {
-            context.store.setTag(
-                host: source.host, repository: source.repository, tag: tag, digest: verified.digest)
+        switch reference {
+        case .tag(let tag):
+            context.store.setTag(host: source.host, repository: source.repository, tag: tag, digest: verified.digest)
+        case .digest(let digest):
+            context.store.noteDigest(host: source.host, repository: source.repository, digest: digest)
         }
         finish(.success(entry), ended)
     }
@@ -108,7 +111,8 @@ final class ManifestPull {
                 message: "the upstream's Docker-Content-Digest is not that of the manifest it sent")
         }
         let manifest = try Manifest.decode(body, contentType: contentType)
-        return Verified(bytes: body, digest: actual, mediaType: manifest.mediaType)
+        return Verified(
+            bytes: body, digest: actual, mediaType: manifest.mediaType, blobs: manifest.ownBlobs.map(\.digest))
     }
 }
 

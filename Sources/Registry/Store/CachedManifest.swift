@@ -15,6 +15,9 @@ package final class CachedManifest {
     /// An index starts nothing, so there is nothing to check.
     package var nextWholeCheckMilliseconds: UInt64
 
+    /// When (on the loop's clock) its next use is noted.
+    package var nextTouchMilliseconds: UInt64 = 0
+
     /// The manifest itself, verbatim.
     package var body: UnsafeRawBufferPointer { UnsafeRawBufferPointer(rebasing: wire[fieldsCount...]) }
 

@@ -41,6 +41,8 @@ package final class Ingest {
     private var full: [IngestBuffer] = []
     private var writesInFlight = 0
     private var hasRefused = false
+    /// Room the store's budget keeps for this.
+    private var reservedBytes: Int64 = 0
 
     init(store: Store, key: PullKey, file: OpenFile, writer: IngestWriter, chain: SerialOffload) {
         self.store = store
@@ -54,17 +56,40 @@ package final class Ingest {
 
     deinit {
         // Dropped without a word: the file stays as if suspended. No job can be under way, each holds the ingest.
-        if state != .ended { store.ingestEnded(key) }
+        if state != .ended {
+            store.reservedBytes -= reservedBytes
+            store.ingestEnded(key)
+        }
     }
 
     /// Reserves room for the whole content. `then` hears nil, or why there is none (`isNoSpace`).
     package func reserve(totalBytes: Int64, then: @escaping (StoreError?) -> Void) {
-        let writer = writer
-        chain.attempt({ () throws(StoreError) in try writer.reserve(totalBytes: totalBytes) }) { [self] result in
-            let bytes = totalBytes - offsetBytes
-            if let error = result.failure { store.noteFailure(error, bytes: bytes) } else { store.noteRoom(for: bytes) }
-            then(result.failure)
+        let bytes = max(0, totalBytes - offsetBytes)
+        store.admit(bytes) { [self] error in
+            // Ended meanwhile: the promise goes back at once.
+            guard state != .ended else { return then(.closed) }
+            guard error == nil else { return finishReserving(error, bytes, then) }
+            store.reservedBytes += bytes - reservedBytes
+            reservedBytes = bytes
+            reserveOnDisk(totalBytes, mayEvict: true, then)
         }
+    }
+
+    /// A disk that has no room although the budget has: others use it too. Once, images leave for that as well.
+    private func reserveOnDisk(_ totalBytes: Int64, mayEvict: Bool, _ then: @escaping (StoreError?) -> Void) {
+        let writer = writer
+        let bytes = max(0, totalBytes - offsetBytes)
+        chain.attempt({ () throws(StoreError) in try writer.reserve(totalBytes: totalBytes) }) { [self] result in
+            guard mayEvict, result.failure?.isNoSpace == true, store.mayEvict else {
+                return finishReserving(result.failure, bytes, then)
+            }
+            store.evict(bytes) { [self] in reserveOnDisk(totalBytes, mayEvict: false, then) }
+        }
+    }
+
+    private func finishReserving(_ error: StoreError?, _ bytes: Int64, _ then: (StoreError?) -> Void) {
+        if let error { store.noteFailure(error, bytes: bytes) } else { store.noteRoom(for: bytes) }
+        then(error)
     }
 
     /// Takes bytes. They are copied; a job starts at once when none is under way, so that a slow upstream's bytes reach
@@ -196,6 +221,8 @@ extension Ingest {
     /// No call but reads of `file` mean anything from here on.
     private func end() {
         state = .ended
+        store.reservedBytes -= reservedBytes
+        reservedBytes = 0
         dropWaiting()
         onProgress = nil
         onDrained = nil
@@ -226,6 +253,7 @@ extension Ingest {
             if case .success = result {
                 store.directories.add(directory)
                 store.addBlob(digest, file)
+                store.keepBelowBudget()
             }
             if let error = result.failure { store.noteFailure(error) }
             store.ingestEnded(key)

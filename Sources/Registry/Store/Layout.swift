@@ -5,6 +5,8 @@
 //     blobs/<alg>/<2 hex>/<hex>       bytes; a file under such a name always hashes to it
 //     manifests/<type>/<alg>/<2 hex>/<hex>   verbatim bytes; the type is a directory, so that one rename publishes both
 //     tags/<host>/<repository…>/_tags/<tag>  "<digest>\n"; no repository component can begin with an underscore
+//     tags/<host>/<repository…>/_digests/<alg>-<hex>  "<digest>\n": pulled there by digest
+//     ACCESS                          when manifests were last served, a line each: seconds and digest
 //     partial/<alg>-<hex>-<16 hex>    an ingest's file; the last part is of sha256(host "/" repository)
 //     temporary/                      small files being written; emptied at start
 //     quarantine/                     what was found wrong, old name and reason
@@ -37,6 +39,7 @@ struct Layout: Sendable {
     }
 
     var lock: String { root + "/LOCK" }
+    var access: String { root + "/ACCESS" }
     var blobs: String { root + "/blobs" }
     var manifests: String { root + "/manifests" }
     var tags: String { root + "/tags" }
@@ -68,6 +71,27 @@ struct Layout: Sendable {
     }
 
     static let tagsName = "_tags"
+    static let digestsName = "_digests"
+
+    func digestsDirectory(_ host: RegistryHost, _ repository: RepositoryName) -> String {
+        "\(tags)/\(host.text)/\(repository.text)/\(Layout.digestsName)"
+    }
+
+    static func digestFileName(_ digest: Digest) -> String { "\(digest.algorithm.name)-\(digest.hex)" }
+
+    /// The digest that `digestFileName` made a name of.
+    static func readDigestFileName(_ name: String) -> Digest? {
+        guard let dash = name.firstIndex(of: "-") else { return nil }
+        return Digest("\(name[..<dash]):\(name[name.index(after: dash)...])")
+    }
+
+    /// The file that makes a name of a manifest.
+    func nameFile(_ host: RegistryHost, _ repository: RepositoryName, _ reference: Reference) -> String {
+        switch reference {
+        case .tag(let tag): self.tag(TagName(host: host, repository: repository, tag: tag))
+        case .digest(let digest): "\(digestsDirectory(host, repository))/\(Layout.digestFileName(digest))"
+        }
+    }
 
     private static func shard(_ digest: Digest) -> String {
         "\(digest.algorithm.name)/\(digest.hex.prefix(shardDigits))"

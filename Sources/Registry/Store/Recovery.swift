@@ -22,6 +22,7 @@ package struct RecoveryReport: Sendable, Equatable {
 extension Store {
     /// Walks the store in the background and fills the indexes. `then` runs when it is through.
     package func startRecovery(then: @escaping (RecoveryReport) -> Void = { _ in }) {
+        startAccessTimes()
         recoverNext(RecoveryScan(layout), RecoveryReport(), then)
     }
 
@@ -36,6 +37,7 @@ extension Store {
             apply(batch, &report)
             guard batch.isLast else { return recoverNext(scan, report, then) }
             isRecovered = true
+            startWaitingPrune()
             setAsideInRecovery = []
             report.isComplete = true
             log(report)

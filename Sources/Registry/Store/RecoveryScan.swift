@@ -40,6 +40,7 @@ final class RecoveryScan: @unchecked Sendable {
         case hosts
         case repositories(RegistryHost, path: String)
         case tags(RegistryHost, RepositoryName)
+        case digestNames
         case partials
     }
 
@@ -102,6 +103,8 @@ final class RecoveryScan: @unchecked Sendable {
             fault = lookAtContent(name, content, algorithm, shard, status, &batch)
         case .tags(let host, let repository):
             fault = try lookAtTag(path, TagName(host: host, repository: repository, tag: name), status, &batch)
+        case .digestNames:
+            fault = status.isRegular && Layout.readDigestFileName(name) != nil ? nil : "not a digest's name"
         case .partials:
             fault = status.isRegular && Layout.isPartialName(name) ? nil : "not a partial file"
             if fault == nil { batch.partialCount += 1 }
@@ -132,9 +135,10 @@ final class RecoveryScan: @unchecked Sendable {
             return .repositories(host, path: "")
         case .repositories(let host, let path):
             if name == Layout.tagsName { return RepositoryName(path).map { .tags(host, $0) } }
+            if name == Layout.digestsName { return RepositoryName(path).map { _ in .digestNames } }
             let longer = path.isEmpty ? name : "\(path)/\(name)"
             return RepositoryName(longer).map { .repositories(host, path: $0.text) }
-        case .content, .tags, .partials:
+        case .content, .tags, .digestNames, .partials:
             return nil
         }
     }

@@ -15,6 +15,12 @@ package struct StoreLimits: Sendable {
     package var manifestMemoryBytes = 64 * 1024 * 1024
     /// Descriptors of blob files kept open, so that a hit opens nothing. See `defaultOpenFiles`.
     package var openFiles = StoreLimits.defaultOpenFiles
+    /// What has been served this recently is not removed, see `Store.leaseSeconds`.
+    package var leaseSeconds = Store.leaseSeconds
+    /// How large the cache may be.
+    package var budget = Budget()
+    /// Images that never leave for want of room. Asked off the loop.
+    package var isPinned: @Sendable (CachedImage) throws -> Bool = { _ in false }
 
     package init() {}
 
@@ -77,6 +83,19 @@ package final class Store {
     /// Told of every upstream host that the disk has a tag of.
     package var onHostKnown: ((RegistryHost) -> Void)?
 
+    let limits: StoreLimits
+    /// Room promised to pulls under way.
+    var reservedBytes: Int64 = 0
+    /// Those who wait for images to leave.
+    var waitingForRoom: [() -> Void] = []
+    var isEvicting = false
+    var removals = Removals()
+    var accessTimes = AccessTimes()
+    var accessTimer: Timer?
+    /// The prune under way, and those that wait for it.
+    var pruning: Pruning?
+    var waitingPrunes: [() -> Void] = []
+
     let buffers = BufferPool()
     /// Keys being written, and who wants to write next.
     var writing: [PullKey: [() -> Void]] = [:]
@@ -98,6 +117,7 @@ package final class Store {
         self.loop = loop
         self.offload = offload
         self.logger = logger
+        self.limits = limits
         publisher = Publisher(layout: layout, directories: directories, offload: offload)
         openFiles = ClockCache(budget: limits.openFiles)
         manifestCache = ClockCache(budget: limits.manifestMemoryBytes)
@@ -138,7 +158,13 @@ package final class Store {
     /// Waits for what is being written to the disk, then gives the lock back. Ingests should have been committed,
     /// suspended or discarded before; one that has not been keeps its partial file but is not waited for.
     package func close(then: @escaping () -> Void) {
+        flushAccessTimes()
+        accessTimer?.close()
+        accessTimer = nil
         isClosing = true
+        // They are told that it is closing.
+        for prune in waitingPrunes { prune() }
+        waitingPrunes = []
         whenQuiet = { [self] in
             openFiles.removeAll()
             lock.release()

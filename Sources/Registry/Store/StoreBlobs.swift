@@ -36,14 +36,32 @@ extension Store {
 
     /// Takes a blob out of use at once and moves its file to the quarantine. Who holds it open keeps it.
     package func quarantineBlob(_ digest: Digest, reason: String) {
+        let layout = layout
+        condemn(digest, { () throws(StoreError) in try layout.setAside(layout.blob(digest), reason: reason) }) {
+            self.reportQuarantine(layout.blob(digest), reason, $0)
+        }
+    }
+
+    /// Takes a blob out of use at once and removes its file. Who holds it open keeps it.
+    func removeBlob(_ digest: Digest) {
+        let layout = layout
+        condemn(digest, { () throws(StoreError) in try Disk.unlink(layout.blob(digest)) }) { [logger] result in
+            if let error = result.failure { logger.error("store: blob \(digest) cannot be removed: \(error)") }
+        }
+    }
+
+    /// A new file of the name waits until the old one is out of the way.
+    private func condemn<R: Sendable>(
+        _ digest: Digest, _ work: @escaping @Sendable () throws(StoreError) -> R,
+        then: @escaping (Result<R, StoreError>) -> Void
+    ) {
         blobs[digest] = nil
         openFiles.remove(digest)
         guard condemned[digest] == nil else { return }
         condemned[digest] = []
         if !isRecovered { setAsideInRecovery.insert(digest) }
-        let layout = layout
-        perform({ () throws(StoreError) in try layout.setAside(layout.blob(digest), reason: reason) }) { result in
-            self.reportQuarantine(layout.blob(digest), reason, result)
+        perform(work) { result in
+            then(result)
             for waiter in self.condemned.removeValue(forKey: digest) ?? [] { waiter() }
         }
     }

@@ -30,17 +30,20 @@ extension Store {
     /// Takes a manifest whose digest the caller has verified. It is in memory and served at once (the return value);
     /// `then` says whether the disk has it too. When it does not (no space), the manifest lives until memory needs the
     /// room.
+    /// - Parameter blobs: its config and layers: they stay, whatever a prune under way has found unneeded.
     @discardableResult
     package func putManifest(
-        _ bytes: [UInt8], digest: Digest, mediaType: MediaType,
+        _ bytes: [UInt8], digest: Digest, mediaType: MediaType, blobs: [Digest] = [],
         then: @escaping (Result<CachedManifest, StoreError>) -> Void = { _ in }
     ) -> CachedManifest {
+        pruning?.protected.formUnion(blobs)
         if let manifest = manifestCache.value(for: digest), manifest.mediaType == mediaType, manifests[digest] != nil {
             then(.success(manifest))
             return manifest
         }
         let manifest = CachedManifest(digest: digest, mediaType: mediaType, body: bytes)
         manifestCache.insert(manifest, for: digest, weight: manifest.weight, isPinned: true)
+        touch(manifest)
         guard !isClosing else {
             then(.failure(.closed))
             return manifest

@@ -42,8 +42,9 @@ extension Store {
 
     private func report(_ space: DiskSpace) -> DiskReport {
         let share = space.sizeBytes / Store.wantedShare
+        let levels = Budget.Levels(usedBytes: usedBytes, freeBytes: space.freeBytes)
         let report = DiskReport(
-            freeBytes: space.freeBytes, wantedBytes: min(roomWantedBytes, share, Store.maximumWantedBytes))
+            freeBytes: limits.budget.room(levels), wantedBytes: min(roomWantedBytes, share, Store.maximumWantedBytes))
         if !report.isFull { roomWantedBytes = 0 }
         return report
     }

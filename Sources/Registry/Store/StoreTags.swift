@@ -59,6 +59,27 @@ extension Store {
         }
     }
 
+    /// Notes that a repository has been asked for this manifest by its digest: a name of it like a tag, kept on disk
+    /// only, since nothing is looked up by it.
+    package func noteDigest(
+        host: RegistryHost, repository: RepositoryName, digest: Digest,
+        then: @escaping (StoreError?) -> Void = { _ in }
+    ) {
+        guard !isClosing else { return then(.closed) }
+        let write = Publisher.Write(
+            directory: layout.digestsDirectory(host, repository), name: Layout.digestFileName(digest),
+            bytes: Layout.tagContent(digest))
+        workBegins()
+        publisher.publish(write) { [self] error in
+            if let error {
+                noteFailure(error)
+                logger.error("store: \(host)/\(repository)@\(digest) is not on disk: \(error)")
+            }
+            then(error)
+            workEnds()
+        }
+    }
+
     /// Takes what the disk has, unless memory knows better.
     func addTag(_ name: TagName, _ record: TagRecord) {
         onHostKnown?(name.host)

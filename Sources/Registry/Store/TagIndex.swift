@@ -87,6 +87,15 @@ struct TagIndex {
         }
     }
 
+    mutating func remove(_ name: TagBytes) {
+        let hash = name.hash
+        if let entry = entries[hash], name.equals(entry.key) {
+            entries[hash] = nil
+        } else {
+            collisions[TagIndex.text(name)] = nil
+        }
+    }
+
     private static func text(_ name: TagBytes) -> String {
         func string(_ bytes: UnsafeRawBufferPointer) -> String { String(decoding: bytes, as: UTF8.self) }
         let prefix = name.isLibrary ? "library/" : ""

@@ -1,0 +1,128 @@
+// When manifests were last served: in memory, and now and then appended to one file, so that a hit costs no write. A
+// crash loses the last minute of it, which only makes something look a minute older.
+
+internal import Glibc
+internal import Logging
+
+/// The last use of each manifest, in seconds since 1970.
+struct AccessTimes {
+    /// How exactly it is known: a manifest used again within this is not noted again.
+    static let granularityMilliseconds: UInt64 = 30_000
+    /// How often it is written.
+    static let flushMilliseconds: UInt64 = 60_000
+
+    private(set) var seconds: [Digest: Int64] = [:]
+    private var unwritten: [Digest] = []
+
+    mutating func touch(_ digest: Digest, at now: Int64) {
+        seconds[digest] = now
+        unwritten.append(digest)
+    }
+
+    mutating func forget(_ digest: Digest) { seconds[digest] = nil }
+
+    /// Takes what the disk had; what memory has is newer.
+    mutating func merge(_ former: [Digest: Int64]) {
+        if seconds.isEmpty { seconds = former } else { seconds = former.merging(seconds) { _, newer in newer } }
+    }
+
+    /// What has to be appended to the file.
+    mutating func takeUnwritten() -> [UInt8] {
+        var lines: [UInt8] = []
+        for digest in unwritten {
+            if let time = seconds[digest] { lines.append(contentsOf: AccessFile.line(digest, time)) }
+        }
+        unwritten = []
+        return lines
+    }
+}
+
+/// `ACCESS`: lines of `seconds digest`, the last of a digest counts. Off the loop.
+enum AccessFile {
+    /// Largest file that is read; what is beyond it was written by somebody else.
+    static let maximumBytes = 512 * 1024 * 1024
+
+    static func line(_ digest: Digest, _ seconds: Int64) -> [UInt8] { Array("\(seconds) \(digest)\n".utf8) }
+
+    /// Reads the file, and writes it anew when most of its lines are out of date. A line that is none (the last, when
+    /// the machine stopped in the middle of it) is passed over.
+    static func load(_ layout: Layout) throws(StoreError) -> [Digest: Int64] {
+        let bytes: [UInt8]
+        do throws(StoreError) {
+            bytes = try Disk.readFile(layout.access, maximumBytes: maximumBytes)
+        } catch {
+            if error.isMissing { return [:] }
+            throw error
+        }
+        var result: [Digest: Int64] = [:]
+        var lines = 0
+        bytes.withUnsafeBytes { raw in
+            for line in raw.split(separator: 0x0A) {
+                lines += 1
+                guard let space = line.firstIndex(of: 0x20),
+                    let digest = Digest(ascii: UnsafeRawBufferPointer(rebasing: line[(space + 1)...])),
+                    let time = Int64(String(decoding: line[..<space], as: UTF8.self))
+                else { continue }
+                result[digest] = time
+            }
+        }
+        if lines > 2 * result.count + 1000 { try rewrite(result, layout) }
+        return result
+    }
+
+    static func append(_ lines: [UInt8], _ layout: Layout) throws(StoreError) {
+        let descriptor = try Disk.open(layout.access, O_WRONLY | O_CREAT | O_APPEND)
+        defer { close(descriptor) }
+        try Disk.write(lines, to: descriptor, layout.access)
+    }
+
+    private static func rewrite(_ times: [Digest: Int64], _ layout: Layout) throws(StoreError) {
+        let temporary = "\(layout.temporary)/ACCESS"
+        try Disk.unlink(temporary)
+        let descriptor = try Disk.open(temporary, O_WRONLY | O_CREAT | O_EXCL)
+        defer { close(descriptor) }
+        try Disk.write(times.flatMap { line($0.key, $0.value) }, to: descriptor, temporary)
+        try Disk.sync(descriptor, temporary)
+        try Disk.rename(temporary, layout.access)
+    }
+}
+
+extension Store {
+    /// What has been served this recently is not removed: a client that has the manifest is about to ask for the
+    /// layers, and large ones on slow lines take minutes.
+    package static let leaseSeconds: Int64 = 600
+
+    /// A manifest is being served. No allocation but twice a minute.
+    package func touch(_ manifest: CachedManifest) {
+        let now = loop.nowMilliseconds
+        guard now >= manifest.nextTouchMilliseconds else { return }
+        manifest.nextTouchMilliseconds = now + AccessTimes.granularityMilliseconds
+        accessTimes.touch(manifest.digest, at: EventLoop.unixSeconds)
+    }
+
+    /// Reads the times of former runs, then keeps the file up to date.
+    func startAccessTimes() {
+        let layout = layout
+        perform({ () throws(StoreError) in try AccessFile.load(layout) }) { [self] result in
+            switch result {
+            case .success(let former): accessTimes.merge(former)
+            case .failure(let error): logger.error("store: last uses are not known: \(error)")
+            }
+            guard !isClosing else { return }
+            let timer = Timer(on: loop) { [unowned self] in flushAccessTimes() }
+            timer.start(
+                afterMilliseconds: AccessTimes.flushMilliseconds, everyMilliseconds: AccessTimes.flushMilliseconds)
+            timer.unreference()
+            accessTimer = timer
+        }
+    }
+
+    func flushAccessTimes() {
+        let lines = accessTimes.takeUnwritten()
+        guard !lines.isEmpty else { return }
+        let layout = layout
+        perform({ () throws(StoreError) in try AccessFile.append(lines, layout) }) { [self] result in
+            if let error = result.failure { logger.error("store: last uses cannot be written: \(error)") }
+        }
+    }
+}

@@ -1,0 +1,245 @@
+// Removing images: what goes, what stays, and what becomes of those who ask for it meanwhile.
+
+import Foundation
+import Testing
+
+@testable import Registry
+
+/// A store with images in it, whose uses are as old as a test says.
+private struct Shelf {
+    let fixture = Result { try StoreFixture() }
+    static let host = RegistryHost("registry.test")!  // a valid host
+
+    var store: Store { get throws { try fixture.get().store } }
+
+    static func repository(_ name: String) -> RepositoryName { RepositoryName(name)! }  // literals of these tests
+
+    /// Puts an image with its blobs under a name; an index above it if `index` is its tag.
+    func put(
+        _ image: FakeImage, as reference: String, in repository: String = "team/app", usedSecondsAgo: Int64 = 3600
+    ) throws {
+        let fixture = try fixture.get()
+        for blob in image.blobs { try fixture.put(blob) }
+        try put(image.manifest, .ociManifest, as: reference, in: repository, usedSecondsAgo: usedSecondsAgo)
+    }
+
+    func put(
+        _ manifest: [UInt8], _ type: MediaType, as reference: String, in repository: String = "team/app",
+        usedSecondsAgo: Int64 = 3600
+    ) throws {
+        let fixture = try fixture.get()
+        let digest = digestOf(manifest)
+        let _: Result<CachedManifest, StoreError> = try fixture.wait {
+            fixture.store.putManifest(manifest, digest: digest, mediaType: type, then: $0)
+        }
+        let name = Self.repository(repository)
+        let error: StoreError? = try fixture.wait { done in
+            switch Reference(reference) {
+            case .tag(let tag):
+                fixture.store.setTag(host: Self.host, repository: name, tag: tag, digest: digest, then: done)
+            default: fixture.store.noteDigest(host: Self.host, repository: name, digest: digest, then: done)
+            }
+        }
+        #expect(error == nil)
+        use(digest, secondsAgo: usedSecondsAgo)
+    }
+
+    func use(_ digest: Digest, secondsAgo: Int64) {
+        (try? store)?.accessTimes.touch(digest, at: EventLoop.unixSeconds - secondsAgo)
+    }
+
+    func names() throws -> [String] {
+        let fixture = try fixture.get()
+        let images: [CachedImage] = try fixture.wait { fixture.store.images(then: $0) }
+        return images.map { String($0.name.dropFirst("registry.test/".count).prefix(24)) }
+    }
+
+    @discardableResult
+    func prune(
+        limit: Int? = nil, dryRun: Bool = false, ignoringLease: Bool = false,
+        _ selecting: @escaping @Sendable (CachedImage) throws -> Bool = { _ in true }
+    ) throws -> PruneReport {
+        let fixture = try fixture.get()
+        let result: Result<PruneReport, any Error> = try fixture.wait { done in
+            fixture.store.prune(
+                selecting: selecting, limit: limit, dryRun: dryRun, ignoringLease: ignoringLease, then: done)
+        }
+        return try result.get()
+    }
+
+    func has(_ blob: [UInt8]) throws -> Bool {
+        let fixture = try fixture.get()
+        let file: OpenFile? = try fixture.wait { fixture.store.findBlob(digestOf(blob), then: $0) }
+        return file != nil
+    }
+
+    /// Every manifest that can be found has all its blobs.
+    func expectWhole(_ images: [FakeImage], _ location: SourceLocation = #_sourceLocation) throws {
+        let fixture = try fixture.get()
+        for image in images where try fixture.findManifest(image.digest) != nil {
+            for blob in image.blobs { #expect(try has(blob), sourceLocation: location) }
+        }
+    }
+}
+
+@Suite struct PruneTests {
+    private static let images = (1...4).map { FakeImage(layerBytes: [1000, 2000], seed: UInt64($0)) }
+
+    @Test func whatIsPickedGoesWithItsBlobsAndWhatIsSharedStays() throws {
+        let shelf = Shelf()
+        let (one, two) = (Self.images[0], Self.images[1])
+        try shelf.put(one, as: "v1")
+        try shelf.put(one, as: "same", in: "other/name")
+        try shelf.put(two, as: "v2")
+        #expect(try shelf.names() == ["other/name:same", "team/app:v1", "team/app:v2"])
+        let first = try shelf.prune { $0.name.hasSuffix(":v1") }
+        #expect(first.images.map(\.name) == ["registry.test/team/app:v1"])
+        #expect(first.blobCount == 0 && first.freedBytes == 0, "the manifest has another name")
+        #expect(try shelf.has(one.blobs[1]))
+        let second = try shelf.prune { $0.name.hasSuffix(":same") }
+        #expect(second.blobCount == 3)
+        #expect(second.freedBytes == Int64(one.manifest.count + one.blobs.map(\.count).reduce(0, +)))
+        for blob in one.blobs { #expect(try !shelf.has(blob)) }
+        #expect(try shelf.names() == ["team/app:v2"])
+        try shelf.expectWhole(Self.images)
+        let fixture = try shelf.fixture.get()
+        try fixture.reopen()
+        #expect(try shelf.names() == ["team/app:v2"], "the disk says the same")
+        #expect(try shelf.store.blobs.count == 3 && shelf.store.manifests.count == 1)
+    }
+
+    @Test func aDryRunSaysTheSameAndRemovesNothing() throws {
+        let shelf = Shelf()
+        for (number, image) in Self.images.enumerated() { try shelf.put(image, as: "v\(number)") }
+        let dry = try shelf.prune(limit: 3, dryRun: true)
+        #expect(dry.isDryRun && dry.images.count == 3 && dry.blobCount == 9)
+        #expect(try shelf.names().count == 4)
+        let wet = try shelf.prune(limit: 3)
+        #expect(wet.images == dry.images && wet.blobCount == 9 && wet.freedBytes == dry.freedBytes)
+        #expect(try shelf.names().count == 1)
+    }
+
+    @Test func theLongestUnusedGoFirstAndWhatIsInUseStays() throws {
+        let shelf = Shelf()
+        for (number, image) in Self.images.enumerated() {
+            try shelf.put(image, as: "v\(number)", usedSecondsAgo: [5000, 10, 9000, 599][number])
+        }
+        let report = try shelf.prune(limit: 1)
+        #expect(report.images.map(\.reference) == [.tag("v2")])
+        let rest = try shelf.prune()
+        #expect(rest.images.map(\.reference) == [.tag("v0")])
+        #expect(Set(rest.skipped.map(\.reference)) == [.tag("v1"), .tag("v3")])
+        #expect(try shelf.prune(ignoringLease: true).images.count == 2)
+        #expect(try shelf.names().isEmpty)
+        #expect(try shelf.store.blobs.totalBytes == 0 && shelf.store.manifests.totalBytes == 0)
+    }
+
+    @Test func anIndexKeepsItsImagesAndTakesThemWithIt() throws {
+        let shelf = Shelf()
+        let (one, two) = (Self.images[0], Self.images[1])
+        try shelf.put(one, as: "\(one.digest)")
+        for blob in two.blobs { try shelf.fixture.get().put(blob) }
+        let store = try shelf.store
+        let _: Result<CachedManifest, StoreError> = try shelf.fixture.get().wait {
+            store.putManifest(two.manifest, digest: two.digest, mediaType: .ociManifest, then: $0)
+        }
+        shelf.use(two.digest, secondsAgo: 3600)
+        try shelf.put(FakeImage.index([one, two]), .ociIndex, as: "multi")
+        #expect(try shelf.names().count == 3, "one has no name of its own and is given the index's")
+        let kept = try shelf.prune { !$0.mediaType.isIndex }
+        #expect(kept.images.isEmpty && kept.skipped.count == 2)
+        try shelf.expectWhole([one, two])
+        let gone = try shelf.prune()
+        #expect(gone.images.count == 3 && gone.blobCount == 6)
+        #expect(try shelf.store.manifests.count == 0 && shelf.store.blobs.count == 0)
+    }
+
+    @Test func aPickThatThrowsRemovesNothing() throws {
+        struct Refused: Error {}
+        let shelf = Shelf()
+        try shelf.put(Self.images[0], as: "v1")
+        #expect(throws: Refused.self) { try shelf.prune { _ in throw Refused() } }
+        #expect(try shelf.names() == ["team/app:v1"])
+        #expect(try shelf.prune().images.count == 1, "the next is not held up")
+    }
+
+    /// What happens between the look and the removal: the name is pointed elsewhere, the manifest is served, or one
+    /// that needs the same blobs is stored.
+    @Test func whatIsUsedMeanwhileStays() throws {
+        let shelf = Shelf()
+        let fixture = try shelf.fixture.get()
+        for (number, image) in Self.images.enumerated() { try shelf.put(image, as: "v\(number)") }
+        let cousin = FakeImage.index([])
+        let result: Result<PruneReport, any Error> = try fixture.wait { done in
+            fixture.store.prune(selecting: { _ in true }, ignoringLease: true, then: done)
+            // The look is under way in the pool; this is the loop.
+            fixture.store.setTag(
+                host: Shelf.host, repository: Shelf.repository("team/app"), tag: "v0", digest: digestOf(cousin))
+            if let served = fixture.store.cachedManifest(Self.images[1].digest) {
+                served.nextTouchMilliseconds = 0
+                fixture.store.touch(served)
+            }
+            fixture.store.putManifest(
+                cousin, digest: digestOf(cousin), mediaType: .ociIndex, blobs: [digestOf(Self.images[2].blobs[0])])
+        }
+        let report = try result.get()
+        #expect(Set(report.skipped.map(\.reference)).isSuperset(of: [.tag("v1")]))
+        #expect(!report.images.map(\.reference).contains(.tag("v0")))
+        #expect(try shelf.has(Self.images[2].blobs[0]), "the new manifest may use it")
+        #expect(try !shelf.has(Self.images[2].blobs[1]))
+        try shelf.expectWhole([Self.images[1]])
+        #expect(fixture.store.tag(host: Shelf.host, repository: Shelf.repository("team/app"), tag: "v0") != nil)
+    }
+
+    /// Readers hold the file.
+    @Test func aBlobBeingReadIsNotCutOff() throws {
+        let shelf = Shelf()
+        let image = Self.images[0]
+        try shelf.put(image, as: "v1")
+        let fixture = try shelf.fixture.get()
+        let held: OpenFile? = try fixture.wait { fixture.store.findBlob(digestOf(image.blobs[1]), then: $0) }
+        try shelf.prune()
+        #expect(try !shelf.has(image.blobs[1]))
+        let bytes = try Disk.read(try #require(held).descriptor, count: image.blobs[1].count)
+        #expect(bytes == image.blobs[1])
+    }
+
+    @Test func lastUsesSurviveARestart() throws {
+        let shelf = Shelf()
+        let fixture = try shelf.fixture.get()
+        try shelf.put(Self.images[0], as: "v1", usedSecondsAgo: 5000)
+        try shelf.put(Self.images[1], as: "v2", usedSecondsAgo: 50)
+        let before = fixture.store.accessTimes.seconds
+        try fixture.reopen()
+        try fixture.wait(until: { fixture.store.accessTimes.seconds == before })
+        let file = try String(contentsOfFile: fixture.store.layout.access, encoding: .utf8)
+        #expect(file.split(separator: "\n").count >= 2)
+        // A torn last line, and lines of no meaning.
+        let handle = try #require(FileHandle(forWritingAtPath: fixture.store.layout.access))
+        try handle.seekToEnd()
+        try handle.write(contentsOf: Data("x\n12 sha256:zz\n99".utf8))
+        try fixture.reopen()
+        try fixture.wait(until: { fixture.store.accessTimes.seconds == before })
+    }
+
+    @Test func theFileOfLastUsesIsWrittenAnewWhenMostOfItIsOld() throws {
+        let shelf = Shelf()
+        let fixture = try shelf.fixture.get()
+        let digest = digestOf([1])
+        let lines = (0..<3000).map { "\($0) \(digest)\n" }.joined()
+        try lines.write(toFile: fixture.store.layout.access, atomically: true, encoding: .utf8)
+        try fixture.reopen()
+        try fixture.wait(until: { !fixture.store.accessTimes.seconds.isEmpty })
+        #expect(fixture.store.accessTimes.seconds == [digest: 2999])
+        #expect(try String(contentsOfFile: fixture.store.layout.access, encoding: .utf8) == "2999 \(digest)\n")
+    }
+}
+
+extension Disk {
+    /// The first bytes of a file.
+    fileprivate static func read(_ descriptor: Int32, count: Int) throws -> [UInt8] {
+        var bytes = [UInt8](repeating: 0, count: count)
+        let read = try bytes.withUnsafeMutableBytes { try Disk.read(descriptor, into: $0, at: 0, "test") }
+        return Array(bytes[..<read])
+    }
+}
