@@ -41,3 +41,27 @@ struct GlobalOptions: ParsableArguments {
         return config
     }
 }
+
+extension GlobalOptions {
+    /// The settings with a sub-command's own options over them; a wrong file ends the program with every problem told.
+    func resolve(_ apply: (inout Config) throws -> Void) throws -> Config {
+        do {
+            var config = try config(environment: Environment.value)
+            try apply(&config)
+            return config
+        } catch {
+            throw StartFailure.report("\(error)", Exit.configuration)
+        }
+    }
+}
+
+extension Config {
+    /// Opens the log, or ends the program.
+    func openLog() throws -> LogWriter {
+        do throws(LogFileError) {
+            return try LogWriter(path: logFile, format: logFormat)
+        } catch {
+            throw StartFailure.report("log file: \(error)", Exit.configuration)
+        }
+    }
+}

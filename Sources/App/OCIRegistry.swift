@@ -9,7 +9,7 @@ struct OCIRegistry: ParsableCommand {
         commandName: "ociregistry",
         abstract: "A pull-only, pull-through, caching registry for OCI images.",
         version: Version.text,
-        subcommands: [Serve.self, ShowVersion.self, Load.self, List.self, Prune.self])
+        subcommands: [Serve.self, Load.self, ShowVersion.self, List.self, Prune.self])
 
     @OptionGroup var global: GlobalOptions
 }
@@ -18,4 +18,9 @@ struct OCIRegistry: ParsableCommand {
 enum Exit {
     /// The configuration file is wrong: EX_CONFIG.
     static let configuration = ExitCode(78)
+    /// A server holds the cache; without it, the same would work: EX_TEMPFAIL.
+    static let inUse = ExitCode(75)
+
+    /// A signal asked for the end: the status that a shell gives for it.
+    static func stopped(by signal: Int32) -> ExitCode { ExitCode(128 + signal) }
 }

@@ -23,11 +23,13 @@ final class Running {
     private let store: Store
     private let client: UpstreamClient
     private let puller: Puller
+    private let api: API
     private let server: Server
     private let health: HealthEndpoint
     private let healthServer: Server
     private let metrics: Metrics
     private var metricsServer: Server?
+    private var preload: Loader?
     private var signals: [SignalWatcher] = []
     private var deadline: Timer?
     private var isStopping = false
@@ -50,7 +52,7 @@ final class Running {
             context: PullContext(
                 loop: loop, offload: offload, store: store, client: client, logger: logger, metrics: metrics,
                 prefetchLayers: config.prefetchLayers))
-        let api = API(
+        api = API(
             loop: loop, offload: offload, store: store, puller: puller,
             policy: API.Policy(
                 airGapped: config.airGapped, alwaysPullLatest: config.alwaysPullLatest,
@@ -59,7 +61,7 @@ final class Running {
         server = Server(
             on: loop, offload: offload, logger: logger, descriptorLimit: ProcessSetup.descriptorLimit,
             metrics: config.metricsPort == nil ? nil : metrics
-        ) { api.handle($0, $1, $2) }
+        ) { [api] in api.handle($0, $1, $2) }
         let health = HealthEndpoint(on: loop, store: store, offload: offload, writes: !config.airGapped)
         self.health = health
         healthServer = Server(
@@ -79,6 +81,10 @@ final class Running {
             try SignalWatcher(on: loop, signal: SIGHUP) { [unowned self] in log.reopen() },
         ]
         store.startRecovery()
+        preload = Loader.preload(
+            config,
+            LoadContext(loop: loop, offload: offload, store: store, puller: puller, pseudonym: api.pseudonym),
+            logger: logger)
         LogFile.writeToStandardError(
             Banner.text(config, address: address.text, metrics: metricsAddress, health: healthAddress))
         loop.run()
@@ -117,6 +123,7 @@ final class Running {
         // Its listener stays until the loop ends: who asks shall hear "stopping", not find nobody.
         health.isStopping = true
         logger.info("stopping", metadata: ["signal": "\(signal)"])
+        preload?.stop()
         let timer = Timer(on: loop) { [unowned self] in server.closeAll() }
         timer.start(afterMilliseconds: Running.drainMilliseconds)
         deadline = timer
@@ -133,6 +140,7 @@ final class Running {
         timer.start(afterMilliseconds: Running.closeMilliseconds)
         metricsServer?.drain {}
         metricsServer?.closeAll()
+        preload?.stop()
         puller.close()
         client.close()
         store.close { [unowned self] in loop.stop() }

@@ -9,12 +9,12 @@ struct Serve: ParsableCommand {
 
     @OptionGroup var global: GlobalOptions
     @OptionGroup var options: ServeOptions
-    @OptionGroup(visibility: .hidden) var notBuilt: NotBuiltOptions
+    @OptionGroup var platforms: PlatformOptions
 
     func run() throws {
         ProcessSetup.apply()
         let config = try resolvedConfig()
-        let log = try openLog(config)
+        let log = try config.openLog()
         let logger = Logger(label: "ociregistry") { _ in LineLogHandler(writer: log, level: config.logLevel) }
         defer { log.close() }
         do {
@@ -25,21 +25,10 @@ struct Serve: ParsableCommand {
     }
 
     private func resolvedConfig() throws -> Config {
-        do {
-            var config = try global.config(environment: Environment.value)
+        try global.resolve { config in
             options.apply(to: &config)
+            platforms.apply(to: &config)
             try config.checkPorts()
-            return config
-        } catch {
-            throw StartFailure.report("\(error)", Exit.configuration)
-        }
-    }
-
-    private func openLog(_ config: Config) throws -> LogWriter {
-        do throws(LogFileError) {
-            return try LogWriter(path: config.logFile, format: config.logFormat)
-        } catch {
-            throw StartFailure.report("log file: \(error)", Exit.configuration)
         }
     }
 

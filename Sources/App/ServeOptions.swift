@@ -60,6 +60,13 @@ struct ServeOptions: ParsableArguments {
         help: "Fetch an image's config and layers when its manifest is asked for (default: on).")
     var prefetchLayers: Bool?
 
+    @Option(
+        help: .init(
+            "Image lists or tarballs to fill the cache from when it starts: a file, a quoted glob, or several "
+                + "with commas between.", valueName: "files"),
+        completion: .file(), transform: { try ConfigRules.path($0) })
+    var preloadImages: String?
+
     func validate() throws {
         try Switch.check(airGapped, "--air-gapped")
         try Switch.check(alwaysPullLatest, "--always-pull-latest")
@@ -77,6 +84,7 @@ struct ServeOptions: ParsableArguments {
         if let airGapped { config.airGapped = airGapped == .on }
         if let alwaysPullLatest { config.alwaysPullLatest = alwaysPullLatest == .on }
         if let helloWorld { config.helloWorld = helloWorld == .on }
+        if let preloadImages { config.preloadImages = preloadImages }
         if let prefetchLayers { config.prefetchLayers = prefetchLayers }
     }
 }

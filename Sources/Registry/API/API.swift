@@ -37,7 +37,7 @@ package final class API {
     private let defaultHost: HostTable.Entry?
     /// How this server names itself in `Via`: a pseudonym no other instance has, so that a request that comes back is
     /// known.
-    let pseudonym: String
+    package let pseudonym: String
     /// What `/v2/auth` hands out; nothing ever checks it.
     let token: String
 

@@ -89,17 +89,27 @@ extension ImageArchive {
     /// What to store of every image. Where several images have one name, as when a tool lists each platform's image in
     /// `index.json` itself, the platform chooses.
     package func select(_ platforms: PlatformChoice) throws(ArchiveError) -> [ImageSelection] {
+        var selections: [ImageSelection] = []
+        for each in selectEach(platforms) { selections.append(try each.selection.get()) }
+        return selections
+    }
+
+    /// The same with what is wrong told for each image, so that one cannot hold up the others.
+    package func selectEach(
+        _ platforms: PlatformChoice
+    ) -> [(image: ArchivedImage, selection: Result<ImageSelection, ArchiveError>)] {
         var byName: [ImageName: [ArchivedImage]] = [:]
         for image in images { for name in image.names { byName[name, default: []].append(image) } }
-        var selections: [ImageSelection] = []
-        for image in images {
-            var isChosen = true
-            for name in image.names {
-                if try choose(name, byName[name] ?? [], platforms).top != image.top { isChosen = false }
+        return images.compactMap { image in
+            do throws(ArchiveError) {
+                for name in image.names {
+                    if try choose(name, byName[name] ?? [], platforms).top != image.top { return nil }
+                }
+                return (image, .success(try select(image, platforms)))
+            } catch {
+                return (image, .failure(error))
             }
-            if isChosen { selections.append(try select(image, platforms)) }
         }
-        return selections
     }
 
     /// The one of several images that a name means.

@@ -31,6 +31,16 @@ package struct Config: Sendable, Equatable {
     package var defaultNamespace: RegistryHost?
     /// Fetch an image's config and layers as soon as its manifest is asked for.
     package var prefetchLayers = true
+    /// FILES that `serve` loads when it starts.
+    package var preloadImages: String?
+    /// FILES that `load` loads.
+    package var imageFile: String?
+    /// Which platform's images those are; nil: this machine's.
+    package var os: String?
+    /// With a variant where one is meant: `arm/v7`.
+    package var arch: String?
+    /// All platforms', whatever `os` and `arch` say.
+    package var allPlatforms = false
     /// No host twice.
     package var registries: [RegistryConfig] = []
 
@@ -44,5 +54,14 @@ package struct Config: Sendable, Equatable {
             if let other = taken[port] { throw Refusal("\(name): \(port) is the port of \(other) already") }
             taken[port] = name
         }
+    }
+
+    /// What `os`, `arch` and `allPlatforms` come to.
+    package var platforms: PlatformChoice {
+        if allPlatforms { return .all }
+        let words = (arch ?? Platform.machine.architecture).split(separator: "/", maxSplits: 1).map(String.init)
+        return .only(
+            Platform(
+                os: os ?? Platform.machine.os, architecture: words[0], variant: words.count > 1 ? words[1] : nil))
     }
 }

@@ -92,6 +92,21 @@ package enum ConfigDecoder {
             .init(name: "prefetchLayers") { value, config throws(Refusal) in
                 try value.assign(ConfigRules.flag, to: &config.prefetchLayers)
             },
+            .init(name: "preloadImages") { value, config throws(Refusal) in
+                try value.assignUnlessEmpty(ConfigRules.path, to: &config.preloadImages)
+            },
+            .init(name: "imageFile") { value, config throws(Refusal) in
+                try value.assignUnlessEmpty(ConfigRules.path, to: &config.imageFile)
+            },
+            .init(name: "os") { value, config throws(Refusal) in
+                try value.assignUnlessEmpty(ConfigRules.os, to: &config.os)
+            },
+            .init(name: "arch") { value, config throws(Refusal) in
+                try value.assignUnlessEmpty(ConfigRules.arch, to: &config.arch)
+            },
+            .init(name: "allPlatforms") { value, config throws(Refusal) in
+                try value.assign(ConfigRules.flag, to: &config.allPlatforms)
+            },
             .init(name: "registries", children: RegistryDecoder.allKeys.map { "[].\($0)" }) {
                 value, config throws(Refusal) in
                 config.registries = RegistryDecoder.decode(try value.items())
@@ -100,7 +115,7 @@ package enum ConfigDecoder {
     }
 
     private static var notBuilt: [ConfigKey<Config>] {
-        ["preloadImages", "imageFile", "os", "arch"].map { .notBuilt($0) } + [
+        [
             .notBuilt("pruneConfig", keys: ["enabled", "duration", "type", "frequency", "count", "dryRun"]) { value in
                 guard case .mapping = value.node.content else { return value.asksForNothing }
                 guard let enabled = value.child("enabled"), !enabled.node.isNull else { return true }

@@ -74,6 +74,27 @@ package enum ConfigRules {
         return host
     }
 
+    /// An operating system in Go's words.
+    package static func os(_ text: String) throws(Refusal) -> String {
+        guard isPlatformWord(text[...]) else {
+            throw Refusal("must be an operating system such as linux, not \(shown(text))")
+        }
+        return text
+    }
+
+    /// An architecture in Go's words, with a variant where one is meant.
+    package static func arch(_ text: String) throws(Refusal) -> String {
+        let words = text.split(separator: "/", omittingEmptySubsequences: false)
+        guard words.count <= 2, words.allSatisfy(isPlatformWord) else {
+            throw Refusal("must be an architecture such as amd64 or arm/v7, not \(shown(text))")
+        }
+        return text
+    }
+
+    private static func isPlatformWord(_ word: Substring) -> Bool {
+        !word.isEmpty && word.utf8.allSatisfy { ASCII.isLower($0) || ASCII.isDigit($0) || $0 == 0x5F || $0 == 0x2E }
+    }
+
     package static func path(_ text: String) throws(Refusal) -> String {
         guard !text.isEmpty else { throw Refusal("must not be empty") }
         guard text.utf8.count <= maximumPathBytes else { throw Refusal("longer than \(maximumPathBytes) bytes") }

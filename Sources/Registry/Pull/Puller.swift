@@ -28,6 +28,8 @@ package final class Puller {
     private let context: PullContext
     private var blobs: [PullKey: BlobPull] = [:]
     private var queue = PullQueue<PullKey>()
+    /// Who waits for a blob to be in the store, or for its pull to fail.
+    private var endings: [PullKey: [(GrowingBlob) -> Void]] = [:]
     private var manifests: [ManifestKey: ManifestPull] = [:]
     private var heads: [HeadKey: [(Result<UpstreamEntity, RegistryError>) -> Void]] = [:]
     private var fetches: [ObjectIdentifier: BufferedFetch] = [:]
@@ -55,7 +57,7 @@ package final class Puller {
         let key = source.key(digest)
         guard !isClosed, queue.add(key, host: source.host, demand: demand) else { return nil }
         let pull = blobs[key] ?? BlobPull(key: key, source: source, context: context) { [weak self] _, blob in
-            self?.ended(blob.key)
+            self?.ended(blob)
         }
         blobs[key] = pull
         startWaiting()
@@ -66,11 +68,34 @@ package final class Puller {
         for key in queue.startable() { blobs[key]?.start() }
     }
 
-    private func ended(_ key: PullKey) {
-        blobs[key] = nil
-        queue.remove(key)
+    /// Fetches a blob for nobody in particular, after what clients wait for.
+    /// - Parameter then: called later, when the pull has ended: nil when the store has the blob.
+    /// - Returns: the growing blob; nil when it cannot be pulled now, and then `then` says so.
+    package func fetchBlob(
+        _ digest: Digest, from source: PullSource, then: @escaping (RegistryError?) -> Void
+    ) -> GrowingBlob? {
+        guard let growing = blob(digest, from: source, demand: .ahead) else {
+            let reason = isClosed ? "the server is stopping" : "too many pulls wait already"
+            context.loop.deferred.enqueue { then(.unavailable(reason)) }
+            return nil
+        }
+        endings[growing.key, default: []].append { [context] blob in
+            if case .present = context.store.blobSize(digest) { return then(nil) }
+            if case .failed(let error) = blob.phase { return then(error) }
+            then(.unavailable("the cache cannot be written"))
+        }
+        return growing
+    }
+
+    private func ended(_ blob: GrowingBlob) {
+        blobs[blob.key] = nil
+        queue.remove(blob.key)
+        let waiting = endings.removeValue(forKey: blob.key) ?? []
         // Not from within the pull that has just ended.
-        context.loop.deferred.enqueue { [weak self] in self?.startWaiting() }
+        context.loop.deferred.enqueue { [weak self] in
+            for then in waiting { then(blob) }
+            self?.startWaiting()
+        }
     }
 
     // MARK: Manifests
@@ -226,7 +251,7 @@ package final class Puller {
 
 extension Store {
     /// Whether the store has a blob: from memory, or from the disk while recovery has not finished.
-    fileprivate func hasBlob(_ digest: Digest, then: @escaping (Bool) -> Void) {
+    func hasBlob(_ digest: Digest, then: @escaping (Bool) -> Void) {
         switch blobSize(digest) {
         case .present: then(true)
         case .absent: then(false)

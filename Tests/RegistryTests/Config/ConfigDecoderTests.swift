@@ -227,8 +227,6 @@ struct ConfigDecoderTests {
     }
 
     @Test(arguments: [
-        ("preloadImages: images.txt", "preloadImages"), ("imageFile: x.tar", "imageFile"), ("os: linux", "os"),
-        ("arch: amd64", "arch"),
         ("pruneConfig: {enabled: true}", "pruneConfig"), ("pruneConfig: {enabled: perhaps}", "pruneConfig"),
         ("serverTlsConfig: {cert: c, key: k}", "serverTlsConfig"),
         ("serverTlsConfig: {clientAuth: verify}", "serverTlsConfig"),

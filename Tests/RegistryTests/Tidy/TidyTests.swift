@@ -26,6 +26,7 @@ import Testing
         Floor(name: "Archive", modules: ["CArchive", "Glibc"]),
         Floor(name: "Curl", modules: ["CCurl", "Glibc"]),
         Floor(name: "Pull", modules: ["DequeModule", "Logging"]),
+        Floor(name: "Load", modules: []),
         Floor(name: "Server", modules: ["CLinux", "Glibc", "Logging"]),
         Floor(name: "API", modules: ["CLinux", "Glibc", "Logging"]),
     ]

@@ -1,0 +1,74 @@
+// What people see of a long job: on a terminal one line that is drawn anew, elsewhere a line for each thing that has
+// ended. Both go to standard error; the sum at the end goes to standard output.
+
+import Glibc
+import Registry
+
+final class ProgressLines {
+    /// Between two drawings: quick enough to look alive.
+    static let pauseMilliseconds: UInt64 = 200
+    private static let barColumns = 24
+
+    private let isTerminal = isatty(STDERR_FILENO) == 1
+    private var hasDrawn = false
+
+    /// An image has ended.
+    func tell(_ event: LoadEvent) {
+        guard !isTerminal else { return }
+        switch event {
+        case .loaded(let image, _): write("loaded \(image)\n")
+        case .present(let image, _): write("in the cache already: \(image)\n")
+        case .failed(let failure): write("failed: \(failure.image ?? failure.file)\n")
+        }
+    }
+
+    func draw(_ progress: LoadProgress) {
+        var text = "\(progress.ended)/\(progress.images) images"
+        if progress.wantedBytes > 0 {
+            text += "  \(ByteText.megabytes(progress.arrivedBytes))/\(ByteText.megabytes(progress.wantedBytes)) MB"
+        }
+        if progress.failed > 0 { text += "  \(progress.failed) failed" }
+        draw(progress.arrivedBytes, of: progress.wantedBytes, text)
+    }
+
+    /// A bar with words behind it.
+    func draw(_ done: Int64, of all: Int64, _ text: String) {
+        guard isTerminal else { return }
+        let share = all > 0 ? Double(min(done, all)) / Double(all) : 0
+        let filled = Int(share * Double(ProgressLines.barColumns))
+        let bar =
+            String(repeating: "#", count: filled)
+            + String(repeating: ".", count: ProgressLines.barColumns - filled)
+        hasDrawn = true
+        // Carriage return, the line, and whatever is left of a longer one erased.
+        write("\r[\(bar)] \(text)\u{1B}[K")
+    }
+
+    /// Takes the bar away.
+    func clear() {
+        if hasDrawn { write("\r\u{1B}[K") }
+        hasDrawn = false
+    }
+
+    /// Everything is done: what failed, and the sum.
+    func end(_ report: LoadReport) {
+        clear()
+        for failure in report.failures { write("\(failure)\n") }
+        let progress = report.progress
+        var sum = "\(progress.loaded) loaded, \(progress.present) in the cache already"
+        if progress.failed > 0 { sum += ", \(progress.failed) failed" }
+        sum += "; \(ByteText.megabytes(progress.arrivedBytes)) MB"
+        if report.isStopped { sum += "; stopped before the end: the same command goes on from here" }
+        print(sum)
+    }
+
+    private func write(_ text: String) { LogFile.writeToStandardError(text) }
+}
+
+enum ByteText {
+    /// Millions of bytes with one decimal, as registries count.
+    static func megabytes(_ bytes: Int64) -> String {
+        let tenths = (bytes + 50_000) / 100_000
+        return "\(tenths / 10).\(tenths % 10)"
+    }
+}

@@ -1,0 +1,177 @@
+// One archive: its images' blobs first, in one reading, then each image's manifests, children before what lists them,
+// then its names. So whatever stops it, no name means what is not there.
+
+/// Loads the images of one archive. It keeps itself alive until it has ended.
+final class ArchiveLoad {
+    /// An image to store, and what it will be called.
+    private struct Work {
+        let names: [ImageName]
+        let selection: ImageSelection
+
+        /// What people are told it is.
+        var label: String { names.map(\.description).joined(separator: ", ") }
+    }
+
+    private let archive: ImageArchive
+    private let context: LoadContext
+    private let platforms: PlatformChoice
+    /// The name of an image that has none, where there is one to give.
+    private let resolve: (ImageArchive) -> Result<ImageName, LoadRefusal>
+    private let onImage: (_ image: String, ImageFetch.Outcome) -> Void
+    private let then: () -> Void
+    private var works: [Work] = []
+    private var intake: BlobIntake?
+    private var missing: [Digest: PullKey] = [:]
+    private(set) var wantedBytes: Int64 = 0
+    private var isStopping = false
+
+    var arrivedBytes: Int64 { intake?.arrivedBytes ?? 0 }
+
+    init(
+        _ archive: ImageArchive, context: LoadContext, platforms: PlatformChoice,
+        resolve: @escaping (ImageArchive) -> Result<ImageName, LoadRefusal>,
+        onImage: @escaping (_ image: String, ImageFetch.Outcome) -> Void, then: @escaping () -> Void
+    ) {
+        self.archive = archive
+        self.context = context
+        self.platforms = platforms
+        self.resolve = resolve
+        self.onImage = onImage
+        self.then = then
+    }
+
+    func stop() {
+        isStopping = true
+        intake?.stop()
+    }
+
+    func start() {
+        for (image, selection) in archive.selectEach(platforms) {
+            switch selection {
+            case .failure(let error): onImage(shown(image), .failed(LoadReason.text(error, of: archive.path)))
+            case .success(let selection):
+                switch names(of: image) {
+                case .failure(let refusal): onImage(shown(image), .failed(refusal.reason))
+                case .success(let names): works.append(Work(names: names, selection: selection))
+                }
+            }
+        }
+        findMissing()
+    }
+
+    private func shown(_ image: ArchivedImage) -> String {
+        image.names.first?.description ?? image.label ?? "\(image.top)"
+    }
+
+    private func names(of image: ArchivedImage) -> Result<[ImageName], LoadRefusal> {
+        let names = image.names.isEmpty ? resolve(archive).map { [$0] } : .success(image.names)
+        return names.flatMap { names in
+            if let wrong = names.first(where: { $0.digest != nil && $0.digest != image.top }) {
+                return .failure(LoadRefusal("the archive's image is \(image.top), and cannot be \(wrong)"))
+            }
+            return .success(names)
+        }
+    }
+
+    // MARK: Blobs
+
+    private func findMissing() {
+        var sizes: [Digest: Int64] = [:]
+        var keys: [Digest: PullKey] = [:]
+        for work in works {
+            for blob in work.selection.blobs where keys[blob.digest] == nil {
+                sizes[blob.digest] = blob.sizeBytes
+                keys[blob.digest] = PullKey(
+                    host: work.names[0].host, repository: work.names[0].repository, digest: blob.digest)
+            }
+        }
+        var unknown = keys.count
+        guard unknown > 0 else { return read() }
+        for (digest, key) in keys {
+            context.store.hasBlob(digest) { [self] isPresent in
+                if !isPresent {
+                    missing[digest] = key
+                    wantedBytes += sizes[digest] ?? 0
+                }
+                unknown -= 1
+                if unknown == 0 { read() }
+            }
+        }
+    }
+
+    private func read() {
+        let intake = BlobIntake(archive, wanted: missing, context: context) { [self] failures in
+            self.works.reverse()
+            storeNext(failures)
+        }
+        self.intake = intake
+        if isStopping { intake.stop() }
+        intake.start()
+    }
+
+    // MARK: Manifests and names
+
+    private func storeNext(_ failures: [Digest: String]) {
+        guard let work = works.popLast() else { return then() }
+        if let blob = work.selection.blobs.first(where: { failures[$0.digest] != nil }) {
+            onImage(work.label, .failed(failures[blob.digest] ?? ""))
+            return storeNext(failures)
+        }
+        isPresent(work) { [self] wasPresent in
+            store(work.selection.manifests[...]) { [self] error in
+                guard error == nil else { return ended(work, error, wasPresent, failures) }
+                setNames(work.names[...], to: work.selection.image.top) { [self] error in
+                    ended(work, error, wasPresent, failures)
+                }
+            }
+        }
+    }
+
+    private func ended(_ work: Work, _ error: StoreError?, _ wasPresent: Bool, _ failures: [Digest: String]) {
+        if let error {
+            onImage(work.label, .failed("\(error)"))
+        } else {
+            onImage(work.label, wasPresent ? .present : .loaded)
+        }
+        // Not from within: an archive of ten thousand images that are all here would be as many frames deep.
+        context.loop.deferred.enqueue { self.storeNext(failures) }
+    }
+
+    /// Whether nothing of an image is new, its names included.
+    private func isPresent(_ work: Work, then: @escaping (Bool) -> Void) {
+        guard work.selection.blobs.allSatisfy({ missing[$0.digest] == nil }) else { return then(false) }
+        var unknown = work.names.count
+        var isPresent = true
+        for name in work.names {
+            context.findImage(name) { found in
+                if found?.digest != work.selection.image.top { isPresent = false }
+                unknown -= 1
+                if unknown == 0 { then(isPresent) }
+            }
+        }
+    }
+
+    private func store(_ manifests: ArraySlice<ArchivedManifest>, then: @escaping (StoreError?) -> Void) {
+        guard let manifest = manifests.first else { return then(nil) }
+        context.store.putManifest(
+            manifest.bytes, digest: manifest.digest, mediaType: manifest.mediaType
+        ) { [self] result in
+            if case .failure(let error) = result { return then(error) }
+            store(manifests.dropFirst(), then: then)
+        }
+    }
+
+    private func setNames(_ names: ArraySlice<ImageName>, to top: Digest, then: @escaping (StoreError?) -> Void) {
+        guard let name = names.first else { return then(nil) }
+        context.setName(name, to: top) { [self] error in
+            if let error { return then(error) }
+            setNames(names.dropFirst(), to: top, then: then)
+        }
+    }
+}
+
+/// Why something is not loaded, in words.
+struct LoadRefusal: Error {
+    let reason: String
+    init(_ reason: String) { self.reason = reason }
+}

@@ -1,0 +1,52 @@
+// Missing blobs on their way from upstreams: each once, whichever images want it, and only so many at a time.
+
+/// Fetches what images of lists consist of.
+final class BlobFetches {
+    /// Blobs at once: enough to fill a line from several registries (each gets `PullQueue.maximumAheadPerHost` of
+    /// them), few enough that a server which serves meanwhile does not feel it.
+    static let maximumAtOnce = 16
+
+    private let context: LoadContext
+    private let gate = Gate(limit: BlobFetches.maximumAtOnce)
+    private var waiting: [Digest: [(RegistryError?) -> Void]] = [:]
+    private var growing: [Digest: GrowingBlob] = [:]
+    private(set) var wantedBytes: Int64 = 0
+    private var endedBytes: Int64 = 0
+    var isStopping = false
+
+    init(_ context: LoadContext) { self.context = context }
+
+    var arrivedBytes: Int64 { growing.values.reduce(endedBytes) { $0 + $1.readableBytes } }
+
+    /// Has a blob in the store, or says why not.
+    /// - Parameter then: nil when it is there now; `wasMissing`: whether it had to be fetched.
+    func need(
+        _ blob: Descriptor, from source: PullSource,
+        then: @escaping (_ error: RegistryError?, _ wasMissing: Bool) -> Void
+    ) {
+        if waiting[blob.digest] != nil {
+            waiting[blob.digest]?.append { [self] error in
+                // What one upstream does not give, another may.
+                if error == nil || isStopping { then(error, true) } else { need(blob, from: source, then: then) }
+            }
+            return
+        }
+        context.store.hasBlob(blob.digest) { [self] isPresent in
+            if isPresent { return then(nil, false) }
+            if waiting[blob.digest] != nil { return need(blob, from: source, then: then) }
+            waiting[blob.digest] = [{ then($0, true) }]
+            wantedBytes += blob.sizeBytes
+            gate.enter { self.fetch(blob, from: source) }
+        }
+    }
+
+    private func fetch(_ blob: Descriptor, from source: PullSource) {
+        growing[blob.digest] = context.puller.fetchBlob(blob.digest, from: source) { [self] error in
+            growing[blob.digest] = nil
+            if error == nil { endedBytes += blob.sizeBytes } else { wantedBytes -= blob.sizeBytes }
+            let callers = waiting.removeValue(forKey: blob.digest) ?? []
+            for then in callers { then(error) }
+            gate.leave()
+        }
+    }
+}

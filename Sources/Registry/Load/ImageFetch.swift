@@ -1,0 +1,146 @@
+// One reference of a list: what its name means, the platform's manifests of it, and their configs and layers. Whatever
+// of it is in the cache is not asked for again, which is also how a load that was stopped goes on.
+
+/// Fetches one image. It keeps itself alive until it has ended.
+final class ImageFetch {
+    /// What became of it.
+    enum Outcome {
+        case loaded
+        case present
+        case failed(String)
+    }
+
+    /// Indexes inside one another, as in archives.
+    private static let maximumDepth = ArchiveLimits().indexDepth
+
+    private let name: ImageName
+    private let source: PullSource
+    private let context: LoadContext
+    private let choices: LoadChoices
+    private let blobs: BlobFetches
+    private let then: (Outcome) -> Void
+    private var visited: Set<Digest> = []
+    /// Steps that have not ended.
+    private var pending = 0
+    private var wasMissing = false
+    private var problems: [String] = []
+
+    init(
+        _ name: ImageName, context: LoadContext, choices: LoadChoices, blobs: BlobFetches,
+        then: @escaping (Outcome) -> Void
+    ) {
+        self.name = name
+        self.context = context
+        self.choices = choices
+        self.blobs = blobs
+        self.then = then
+        source = context.source(of: name)
+    }
+
+    func start() {
+        pending = 1
+        context.findImage(name) { [self] found in
+            guard let found else { return pull(name.reference, depth: 0) }
+            // The repository may not have it by this name yet.
+            context.setName(name, to: found.digest) { [self] error in
+                if let error { fail("\(error)") }
+                visit(found, depth: 0)
+            }
+        }
+    }
+
+    private func pull(_ reference: Reference, depth: Int) {
+        if choices.isAirGapped { return end("is not in the cache, and nothing may be fetched (airGapped)") }
+        if blobs.isStopping { return end("stopped") }
+        wasMissing = true
+        context.puller.manifest(reference, from: source) { [self] result, _ in
+            switch result {
+            case .success(let manifest): visit(manifest, depth: depth)
+            case .failure(let error): end(depth == 0 ? error.reason : "\(reference): \(error.reason)")
+            }
+        }
+    }
+
+    /// Looks at a manifest off the loop, and asks for what it lists. Ends the step that it was called in.
+    private func visit(_ manifest: CachedManifest, depth: Int) {
+        visited.insert(manifest.digest)
+        let (bytes, type, platforms) = (Array(manifest.body), manifest.mediaType, choices.platforms)
+        context.offload.run {
+            try ManifestParts(bytes, type, platforms)
+        } then: { [self] (result: Result<ManifestParts, any Error>) in
+            switch result {
+            case .failure(let error as ManifestParts.Unsuitable): end(error.reason)
+            case .failure(let error as RegistryError): end(error.reason)
+            case .failure: end("\(manifest.digest): cannot be understood")
+            case .success(let parts):
+                for child in parts.children { take(child, depth: depth + 1) }
+                for blob in parts.blobs { take(blob) }
+                end()
+            }
+        }
+    }
+
+    private func take(_ child: Digest, depth: Int) {
+        guard visited.insert(child).inserted else { return }
+        pending += 1
+        guard depth < ImageFetch.maximumDepth else { return end("indexes more than \(depth) deep") }
+        context.store.findManifest(child) { [self] found in
+            if let found { visit(found, depth: depth) } else { pull(.digest(child), depth: depth) }
+        }
+    }
+
+    private func take(_ blob: Descriptor) {
+        pending += 1
+        guard !choices.isAirGapped else {
+            return context.store.hasBlob(blob.digest) { [self] isPresent in
+                end(isPresent ? nil : "\(blob.digest): is not in the cache, and nothing may be fetched (airGapped)")
+            }
+        }
+        blobs.need(blob, from: source) { [self] error, wasMissing in
+            if wasMissing { self.wasMissing = true }
+            end(error.map { "\(blob.digest): \($0.reason)" })
+        }
+    }
+
+    private func fail(_ problem: String) { problems.append(problem) }
+
+    /// A step has ended.
+    private func end(_ problem: String? = nil) {
+        if let problem { fail(problem) }
+        pending -= 1
+        guard pending == 0 else { return }
+        guard let first = problems.first else { return then(wasMissing ? .loaded : .present) }
+        then(.failed(problems.count == 1 ? first : "\(first) (and \(problems.count - 1) more)"))
+    }
+}
+
+/// What there is to fetch of a manifest for the platforms wanted.
+private struct ManifestParts: Sendable {
+    struct Unsuitable: Error {
+        let reason: String
+    }
+
+    var children: [Digest] = []
+    var blobs: [Descriptor] = []
+
+    /// Off the loop.
+    init(_ bytes: [UInt8], _ type: MediaType, _ platforms: PlatformChoice) throws {
+        guard type.isIndex else {
+            blobs = try Manifest.decode(bytes, contentType: type.text).ownBlobs
+            return
+        }
+        let depth = ArchiveLimits().documentDepth
+        let entries = try ArchiveDocuments.decode(IndexDocument.self, bytes, depth: depth).manifests
+        // Attestations are only for those who want everything: no client asks for them when it pulls.
+        let images = platforms == .all ? entries : entries.filter { $0.platform?.isUnknown != true }
+        children = images.filter { platforms.accepts($0.platform) }.map(\.digest)
+        guard children.isEmpty, !images.isEmpty, case .only(let wanted) = platforms else { return }
+        let found = Set(images.compactMap { $0.platform?.description }).sorted().joined(separator: ", ")
+        throw Unsuitable(reason: "no image for \(wanted); there are \(found)")
+    }
+}
+
+extension RegistryError {
+    /// In one line, for people.
+    var reason: String { message + (detail.map { ": \($0)" } ?? "") }
+}

@@ -1,0 +1,193 @@
+// Fills the cache from files: lists of references, whose images are pulled, and archives, whose content goes in as it
+// is. It works in a server that serves meanwhile as well as alone; what is there already is left as it is, and what
+// fails is told at the end and holds up nothing else.
+
+/// One load, from the files' names to the report.
+package final class Loader {
+    /// Images of lists at once; what bounds the traffic is `BlobFetches.maximumAtOnce`.
+    static let maximumImages = 8
+    /// Files read at once: the disk is the limit, and a second keeps it busy while the first hashes.
+    static let maximumFiles = 2
+
+    private let context: LoadContext
+    private let choices: LoadChoices
+    private let onEvent: (LoadEvent) -> Void
+    private let blobs: BlobFetches
+    private let images = Gate(limit: Loader.maximumImages)
+    private let files = Gate(limit: Loader.maximumFiles)
+    private var archives: [ObjectIdentifier: ArchiveLoad] = [:]
+    private var seen: Set<ImageName> = []
+    /// The archive that `resolveAs` names the image of.
+    private var resolved: String?
+    private var counts = LoadProgress()
+    private var failures: [LoadFailure] = []
+    /// Bytes of archives that are done.
+    private var endedBytes: Int64 = 0
+    /// Files and images that have not ended.
+    private var pending = 0
+    private var isStopping = false
+    private var then: ((LoadReport) -> Void)?
+
+    package init(_ context: LoadContext, _ choices: LoadChoices, onEvent: @escaping (LoadEvent) -> Void) {
+        self.context = context
+        self.choices = choices
+        self.onEvent = onEvent
+        blobs = BlobFetches(context)
+    }
+
+    package var progress: LoadProgress {
+        var progress = counts
+        progress.wantedBytes = archives.values.reduce(endedBytes + blobs.wantedBytes) { $0 + $1.wantedBytes }
+        progress.arrivedBytes = archives.values.reduce(endedBytes + blobs.arrivedBytes) { $0 + $1.arrivedBytes }
+        return progress
+    }
+
+    /// Loads FILES: a file name, a glob, or several with commas between.
+    /// - Parameter then: called once, when nothing is left to do.
+    package func load(_ text: String, then: @escaping (LoadReport) -> Void) {
+        self.then = then
+        pending = 1
+        context.offload.run {
+            try FileNames.expand(text)
+        } then: { [self] (result: Result<[String], any Error>) in
+            switch result {
+            case .success(let paths): for path in paths { begin(path) }
+            case .failure(let error): failed(LoadFailure(file: text, image: nil, reason: expansionReason(error)))
+            }
+            ended()
+        }
+    }
+
+    /// Ends it soon. What has been written of a blob is kept for the next load. Whoever calls this closes the puller.
+    package func stop() {
+        isStopping = true
+        blobs.isStopping = true
+        for archive in Array(archives.values) { archive.stop() }
+    }
+
+    /// The text stands before the reason anyway.
+    private func expansionReason(_ error: any Error) -> String {
+        switch error {
+        case FileNames.Failure.noMatch: "there is no such file, and none matches"
+        case FileNames.Failure.empty: "a file name is empty"
+        default: "its directories cannot be searched"
+        }
+    }
+
+    // MARK: Files
+
+    private func begin(_ path: String) {
+        pending += 1
+        files.enter { [self] in
+            guard !isStopping else { return fileEnded() }
+            context.offload.run {
+                try ImageFile.open(path)
+            } then: { [self] (result: Result<ImageFile, any Error>) in
+                switch result {
+                case .failure(let error): refuse(path, error)
+                case .success(.list(let list)):
+                    for name in list.names where seen.insert(name).inserted { begin(name, of: path) }
+                    fileEnded()
+                case .success(.archive(let archive)): begin(archive)
+                }
+            }
+        }
+    }
+
+    /// A list with several wrong lines has a failure for each.
+    private func refuse(_ path: String, _ error: any Error) {
+        if case ImageFileError.list(let error) = error {
+            for problem in error.problems {
+                failed(LoadFailure(file: path, image: nil, reason: problem.description))
+            }
+        } else {
+            failed(LoadFailure(file: path, image: nil, reason: LoadReason.text(error, of: path)))
+        }
+        fileEnded()
+    }
+
+    private func begin(_ archive: ImageArchive) {
+        guard !isStopping else { return fileEnded() }
+        var identity: ObjectIdentifier?
+        let load = ArchiveLoad(
+            archive, context: context, platforms: choices.platforms, resolve: { [self] in resolve($0) }
+        ) { [self] image, outcome in
+            counts.images += 1
+            ended(image, of: archive.path, outcome)
+        } then: { [self] in
+            if let identity, let load = archives.removeValue(forKey: identity) { endedBytes += load.arrivedBytes }
+            fileEnded()
+        }
+        identity = ObjectIdentifier(load)
+        archives[ObjectIdentifier(load)] = load
+        load.start()
+    }
+
+    private func resolve(_ archive: ImageArchive) -> Result<ImageName, LoadRefusal> {
+        guard let name = choices.resolveAs else {
+            return .failure(LoadRefusal("the archive does not say what its image is called; --resolve-ref does"))
+        }
+        guard archive.images.count == 1 else {
+            return .failure(LoadRefusal("--resolve-ref names one image, and the archive has \(archive.images.count)"))
+        }
+        guard resolved == nil else {
+            return .failure(LoadRefusal("--resolve-ref names one image, and it is that of \(resolved ?? "")"))
+        }
+        resolved = archive.path
+        return .success(name)
+    }
+
+    private func fileEnded() {
+        files.leave()
+        ended()
+    }
+
+    // MARK: Images
+
+    private func begin(_ name: ImageName, of path: String) {
+        counts.images += 1
+        pending += 1
+        images.enter { [self] in
+            guard !isStopping else { return imageEnded() }
+            ImageFetch(name, context: context, choices: choices, blobs: blobs) { [self] outcome in
+                ended(name.description, of: path, outcome)
+                imageEnded()
+            }.start()
+        }
+    }
+
+    private func imageEnded() {
+        // Not from within: a list of images that are all here would be as many frames deep.
+        context.loop.deferred.enqueue { [self] in
+            images.leave()
+            ended()
+        }
+    }
+
+    private func ended(_ image: String, of path: String, _ outcome: ImageFetch.Outcome) {
+        switch outcome {
+        case .loaded:
+            counts.loaded += 1
+            onEvent(.loaded(image: image, file: path))
+        case .present:
+            counts.present += 1
+            onEvent(.present(image: image, file: path))
+        case .failed(let reason):
+            // What was under way when it was stopped has not failed.
+            if !isStopping { failed(LoadFailure(file: path, image: image, reason: reason)) }
+        }
+    }
+
+    private func failed(_ failure: LoadFailure) {
+        failures.append(failure)
+        if failure.image != nil { counts.failed += 1 }
+        onEvent(.failed(failure))
+    }
+
+    private func ended() {
+        pending -= 1
+        guard pending == 0, let then else { return }
+        self.then = nil
+        then(LoadReport(progress: progress, failures: failures, isStopped: isStopping))
+    }
+}
