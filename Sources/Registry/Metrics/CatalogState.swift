@@ -17,6 +17,22 @@ extension Catalog {
             text.sample(readings.store.writeFailuresNoSpace, Labels("reason", "no_space"))
             text.sample(readings.store.writeFailuresOther, Labels("reason", "other"))
         },
+        counter("ociregistry_store_removed_images_total", "Names of images that were removed.", ["reason"]) {
+            _, readings, text in
+            text.sample(readings.store.prunedImages, Labels("reason", "prune"))
+            text.sample(readings.store.evictedImages, Labels("reason", "no_room"))
+        },
+        counter("ociregistry_store_removed_bytes_total", "Bytes that went with them.", ["reason"]) {
+            _, readings, text in
+            text.sample(readings.store.prunedBytes, Labels("reason", "prune"))
+            text.sample(readings.store.evictedBytes, Labels("reason", "no_room"))
+        },
+        gauge(
+            "ociregistry_store_used_bytes", "What the budget counts: blobs, manifests, and room reserved for pulls."
+        ) { $2.sample($1.store.usedBytes) },
+        gauge("ociregistry_store_max_bytes", "What that may be at most; 0 without a limit.") {
+            $2.sample($1.store.maxBytes ?? 0)
+        },
         gauge("ociregistry_store_recovered", "1 when the walk over the store at start is through.") {
             $2.sample($1.store.isRecovered)
         },

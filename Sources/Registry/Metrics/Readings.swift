@@ -30,6 +30,14 @@ package struct StoreReadings: Sendable {
     package var setAside: UInt64 = 0
     package var writeFailuresNoSpace: UInt64 = 0
     package var writeFailuresOther: UInt64 = 0
+    /// Names removed by prunes and for want of room, and the bytes that went with them.
+    package var prunedImages: UInt64 = 0
+    package var prunedBytes: UInt64 = 0
+    package var evictedImages: UInt64 = 0
+    package var evictedBytes: UInt64 = 0
+    /// What the budget counts, and its limit; nil for none.
+    package var usedBytes: Int64 = 0
+    package var maxBytes: Int64?
     package var manifestMemoryBytes = 0
     package var cachedManifests = 0
     package var openFiles = 0

@@ -98,6 +98,8 @@ package struct PullMachine {
     private var promisedSize: Int64?
     /// Whether the file being written has its room.
     private var isReserved = false
+    /// The body's length, when it has ended before there was an answer about its room.
+    private var endedLength: Int64?
     /// Whether the file's bytes come from more than one transfer.
     private var isPieced = false
     private var hasStartedOver = false
@@ -123,8 +125,14 @@ package struct PullMachine {
         case (.requesting(let offset), .answered(let answer)): return answered(answer, offset: offset)
         case (.reserving, .reserved):
             state = .streaming
-            return announceOnce()
-        case (.reserving, .bodyEnded), (.streaming, .bodyEnded): return ended(event)
+            let total = endedLength
+            endedLength = nil
+            return announceOnce() + (total.map { ended(total: $0) } ?? [])
+        case (.reserving, .bodyEnded(let total)) where total == size:
+            // Room may have to be made, and what finds none is not kept.
+            endedLength = total
+            return []
+        case (.reserving, .bodyEnded(let total)), (.streaming, .bodyEnded(let total)): return ended(total: total)
         case (.requesting, .broke(let error, let received)), (.reserving, .broke(let error, let received)),
             (.streaming, .broke(let error, let received)):
             return broke(error, received: received)
@@ -226,15 +234,13 @@ package struct PullMachine {
             + fail(.unavailable("the upstream changed the blob's size between two answers"), keepPartial: false)
     }
 
-    private mutating func ended(_ event: Event) -> [Action] {
-        guard case .bodyEnded(let total) = event else { return [] }
+    private mutating func ended(total: Int64) -> [Action] {
         if let size, total != size {
             return broke(.unavailable("the upstream's body is not as long as it said"), received: total)
         }
-        let announcement = state == .reserving ? announceOnce() : []
         size = total
         state = .verifying
-        return announcement + [.verify]
+        return [.verify]
     }
 
     private mutating func broke(_ error: RegistryError, received: Int64) -> [Action] {

@@ -92,10 +92,11 @@ extension Store {
     /// layers, and large ones on slow lines take minutes.
     package static let leaseSeconds: Int64 = 600
 
-    /// A manifest is being served. No allocation but twice a minute.
+    /// A manifest is being served. No allocation but twice a minute, and while images are being removed.
     package func touch(_ manifest: CachedManifest) {
         let now = loop.nowMilliseconds
-        guard now >= manifest.nextTouchMilliseconds else { return }
+        guard now >= manifest.nextTouchMilliseconds || pruning != nil else { return }
+        pruning?.touched.insert(manifest.digest)
         manifest.nextTouchMilliseconds = now + AccessTimes.granularityMilliseconds
         accessTimes.touch(manifest.digest, at: EventLoop.unixSeconds)
     }

@@ -147,6 +147,7 @@ package final class Ingest {
                 store.ingestEnded(key)
                 then(.failure(error))
             }
+            releaseRoom()
             store.workEnds()
         }
     }
@@ -221,12 +222,16 @@ extension Ingest {
     /// No call but reads of `file` mean anything from here on.
     private func end() {
         state = .ended
-        store.reservedBytes -= reservedBytes
-        reservedBytes = 0
         dropWaiting()
         onProgress = nil
         onDrained = nil
         onFailure = nil
+    }
+
+    /// The room is taken by now, or not wanted any more.
+    private func releaseRoom() {
+        store.reservedBytes -= reservedBytes
+        reservedBytes = 0
     }
 
     private func endAfter(_ work: @escaping @Sendable () throws(StoreError) -> Void) {
@@ -234,6 +239,7 @@ extension Ingest {
         store.workBegins()
         chain.attempt(work) { [self] result in
             if let error = result.failure { store.logger.error("store: partial of \(key.digest): \(error)") }
+            releaseRoom()
             store.ingestEnded(key)
             store.workEnds()
         }
@@ -253,8 +259,9 @@ extension Ingest {
             if case .success = result {
                 store.directories.add(directory)
                 store.addBlob(digest, file)
-                store.keepBelowBudget()
             }
+            releaseRoom()
+            store.keepBelowBudget()
             if let error = result.failure { store.noteFailure(error) }
             store.ingestEnded(key)
             then(result.map { file })

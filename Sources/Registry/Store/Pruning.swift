@@ -26,18 +26,18 @@ final class Pruning {
     }
 
     var plan = Plan()
-    let startSeconds: Int64
     let leasedSince: Int64?
     /// What is to be freed; nil: all that was picked goes.
     var goalBytes: Int64?
     var next = 0
+    /// Manifests that have been served or stored since the look.
+    var touched: Set<Digest> = []
     /// Blobs that a manifest stored since the look may use.
     var protected: Set<Digest> = []
     var report = PruneReport()
 
     /// - Parameter leasedSince: what has been used since then stays; nil: only what is used while this runs.
-    init(startSeconds: Int64, leasedSince: Int64?) {
-        self.startSeconds = startSeconds
+    init(leasedSince: Int64?) {
         self.leasedSince = leasedSince
     }
 

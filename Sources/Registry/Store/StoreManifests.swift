@@ -37,6 +37,7 @@ extension Store {
         then: @escaping (Result<CachedManifest, StoreError>) -> Void = { _ in }
     ) -> CachedManifest {
         pruning?.protected.formUnion(blobs)
+        pruning?.touched.insert(digest)
         if let manifest = manifestCache.value(for: digest), manifest.mediaType == mediaType, manifests[digest] != nil {
             then(.success(manifest))
             return manifest

@@ -43,9 +43,8 @@ extension Store {
                     orphansBefore: orphansBefore, goalBytes: goalBytes, then: then)
             }
         }
-        let now = EventLoop.unixSeconds
-        let since = ignoringLease ? nil : now - limits.leaseSeconds - Int64(AccessTimes.granularityMilliseconds / 1000)
-        let running = Pruning(startSeconds: now, leasedSince: since)
+        let since = ignoringLease || limits.leaseSeconds == 0 ? nil : leaseBegin
+        let running = Pruning(leasedSince: since)
         running.goalBytes = goalBytes
         pruning = running
         scan { scan, accessed in
@@ -76,6 +75,11 @@ extension Store {
     private func whenNoneIsCondemned(_ then: @escaping () -> Void) {
         guard let digest = condemned.keys.first else { return then() }
         condemned[digest]?.append { [self] in whenNoneIsCondemned(then) }
+    }
+
+    /// What has been used since then is in use. Uses are known to `granularityMilliseconds`.
+    private var leaseBegin: Int64 {
+        EventLoop.unixSeconds - limits.leaseSeconds - Int64(AccessTimes.granularityMilliseconds / 1000)
     }
 
     private func endPruning() {
@@ -138,9 +142,7 @@ extension Store {
         if running.plan.names[image.digest] == 0 { removeManifest(image.digest, running, &paths) }
     }
 
-    private func isUsedAgain(_ digest: Digest, _ running: Pruning) -> Bool {
-        (accessTimes.seconds[digest] ?? 0) >= running.startSeconds
-    }
+    private func isUsedAgain(_ digest: Digest, _ running: Pruning) -> Bool { running.touched.contains(digest) }
 
     /// False when the name means something else by now.
     private func removeName(_ image: CachedImage, dryRun: Bool) -> Bool {

@@ -15,6 +15,12 @@ extension Store {
         readings.setAside = setAsideCount
         readings.writeFailuresNoSpace = writeFailures.noSpace
         readings.writeFailuresOther = writeFailures.other
+        readings.prunedImages = removals.prunedImages
+        readings.prunedBytes = removals.prunedBytes
+        readings.evictedImages = removals.evictedImages
+        readings.evictedBytes = removals.evictedBytes
+        readings.usedBytes = usedBytes
+        readings.maxBytes = limits.budget.maxBytes
         readings.manifestMemoryBytes = manifestCache.weight
         readings.cachedManifests = manifestCache.count
         readings.openFiles = openFiles.count

@@ -16,6 +16,7 @@ import Testing
     private static let quiet: Set<String> = [
         "Accepted and refused/refused", "Log lines dropped/dropped {{instance}}", "Pool queue/waiting {{instance}}",
         "Pool queue/in flight {{instance}}", "Heap bytes/mapped {{instance}}",
+        "Size and budget/limit", "Images removed/{{reason}}", "Bytes removed/{{reason}}",
     ]
 
     /// What was provoked, as series that have to have counted.

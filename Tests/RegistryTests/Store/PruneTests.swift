@@ -176,7 +176,6 @@ private struct Shelf {
             fixture.store.setTag(
                 host: Shelf.host, repository: Shelf.repository("team/app"), tag: "v0", digest: digestOf(cousin))
             if let served = fixture.store.cachedManifest(Self.images[1].digest) {
-                served.nextTouchMilliseconds = 0
                 fixture.store.touch(served)
             }
             fixture.store.putManifest(

@@ -17,6 +17,7 @@ final class MirrorKit {
         var prefetchLayers = false
         var auth: RegistryAuth?
         var imagePath: String?
+        var limits = StoreLimits()
         /// Further registries; the argument is the port of the server under test.
         var registries: (UInt16) -> [RegistryConfig] = { _ in [] }
     }
@@ -47,7 +48,8 @@ final class MirrorKit {
         offload = Offload(on: loop)
         let logger = log.logger
         store = try Store.open(
-            imagePath: options.imagePath ?? directory.path, loop: loop, offload: offload, logger: logger)
+            imagePath: options.imagePath ?? directory.path, loop: loop, offload: offload, logger: logger,
+            limits: options.limits)
         // The port is known before there is anything to answer with: an upstream may be this very server.
         var handler: Server.Handler = { _, _, _ in }
         let metrics = Metrics(configured: [Self.host])

@@ -1,0 +1,170 @@
+// A cache that is full: images leave for others, none of them by halves, and nobody who has been given a manifest is
+// refused its layers.
+
+import Foundation
+import Testing
+
+@testable import Registry
+
+@Suite struct EvictionTests {
+    private static let layerBytes = [200_000, 300_000]
+    private static let imageBytes: Int64 = 500_000
+
+    private static func image(_ number: Int) -> FakeImage {
+        FakeImage(layerBytes: layerBytes, seed: UInt64(1000 + number))
+    }
+
+    /// Pulls an image as a client does: the tag's manifest, then what it lists.
+    /// - Returns: the statuses of all answers; bodies are checked.
+    private static func pull(_ mirror: MirrorKit, _ image: FakeImage, _ tag: String) -> [Int] {
+        let manifest = mirror.get("/v2/team/app/manifests/\(tag)")
+        guard manifest.status == 200 else { return [manifest.status] }
+        #expect(manifest.body == image.manifest)
+        return [200]
+            + image.blobs.map { blob in
+                let answer = mirror.ask(.get("/v2/team/app/blobs/\(digestOf(blob))"))
+                if answer.response.status == 200 {
+                    #expect(answer.isComplete && answer.response.body == blob, "a 200 is whole and right")
+                }
+                return answer.response.status
+            }
+    }
+
+    /// Whatever manifest is cached has its blobs, unless an upstream has never given them.
+    private static func expectNoHalves(
+        _ mirror: MirrorKit, _ images: [FakeImage], _ location: SourceLocation = #_sourceLocation
+    ) {
+        mirror.settle()
+        for image in images where mirror.store.manifests[image.digest] != nil {
+            for blob in image.blobs {
+                #expect(mirror.store.blobs[digestOf(blob)] != nil, "half an image", sourceLocation: location)
+            }
+        }
+    }
+
+    @Test func aStreamOfImagesStaysWithinTheBudget() throws {
+        let limit = 4 * Self.imageBytes
+        let mirror = try MirrorKit {
+            $0.limits.leaseSeconds = 0
+            $0.limits.budget.maxBytes = limit
+            $0.limits.isPinned = { $0.name.hasSuffix(":v0") }
+        }
+        mirror.wait(until: { mirror.store.isRecovered })
+        let images = (0..<20).map { Self.image($0) }
+        for (number, image) in images.enumerated() {
+            image.put(on: mirror.fake, tag: "v\(number)")
+            #expect(Self.pull(mirror, image, "v\(number)") == [200, 200, 200, 200], "image \(number)")
+            #expect(mirror.store.usedBytes <= limit)
+            Self.expectNoHalves(mirror, images)
+        }
+        let scrape = try mirror.scrape()
+        #expect(scrape["ociregistry_store_removed_images_total{reason=\"no_room\"}"] ?? 0 >= 15)
+        #expect(scrape["ociregistry_store_used_bytes"] ?? .infinity <= Double(limit))
+        #expect(scrape["ociregistry_store_max_bytes"] == Double(limit))
+        #expect(scrape["ociregistry_store_write_failures_total{reason=\"no_space\"}"] == 0)
+        #expect(mirror.store.manifests[images[0].digest] != nil, "a pinned image never leaves")
+        #expect(mirror.inspectBlobs().wrong.isEmpty)
+        mirror.close()
+    }
+
+    @Test func whatIsInUseStaysAndWhoFindsNoRoomIsTold() throws {
+        let mirror = try MirrorKit { $0.limits.budget.maxBytes = 2 * Self.imageBytes + 50_000 }
+        mirror.wait(until: { mirror.store.isRecovered })
+        let images = (0..<3).map { Self.image($0) }
+        for (number, image) in images.enumerated() { image.put(on: mirror.fake, tag: "v\(number)") }
+        for number in 0..<2 { #expect(!Self.pull(mirror, images[number], "v\(number)").contains(503)) }
+        let refused = Self.pull(mirror, images[2], "v2")
+        #expect(refused.contains(503), "the other two have just been served")
+        let answer = mirror.get("/v2/team/app/blobs/\(digestOf(images[2].blobs[2]))")
+        #expect(answer.status == 503 && answer.text.contains("no room in the cache"))
+        #expect(answer.header("retry-after") != nil)
+        #expect(try mirror.scrape()["ociregistry_store_write_failures_total{reason=\"no_space\"}"] ?? 0 > 0)
+        for number in 0..<2 { #expect(!Self.pull(mirror, images[number], "v\(number)").contains(503)) }
+        // Their leases end; what was refused is pulled.
+        for image in images[..<2] {
+            mirror.store.accessTimes.touch(image.digest, at: EventLoop.unixSeconds - 2 * Store.leaseSeconds)
+        }
+        #expect(Self.pull(mirror, images[2], "v2") == [200, 200, 200, 200])
+        mirror.close()
+    }
+
+    @Test func aBlobThatCanNeverFitLetsNothingLeave() throws {
+        let mirror = try MirrorKit {
+            $0.limits.leaseSeconds = 0
+            $0.limits.budget.maxBytes = Self.imageBytes + 50_000
+        }
+        mirror.wait(until: { mirror.store.isRecovered })
+        let image = Self.image(1)
+        image.put(on: mirror.fake, tag: "v1")
+        #expect(Self.pull(mirror, image, "v1") == [200, 200, 200, 200])
+        let large = pattern(Int(Self.imageBytes) * 2)
+        mirror.fake.on("/v2/team/app/blobs/\(digestOf(large))") { .blob(large, for: $0) }
+        #expect(mirror.get("/v2/team/app/blobs/\(digestOf(large))").status == 503)
+        #expect(mirror.store.blobs.count == 3)
+        mirror.close()
+    }
+
+    @Test(.enabled(if: SmallDisk.isAllowed, "mounting a tmpfs takes root"))
+    func aDiskThatOthersFillKeepsWhatMustStayFree() throws {
+        let disk = try SmallDisk(sizeBytes: 8 << 20)
+        let mirror = try MirrorKit {
+            $0.imagePath = disk.path
+            $0.limits.leaseSeconds = 0
+            $0.limits.budget.minFreeBytes = 2 << 20
+        }
+        mirror.wait(until: { mirror.store.isRecovered })
+        let images = (0..<20).map { Self.image($0) }
+        for (number, image) in images.enumerated() {
+            image.put(on: mirror.fake, tag: "v\(number)")
+            // Somebody else's file takes a third of it.
+            if number == 10 { try Data(count: 3 << 20).write(to: URL(filePath: "\(disk.path)/other")) }
+            #expect(Self.pull(mirror, image, "v\(number)") == [200, 200, 200, 200], "image \(number)")
+            mirror.settle()
+            #expect(try Disk.space(disk.path).freeBytes >= 2 << 20)
+            Self.expectNoHalves(mirror, images)
+        }
+        mirror.close()
+    }
+
+    /// Prunes and evictions among pulls of the same images, by many clients, in an order that a seed decides.
+    @Test(arguments: 1...8)
+    func prunesRacingPulls(_ seed: UInt64) throws {
+        var random = SeededRandom(seed: seed)
+        let mirror = try MirrorKit { $0.limits.budget.maxBytes = 6 * Self.imageBytes }
+        mirror.wait(until: { mirror.store.isRecovered })
+        let images = (0..<10).map { Self.image($0) }
+        for (number, image) in images.enumerated() { image.put(on: mirror.fake, tag: "v\(number)") }
+        var prunes = 0
+        for round in 0..<12 {
+            var clients: [(TestClient, [UInt8])] = []
+            for _ in 0..<6 {
+                let number = Int(random.next() % 4)
+                let image = images[number]
+                let manifest = mirror.get("/v2/team/app/manifests/v\(number)")
+                #expect(manifest.status == 200, "round \(round), seed \(seed)")
+                // From here on its blobs are owed, whatever is pruned meanwhile.
+                for _ in 0..<Int(random.next() % 3) {
+                    prunes += 1
+                    let keep = Int(random.next() % 10)
+                    mirror.store.prune(selecting: { $0.name.hasSuffix("\(keep)") == false }) { _ in prunes -= 1 }
+                }
+                for blob in image.blobs {
+                    clients.append((mirror.start(.get("/v2/team/app/blobs/\(digestOf(blob))")), blob))
+                }
+            }
+            mirror.wait(for: clients.map(\.0))
+            for (client, blob) in clients {
+                #expect(client.response.status == 200 && client.isComplete, "round \(round), seed \(seed)")
+                #expect(client.response.body == blob)
+            }
+            // Some come to the end of their lease.
+            for image in images where random.next() % 2 == 0 {
+                mirror.store.accessTimes.touch(image.digest, at: EventLoop.unixSeconds - 2 * Store.leaseSeconds)
+            }
+        }
+        mirror.wait(until: { prunes == 0 })
+        Self.expectNoHalves(mirror, images)
+        #expect(mirror.inspectBlobs().wrong.isEmpty)
+        mirror.close()
+    }
+}
