@@ -11,6 +11,7 @@ final class ProgressLines {
 
     private let isTerminal = isatty(STDERR_FILENO) == 1
     private var hasDrawn = false
+    private var drawnNanoseconds: UInt64 = 0
 
     /// An image has ended.
     func tell(_ event: LoadEvent) {
@@ -31,9 +32,17 @@ final class ProgressLines {
         draw(progress.arrivedBytes, of: progress.wantedBytes, text)
     }
 
+    /// Bytes alone.
+    func draw(_ done: Int64, of all: Int64) {
+        draw(done, of: all, "\(ByteText.megabytes(done))/\(ByteText.megabytes(all)) MB")
+    }
+
     /// A bar with words behind it.
     func draw(_ done: Int64, of all: Int64, _ text: String) {
-        guard isTerminal else { return }
+        let now = EventLoop.nowNanoseconds
+        // Some callers come by for every piece of a file.
+        guard isTerminal, now >= drawnNanoseconds + ProgressLines.pauseMilliseconds * 500_000 else { return }
+        drawnNanoseconds = now
         let share = all > 0 ? Double(min(done, all)) / Double(all) : 0
         let filled = Int(share * Double(ProgressLines.barColumns))
         let bar =

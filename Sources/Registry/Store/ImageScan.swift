@@ -32,11 +32,11 @@ struct ImageScan: Sendable {
     /// Reads everything. What disappears meanwhile, or cannot be read, is left out: recovery and readers report it.
     init(_ layout: Layout) {
         for type in MediaType.allCases {
-            forEachContent(in: "\(layout.manifests)/\(type.directoryName)") { digest, path, status in
+            ImageScan.forEachContent(in: "\(layout.manifests)/\(type.directoryName)") { digest, path, status in
                 readManifest(digest, type, path, status)
             }
         }
-        forEachContent(in: layout.blobs) { blobs[$0] = ($2.sizeBytes, $2.modifiedSeconds) }
+        ImageScan.forEachContent(in: layout.blobs) { blobs[$0] = ($2.sizeBytes, $2.modifiedSeconds) }
         for host in ImageScan.entries(layout.tags) {
             guard let registry = RegistryHost(host) else { continue }
             readRepositories(registry, "", "\(layout.tags)/\(host)")
@@ -106,9 +106,7 @@ struct ImageScan: Sendable {
     }
 
     /// Files of `<directory>/<algorithm>/<shard>/<hex>`.
-    private func forEachContent(
-        in directory: String, _ body: (Digest, String, FileStatus) -> Void
-    ) {
+    static func forEachContent(in directory: String, _ body: (Digest, String, FileStatus) -> Void) {
         for algorithm in Digest.Algorithm.allCases {
             for shard in ImageScan.entries("\(directory)/\(algorithm.name)") {
                 let folder = "\(directory)/\(algorithm.name)/\(shard)"

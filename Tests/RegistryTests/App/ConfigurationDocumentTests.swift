@@ -34,7 +34,7 @@ struct ConfigurationDocumentTests {
 
     @Test func everyFlagIsDocumentedAndNoOther() {
         let documented = rows.flatMap { words($0[1]) }
-        let help = [OCIRegistry.self, Serve.self, Load.self, ShowVersion.self].map {
+        let help = [OCIRegistry.self, Serve.self, Load.self, Export.self, Verify.self, ShowVersion.self].map {
             (command: any ParsableCommand.Type) in
             OCIRegistry.helpMessage(for: command, includeHidden: true)
         }

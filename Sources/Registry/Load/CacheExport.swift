@@ -1,0 +1,122 @@
+// Out of a cache into an OCI layout: chosen images, with whatever platforms of them are whole. Only files are read,
+// which never change under their names, so it needs no lock and may run beside a server; what that server prunes
+// meanwhile is an error, and then nothing has been written.
+
+/// What is to be exported, found in a cache directory. May block for as long as reading all manifests takes.
+package struct CacheExport: Sendable {
+    /// Which images.
+    package enum Choice: Sendable {
+        /// Those whose names (`docker.io/library/debian:12`) a pattern matches.
+        case matching(Pattern)
+        /// Those named.
+        case named([ImageName])
+    }
+
+    /// Images that will be written.
+    package let names: [String]
+    /// What is wrong with others that were chosen: a line each.
+    package let problems: [String]
+    /// Bytes of blobs to copy.
+    package let blobBytes: Int64
+    private let writer: ImageLayoutWriter
+
+    /// - Throws: when a pattern meets its limits.
+    package init(imagePath: String, _ choice: Choice) throws {
+        let layout = Layout(imagePath: imagePath)
+        let scan = ImageScan(layout)
+        var parts = ExportParts(scan: scan, layout: layout)
+        var images: [LayoutImage] = []
+        var problems: [String] = []
+        for (name, digest) in try CacheExport.chosen(choice, scan, &problems) {
+            if let reason = parts.take(digest) {
+                problems.append("\(name): \(reason)")
+            } else {
+                images.append(LayoutImage(name: name, top: digest))
+            }
+        }
+        names = images.map { "\($0.name)" }.sorted()
+        self.problems = problems
+        let blobs = Array(parts.blobs.values)
+        blobBytes = blobs.reduce(0) { $0 + $1.sizeBytes }
+        writer = ImageLayoutWriter(images: images, manifests: Array(parts.manifests.values), blobs: blobs)
+    }
+
+    /// Writes the layout where nothing is yet: a tarball when the name ends in `.tar`, else a directory. May block.
+    /// - Parameter progress: hears how many bytes were copied, piece by piece.
+    package func write(to path: String, progress: (Int) -> Void) throws(ArchiveError) {
+        try writer.write(to: path, path.hasSuffix(".tar") ? .tar : .directory, progress: progress)
+    }
+
+    private static func chosen(
+        _ choice: Choice, _ scan: ImageScan, _ problems: inout [String]
+    ) throws -> [(ImageName, Digest)] {
+        var known: [ImageName: Digest] = [:]
+        for name in scan.names { known[ImageName(name)] = name.digest }
+        switch choice {
+        case .matching(let pattern):
+            return try known.filter { try pattern.matches("\($0.key)") }.sorted { "\($0.key)" < "\($1.key)" }
+                .map { ($0.key, $0.value) }
+        case .named(let names):
+            return names.compactMap { name in
+                // By digest where there is one; a tag beside it is a remark.
+                let wanted = ImageName(host: name.host, repository: name.repository, reference: name.reference)
+                if let digest = known[wanted] { return (wanted, digest) }
+                problems.append("\(wanted): is not in the cache")
+                return nil
+            }
+        }
+    }
+}
+
+/// The manifests and blobs of what was taken so far.
+private struct ExportParts {
+    let scan: ImageScan
+    let layout: Layout
+    var manifests: [Digest: LayoutManifest] = [:]
+    var blobs: [Digest: LayoutBlob] = [:]
+
+    /// Takes an image with all that it consists of; of an index, the platforms that are whole.
+    /// - Returns: why it cannot be taken, or nil.
+    mutating func take(_ digest: Digest, depth: Int = 0) -> String? {
+        if manifests[digest] != nil { return nil }
+        guard let entry = scan.manifests[digest] else { return "its manifest \(digest) is not in the cache" }
+        guard depth <= ArchiveLimits().indexDepth else { return "indexes more than \(depth) deep" }
+        let path = layout.manifest(digest, entry.mediaType)
+        guard let bytes = try? Disk.readFile(path, maximumBytes: Manifest.maximumSizeBytes) else {
+            return "its manifest \(digest) cannot be read"
+        }
+        if entry.mediaType.isIndex {
+            var reason: String?
+            var hasAny = false
+            for child in entry.children {
+                if let problem = take(child, depth: depth + 1) { reason = reason ?? problem } else { hasAny = true }
+            }
+            if !hasAny, let reason { return "none of its platforms is whole in the cache: \(reason)" }
+        } else {
+            // Foreign layers are to be had elsewhere, and are not redistributed.
+            let own = entry.blobs.filter { $0.urls.isEmpty }
+            let missing = own.filter { scan.blobs[$0.digest] == nil }
+            guard missing.isEmpty else { return "\(missing.count) of its \(own.count) blobs are not in the cache" }
+            for blob in own {
+                blobs[blob.digest] = LayoutBlob(
+                    digest: blob.digest, sizeBytes: scan.blobs[blob.digest]?.sizeBytes ?? 0,
+                    path: layout.blob(blob.digest))
+            }
+        }
+        manifests[digest] = LayoutManifest(digest: digest, mediaType: entry.mediaType, bytes: bytes)
+        return nil
+    }
+}
+
+extension ImageName {
+    fileprivate init(host: RegistryHost, repository: RepositoryName, reference: Reference) {
+        switch reference {
+        case .tag(let tag): self.init(host: host, repository: repository, tag: tag)
+        case .digest(let digest): self.init(host: host, repository: repository, tag: nil, digest: digest)
+        }
+    }
+
+    fileprivate init(_ name: ImageScan.Name) {
+        self.init(host: name.host, repository: name.repository, reference: name.reference)
+    }
+}
