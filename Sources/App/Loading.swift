@@ -50,6 +50,7 @@ final class Loading {
         let timer = Timer(on: loop) { [unowned self] in if let loader { progress.draw(loader.progress) } }
         timer.start(afterMilliseconds: 0, everyMilliseconds: ProgressLines.pauseMilliseconds)
         ticks = timer
+        store.startRecovery()
         loader?.load(files) { [unowned self] in finish($0) }
         loop.run()
         if let report { progress.end(report) }

@@ -3,6 +3,9 @@
 
 /// Loads the images of one archive. It keeps itself alive until it has ended.
 final class ArchiveLoad {
+    /// An image, and what of it is to be stored, or why it cannot be.
+    typealias Selected = (image: ArchivedImage, selection: Result<ImageSelection, ArchiveError>)
+
     /// An image to store, and what it will be called.
     private struct Work {
         let names: [ImageName]
@@ -14,7 +17,7 @@ final class ArchiveLoad {
 
     private let archive: ImageArchive
     private let context: LoadContext
-    private let platforms: PlatformChoice
+    private let selections: [Selected]
     /// The name of an image that has none, where there is one to give.
     private let resolve: (ImageArchive) -> Result<ImageName, LoadRefusal>
     private let onImage: (_ image: String, ImageFetch.Outcome) -> Void
@@ -28,13 +31,14 @@ final class ArchiveLoad {
     var arrivedBytes: Int64 { intake?.arrivedBytes ?? 0 }
 
     init(
-        _ archive: ImageArchive, context: LoadContext, platforms: PlatformChoice,
+        _ archive: ImageArchive,
+        _ selections: [Selected], context: LoadContext,
         resolve: @escaping (ImageArchive) -> Result<ImageName, LoadRefusal>,
         onImage: @escaping (_ image: String, ImageFetch.Outcome) -> Void, then: @escaping () -> Void
     ) {
         self.archive = archive
         self.context = context
-        self.platforms = platforms
+        self.selections = selections
         self.resolve = resolve
         self.onImage = onImage
         self.then = then
@@ -46,7 +50,7 @@ final class ArchiveLoad {
     }
 
     func start() {
-        for (image, selection) in archive.selectEach(platforms) {
+        for (image, selection) in selections {
             switch selection {
             case .failure(let error): onImage(shown(image), .failed(LoadReason.text(error, of: archive.path)))
             case .success(let selection):
@@ -119,17 +123,36 @@ final class ArchiveLoad {
         }
         isPresent(work) { [self] wasPresent in
             store(work.selection.manifests[...]) { [self] error in
-                guard error == nil else { return ended(work, error, wasPresent, failures) }
+                guard error == nil else { return ended(work, error, wasPresent, true, failures) }
                 setNames(work.names[...], to: work.selection.image.top) { [self] error in
-                    ended(work, error, wasPresent, failures)
+                    isWhole(work) { [self] isWhole in ended(work, error, wasPresent, isWhole, failures) }
                 }
             }
         }
     }
 
-    private func ended(_ work: Work, _ error: StoreError?, _ wasPresent: Bool, _ failures: [Digest: String]) {
+    /// Whether its blobs are still there: what nothing named yet may have been pruned, when the archive is so large
+    /// that reading it took longer than such blobs are spared.
+    private func isWhole(_ work: Work, then: @escaping (Bool) -> Void) {
+        var unknown = work.selection.blobs.count
+        var isWhole = true
+        guard unknown > 0 else { return then(true) }
+        for blob in work.selection.blobs {
+            context.store.hasBlob(blob.digest) { isPresent in
+                if !isPresent { isWhole = false }
+                unknown -= 1
+                if unknown == 0 { then(isWhole) }
+            }
+        }
+    }
+
+    private func ended(
+        _ work: Work, _ error: StoreError?, _ wasPresent: Bool, _ isWhole: Bool, _ failures: [Digest: String]
+    ) {
         if let error {
             onImage(work.label, .failed("\(error)"))
+        } else if !isWhole {
+            onImage(work.label, .failed("parts of it were pruned while it was loaded; load it again"))
         } else {
             onImage(work.label, wasPresent ? .present : .loaded)
         }

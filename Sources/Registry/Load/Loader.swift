@@ -80,15 +80,16 @@ package final class Loader {
         pending += 1
         files.enter { [self] in
             guard !isStopping else { return fileEnded() }
+            let platforms = choices.platforms
             context.offload.run {
-                try ImageFile.open(path)
-            } then: { [self] (result: Result<ImageFile, any Error>) in
+                try OpenedFile(path, platforms)
+            } then: { [self] (result: Result<OpenedFile, any Error>) in
                 switch result {
                 case .failure(let error): refuse(path, error)
                 case .success(.list(let list)):
                     for name in list.names where seen.insert(name).inserted { begin(name, of: path) }
                     fileEnded()
-                case .success(.archive(let archive)): begin(archive)
+                case .success(.archive(let archive, let selections)): begin(archive, selections)
                 }
             }
         }
@@ -106,13 +107,13 @@ package final class Loader {
         fileEnded()
     }
 
-    private func begin(_ archive: ImageArchive) {
+    private func begin(_ archive: ImageArchive, _ selections: [ArchiveLoad.Selected]) {
         guard !isStopping else { return fileEnded() }
         var identity: ObjectIdentifier?
+        counts.images += selections.count
         let load = ArchiveLoad(
-            archive, context: context, platforms: choices.platforms, resolve: { [self] in resolve($0) }
+            archive, selections, context: context, resolve: { [self] in resolve($0) }
         ) { [self] image, outcome in
-            counts.images += 1
             ended(image, of: archive.path, outcome)
         } then: { [self] in
             if let identity, let load = archives.removeValue(forKey: identity) { endedBytes += load.arrivedBytes }
@@ -189,5 +190,18 @@ package final class Loader {
         guard pending == 0, let then else { return }
         self.then = nil
         then(LoadReport(progress: progress, failures: failures, isStopped: isStopping))
+    }
+}
+
+/// A file, and of an archive what there is to load. Made off the loop.
+private enum OpenedFile: Sendable {
+    case list(ImageList)
+    case archive(ImageArchive, [ArchiveLoad.Selected])
+
+    init(_ path: String, _ platforms: PlatformChoice) throws(ImageFileError) {
+        switch try ImageFile.open(path) {
+        case .list(let list): self = .list(list)
+        case .archive(let archive): self = .archive(archive, archive.selectEach(platforms))
+        }
     }
 }

@@ -94,6 +94,19 @@ import Testing
         try upstream.stop()
     }
 
+    /// An upstream that takes the connection and says nothing: the load waits, and ends when it is told to.
+    @Test(arguments: [SIGINT, SIGTERM]) func aSignalEndsItOrderly(_ signal: Int32) throws {
+        let silent = try SilentSite()
+        let list = try files.write("multi:1.0\n", to: "list")
+        let load = try cache.start("load", "--image-file", list, upstreams: ["docker.io": silent.address])
+        silent.waitForAConnection()
+        #expect(load.stop(signal: signal) == 128 + signal)
+        #expect(try load.wait() == 128 + signal)
+        #expect(load.output.text.hasPrefix("0 loaded, 0 in the cache already; 0.0 MB; stopped before the end"))
+        #expect(load.errors.text == "")
+        try upstream.stop()
+    }
+
     @Test func filesHaveToBeNamed() throws {
         let result = try cache.run("load")
         #expect(result.status == 64 && result.errors.contains("--image-file"))
@@ -116,5 +129,36 @@ import Testing
             "docker://\(alone.address)/docker.io/\(SampleImage.multi)", "dir:\(files.file("multi"))",
         ])
         #expect(try alone.stop() == 0)
+    }
+}
+
+/// Listens on loopback, and never answers.
+private final class SilentSite {
+    let address: String
+    private let listener: Int32
+
+    init() throws {
+        listener = socket(AF_INET, Int32(SOCK_STREAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue), 0)
+        var name = sockaddr_in()
+        name.sin_family = sa_family_t(AF_INET)
+        inet_pton(AF_INET, "127.0.0.1", &name.sin_addr)
+        var length = socklen_t(MemoryLayout<sockaddr_in>.size)
+        let (descriptor, size) = (listener, length)
+        let listens = withUnsafeMutablePointer(to: &name) { pointer in
+            pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) {
+                bind(descriptor, $0, size) == 0 && listen(descriptor, 8) == 0
+                    && getsockname(descriptor, $0, &length) == 0
+            }
+        }
+        guard listens else { throw POSIXError(POSIXErrorCode(rawValue: errno) ?? .EIO) }
+        address = "127.0.0.1:\(UInt16(bigEndian: name.sin_port))"
+    }
+
+    deinit { close(listener) }
+
+    /// Returns when somebody has connected, or after a time that is only met when something hangs.
+    func waitForAConnection() {
+        var poll = pollfd(fd: listener, events: Int16(POLLIN), revents: 0)
+        _ = Foundation.poll(&poll, 1, Int32(ChildProcess.patienceSeconds * 1000))
     }
 }
