@@ -97,6 +97,9 @@ package final class TCPListener {
     private static func describe(_ address: UnsafePointer<sockaddr>, length: socklen_t) -> (String, UInt16)? {
         var host = [CChar](repeating: 0, count: Int(NI_MAXHOST))
         var service = [CChar](repeating: 0, count: Int(NI_MAXSERV))
+        // `sa_family` comes first; its name is not visible when another C module was built before this one.
+        let family = UnsafeRawPointer(address).loadUnaligned(as: UInt16.self)
+        if family == UInt16(AF_UNIX) { return ("unix", 0) }
         let code = getnameinfo(
             address, length, &host, socklen_t(host.count), &service, socklen_t(service.count),
             NI_NUMERICHOST | NI_NUMERICSERV)
@@ -104,8 +107,6 @@ package final class TCPListener {
         let text = String(decoding: host.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
         let port =
             UInt16(String(decoding: service.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)) ?? 0
-        // `sa_family` comes first; its name is not visible when another C module was built before this one.
-        let isIPv6 = UnsafeRawPointer(address).loadUnaligned(as: UInt16.self) == UInt16(AF_INET6)
-        return ("\(isIPv6 ? "[\(text)]" : text):\(port)", port)
+        return ("\(family == UInt16(AF_INET6) ? "[\(text)]" : text):\(port)", port)
     }
 }

@@ -157,11 +157,19 @@ package class TCPStream {
         }
     }
 
-    /// The peer as `address:port`, for logs.
+    /// The peer as `address:port`, or as `unix:uid=1000`, for logs.
     package final var peerName: String {
-        TCPListener.name { storage, length in
-            uv_tcp_getpeername(raw, storage, length)
-        }?.text ?? "unknown"
+        let name = TCPListener.name { storage, length in uv_tcp_getpeername(raw, storage, length) }
+        guard let name else { return "unknown" }
+        return name.text == "unix" ? peerUser.map { "unix:uid=\($0)" } ?? name.text : name.text
+    }
+
+    /// The user at the other end of a Unix socket, as the kernel knows it (unix(7), SO_PEERCRED: process, user, group).
+    private final var peerUser: UInt32? {
+        var credentials: (pid: Int32, uid: UInt32, gid: UInt32) = (0, 0, 0)
+        var length = socklen_t(MemoryLayout.size(ofValue: credentials))
+        guard getsockopt(descriptor, SOL_SOCKET, SO_PEERCRED, &credentials, &length) == 0 else { return nil }
+        return credentials.uid
     }
 
     // MARK: Plumbing

@@ -27,6 +27,7 @@ package final class Server {
     /// They take descriptors as well: an eighth of a small limit.
     private let maximumRefusals: Int
     private var listener: TCPListener?
+    private var unixListener: UnixListener?
     private var sweeper: Timer?
     private var connections: [Connection] = []
     /// Connections past the cap that are being told so; among `connections`, but not of those the cap counts.
@@ -65,13 +66,28 @@ package final class Server {
     /// Binds, listens and begins to answer.
     /// - Returns: the address bound, `host:port`, and the port (a free one where 0 was asked for).
     package func listen(host: String, port: UInt16) throws(LoopError) -> (text: String, port: UInt16) {
-        let listener = try TCPListener(on: loop, host: host, port: port) { [unowned self] in accept(from: $0) }
+        let listener = try TCPListener(on: loop, host: host, port: port) { [unowned self] listener in
+            accept { listener.accept(into: $0) }
+        }
         self.listener = listener
+        startSweeping()
+        return listener.address
+    }
+
+    /// The same on a Unix socket, which only its owner may open. One that is there already is replaced.
+    package func listen(unixSocket path: String) throws(LoopError) {
+        unixListener = try UnixListener(on: loop, path: path) { [unowned self] listener in
+            accept { listener.accept(into: $0) }
+        }
+        startSweeping()
+    }
+
+    private func startSweeping() {
+        guard self.sweeper == nil else { return }
         let sweeper = Timer(on: loop) { [unowned self] in sweep() }
         sweeper.start(afterMilliseconds: Server.sweepMilliseconds, everyMilliseconds: Server.sweepMilliseconds)
         sweeper.unreference()
         self.sweeper = sweeper
-        return listener.address
     }
 
     package var connectionCount: Int { connections.count }
@@ -91,11 +107,11 @@ package final class Server {
 
     // MARK: Connections
 
-    private func accept(from listener: TCPListener) {
+    private func accept(_ take: (Connection) -> Bool) {
         guard let connection = try? Connection(server: self) else { return }
         // Those being refused do not count: else a flood of them would keep the door shut when everyone else had gone.
         let isFull = connections.count - refusals >= maximumConnections || isDraining
-        let isAccepted = listener.accept(into: connection)
+        let isAccepted = take(connection)
         if isAccepted, isFull { metrics?.requests.connectionsRefused &+= 1 }
         guard isAccepted, !isFull || refusals < maximumRefusals else { return connection.close() }
         connection.index = connections.count
@@ -135,6 +151,8 @@ package final class Server {
         whenIdle = then
         listener?.close()
         listener = nil
+        unixListener?.close()
+        unixListener = nil
         for connection in connections { connection.closeIfIdle() }
         if connections.isEmpty { finishDraining() }
     }

@@ -2,6 +2,7 @@
 //
 //   <image-path>/store-v1/            everything else under the image path belongs to others and is left alone
 //     LOCK                            flock'd for the life of the process; says who holds it
+//     ADMIN                           the running server's Unix socket for its operator
 //     blobs/<alg>/<2 hex>/<hex>       bytes; a file under such a name always hashes to it
 //     manifests/<type>/<alg>/<2 hex>/<hex>   verbatim bytes; the type is a directory, so that one rename publishes both
 //     tags/<host>/<repository…>/_tags/<tag>  "<digest>\n"; no repository component can begin with an underscore
@@ -40,6 +41,7 @@ struct Layout: Sendable {
 
     var lock: String { root + "/LOCK" }
     var access: String { root + "/ACCESS" }
+    var admin: String { root + "/ADMIN" }
     var blobs: String { root + "/blobs" }
     var manifests: String { root + "/manifests" }
     var tags: String { root + "/tags" }

@@ -123,6 +123,9 @@ package final class Store {
         manifestCache = ClockCache(budget: limits.manifestMemoryBytes)
     }
 
+    /// Where the server of an image path has its operator's door: a name beside the lock, there while it runs.
+    package static func adminSocket(imagePath: String) -> String { Layout(imagePath: imagePath).admin }
+
     /// Opens (or makes) the store under an image path and locks it. Blocks: for the start only.
     /// - Throws: `.locked` with the holder's note, or the refusal of the disk, both naming the path.
     package static func open(
@@ -130,7 +133,7 @@ package final class Store {
     ) throws(StoreError) -> Store {
         let layout = Layout(imagePath: imagePath)
         try Disk.makeDirectories(layout.root)
-        let lock = try StoreLock(layout.lock)
+        let lock = try StoreLock(layout)
         do throws(StoreError) {
             try prepare(layout)
         } catch {

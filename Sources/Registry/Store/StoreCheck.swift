@@ -60,7 +60,7 @@ package final class StoreCheck: @unchecked Sendable {
             throw .unusable(path: layout.root, reason: "not a directory")
         }
         do throws(StoreError) {
-            lock = try StoreLock(layout.lock)
+            lock = try StoreLock(layout)
             obstacle = nil
         } catch {
             // Somebody has it, or this user may not write: both leave reading.

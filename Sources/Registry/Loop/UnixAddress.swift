@@ -1,0 +1,65 @@
+// Where a Unix socket is in the file system. The kernel takes at most 107 bytes of a path (sockaddr_un's sun_path, with
+// its closing zero, has 108), and a cache may lie deeper than that: then the directory is opened, and the socket is
+// named through this process's own descriptor of it, /proc/self/fd/N/NAME, which who binds and who connects can do.
+
+internal import Glibc
+
+/// The name of a socket in a directory, ready for `bind` and `connect`. Blocks, as a path does.
+package final class UnixAddress {
+    /// `sun_path` without its closing zero.
+    static let maximumBytes = 107
+
+    private let directory: Int32
+    private let name: String
+    private let text: String
+
+    /// - Throws: when the directory cannot be opened, or the name alone is too long.
+    package init(_ path: String) throws(LoopError) {
+        let slash = path.utf8.lastIndex(of: 0x2F)
+        name = slash.map { String(path[path.utf8.index(after: $0)...]) } ?? path
+        let parent = slash.map { $0 == path.startIndex ? "/" : String(path[..<$0]) } ?? "."
+        directory = Glibc.open(parent, UnixAddress.searchable | O_DIRECTORY | O_CLOEXEC)
+        text = path.utf8.count <= UnixAddress.maximumBytes ? path : "/proc/self/fd/\(directory)/\(name)"
+        guard directory >= 0 else { throw LoopError(call: "open \(parent)", code: -errno) }
+        guard text.utf8.count <= UnixAddress.maximumBytes, !name.isEmpty else {
+            throw LoopError(call: "socket \(path)", code: -ENAMETOOLONG)
+        }
+    }
+
+    deinit { if directory >= 0 { close(directory) } }
+
+    /// A new stream socket on which `call` (`bind` or `connect`) has been made with this address.
+    /// - Returns: its descriptor, which the caller closes.
+    package func socket(_ call: Call) throws(LoopError) -> Int32 {
+        let descriptor = Glibc.socket(AF_UNIX, Int32(SOCK_STREAM.rawValue) | O_CLOEXEC, 0)
+        guard descriptor >= 0 else { throw LoopError(call: "socket", code: -errno) }
+        var address = sockaddr_un()
+        address.sun_family = sa_family_t(AF_UNIX)
+        withUnsafeMutableBytes(of: &address.sun_path) { $0.copyBytes(from: text.utf8) }
+        let length = socklen_t(MemoryLayout<sockaddr_un>.size)
+        let code = withUnsafePointer(to: &address) { pointer in
+            pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) { raw in
+                call == .bind ? Glibc.bind(descriptor, raw, length) : Glibc.connect(descriptor, raw, length)
+            }
+        }
+        guard code == 0 else {
+            let failure = LoopError(call: "\(call) \(name)", code: -errno)
+            close(descriptor)
+            throw failure
+        }
+        return descriptor
+    }
+
+    package enum Call { case bind, connect }
+
+    /// Takes the name away, if it is there.
+    func remove() { unlinkat(directory, name, 0) }
+
+    /// For its owner alone, whatever the umask says.
+    func restrict() throws(LoopError) {
+        guard fchmodat(directory, name, 0o600, 0) == 0 else { throw LoopError(call: "chmod \(name)", code: -errno) }
+    }
+
+    /// Linux's O_PATH, declared for _GNU_SOURCE only: enough to go through a directory that may not be read.
+    private static let searchable: Int32 = 0o10000000
+}
