@@ -41,6 +41,10 @@ package struct Config: Sendable, Equatable {
     package var arch: String?
     /// All platforms', whatever `os` and `arch` say.
     package var allPlatforms = false
+    /// Where administration is open on a port of its own; nil: nowhere.
+    package var adminListen: ListenPoint?
+    /// What it asks for there; nil: nothing, which only a loopback address may have.
+    package var adminToken: Secret?
     /// No host twice.
     package var registries: [RegistryConfig] = []
 
@@ -49,7 +53,9 @@ package struct Config: Sendable, Equatable {
     /// Refuses two listeners on one port. Looked at when all is known: file and command line may each name one.
     package func checkPorts() throws(Refusal) {
         var taken: [UInt16: String] = [:]
-        let listeners: [(String, UInt16?)] = [("port", port), ("metrics", metricsPort), ("health", healthPort)]
+        let listeners: [(String, UInt16?)] = [
+            ("port", port), ("metrics", metricsPort), ("health", healthPort), ("adminListen", adminListen?.port),
+        ]
         for case (let name, let port?) in listeners where port != 0 {
             if let other = taken[port] { throw Refusal("\(name): \(port) is the port of \(other) already") }
             taken[port] = name
@@ -63,5 +69,18 @@ package struct Config: Sendable, Equatable {
         return .only(
             Platform(
                 os: os ?? Platform.machine.os, architecture: words[0], variant: words.count > 1 ? words[1] : nil))
+    }
+}
+
+/// Where to listen.
+package struct ListenPoint: Sendable, Equatable {
+    /// An address as `Config.host`.
+    package let host: String
+    /// 0: any free one.
+    package let port: UInt16
+
+    package init(host: String, port: UInt16) {
+        self.host = host
+        self.port = port
     }
 }

@@ -12,7 +12,11 @@ package enum ConfigDecoder {
         var config = Config()
         do throws(YAMLReader.Failure) {
             if let root = try YAMLReader.read(yaml) {
-                decode(ConfigValue(reader: reader, node: root, line: root.line, path: ""), into: &config)
+                let document = ConfigValue(reader: reader, node: root, line: root.line, path: "")
+                decode(document, into: &config)
+                if document.isSet("adminToken"), document.isSet("adminTokenFromEnv") {
+                    document.child("adminTokenFromEnv")?.report("adminToken is set too; only one of them can be")
+                }
             }
         } catch {
             reader.report(error.reason, line: error.line, key: "")
@@ -106,6 +110,17 @@ package enum ConfigDecoder {
             },
             .init(name: "allPlatforms") { value, config throws(Refusal) in
                 try value.assign(ConfigRules.flag, to: &config.allPlatforms)
+            },
+            .init(name: "adminListen") { value, config throws(Refusal) in
+                try value.assignUnlessEmpty(ConfigRules.listenPoint, to: &config.adminListen)
+            },
+            .init(name: "adminToken") { value, config throws(Refusal) in
+                try value.assignUnlessEmpty(ConfigRules.token, to: &config.adminToken)
+            },
+            .init(name: "adminTokenFromEnv") { value, config throws(Refusal) in
+                var name: String?
+                try value.assignUnlessEmpty(ConfigRules.line, to: &name)
+                if let name { config.adminToken = try value.token(fromVariable: name) }
             },
             .init(name: "registries", children: RegistryDecoder.allKeys.map { "[].\($0)" }) {
                 value, config throws(Refusal) in

@@ -85,6 +85,16 @@ extension ConfigValue {
     }
 }
 
+extension ConfigValue {
+    /// What an environment variable holds, as a token.
+    func token(fromVariable name: String) throws(Refusal) -> Secret {
+        guard let text = reader.environment(name), !text.isEmpty else {
+            throw Refusal("the environment variable \(ConfigRules.shown(name)) is not set")
+        }
+        return try ConfigRules.token(text)
+    }
+}
+
 // MARK: - Lists and mappings
 
 extension ConfigValue {

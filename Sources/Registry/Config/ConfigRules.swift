@@ -67,6 +67,27 @@ package enum ConfigRules {
         return address
     }
 
+    /// `address:port`, an IPv6 address in brackets; a port alone is one of 127.0.0.1.
+    package static func listenPoint(_ text: String) throws(Refusal) -> ListenPoint {
+        guard let colon = text.utf8.lastIndex(of: 0x3A) else {
+            return ListenPoint(host: "127.0.0.1", port: try port(text))
+        }
+        let host = String(text[..<colon])
+        guard host.hasPrefix("[") || !host.contains(":") else {
+            throw Refusal("must be address:port, an IPv6 address in brackets, not \(shown(text))")
+        }
+        return ListenPoint(
+            host: try listenAddress(host), port: try port(String(text[text.utf8.index(after: colon)...])))
+    }
+
+    /// A token as it can stand in a field of HTTP. It is not shown in errors.
+    static func token(_ text: String) throws(Refusal) -> Secret {
+        guard !text.isEmpty, text.utf8.allSatisfy({ $0 > 0x20 && $0 < 0x7F }) else {
+            throw Refusal("must be visible ASCII without spaces")
+        }
+        return Secret(text)
+    }
+
     package static func registryHost(_ text: String) throws(Refusal) -> RegistryHost {
         guard let host = RegistryHost(text) else {
             throw Refusal("must be a registry host[:port], not \(shown(text))")

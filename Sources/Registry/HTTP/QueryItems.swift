@@ -33,6 +33,11 @@ package struct QueryItems {
         return text
     }
 
+    /// The names there are, in order; nil for one that is not well formed.
+    package var names: [String?] {
+        query.split(separator: 0x26).map { pair in Self.decode(pair[..<(pair.firstIndex(of: 0x3D) ?? pair.endIndex)]) }
+    }
+
     private static func decode(_ text: some Sequence<UInt8>) -> String? {
         PercentEncoding.decode(text).flatMap { String(validating: $0, as: UTF8.self) }
     }

@@ -23,6 +23,9 @@ package enum LogFile {
     /// For what must be said before there is a log, or after.
     package static func writeToStandardError(_ text: String) { _ = write(Array(text.utf8), to: STDERR_FILENO) }
 
+    /// For what a sub-command was asked for.
+    package static func writeToStandardOutput(_ bytes: [UInt8]) { _ = write(bytes, to: STDOUT_FILENO) }
+
     /// Blocks until all is written; false on an error. stderr may have been made non-blocking by whoever shares it,
     /// so EAGAIN waits for room.
     static func write(_ bytes: [UInt8], to descriptor: Int32) -> Bool {

@@ -37,6 +37,14 @@ package struct NetworkAddress: Hashable, Sendable {
         return bytes[0] == 0xFF || (bytes[0] == 0xFE && bytes[1] & 0xC0 == 0x80)
     }
 
+    /// 127.0.0.0/8, ::1, or the former as a dual-stack socket shows it (::ffff:127.0.0.1): this machine itself.
+    package var isLoopback: Bool {
+        if bytes.count == 4 { return bytes[0] == 127 }
+        guard bytes[..<10].allSatisfy({ $0 == 0 }) else { return false }
+        if bytes[10] == 0xFF, bytes[11] == 0xFF { return bytes[12] == 127 }
+        return bytes[10..<15].allSatisfy { $0 == 0 } && bytes[15] == 1
+    }
+
     /// The IPv4 address inside ::ffff:0:0/96, ::/96 (which has ::1 and ::, local as 0.0.0.0/8), 64:ff9b::/96 (RFC 6052)
     /// or 2002::/16 (RFC 3056).
     private var embeddedFour: ArraySlice<UInt8>? {

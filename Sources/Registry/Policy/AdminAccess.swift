@@ -1,0 +1,125 @@
+// Who may administer. The operator is whoever can open the socket in the store's directory, or sits at this machine and
+// speaks for himself. On a port of this machine the address alone does not tell that: a web page in a browser here and
+// a proxy here come from loopback as well. Both give themselves away by their fields, and are refused. Pure.
+
+/// The rules of one door, and what they say of a request.
+package struct AdminAccess: Sendable {
+    private enum Rule: Sendable {
+        case everyone, operatorOfThisMachine
+        case token(Secret)
+    }
+
+    /// What a request says of where it comes from.
+    package struct Origin {
+        /// Nil when it cannot be told.
+        package var peer: NetworkAddress?
+        /// Of the target or the Host field; empty when there is none.
+        package var host: String
+        /// Field lines, with names in lower case.
+        package var fields: [(name: String, value: String)]
+
+        package init(peer: NetworkAddress?, host: String, fields: [(name: String, value: String)]) {
+            self.peer = peer
+            self.host = host
+            self.fields = fields
+        }
+
+        fileprivate func values(_ name: String) -> [String] { fields.filter { $0.name == name }.map(\.value) }
+    }
+
+    /// Why a request may not.
+    package struct Denial: Error, Equatable {
+        /// 401 where a token would help, else 403.
+        package let status: Int
+        package let reason: String
+    }
+
+    private let rule: Rule
+
+    private init(_ rule: Rule) { self.rule = rule }
+
+    /// The Unix socket: who can open it has been let in by the kernel.
+    package static let socket = AdminAccess(.everyone)
+    /// The port that serves images.
+    package static let servingPort = AdminAccess(.operatorOfThisMachine)
+
+    /// A listener for administration alone.
+    /// - Throws: when others could reach it and no token is asked for.
+    package static func listener(host: String, token: Secret?) throws(Refusal) -> AdminAccess {
+        if let token { return AdminAccess(.token(token)) }
+        guard NetworkAddress(literal: host)?.isLoopback == true else {
+            throw Refusal(
+                "adminListen: \(host) is not a loopback address, so adminToken or adminTokenFromEnv must be set")
+        }
+        return AdminAccess(.operatorOfThisMachine)
+    }
+
+    /// Nil when the request may administer.
+    package func denial(_ origin: Origin) -> Denial? {
+        switch rule {
+        case .everyone: nil
+        case .token(let token): AdminAccess.denial(origin, token)
+        case .operatorOfThisMachine:
+            AdminAccess.reason(origin).map {
+                Denial(status: 403, reason: "administration is not open to this request: \($0)")
+            }
+        }
+    }
+
+    // MARK: A token
+
+    private static func denial(_ origin: Origin, _ token: Secret) -> Denial? {
+        let given = origin.values("authorization")
+        let bearer = "bearer "
+        guard given.count == 1, given[0].utf8.count > bearer.utf8.count,
+            String(given[0].prefix(bearer.count)).asciiLowercased == bearer
+        else { return Denial(status: 401, reason: "administration here takes Authorization: Bearer, with the token") }
+        let isRight = isEqual(Array(given[0].utf8.dropFirst(bearer.utf8.count)), Array(token.revealed.utf8))
+        return isRight ? nil : Denial(status: 401, reason: "that is not the token for administration")
+    }
+
+    /// Takes as long for a token that is nearly right as for one that is wrong from the start.
+    static func isEqual(_ given: [UInt8], _ expected: [UInt8]) -> Bool {
+        var difference = given.count ^ expected.count
+        for index in given.indices where !expected.isEmpty {
+            difference |= Int(given[index] ^ expected[index % expected.count])
+        }
+        return difference == 0
+    }
+
+    // MARK: This machine's operator
+
+    /// Fields that a proxy adds, each of which says that the sender is somebody else.
+    private static let forwarding = [
+        "forwarded", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-real-ip", "via",
+    ]
+
+    private static func reason(_ origin: Origin) -> String? {
+        guard let peer = origin.peer, peer.isLoopback else { return "it does not come from this machine" }
+        // A page whose name has been made to mean 127.0.0.1 sends that name.
+        let hosts = [origin.host] + origin.values("host")
+        guard hosts.allSatisfy(isLoopback) else { return "its Host is not a loopback one" }
+        if let field = forwarding.first(where: { !origin.values($0).isEmpty }) {
+            return "it has been forwarded (\(field))"
+        }
+        guard origin.values("origin").isEmpty else { return "it comes from a web page (Origin)" }
+        let sites = origin.values("sec-fetch-site")
+        guard sites.allSatisfy({ $0 == "same-origin" || $0 == "none" }) else {
+            return "it comes from a web page (Sec-Fetch-Site)"
+        }
+        // Browsers that do not send the former.
+        guard !sites.isEmpty || origin.values("referer").isEmpty else { return "it comes from a web page (Referer)" }
+        return nil
+    }
+
+    /// `localhost`, an address of 127.0.0.0/8 or `[::1]`, with or without a port.
+    static func isLoopback(host text: String) -> Bool {
+        var name = text[...]
+        if let colon = name.utf8.lastIndex(of: 0x3A), !name.utf8[colon...].contains(0x5D) { name = name[..<colon] }
+        let lower = String(name).asciiLowercased
+        if lower == "localhost" { return true }
+        // An IPv6 address without brackets is no host.
+        guard !lower.contains(":") || lower.hasPrefix("[") else { return false }
+        return NetworkAddress(literal: lower)?.isLoopback == true
+    }
+}
