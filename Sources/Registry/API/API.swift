@@ -31,6 +31,8 @@ package final class API {
     let puller: Puller
     let policy: Policy
     let builtin: Builtin?
+    /// Who answers `/cmd/`; nil: nobody.
+    package var admin: AdminEndpoint?
     let logger: Logger
     let metrics: Metrics
     private var hosts = HostTable()
@@ -79,6 +81,9 @@ package final class API {
     ) {
         let route = Route(path)
         guard route.kind != .unknown else {
+            if let admin, AdminCommand.isMeant(path) {
+                return admin.handle(connection, head, bytes, .servingPort)
+            }
             return connection.respond(RegistryError(status: 404, code: .unsupported, message: "no such endpoint"))
         }
         guard head.method == .get || head.method == .head, route.kind != .upload else {

@@ -1,0 +1,148 @@
+// `/cmd/…` over HTTP: who may, what is asked, and the answer as text or JSON. The doors it is behind are the serving
+// port, a listener of its own and the Unix socket in the store's directory; `AdminAccess` has the rules of each.
+
+package import Logging
+
+/// Answers an operator's requests.
+package final class AdminEndpoint {
+    private let desk: AdminDesk
+    private let logger: Logger
+    /// Ends the server; its argument is for the log.
+    private let stop: (String) -> Void
+
+    package init(desk: AdminDesk, logger: Logger, stop: @escaping (String) -> Void) {
+        self.desk = desk
+        self.logger = logger
+        self.stop = stop
+    }
+
+    /// Answers one request, now or later.
+    package func handle(
+        _ connection: Connection, _ head: RequestHead, _ bytes: UnsafeRawBufferPointer, _ access: AdminAccess
+    ) {
+        let asJSON = AdminEndpoint.wantsJSON(Headers(head, in: bytes))
+        let answer = AdminAnswer(connection, asJSON: asJSON)
+        if let denial = access.denial(AdminEndpoint.origin(connection, head, bytes)) {
+            logger.warning(
+                "administration refused",
+                metadata: [
+                    "client": "\(connection.peerName)", "id": "\(connection.requestID)", "reason": "\(denial.reason)",
+                ])
+            return answer.refuse(denial)
+        }
+        do throws(RegistryError) {
+            let query = QueryItems(head.query.in(bytes))
+            let command = try AdminCommand(path: head.path.in(bytes), query: query)
+            guard command.methods.contains(head.method) else { return answer.refuse(methodsOf: command) }
+            if command.isMutating { log(head, bytes, connection) }
+            carryOut(command, answer)
+        } catch {
+            answer.refuse(error)
+        }
+    }
+
+    private func carryOut(_ command: AdminCommand, _ answer: AdminAnswer) {
+        guard command == .stop else {
+            return desk.answer(command, asJSON: answer.asJSON) { result in
+                switch result {
+                case .success(let text): answer.give(text)
+                case .failure(let error): answer.refuse(error)
+                }
+            }
+        }
+        answer.give(Array((answer.asJSON ? "{\"stopping\":true}\n" : "stopping\n").utf8))
+        // After this turn: the answer is on its way then, and nothing of the connection is in use.
+        answer.loop.deferred.enqueue { [stop] in stop("administration") }
+    }
+
+    /// With the target as it was sent; the log escapes what is not visible.
+    private func log(_ head: RequestHead, _ bytes: UnsafeRawBufferPointer, _ connection: Connection) {
+        let method = String(decoding: head.methodName.in(bytes), as: UTF8.self)
+        logger.warning(
+            "administration: \(method) \(String(decoding: head.target.in(bytes), as: UTF8.self))",
+            metadata: ["client": "\(connection.peerName)", "id": "\(connection.requestID)"])
+    }
+
+    private static func origin(
+        _ connection: Connection, _ head: RequestHead, _ bytes: UnsafeRawBufferPointer
+    ) -> AdminAccess.Origin {
+        var fields: [(name: String, value: String)] = []
+        Headers(head, in: bytes).forEach { name, value in
+            fields.append(
+                (String(decoding: name, as: UTF8.self).asciiLowercased, String(decoding: value, as: UTF8.self)))
+        }
+        let name = connection.peerName
+        let address = name.utf8.lastIndex(of: 0x3A).flatMap { NetworkAddress(literal: String(name[..<$0])) }
+        return AdminAccess.Origin(
+            peer: address, host: String(decoding: head.host.in(bytes), as: UTF8.self), fields: fields)
+    }
+
+    /// Whether JSON is asked for by name; `*/*`, which curl sends, is not that.
+    private static func wantsJSON(_ headers: Headers) -> Bool {
+        headers.values(named: "accept").contains { line in
+            line.split(separator: ",").contains { item in
+                let essence = item.split(separator: ";", maxSplits: 1).first ?? ""
+                return String(essence.filter { $0 != " " && $0 != "\t" }).asciiLowercased == "application/json"
+            }
+        }
+    }
+}
+
+/// An answer owed to an operator.
+private struct AdminAnswer {
+    private let connection: Connection
+    let asJSON: Bool
+
+    init(_ connection: Connection, asJSON: Bool) {
+        self.connection = connection
+        self.asJSON = asJSON
+    }
+
+    var loop: EventLoop { connection.loop }
+
+    func give(_ text: [UInt8]) { send(200, text) }
+
+    func refuse(_ error: RegistryError) {
+        if asJSON { return connection.respond(error) }
+        send(error.status, Array("\(error.message)\n".utf8))
+    }
+
+    func refuse(_ denial: AdminAccess.Denial) {
+        let extra = denial.status == 401 ? [("WWW-Authenticate", "Bearer")] : []
+        if asJSON {
+            return connection.respond(
+                RegistryError(status: denial.status, code: .denied, message: denial.reason), extra: extra)
+        }
+        send(denial.status, Array("\(denial.reason)\n".utf8), extra)
+    }
+
+    func refuse(methodsOf command: AdminCommand) {
+        let names = command.methods.map { "\($0)".uppercased() }.joined(separator: ", ")
+        send(405, Array("this takes \(names)\n".utf8), [("Allow", names)])
+    }
+
+    /// A list of a large cache has megabytes: it goes out piece by piece, like a blob.
+    private func send(_ status: Int, _ text: [UInt8], _ extra: [(String, String)] = []) {
+        let type = asJSON && status == 200 ? "application/json" : "text/plain; charset=utf-8"
+        let fields = ResponseFields.plain(
+            contentType: type, length: text.count, extra: extra + [("Cache-Control", "no-store")])
+        let piece = AnswerBytes(fields, text)
+        connection.respond(
+            status: status, wire: piece.wire, fieldBytes: fields.count, owner: piece,
+            verdict: status == 200 ? .none : .error)
+    }
+}
+
+/// Fields and body of one answer, in one piece of memory that lives as long as it is needed.
+private final class AnswerBytes {
+    let wire: UnsafeRawBufferPointer
+
+    init(_ fields: [UInt8], _ body: [UInt8]) {
+        let memory = UnsafeMutableRawBufferPointer.allocate(byteCount: fields.count + body.count, alignment: 16)
+        memory.copyBytes(from: fields)
+        UnsafeMutableRawBufferPointer(rebasing: memory[fields.count...]).copyBytes(from: body)
+        wire = UnsafeRawBufferPointer(memory)
+    }
+
+    deinit { wire.deallocate() }
+}
