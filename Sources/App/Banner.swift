@@ -6,12 +6,15 @@ import Registry
 
 enum Banner {
     /// The start-up lines, each ended. The first ends with the address bound.
-    /// - Parameters metrics, health: the addresses of these listeners, where there are such.
-    static func text(_ config: Config, address: String, metrics: String?, health: String?) -> String {
+    /// - Parameters metrics, health, admin: the addresses of these listeners, where there are such.
+    static func text(
+        _ config: Config, address: String, metrics: String?, health: String?, admin: String?
+    ) -> String {
         var lines = ["ociregistry \(Version.text) listening on http://\(address)"]
         lines.append("  cache: \(config.imagePath)")
         if let metrics { lines.append("  metrics: http://\(metrics)/metrics") }
         if let health { lines.append("  health: http://\(health)/readyz") }
+        if let admin { lines.append("  administration: http://\(admin)/cmd/") }
         if let host = config.defaultNamespace { lines.append("  default namespace: \(host)") }
         if !config.registries.isEmpty {
             lines.append("  configured registries: \(config.registries.map(\.name.text).joined(separator: ", "))")

@@ -30,6 +30,7 @@ final class Running {
     private let metrics: Metrics
     private var metricsServer: Server?
     private var preload: Loader?
+    private var door: OperatorsDoor?
     private var signals: [SignalWatcher] = []
     private var deadline: Timer?
     private var isStopping = false
@@ -68,6 +69,11 @@ final class Running {
             on: loop, offload: offload, logger: HealthEndpoint.logger(logger),
             descriptorLimit: HealthEndpoint.descriptorLimit
         ) { health.handle($0, $1, $2) }
+        let door = try OperatorsDoor(
+            config: config, loop: loop, offload: offload, store: store, logger: logger
+        ) { [unowned self] in stop($0) }
+        api.admin = door.endpoint
+        self.door = door
     }
 
     /// Listens, and returns when the server has been told to stop and has finished.
@@ -75,6 +81,7 @@ final class Running {
         let address = try server.listen(host: config.host, port: config.port)
         let healthAddress = try config.healthPort.map { try healthServer.listen(host: config.host, port: $0).text }
         let metricsAddress = try config.metricsPort.map { try listenForMetrics(port: $0) }
+        let adminAddress = try door?.open()
         signals = [
             try SignalWatcher(on: loop, signal: SIGTERM) { [unowned self] in stop("SIGTERM") },
             try SignalWatcher(on: loop, signal: SIGINT) { [unowned self] in stop("SIGINT") },
@@ -86,7 +93,8 @@ final class Running {
             LoadContext(loop: loop, offload: offload, store: store, puller: puller, pseudonym: api.pseudonym),
             logger: logger)
         LogFile.writeToStandardError(
-            Banner.text(config, address: address.text, metrics: metricsAddress, health: healthAddress))
+            Banner.text(
+                config, address: address.text, metrics: metricsAddress, health: healthAddress, admin: adminAddress))
         loop.run()
         logger.info("stopped")
         guard offload.inFlight > 0 else { return }
@@ -117,12 +125,12 @@ final class Running {
     private static let metricsDescriptors = 128
 
     /// First asks everything to finish; asked again, it does not wait.
-    private func stop(_ signal: String) {
+    private func stop(_ cause: String) {
         guard !isStopping else { return server.closeAll() }
         isStopping = true
         // Its listener stays until the loop ends: who asks shall hear "stopping", not find nobody.
         health.isStopping = true
-        logger.info("stopping", metadata: ["signal": "\(signal)"])
+        logger.info("stopping", metadata: ["cause": "\(cause)"])
         preload?.stop()
         let timer = Timer(on: loop) { [unowned self] in server.closeAll() }
         timer.start(afterMilliseconds: Running.drainMilliseconds)
@@ -141,6 +149,7 @@ final class Running {
         metricsServer?.drain {}
         metricsServer?.closeAll()
         preload?.stop()
+        door?.close()
         puller.close()
         client.close()
         store.close { [unowned self] in loop.stop() }

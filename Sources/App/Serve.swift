@@ -29,6 +29,9 @@ struct Serve: ParsableCommand {
             options.apply(to: &config)
             platforms.apply(to: &config)
             try config.checkPorts()
+            if let point = config.adminListen {
+                _ = try AdminAccess.listener(host: point.host, token: config.adminToken)
+            }
         }
     }
 

@@ -31,6 +31,11 @@ struct ServeOptions: ParsableArguments {
     var health: UInt16?
 
     @Option(
+        help: .init("Address and port for administration (default: none).", valueName: "address:port"),
+        transform: { try ConfigRules.listenPoint($0) })
+    var adminListen: ListenPoint?
+
+    @Option(
         help: .init("Upstream registry of requests that name none.", valueName: "host"),
         transform: { try ConfigRules.registryHost($0) })
     var defaultNs: RegistryHost?
@@ -79,6 +84,7 @@ struct ServeOptions: ParsableArguments {
         if let metrics { config.metricsPort = metrics }
         if let metricsHost { config.metricsHost = metricsHost }
         if let health { config.healthPort = health }
+        if let adminListen { config.adminListen = adminListen }
         if let defaultNs { config.defaultNamespace = defaultNs }
         if let pullTimeout { config.pullTimeoutMilliseconds = pullTimeout }
         if let airGapped { config.airGapped = airGapped == .on }

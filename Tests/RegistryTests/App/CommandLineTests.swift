@@ -150,21 +150,4 @@ struct CommandLineTests {
         #expect(refusal.message.contains(flag))
         #expect(refusal.status == 64)
     }
-
-    @Test(arguments: [
-        (["list", "--header"], "list: not built yet"),
-        (["--image-path", "/i", "prune", "--pattern", "x"], "prune: not built yet"),
-    ])
-    func whatIsNotBuiltIsRefusedByName(_ arguments: [String], _ message: String) throws {
-        let refusal = try #require(self.refusal(arguments))
-        #expect(refusal.message == message)
-        #expect(refusal.status == 64)
-    }
-
-    @Test func whatIsNotBuiltIsNotInTheHelp() {
-        let help = OCIRegistry.helpMessage() + OCIRegistry.helpMessage(for: Serve.self)
-        for word in ["prune ", "list "] {
-            #expect(!help.contains(word), "\(word)")
-        }
-    }
 }

@@ -34,8 +34,8 @@ struct ConfigurationDocumentTests {
 
     @Test func everyFlagIsDocumentedAndNoOther() {
         let documented = rows.flatMap { words($0[1]) }
-        let help = [OCIRegistry.self, Serve.self, Load.self, Export.self, Verify.self, ShowVersion.self].map {
-            (command: any ParsableCommand.Type) in
+        let commands: [any ParsableCommand.Type] = [OCIRegistry.self] + OCIRegistry.configuration.subcommands
+        let help = commands.map { command in
             OCIRegistry.helpMessage(for: command, includeHidden: true)
         }
         let flags = help.joined(separator: "\n").matches(of: /--[a-z][a-z-]*/).map { String($0.output) }

@@ -3,10 +3,6 @@
 import Testing
 
 @Suite struct DeadFileTests {
-    /// Doors of floors that were built before the sub-commands that will come in by them. Whoever comes in by one
-    /// takes it off this list; the test asks for that.
-    private static let waiting: Set<String> = []
-
     /// Every file declares something that another file of the program uses.
     @Test func noFileIsDead() throws {
         let files = try SourceTree.swiftFiles(under: "Sources")
@@ -24,11 +20,7 @@ import Testing
             let names = (file.tokens.contains { $0.text == "extension" } ? visible : top).map(\.name)
             return !names.contains { users[$0, default: []].contains { $0 != file.path } }
         }
-        for path in Self.waiting.subtracting(findings.map(\.path)) {
-            Issue.record("\(path):1: is in use now, and has no place in the list of what waits")
-        }
-        let dead = findings.filter { !Self.waiting.contains($0.path) }
-        let text = dead.map { "\n\($0.path):1: nothing in the program uses what this file declares" }.joined()
-        if !dead.isEmpty { Issue.record("\(text)") }
+        let text = findings.map { "\n\($0.path):1: nothing in the program uses what this file declares" }.joined()
+        if !findings.isEmpty { Issue.record("\(text)") }
     }
 }

@@ -1,0 +1,78 @@
+// A client of the operator's socket: one request, one answer, blocking. The server at the other end is this same
+// program, so that no more of HTTP is needed than it speaks.
+
+import Glibc
+import Registry
+
+enum DoorClient {
+    /// Longest answer taken: a list of millions of images.
+    private static let maximumBytes = 2 << 30
+    private static let pieceBytes = 256 * 1024
+
+    /// The answer of the server that runs on a cache; nil when none runs.
+    /// - Throws: `Failure` with what the server refuses, or why it cannot be asked.
+    static func ask(_ command: AdminCommand, asJSON: Bool, socket path: String) throws -> [UInt8]? {
+        guard let descriptor = try connect(path) else { return nil }
+        defer { close(descriptor) }
+        let request = command.request
+        let lines = [
+            "\(request.method) \(request.target) HTTP/1.1", "Host: localhost", "Connection: close",
+            "Accept: \(asJSON ? "application/json" : "text/plain")",
+        ]
+        try send(Array((lines.joined(separator: "\r\n") + "\r\n\r\n").utf8), descriptor)
+        return try body(of: try receive(descriptor))
+    }
+
+    private static func connect(_ path: String) throws -> Int32? {
+        do throws(LoopError) {
+            return try UnixAddress(path).socket(.connect)
+        } catch {
+            // Nobody has made it; somebody has, and has gone without taking it away.
+            if [ENOENT, ENOTDIR, ECONNREFUSED].contains(-error.code) { return nil }
+            throw Failure(description: "\(path): \(error)")
+        }
+    }
+
+    private static func send(_ bytes: [UInt8], _ descriptor: Int32) throws {
+        var sent = 0
+        while sent < bytes.count {
+            let count = bytes[sent...].withUnsafeBytes {
+                Glibc.send(descriptor, $0.baseAddress, $0.count, Int32(MSG_NOSIGNAL))
+            }
+            if count < 0, errno == EINTR { continue }
+            guard count > 0 else { throw broken }
+            sent += count
+        }
+    }
+
+    private static func receive(_ descriptor: Int32) throws -> [UInt8] {
+        var answer: [UInt8] = []
+        var piece = [UInt8](repeating: 0, count: pieceBytes)
+        while true {
+            let count = read(descriptor, &piece, piece.count)
+            if count < 0, errno == EINTR { continue }
+            guard count >= 0, answer.count + count <= maximumBytes else { throw broken }
+            if count == 0 { return answer }
+            answer += piece[..<count]
+        }
+    }
+
+    /// The body of a whole answer of status 200.
+    private static func body(of answer: [UInt8]) throws -> [UInt8] {
+        let end = Array("\r\n\r\n".utf8)
+        guard let split = answer.indices.first(where: { answer[$0...].starts(with: end) }) else { throw broken }
+        let head = String(decoding: answer[..<split], as: UTF8.self).split(separator: "\r\n")
+        let body = Array(answer[(split + end.count)...])
+        let length = head.first { String($0).asciiLowercased.hasPrefix("content-length:") }
+        guard let status = head.first?.split(separator: " ").dropFirst().first,
+            let length, Int(length.split(separator: ":")[1].drop { $0 == " " }) == body.count
+        else { throw broken }
+        guard status == "200" else {
+            let text = String(decoding: body, as: UTF8.self)
+            throw Failure(description: String(text.last == "\n" ? text.dropLast() : text[...]))
+        }
+        return body
+    }
+
+    private static var broken: Failure { Failure(description: "the server has broken the connection off") }
+}

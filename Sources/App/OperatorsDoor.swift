@@ -1,0 +1,56 @@
+// Where a running server listens to its operator: the Unix socket beside the store's lock, always, and a port of its
+// own where `adminListen` asks for one. (The serving port answers this machine's operator too: the API's part.)
+
+import Logging
+import Registry
+
+final class OperatorsDoor {
+    /// Half of it are the connections that there may be on each; the kernel's limit is for clients.
+    private static let descriptors = 64
+
+    let endpoint: AdminEndpoint
+    private let socketPath: String
+    private let socketServer: Server
+    private let portServer: (server: Server, point: ListenPoint)?
+    private let logger: Logger
+
+    /// - Parameter stop: ends the server.
+    init(
+        config: Config, loop: EventLoop, offload: Offload, store: Store, logger: Logger,
+        stop: @escaping (String) -> Void
+    ) throws {
+        self.logger = logger
+        socketPath = Store.adminSocket(imagePath: config.imagePath)
+        let desk = AdminDesk(store: store, offload: offload, ignoresLeases: false)
+        let endpoint = AdminEndpoint(desk: desk, logger: logger, stop: stop)
+        self.endpoint = endpoint
+        func server(_ access: AdminAccess) -> Server {
+            Server(on: loop, offload: offload, logger: logger, descriptorLimit: OperatorsDoor.descriptors) {
+                endpoint.handle($0, $1, $2, access)
+            }
+        }
+        socketServer = server(.socket)
+        portServer = try config.adminListen.map {
+            (server(try AdminAccess.listener(host: $0.host, token: config.adminToken)), $0)
+        }
+    }
+
+    /// - Returns: the address of the port, where there is one.
+    func open() throws -> String? {
+        do throws(LoopError) {
+            try socketServer.listen(unixSocket: socketPath)
+        } catch {
+            // Some file systems have no sockets. Serving images matters more than being asked about them.
+            logger.error("no socket for administration: \(socketPath): \(error)")
+        }
+        return try portServer.map { try $0.server.listen(host: $0.point.host, port: $0.point.port).text }
+    }
+
+    /// Closes at once; before the store gives its lock back, since the next server will make a socket of that name.
+    func close() {
+        for server in [socketServer, portServer?.server] {
+            server?.drain {}
+            server?.closeAll()
+        }
+    }
+}
