@@ -21,6 +21,7 @@ final class Running {
     private let loop: EventLoop
     private let offload: Offload
     private let store: Store
+    private var pruning: BackgroundPruning?
     private let client: UpstreamClient
     private let puller: Puller
     private let api: API
@@ -43,7 +44,16 @@ final class Running {
         let metrics = Metrics(configured: config.registries.map(\.name))
         self.metrics = metrics
         offload = Offload(on: loop)
-        store = try Store.open(imagePath: config.imagePath, loop: loop, offload: offload, logger: logger)
+        let isPinned = try Running.pins(config)
+        var limits = StoreLimits()
+        limits.budget = config.budget
+        limits.leaseSeconds = config.leaseSeconds
+        limits.isPinned = isPinned
+        store = try Store.open(
+            imagePath: config.imagePath, loop: loop, offload: offload, logger: logger, limits: limits)
+        if config.pruneSchedule.isEnabled {
+            pruning = BackgroundPruning(store, config.pruneSchedule, isPinned: isPinned)
+        }
         store.onHostKnown = { metrics.admit($0) }
         client = UpstreamClient(
             loop: loop, registries: config.registries,
@@ -88,6 +98,7 @@ final class Running {
             try SignalWatcher(on: loop, signal: SIGHUP) { [unowned self] in log.reopen() },
         ]
         store.startRecovery()
+        pruning?.start()
         preload = Loader.preload(
             config,
             LoadContext(loop: loop, offload: offload, store: store, puller: puller, pseudonym: api.pseudonym),
@@ -124,6 +135,13 @@ final class Running {
     /// Half of it are the connections that scrapers and pages may have; the kernel's limit is for clients.
     private static let metricsDescriptors = 128
 
+    /// Images that never leave by themselves.
+    private static func pins(_ config: Config) throws -> @Sendable (CachedImage) throws -> Bool {
+        guard let text = config.pinned else { return { _ in false } }
+        let pattern = try Pattern(text)
+        return { try pattern.matches($0.name) }
+    }
+
     /// First asks everything to finish; asked again, it does not wait.
     private func stop(_ cause: String) {
         guard !isStopping else { return server.closeAll() }
@@ -150,6 +168,7 @@ final class Running {
         metricsServer?.closeAll()
         preload?.stop()
         door?.close()
+        pruning?.close()
         puller.close()
         client.close()
         store.close { [unowned self] in loop.stop() }

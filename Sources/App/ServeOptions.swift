@@ -36,6 +36,16 @@ struct ServeOptions: ParsableArguments {
     var adminListen: ListenPoint?
 
     @Option(
+        help: .init("Most the cache may hold, as 500GB or 2TiB (default: no limit).", valueName: "size"),
+        transform: { try ConfigRules.sizeBytes($0) ?? 0 })
+    var maxBytes: Int64?
+
+    @Option(
+        help: .init("What must stay free on the cache's file system (default: nothing).", valueName: "size"),
+        transform: { try ConfigRules.sizeBytes($0) ?? 0 })
+    var minFreeBytes: Int64?
+
+    @Option(
         help: .init("Upstream registry of requests that name none.", valueName: "host"),
         transform: { try ConfigRules.registryHost($0) })
     var defaultNs: RegistryHost?
@@ -85,6 +95,8 @@ struct ServeOptions: ParsableArguments {
         if let metricsHost { config.metricsHost = metricsHost }
         if let health { config.healthPort = health }
         if let adminListen { config.adminListen = adminListen }
+        if let maxBytes { config.budget.maxBytes = maxBytes }
+        if let minFreeBytes { config.budget.minFreeBytes = minFreeBytes }
         if let defaultNs { config.defaultNamespace = defaultNs }
         if let pullTimeout { config.pullTimeoutMilliseconds = pullTimeout }
         if let airGapped { config.airGapped = airGapped == .on }

@@ -45,6 +45,13 @@ package struct Config: Sendable, Equatable {
     package var adminListen: ListenPoint?
     /// What it asks for there; nil: nothing, which only a loopback address may have.
     package var adminToken: Secret?
+    /// How large the cache may be.
+    package var budget = Budget()
+    /// Images that never leave by themselves: regular expressions, separated by commas, over their names.
+    package var pinned: String?
+    /// What has been served this recently is not removed.
+    package var leaseSeconds: Int64 = 600
+    package var pruneSchedule = PruneSchedule()
     /// No host twice.
     package var registries: [RegistryConfig] = []
 

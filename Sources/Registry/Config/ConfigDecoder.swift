@@ -47,7 +47,7 @@ package enum ConfigDecoder {
     /// Every key that may stand in the file, as dotted paths: `port`, `registries[].auth.user` …
     package static var allKeys: [String] { keys.flatMap(\.paths) }
 
-    static var keys: [ConfigKey<Config>] { built + notBuilt }
+    static var keys: [ConfigKey<Config>] { built + CacheLifeKeys.all + notBuilt }
 
     private static var built: [ConfigKey<Config>] {
         [
@@ -131,11 +131,6 @@ package enum ConfigDecoder {
 
     private static var notBuilt: [ConfigKey<Config>] {
         [
-            .notBuilt("pruneConfig", keys: ["enabled", "duration", "type", "frequency", "count", "dryRun"]) { value in
-                guard case .mapping = value.node.content else { return value.asksForNothing }
-                guard let enabled = value.child("enabled"), !enabled.node.isNull else { return true }
-                return (try? ConfigRules.flag(enabled.text())) == false
-            },
             .notBuilt("serverTlsConfig", keys: ["cert", "key", "ca", "clientAuth"]) { value in
                 value.holdsNothing(except: ["clientAuth": "none"])
             },

@@ -161,7 +161,7 @@ package enum ConfigRules {
     }
 
     /// Decimal digits only; no sign, blank or underscore.
-    private static func decimal(_ text: String) -> Int? {
+    static func decimal(_ text: String) -> Int? {
         text.utf8.allSatisfy { (0x30...0x39).contains($0) } ? Int(text) : nil
     }
 

@@ -46,7 +46,9 @@ extension Store {
             case .success(let levels) where limits.budget.fits(bytes, levels): then(nil)
             case .success(let levels):
                 guard mayEvict else { return then(.noSpace(call: "budget", path: layout.root)) }
-                evict(limits.budget.excess(bytes, levels)) { [self] in admit(bytes, mayEvict: false, then) }
+                // Who has only waited for what another wanted may try for itself.
+                let mayTryAgain = isEvicting
+                evict(limits.budget.excess(bytes, levels)) { [self] in admit(bytes, mayEvict: mayTryAgain, then) }
             }
         }
     }

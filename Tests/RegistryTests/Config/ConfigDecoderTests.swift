@@ -227,7 +227,6 @@ struct ConfigDecoderTests {
     }
 
     @Test(arguments: [
-        ("pruneConfig: {enabled: true}", "pruneConfig"), ("pruneConfig: {enabled: perhaps}", "pruneConfig"),
         ("serverTlsConfig: {cert: c, key: k}", "serverTlsConfig"),
         ("serverTlsConfig: {clientAuth: verify}", "serverTlsConfig"),
     ])

@@ -242,3 +242,32 @@ extension Disk {
         return Array(bytes[..<read])
     }
 }
+
+@Suite struct BackgroundPruningTests {
+    @Test func whatIsOldGoesAndWhatIsPinnedStays() throws {
+        let shelf = Shelf()
+        let images = (1...4).map { FakeImage(layerBytes: [1000], seed: UInt64($0)) }
+        for (number, image) in images.enumerated() {
+            try shelf.put(image, as: "v\(number)", usedSecondsAgo: [10 * 86_400, 5 * 86_400, 86_400, 20 * 86_400][number])
+        }
+        var schedule = PruneSchedule()
+        schedule.durationSeconds = 3 * 86_400
+        schedule.isDryRun = true
+        let fixture = try shelf.fixture.get()
+        func run() throws -> [Reference] {
+            let pruning = BackgroundPruning(fixture.store, schedule) { $0.name.hasSuffix(":v3") }
+            let report: PruneReport? = try fixture.wait { pruning.run(then: $0) }
+            return try #require(report).images.map(\.reference)
+        }
+        #expect(try run() == [.tag("v0"), .tag("v1")])
+        schedule.isDryRun = false
+        schedule.limit = 1
+        #expect(try run() == [.tag("v0")])
+        #expect(try run() == [.tag("v1")])
+        #expect(try run() == [])
+        #expect(try shelf.names() == ["team/app:v2", "team/app:v3"])
+        schedule.kind = .created
+        schedule.durationSeconds = -10
+        #expect(try run() == [.tag("v2")], "all of them came just now")
+    }
+}
