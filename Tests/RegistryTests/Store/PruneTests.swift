@@ -248,7 +248,8 @@ extension Disk {
         let shelf = Shelf()
         let images = (1...4).map { FakeImage(layerBytes: [1000], seed: UInt64($0)) }
         for (number, image) in images.enumerated() {
-            try shelf.put(image, as: "v\(number)", usedSecondsAgo: [10 * 86_400, 5 * 86_400, 86_400, 20 * 86_400][number])
+            let days = [10, 5, 1, 20][number]
+            try shelf.put(image, as: "v\(number)", usedSecondsAgo: Int64(days) * 86_400)
         }
         var schedule = PruneSchedule()
         schedule.durationSeconds = 3 * 86_400
