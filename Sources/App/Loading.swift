@@ -21,7 +21,8 @@ final class Loading {
         loop = try EventLoop()
         let offload = Offload(on: loop)
         let metrics = Metrics(configured: config.registries.map(\.name))
-        store = try Store.open(imagePath: config.imagePath, loop: loop, offload: offload, logger: logger)
+        store = try Store.open(
+            imagePath: config.imagePath, loop: loop, offload: offload, logger: logger, limits: StoreLimits(config))
         client = UpstreamClient(
             loop: loop, registries: config.registries,
             noProgressMilliseconds: UInt64(config.pullTimeoutMilliseconds),

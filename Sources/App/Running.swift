@@ -44,15 +44,11 @@ final class Running {
         let metrics = Metrics(configured: config.registries.map(\.name))
         self.metrics = metrics
         offload = Offload(on: loop)
-        let isPinned = try Running.pins(config)
-        var limits = StoreLimits()
-        limits.budget = config.budget
-        limits.leaseSeconds = config.leaseSeconds
-        limits.isPinned = isPinned
+        let limits = try StoreLimits(config)
         store = try Store.open(
             imagePath: config.imagePath, loop: loop, offload: offload, logger: logger, limits: limits)
         if config.pruneSchedule.isEnabled {
-            pruning = BackgroundPruning(store, config.pruneSchedule, isPinned: isPinned)
+            pruning = BackgroundPruning(store, config.pruneSchedule, isPinned: limits.isPinned)
         }
         store.onHostKnown = { metrics.admit($0) }
         client = UpstreamClient(
@@ -134,13 +130,6 @@ final class Running {
 
     /// Half of it are the connections that scrapers and pages may have; the kernel's limit is for clients.
     private static let metricsDescriptors = 128
-
-    /// Images that never leave by themselves.
-    private static func pins(_ config: Config) throws -> @Sendable (CachedImage) throws -> Bool {
-        guard let text = config.pinned else { return { _ in false } }
-        let pattern = try Pattern(text)
-        return { try pattern.matches($0.name) }
-    }
 
     /// First asks everything to finish; asked again, it does not wait.
     private func stop(_ cause: String) {
