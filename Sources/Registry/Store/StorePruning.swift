@@ -132,14 +132,16 @@ extension Store {
 
     /// Takes one name out of memory, and with it what nothing else needs; its files' paths are added to `paths`.
     private func remove(_ image: CachedImage, _ running: Pruning, _ paths: inout [String]) {
+        // One without a name of its own goes by that of the index that lists it, and with that index.
+        let isNamed = running.plan.names[image.digest, default: 0] > 0
         let isListed = running.plan.listings[image.digest, default: 0] > 0
-        guard !isListed, !isUsedAgain(image.digest, running), removeName(image, dryRun: running.report.isDryRun) else {
-            return running.report.skipped.append(image)
-        }
+        guard isNamed || !isListed, !isUsedAgain(image.digest, running),
+            removeName(image, dryRun: running.report.isDryRun)
+        else { return running.report.skipped.append(image) }
         running.report.images.append(image)
         paths.append(layout.nameFile(image.host, image.repository, image.reference))
-        running.plan.names[image.digest, default: 1] -= 1
-        if running.plan.names[image.digest] == 0 { removeManifest(image.digest, running, &paths) }
+        if isNamed { running.plan.names[image.digest, default: 1] -= 1 }
+        if running.isUnneeded(image.digest) { removeManifest(image.digest, running, &paths) }
     }
 
     private func isUsedAgain(_ digest: Digest, _ running: Pruning) -> Bool { running.touched.contains(digest) }
