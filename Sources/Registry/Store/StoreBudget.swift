@@ -45,10 +45,12 @@ extension Store {
             case .failure(let error): then(error)
             case .success(let levels) where limits.budget.fits(bytes, levels): then(nil)
             case .success(let levels):
-                guard mayEvict else { return then(.noSpace(call: "budget", path: layout.root)) }
+                let excess = limits.budget.excess(bytes, levels)
+                // What can never fit is refused at once.
+                guard mayEvict, excess > 0 else { return then(.noSpace(call: "budget", path: layout.root)) }
                 // Who has only waited for what another wanted may try for itself.
                 let mayTryAgain = isEvicting
-                evict(limits.budget.excess(bytes, levels)) { [self] in admit(bytes, mayEvict: mayTryAgain, then) }
+                evict(excess) { [self] in admit(bytes, mayEvict: mayTryAgain, then) }
             }
         }
     }

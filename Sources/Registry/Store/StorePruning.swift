@@ -58,8 +58,9 @@ extension Store {
             running.plan = plan
             running.report.skipped = plan.skipped
             running.report.isDryRun = dryRun
-            for orphan in plan.orphans { removeBlob(orphan, running) }
-            removeNext(running) { [self] in finish(running, then) }
+            removeOrphans(running) { [self] in
+                removeNext(running) { [self] in finish(running, then) }
+            }
         }
     }
 
@@ -115,6 +116,16 @@ extension Store {
     }
 
     // MARK: Removing
+
+    /// Blobs of no manifest, some a turn: a cache may have any number.
+    private func removeOrphans(_ running: Pruning, then: @escaping () -> Void) {
+        guard !running.plan.orphans.isEmpty, !running.hasEnough, !isClosing else { return then() }
+        for orphan in running.plan.orphans.suffix(Pruning.imagesPerStep) { removeBlob(orphan, running) }
+        running.plan.orphans.removeLast(min(Pruning.imagesPerStep, running.plan.orphans.count))
+        whenNoneIsCondemned { [self] in
+            loop.deferred.enqueue { [self] in removeOrphans(running, then: then) }
+        }
+    }
 
     private func removeNext(_ running: Pruning, then: @escaping () -> Void) {
         guard running.next < running.plan.images.count, !running.hasEnough, !isClosing else { return then() }
