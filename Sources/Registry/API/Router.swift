@@ -1,8 +1,8 @@
 // What a request target means. The keywords are found from the right, so names may have any depth, and contain them.
 
 /// The parts of a `/v2/` target, as stretches of its path.
-struct Route {
-    enum Kind: UInt8 {
+package struct Route {
+    package enum Kind: UInt8 {
         /// `GET /v2/`
         case ping
         /// `GET /v2/auth`
@@ -16,14 +16,14 @@ struct Route {
         case unknown
     }
 
-    var kind: Kind
+    package private(set) var kind: Kind
     /// The repository part as it stands in the path, host segment included.
-    var name: UnsafeRawBufferPointer = .init(start: nil, count: 0)
+    package private(set) var name: UnsafeRawBufferPointer = .init(start: nil, count: 0)
     /// Tag or digest.
-    var reference: UnsafeRawBufferPointer = .init(start: nil, count: 0)
+    package private(set) var reference: UnsafeRawBufferPointer = .init(start: nil, count: 0)
 
     /// Reads a path without its query; percent-encoding has been undone.
-    init(_ path: UnsafeRawBufferPointer) {
+    package init(_ path: UnsafeRawBufferPointer) {
         kind = .unknown
         guard path.count >= 3, path[0] == 0x2F, path[1] == 0x76, path[2] == 0x32 else { return }
         if path.count <= 4 {
