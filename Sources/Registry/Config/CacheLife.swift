@@ -42,7 +42,7 @@ enum CacheLifeKeys {
                 try value.assignUnlessEmpty(ConfigRules.pattern, to: &config.pinned)
             },
             .init(name: "leaseDuration") { value, config throws(Refusal) in
-                try value.assignUnlessEmpty(ConfigRules.ageSeconds, to: &config.leaseSeconds)
+                try value.assignUnlessEmpty(ConfigRules.leaseSeconds, to: &config.leaseSeconds)
             },
             .init(name: "pruneConfig", children: pruneKeys.map(\.name)) { value, config throws(Refusal) in
                 try value.decode(pruneKeys, into: &config.pruneSchedule)
@@ -104,6 +104,11 @@ extension ConfigRules {
     /// Whole seconds, rounded up: what is asked to be kept is kept.
     static func ageSeconds(_ text: String) throws(Refusal) -> Int64 {
         (try Age(text).nanoseconds + 999_999_999) / 1_000_000_000
+    }
+
+    /// As an age, and `0s`: what has been served a moment ago may go as well.
+    static func leaseSeconds(_ text: String) throws(Refusal) -> Int64 {
+        text == "0s" ? 0 : try ageSeconds(text)
     }
 
     static func pruneKind(_ text: String) throws(Refusal) -> PruneSchedule.Kind {

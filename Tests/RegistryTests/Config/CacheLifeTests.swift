@@ -42,6 +42,11 @@ import Testing
         #expect(config.pruneSchedule == schedule)
     }
 
+    @Test func noLeaseIsSaidAsZeroSeconds() throws {
+        #expect(try decode("leaseDuration: 0s").leaseSeconds == 0)
+        #expect(complaint("leaseDuration: 0m").hasPrefix("c.yaml:1: leaseDuration: must be a whole number and a unit"))
+    }
+
     /// The reference's own example.
     @Test func nothingIsOnByDefault() throws {
         let config = try decode(
