@@ -21,6 +21,8 @@ let package = Package(
     products: [
         .executable(name: "ociregistry", targets: ["App"]),
         .executable(name: "counted", targets: ["Counted"]),
+        // The driver of scripts/load-test. Nothing else needs it, and nothing of it is in the server.
+        .executable(name: "ociregistry-load", targets: ["LoadTest"]),
     ],
     dependencies: [
         // Pinned exactly: no lock file is kept, so this is the one place that says what is built.
@@ -58,9 +60,14 @@ let package = Package(
         ),
         // The parts of the hot path whose instructions scripts/counts counts; the server does without it.
         .executableTarget(name: "Counted", dependencies: ["Registry"], swiftSettings: strict),
+        .executableTarget(
+            name: "LoadTest",
+            dependencies: ["Registry", .product(name: "ArgumentParser", package: "swift-argument-parser")],
+            swiftSettings: hot
+        ),
         .testTarget(
             name: "RegistryTests",
-            dependencies: ["Registry", "App", "Page"],
+            dependencies: ["Registry", "App", "LoadTest", "Page"],
             swiftSettings: strict
         ),
     ]

@@ -13,7 +13,10 @@ import Testing
         for word in Set(words) {
             #expect(FileManager.default.fileExists(atPath: "\(Checkout.root)/\(word)"), "README.md names \(word)")
         }
-        for command in ["scripts/serve", "scripts/test", "scripts/soak", "scripts/hello-world/build", ".ci/run"] {
+        for command in [
+            "scripts/serve", "scripts/test", "scripts/soak", "scripts/load-test", "scripts/hello-world/build",
+            ".ci/run",
+        ] {
             #expect(
                 FileManager.default.isExecutableFile(atPath: "\(Checkout.root)/\(command)"), "\(command) cannot be run")
         }

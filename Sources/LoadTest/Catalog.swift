@@ -1,0 +1,93 @@
+// What there is to pull: a text file, a line an image. Every request is made ready here, once: while the test runs,
+// nothing is formatted.
+
+import Glibc
+import Registry
+
+/// One request of a pull, and what its answer has to be.
+struct PullStep {
+    /// Where the request stands in `Catalog.requests`.
+    let request: Range<Int>
+    let sizeBytes: Int
+    let digest: Digest
+}
+
+struct CatalogImage {
+    /// Which of `Catalog.batches` it belongs to.
+    let batch: Int
+    /// Which of `Catalog.steps`, in the order they are asked for.
+    let steps: Range<Int>
+}
+
+/// The images, in the order of the file, and the requests that pull them.
+///
+/// A line is `batch path size digest path size digest …`: `batch` is the pattern that prunes the image with the others
+/// of its batch, `path` what is asked of the server. Lines beginning with `#` say nothing.
+final class Catalog {
+    private(set) var images: [CatalogImage] = []
+    private(set) var steps: [PullStep] = []
+    private(set) var batches: [String] = []
+    private var bytes: [UInt8] = []
+    /// Stays where it is for as long as the catalog is there, so that requests can be sent from it at any time.
+    private(set) var requests = UnsafeRawBufferPointer(start: nil, count: 0)
+
+    struct Mistake: Error, CustomStringConvertible {
+        let line: Int
+        let description: String
+    }
+
+    init(_ text: String, host: String) throws(Mistake) {
+        var numbers: [Substring: Int] = [:]
+        for (index, line) in text.split(separator: "\n", omittingEmptySubsequences: false).enumerated() {
+            guard !line.isEmpty, !line.hasPrefix("#") else { continue }
+            let words = line.split(separator: " ")
+            guard words.count > 1, words.count % 3 == 1 else {
+                throw Mistake(line: index + 1, description: "not 'batch path size digest …'")
+            }
+            let begin = steps.count
+            for first in stride(from: 1, to: words.count, by: 3) {
+                guard let size = Int(words[first + 1]), size >= 0, let digest = Digest(words[first + 2]) else {
+                    throw Mistake(line: index + 1, description: "\(words[first]): no size and digest")
+                }
+                steps.append(PullStep(request: add(String(words[first]), host), sizeBytes: size, digest: digest))
+            }
+            let batch = numbers[words[0]] ?? batches.count
+            if batch == batches.count {
+                numbers[words[0]] = batch
+                batches.append(String(words[0]))
+            }
+            images.append(CatalogImage(batch: batch, steps: begin..<steps.count))
+        }
+        let copy = UnsafeMutableRawBufferPointer.allocate(byteCount: bytes.count, alignment: 1)
+        copy.copyBytes(from: bytes)
+        requests = UnsafeRawBufferPointer(copy)
+        bytes = []
+    }
+
+    deinit { requests.deallocate() }
+
+    func request(_ step: Int) -> UnsafeRawBufferPointer {
+        UnsafeRawBufferPointer(rebasing: requests[steps[step].request])
+    }
+
+    /// The path of a request, for messages.
+    func path(_ step: Int) -> String {
+        String(decoding: request(step).drop { $0 != 0x20 }.dropFirst().prefix { $0 != 0x20 }, as: UTF8.self)
+    }
+
+    private func add(_ path: String, _ host: String) -> Range<Int> {
+        let begin = bytes.count
+        bytes += Array("GET \(path) HTTP/1.1\r\nHost: \(host)\r\n\(Catalog.fields)\r\n".utf8)
+        return begin..<bytes.count
+    }
+
+    /// The fields that containerd sends, its long Accept line with every request.
+    private static let fields = """
+        User-Agent: containerd/1.6.20 (ociregistry-load)\r
+        Accept: application/vnd.docker.distribution.manifest.v2+json, \
+        application/vnd.docker.distribution.manifest.list.v2+json, \
+        application/vnd.oci.image.manifest.v1+json, application/vnd.oci.image.index.v1+json, */*\r
+        Accept-Encoding: gzip\r
+
+        """
+}

@@ -1,0 +1,50 @@
+// Processor time, from the kernel's own counts.
+
+import Glibc
+import Registry
+
+enum ProcessorTime {
+    /// All of it, now.
+    static func now(server: Int32?, upstream: Int32?) -> Usage {
+        var usage = rusage()
+        getrusage(__rusage_who_t(RUSAGE_SELF.rawValue), &usage)
+        let own = [usage.ru_utime, usage.ru_stime].map { Double($0.tv_sec) + Double($0.tv_usec) / 1e6 }
+        return Usage(
+            seconds: Double(EventLoop.nowNanoseconds) / 1e9, driver: own[0] + own[1],
+            server: server.flatMap(process), upstream: upstream.flatMap(process), stolen: stolen())
+    }
+
+    /// User and system time of a process (proc(5), `/proc/pid/stat`, fields 14 and 15); nil when there is none.
+    static func process(_ id: Int32) -> Double? {
+        // The program's name, in parentheses, may hold anything; what follows it does not.
+        guard let text = read("/proc/\(id)/stat"), let end = text.lastIndex(of: ")") else { return nil }
+        let fields = text[end...].split(separator: " ")
+        guard fields.count > 13, let user = Double(fields[12]), let system = Double(fields[13]) else { return nil }
+        return (user + system) / Double(sysconf(Int32(_SC_CLK_TCK)))
+    }
+
+    /// Time that the hypervisor has kept from this machine (proc(5), `/proc/stat`, the eighth number).
+    private static func stolen() -> Double? {
+        let fields = read("/proc/stat")?.prefix { $0 != "\n" }.split(separator: " ")
+        guard let fields, fields.count > 8, let ticks = Double(fields[8]) else { return nil }
+        return ticks / Double(sysconf(Int32(_SC_CLK_TCK)))
+    }
+
+    private static func read(_ path: String) -> String? { TextFile.read(path, maximumBytes: 64 * 1024) }
+}
+
+enum TextFile {
+    /// Nil when it cannot be read. What is beyond `maximumBytes` is left out.
+    static func read(_ path: String, maximumBytes: Int = .max) -> String? {
+        guard let file = fopen(path, "r") else { return nil }
+        defer { fclose(file) }
+        var bytes: [UInt8] = []
+        var chunk = [UInt8](repeating: 0, count: 64 * 1024)
+        while bytes.count < maximumBytes {
+            let count = fread(&chunk, 1, min(chunk.count, maximumBytes - bytes.count), file)
+            guard count > 0 else { break }
+            bytes += chunk[..<count]
+        }
+        return String(decoding: bytes, as: UTF8.self)
+    }
+}

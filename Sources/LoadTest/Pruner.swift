@@ -1,0 +1,54 @@
+// Has the server prune images by pattern, one request at a time, over the operator's endpoint on its serving port.
+
+import Registry
+
+final class Pruner: AnswerHandler {
+    enum Outcome: Equatable {
+        case pruned
+        /// So many that were meant are still there.
+        case kept(Int)
+        case refused(String)
+    }
+
+    private let connection: ClientConnection
+    private let authority: String
+    private var queue: [(pattern: String, then: (Outcome) -> Void)] = []
+    /// The request that is out.
+    private var request = UnsafeMutableRawBufferPointer(start: nil, count: 0)
+
+    init(_ connection: ClientConnection, authority: String) {
+        self.connection = connection
+        self.authority = authority
+    }
+
+    /// Prunes every image whose name matches.
+    func prune(_ pattern: String, then: @escaping (Outcome) -> Void) {
+        queue.append((pattern, then))
+        if queue.count == 1 { ask() }
+    }
+
+    private func ask() {
+        guard let pattern = queue.first?.pattern else { return }
+        let target = AdminCommand.prune(.init(.pattern(pattern), limit: nil, isDryRun: false)).request
+        let text = "\(target.method) \(target.target) HTTP/1.1\r\nHost: \(authority)\r\n\r\n"
+        request = .allocate(byteCount: text.utf8.count, alignment: 1)
+        request.copyBytes(from: text.utf8)
+        connection.ask(UnsafeRawBufferPointer(request), keepsBody: true, handler: self)
+    }
+
+    func answered(status: Int, sizeBytes: Int, body: [UInt8]) {
+        let text = String(decoding: body, as: UTF8.self)
+        guard status == 200 else { return end(.refused("status \(status): \(text)")) }
+        let kept = text.split(separator: "\n").count { $0.hasPrefix("skipped ") }
+        end(kept == 0 ? .pruned : .kept(kept))
+    }
+
+    func failed(_ reason: String) { end(.refused(reason)) }
+
+    private func end(_ outcome: Outcome) {
+        request.deallocate()
+        let (_, then) = queue.removeFirst()
+        ask()
+        then(outcome)
+    }
+}

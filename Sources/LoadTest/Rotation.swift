@@ -1,0 +1,78 @@
+// Which image is pulled next. Everyone takes the next one of the catalog, round and round. For pull-through, a batch
+// whose images have all been pulled is pruned before its turn comes again, so that each pull goes to the upstream.
+// Pure.
+
+/// The order of pulls.
+struct Rotation {
+    enum Next: Equatable {
+        case image(Int)
+        /// The next batch is still in the cache: wait until it is pruned.
+        case wait
+        /// Each image has been handed out once, and once was asked for.
+        case end
+    }
+
+    private enum State { case cold, filling, full, pruning }
+
+    private let batchOf: [Int]
+    private let endsAfterOne: Bool
+    private let prunes: Bool
+    private var next = 0
+    private var states: [State]
+    private var underWay: [Int]
+
+    /// - Parameters:
+    ///   - batchOf: each image's batch; images of a batch stand together.
+    ///   - prunes: whether a batch has to be pruned before it is pulled again.
+    init(batchOf: [Int], prunes: Bool, endsAfterOne: Bool = false) {
+        self.batchOf = batchOf
+        self.prunes = prunes
+        self.endsAfterOne = endsAfterOne
+        let count = (batchOf.max() ?? -1) + 1
+        states = Array(repeating: .cold, count: count)
+        underWay = Array(repeating: 0, count: count)
+    }
+
+    mutating func take() -> Next {
+        if next == batchOf.count {
+            guard !endsAfterOne else { return .end }
+            next = 0
+        }
+        let image = next
+        let batch = batchOf[image]
+        if prunes {
+            guard states[batch] == .cold || states[batch] == .filling else { return .wait }
+            let isLast = image + 1 == batchOf.count || batchOf[image + 1] != batch
+            states[batch] = isLast ? .full : .filling
+            underWay[batch] += 1
+        }
+        next += 1
+        return .image(image)
+    }
+
+    /// Notes that a pull is over, well or not.
+    /// - Returns: the batch that is to be pruned now.
+    mutating func ended(_ image: Int) -> Int? {
+        guard prunes else { return nil }
+        let batch = batchOf[image]
+        underWay[batch] -= 1
+        guard underWay[batch] == 0, states[batch] == .full else { return nil }
+        states[batch] = .pruning
+        return batch
+    }
+
+    mutating func pruned(_ batch: Int) { states[batch] = .cold }
+}
+
+/// How many pullers there are in each step: doubling up to the most, and down again the same way.
+enum Ramp {
+    static func steps(most: Int) -> [Int] {
+        var up: [Int] = []
+        var count = 1
+        while count < most {
+            up.append(count)
+            count *= 2
+        }
+        return up + [most] + up.reversed()
+    }
+}

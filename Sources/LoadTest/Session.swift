@@ -1,0 +1,131 @@
+// The test from begin to end: first once through all images (or, for pull-through, pruning them), then the ramp, a
+// step after the other, each cut into spans of about a second that are reported.
+
+import Glibc
+import Registry
+
+final class Session {
+    struct Plan {
+        var pullers: [Int]
+        var stepSeconds: Double
+        var prunes: Bool
+        var hashEvery: Int
+        var server: Int32?
+        var upstream: Int32?
+    }
+
+    /// Pullers of the first round, which only fills the cache.
+    static let firstPullers = 16
+    /// Spans are about this long.
+    static let spanSeconds = 1.0
+
+    private let loop: EventLoop
+    private let crowd: Crowd
+    private let plan: Plan
+    private let file: CSVFile?
+    private let say: (String) -> Void
+    private let spansPerStep: Int
+    private let spanMilliseconds: UInt64
+    private var timer: Timer?
+    private var step = 0
+    private var spansLeft = 0
+    private var begin = ProcessorTime.now(server: nil, upstream: nil)
+    private var rampSeconds = 0.0
+    private var stepSpans: [Span] = []
+    private var table: [Span] = []
+    /// Of the ramp.
+    private(set) var total = Tally()
+
+    init(on loop: EventLoop, crowd: Crowd, plan: Plan, file: CSVFile?, say: @escaping (String) -> Void) {
+        self.loop = loop
+        self.crowd = crowd
+        self.plan = plan
+        self.file = file
+        self.say = say
+        spansPerStep = max(1, Int((plan.stepSeconds / Session.spanSeconds).rounded()))
+        spanMilliseconds = max(1, UInt64(plan.stepSeconds * 1000 / Double(spansPerStep)))
+    }
+
+    /// Runs it all. What it returns is whether every pull was as it should be; what it found has been said.
+    func run() -> Bool {
+        let timer = Timer(on: loop) { [unowned self] in tick() }
+        timer.start(afterMilliseconds: spanMilliseconds, everyMilliseconds: spanMilliseconds)
+        self.timer = timer
+        if plan.prunes {
+            say("pruning \(crowd.catalog.images.count) images")
+            crowd.pruneAll { [self] in startRamp() }
+        } else {
+            say("pulling each of \(crowd.catalog.images.count) images once, hashing all")
+            crowd.begin(prunes: false, once: true, hashEvery: 1)
+            crowd.whenAllHaveLeft { [self] in startRamp() }
+            crowd.setPullers(Session.firstPullers)
+        }
+        loop.run()
+        timer.close()
+        return conclude()
+    }
+
+    private func startRamp() {
+        guard crowd.tally.faultCount == 0 else { return loop.stop() }
+        crowd.begin(prunes: plan.prunes, once: false, hashEvery: plan.hashEvery)
+        step = 0
+        spansLeft = spansPerStep
+        crowd.tally = Tally()
+        begin = usage()
+        rampSeconds = begin.seconds
+        timer?.start(afterMilliseconds: spanMilliseconds, everyMilliseconds: spanMilliseconds)
+        crowd.setPullers(plan.pullers[0])
+    }
+
+    private func usage() -> Usage { ProcessorTime.now(server: plan.server, upstream: plan.upstream) }
+
+    private func tick() {
+        crowd.tick()
+        guard spansLeft > 0 else { return }
+        endSpan()
+        spansLeft -= 1
+        guard spansLeft == 0 else { return }
+        endStep()
+        step += 1
+        if step < plan.pullers.count {
+            spansLeft = spansPerStep
+            crowd.setPullers(plan.pullers[step])
+        } else {
+            crowd.setPullers(0)
+            crowd.whenAllHaveLeft { [self] in loop.stop() }
+        }
+    }
+
+    private func endSpan() {
+        let end = usage()
+        var span = Span(
+            step: step + 1, pullers: plan.pullers[step], tally: crowd.tally, begin: begin, end: end)
+        crowd.tally = Tally()
+        begin = end
+        file?.write(Column.row(&span, sinceSeconds: rampSeconds))
+        say(Text.right(Text.decimal(end.seconds - rampSeconds, 1), 6) + " s" + Text.line(&span))
+        total.add(span.tally)
+        stepSpans.append(span)
+    }
+
+    private func endStep() {
+        guard let first = stepSpans.first, let last = stepSpans.last else { return }
+        var tally = Tally()
+        for span in stepSpans { tally.add(span.tally) }
+        table.append(
+            Span(step: first.step, pullers: first.pullers, tally: tally, begin: first.begin, end: last.end))
+        stepSpans = []
+    }
+
+    private func conclude() -> Bool {
+        // What was pulled after the last span is in no row; what went wrong then counts.
+        total.addFaults(of: crowd.tally)
+        if !table.isEmpty { say("each step:") }
+        for index in table.indices { say("        " + Text.line(&table[index])) }
+        say("\(total.images) images, \(total.requests) requests, \(total.bytes) bytes, \(total.hashed) images hashed")
+        for note in crowd.notes { say("error: \(note)") }
+        if total.faultCount > 0 { say("errors: \(total.faultCount) (\(Text.faults(total)))") }
+        if let failure = crowd.failure { say("error: \(failure)") }
+        return crowd.failure == nil && total.faultCount == 0 && total.images > 0
+    }
+}
