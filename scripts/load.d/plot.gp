@@ -1,5 +1,5 @@
 # Draws the CSV of the load test: gnuplot -e "csv='…'; png='…'; title='…'" plot.gp
-set terminal pngcairo size 840,620 font "sans,8"
+set terminal pngcairo size 760,550 font "sans,8"
 set output png
 set datafile separator ","
 set key autotitle columnhead
