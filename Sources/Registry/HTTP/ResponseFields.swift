@@ -54,6 +54,15 @@ package enum ResponseFields {
         for (name, value) in extra { block.add(name, value) }
         return block.ended
     }
+
+    /// For a chunked body that nobody may keep.
+    package static func chunked(contentType: String) -> [UInt8] {
+        var block = FieldBlock()
+        block.add("Content-Type", contentType)
+        block.add("Transfer-Encoding", "chunked")
+        block.add("Cache-Control", "no-store")
+        return block.ended
+    }
 }
 
 /// Field lines as they are being put together. Whatever a value holds, it cannot end its line: some come from

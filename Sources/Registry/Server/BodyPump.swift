@@ -18,6 +18,8 @@ package final class BodyPump: GrowingReader {
         case growing(GrowingBlob, Range<Int64>)
         /// A growing blob of unknown size, in chunks.
         case growingChunked(GrowingBlob)
+        /// What is said as it happens, in chunks.
+        case lines(LineFeed)
     }
 
     /// Bytes given to one reader before others get their turn.
@@ -28,16 +30,16 @@ package final class BodyPump: GrowingReader {
     private let content: Content
     /// Held, since the pool's answer about cold pages may come when nobody else holds it any more. The connection lets
     /// go of its pump when the body has ended or its handle has closed.
-    private let connection: Connection
-    private var head: [UInt8]
+    let connection: Connection
+    var head: [UInt8]
     private var file: OpenFile?
-    private var position: Int64 = 0
+    var position: Int64 = 0
     private let first: Int64
     private let end: Int64?
     /// Below this the pages have just been read in; asking again could go on for ever on a machine short of memory.
     private var warmUntil: Int64 = 0
     private var generation = 0
-    private var isWaiting = false
+    var isWaiting = false
     private let alreadyCounted: Int64
 
     init(_ content: Content, head: [UInt8], alreadyCounted: Int64, connection: Connection) {
@@ -57,6 +59,7 @@ package final class BodyPump: GrowingReader {
         case .growingChunked(let blob):
             (first, end) = (0, nil)
             generation = blob.generation
+        case .lines: (first, end) = (0, nil)
         }
         position = first
     }
@@ -64,7 +67,7 @@ package final class BodyPump: GrowingReader {
     /// Body bytes handed to the kernel or queued.
     var bodyBytes: Int64 { alreadyCounted + position - first }
 
-    private enum Step {
+    enum Step {
         case again
         /// Somebody will call `run` again: the socket, the blob, the pool or the next turn.
         case wait
@@ -91,8 +94,13 @@ package final class BodyPump: GrowingReader {
     func abandon() {
         switch content {
         case .growing(let blob, _), .growingChunked(let blob): blob.unpark(self)
-        default: break
+        default: inputEnded()
         }
+    }
+
+    /// The client will send nothing more: an answer without an end of its own ends then.
+    func inputEnded() {
+        if case .lines(let feed) = content { feed.leave() }
     }
 
     package func growingBlobAdvanced() {
@@ -108,6 +116,7 @@ package final class BodyPump: GrowingReader {
         case .file(let open, let range): return sendFile(open, upTo: range.upperBound, end: range.upperBound, &budget)
         case .growing(let blob, let range): return follow(blob, range, &budget)
         case .growingChunked(let blob): return followInChunks(blob, &budget)
+        case .lines(let feed): return follow(feed, &budget)
         }
     }
 
@@ -121,7 +130,7 @@ package final class BodyPump: GrowingReader {
         return .wait
     }
 
-    private func park(on blob: GrowingBlob) -> Step {
+    func park(on blob: GrowingBlob) -> Step {
         isWaiting = true
         blob.park(self)
         return .wait
@@ -154,7 +163,7 @@ package final class BodyPump: GrowingReader {
     }
 
     /// A blob that started over has a new file; a reader that was given none of the old one may go on with it.
-    private func agrees(with blob: GrowingBlob) -> Bool {
+    func agrees(with blob: GrowingBlob) -> Bool {
         if blob.generation == generation { return true }
         guard position == first else { return false }
         generation = blob.generation
@@ -178,30 +187,10 @@ package final class BodyPump: GrowingReader {
         }
     }
 
-    private func followInChunks(_ blob: GrowingBlob, _ budget: inout Int) -> Step {
-        guard agrees(with: blob) else { return .broken }
-        if !head.isEmpty { return sendHeadAlone(&budget, then: .again) }
-        let limit = blob.readableBytes
-        guard position < limit, let file = blob.file else {
-            switch blob.phase {
-            case .failed: return .broken
-            case .complete: return queueOrBreak(ChunkFraming.last, then: .complete)
-            case .asking, .growing: return park(on: blob)
-            }
-        }
-        let scratch = connection.server.scratch
-        let count = readWarm(file, min(scratch.count, Int(limit - position)))
-        guard count > 0 else { return count == 0 ? .broken : readIn(file) }
-        position += Int64(count)
-        budget -= count
-        return queueOrBreak(
-            ChunkFraming.head(byteCount: count) + scratch[..<count] + ChunkFraming.tail, then: .again)
-    }
-
     // MARK: Pieces
 
     /// - Parameter moreFollows: the body comes at once, so that the head need not go in a segment of its own.
-    private func sendHeadAlone(_ budget: inout Int, then: Step, moreFollows: Bool = false) -> Step {
+    func sendHeadAlone(_ budget: inout Int, then: Step, moreFollows: Bool = false) -> Step {
         guard !head.isEmpty else { return then }
         let bytes = head
         head = []
@@ -259,7 +248,7 @@ package final class BodyPump: GrowingReader {
         return false
     }
 
-    private func queueOrBreak(_ bytes: [UInt8], then: Step) -> Step {
+    func queueOrBreak(_ bytes: [UInt8], then: Step) -> Step {
         guard connection.queue(bytes) else { return .gone }
         // `.complete` with bytes still queued is right: the connection waits for them before anything else.
         return then
@@ -268,7 +257,7 @@ package final class BodyPump: GrowingReader {
     // MARK: Cold pages
 
     /// Reads at `position` into the scratch buffer what is in memory; negative when it is not.
-    private func readWarm(_ open: OpenFile, _ wanted: Int) -> Int {
+    func readWarm(_ open: OpenFile, _ wanted: Int) -> Int {
         let scratch = connection.server.scratch
         guard position < warmUntil else { return PageCache.read(open.descriptor, into: scratch, wanted, at: position) }
         // What has just been read in is read plainly: a file system that cannot say what it has in memory (tmpfs) would
@@ -278,7 +267,7 @@ package final class BodyPump: GrowingReader {
     }
 
     /// Has the pool read the next stretch, so that the loop finds it in memory.
-    private func readIn(_ open: OpenFile) -> Step {
+    func readIn(_ open: OpenFile) -> Step {
         isWaiting = true
         let (descriptor, start) = (open.descriptor, position)
         connection.server.offload.run {

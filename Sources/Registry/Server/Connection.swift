@@ -111,6 +111,7 @@ package final class Connection: TCPStream {
         inputEnded = true
         if isLingering { return closeWhenDrained() }
         machine.inputEnded()
+        pump?.inputEnded()
         guard !machine.isAnswering else { return }
         // What was kept is part of a request that will never be whole.
         finishOutput()

@@ -1,0 +1,40 @@
+// Bodies whose length nobody knows when they begin: a blob whose upstream does not say it, and lines that tell of
+// something while it happens. They go out in chunks; the last, empty one says that it was all.
+
+extension BodyPump {
+    func followInChunks(_ blob: GrowingBlob, _ budget: inout Int) -> Step {
+        guard agrees(with: blob) else { return .broken }
+        if !head.isEmpty { return sendHeadAlone(&budget, then: .again) }
+        let limit = blob.readableBytes
+        guard position < limit, let file = blob.file else {
+            switch blob.phase {
+            case .failed: return .broken
+            case .complete: return queueOrBreak(ChunkFraming.last, then: .complete)
+            case .asking, .growing: return park(on: blob)
+            }
+        }
+        let scratch = connection.server.scratch
+        let count = readWarm(file, min(scratch.count, Int(limit - position)))
+        guard count > 0 else { return count == 0 ? .broken : readIn(file) }
+        position += Int64(count)
+        budget -= count
+        return queueOrBreak(
+            ChunkFraming.head(byteCount: count) + scratch[..<count] + ChunkFraming.tail, then: .again)
+    }
+
+    func follow(_ feed: LineFeed, _ budget: inout Int) -> Step {
+        if !head.isEmpty { return sendHeadAlone(&budget, then: .again) }
+        switch feed.next() {
+        case .end: return queueOrBreak(ChunkFraming.last, then: .complete)
+        case .nothingYet:
+            isWaiting = true
+            feed.park(self)
+            return .wait
+        case .bytes(let piece):
+            position += Int64(piece.count)
+            budget -= piece.count
+            return queueOrBreak(
+                ChunkFraming.head(byteCount: piece.count) + piece + ChunkFraming.tail, then: .again)
+        }
+    }
+}
