@@ -20,10 +20,10 @@ package struct CacheExport: Sendable {
     package let blobBytes: Int64
     private let writer: ImageLayoutWriter
 
-    /// - Throws: when a pattern meets its limits.
+    /// - Throws: when a pattern meets its limits, or the cache cannot be read.
     package init(imagePath: String, _ choice: Choice) throws {
         let layout = Layout(imagePath: imagePath)
-        let scan = ImageScan(layout)
+        let scan = try ImageScan(layout)
         var parts = ExportParts(scan: scan, layout: layout)
         var images: [LayoutImage] = []
         var problems: [String] = []

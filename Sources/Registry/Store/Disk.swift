@@ -11,6 +11,7 @@ struct FileStatus: Sendable {
     let sizeBytes: Int64
     let linkCount: UInt64
     let modifiedSeconds: Int64
+    let identity: InodeIdentity
 
     init(_ status: stat) {
         isRegular = status.st_mode & S_IFMT == S_IFREG
@@ -18,7 +19,17 @@ struct FileStatus: Sendable {
         sizeBytes = Int64(status.st_size)
         linkCount = UInt64(status.st_nlink)
         modifiedSeconds = Int64(status.st_mtim.tv_sec)
+        identity = InodeIdentity(
+            inode: UInt64(status.st_ino), changedSeconds: Int64(status.st_ctim.tv_sec),
+            changedNanoseconds: Int64(status.st_ctim.tv_nsec))
     }
+}
+
+/// Tells whether a path still means the file that it meant, unchanged: an inode's number alone may be used again.
+struct InodeIdentity: Sendable, Equatable {
+    let inode: UInt64
+    let changedSeconds: Int64
+    let changedNanoseconds: Int64
 }
 
 enum Disk {
@@ -201,16 +212,20 @@ extension Disk {
         defer { closedir(stream) }
         var names: [String] = []
         while let name = nextName(stream) { names.append(name) }
+        // readdir(3): no more names, or an error, which alone sets errno.
+        guard errno == 0 else { throw .from(errno, call: "readdir", path: directory) }
         return names
     }
 
-    /// The next entry but `.` and `..`; nil at the end.
+    /// The next entry but `.` and `..`; nil at the end, and with `errno` set when the rest cannot be read.
     static func nextName(_ stream: OpaquePointer) -> String? {
+        errno = 0
         while let entry = readdir(stream) {
             let name = withUnsafePointer(to: &entry.pointee.d_name) { tuple in
                 tuple.withMemoryRebound(to: CChar.self, capacity: Int(NAME_MAX) + 1) { String(cString: $0) }
             }
             if name != "." && name != ".." { return name }
+            errno = 0
         }
         return nil
     }

@@ -28,18 +28,27 @@ struct ImageScan: Sendable {
     private(set) var manifests: [Digest: ManifestEntry] = [:]
     /// Blobs on disk: sizes, and when they came.
     private(set) var blobs: [Digest: (sizeBytes: Int64, createdSeconds: Int64)] = [:]
+    /// Files left out because they cannot be read.
+    private(set) var unreadable: [StoreError] = []
 
-    /// Reads everything. What disappears meanwhile, or cannot be read, is left out: recovery and readers report it.
-    init(_ layout: Layout) {
+    /// Reads everything. What disappears meanwhile is left out, and so is a file that cannot be read.
+    /// - Throws: when a directory cannot be read: half a look would be taken for the whole, and prune what it does not
+    ///   see the use of.
+    init(_ layout: Layout) throws(StoreError) {
+        // A running store has these; one without them has lost its disk.
+        for directory in [layout.manifests, layout.blobs, layout.tags] { _ = try Disk.names(in: directory) }
         for type in MediaType.allCases {
-            ImageScan.forEachContent(in: "\(layout.manifests)/\(type.directoryName)") { digest, path, status in
-                readManifest(digest, type, path, status)
+            let directory = "\(layout.manifests)/\(type.directoryName)"
+            try ImageScan.forEachContent(in: directory) { (digest, path, status) throws(StoreError) in
+                try readManifest(digest, type, path, status)
             }
         }
-        ImageScan.forEachContent(in: layout.blobs) { blobs[$0] = ($2.sizeBytes, $2.modifiedSeconds) }
-        for host in ImageScan.entries(layout.tags) {
+        try ImageScan.forEachContent(in: layout.blobs) { (digest, _, status) in
+            blobs[digest] = (status.sizeBytes, status.modifiedSeconds)
+        }
+        for host in try ImageScan.entries(layout.tags) {
             guard let registry = RegistryHost(host) else { continue }
-            readRepositories(registry, "", "\(layout.tags)/\(host)")
+            try readRepositories(registry, "", "\(layout.tags)/\(host)")
         }
     }
 
@@ -75,29 +84,37 @@ struct ImageScan: Sendable {
 
     // MARK: Reading
 
-    private mutating func readManifest(_ digest: Digest, _ type: MediaType, _ path: String, _ status: FileStatus) {
-        guard let bytes = try? Disk.readFile(path, maximumBytes: Manifest.maximumSizeBytes),
-            let manifest = try? Manifest.decode(bytes, contentType: type.text)
-        else { return }
+    private mutating func readManifest(
+        _ digest: Digest, _ type: MediaType, _ path: String, _ status: FileStatus
+    ) throws(StoreError) {
+        let bytes = try attempt { () throws(StoreError) in
+            try Disk.readFile(path, maximumBytes: Manifest.maximumSizeBytes)
+        }
+        // What does not decode is for `verify` and for whoever reads it to find.
+        guard let bytes, let manifest = try? Manifest.decode(bytes, contentType: type.text) else { return }
         manifests[digest] = ManifestEntry(
             mediaType: type, sizeBytes: status.sizeBytes, createdSeconds: status.modifiedSeconds,
             blobs: (manifest.config.map { [$0] } ?? []) + manifest.layers, children: manifest.manifests.map(\.digest))
     }
 
-    private mutating func readRepositories(_ host: RegistryHost, _ repository: String, _ path: String) {
-        for entry in ImageScan.entries(path) {
+    private mutating func readRepositories(
+        _ host: RegistryHost, _ repository: String, _ path: String
+    ) throws(StoreError) {
+        for entry in try ImageScan.entries(path) {
             let inner = "\(path)/\(entry)"
             if entry == Layout.tagsName || entry == Layout.digestsName {
                 guard let name = RepositoryName(repository) else { continue }
-                for file in ImageScan.entries(inner) { readName(host, name, file, "\(inner)/\(file)") }
+                for file in try ImageScan.entries(inner) { try readName(host, name, file, "\(inner)/\(file)") }
             } else {
-                readRepositories(host, repository.isEmpty ? entry : "\(repository)/\(entry)", inner)
+                try readRepositories(host, repository.isEmpty ? entry : "\(repository)/\(entry)", inner)
             }
         }
     }
 
-    private mutating func readName(_ host: RegistryHost, _ repository: RepositoryName, _ file: String, _ path: String) {
-        guard let record = try? TagRecord.read(path) else { return }
+    private mutating func readName(
+        _ host: RegistryHost, _ repository: RepositoryName, _ file: String, _ path: String
+    ) throws(StoreError) {
+        guard let record = try attempt({ () throws(StoreError) in try TagRecord.read(path) }) else { return }
         let reference = Layout.readDigestFileName(file).map { Reference.digest($0) } ?? .tag(file)
         names.append(
             Name(
@@ -105,20 +122,41 @@ struct ImageScan: Sendable {
                 createdSeconds: record.resolvedAtSeconds))
     }
 
+    /// Nil for one file that is not there any more, or not readable; this process's own want of means is for all.
+    private mutating func attempt<R>(_ read: () throws(StoreError) -> R) throws(StoreError) -> R? {
+        do throws(StoreError) {
+            return try read()
+        } catch {
+            if case .system(_, _, let code) = error, [EMFILE, ENFILE, ENOMEM].contains(code) { throw error }
+            if !error.isMissing { unreadable.append(error) }
+            return nil
+        }
+    }
+
     /// Files of `<directory>/<algorithm>/<shard>/<hex>`.
-    static func forEachContent(in directory: String, _ body: (Digest, String, FileStatus) -> Void) {
+    static func forEachContent(
+        in directory: String, _ body: (Digest, String, FileStatus) throws(StoreError) -> Void
+    ) throws(StoreError) {
         for algorithm in Digest.Algorithm.allCases {
-            for shard in ImageScan.entries("\(directory)/\(algorithm.name)") {
+            for shard in try entries("\(directory)/\(algorithm.name)") {
                 let folder = "\(directory)/\(algorithm.name)/\(shard)"
-                for name in ImageScan.entries(folder) {
+                for name in try entries(folder) {
                     guard let digest = Digest("\(algorithm.name):\(name)"),
                         let status = try? Disk.status(at: "\(folder)/\(name)"), status.isRegular
                     else { continue }
-                    body(digest, "\(folder)/\(name)", status)
+                    try body(digest, "\(folder)/\(name)", status)
                 }
             }
         }
     }
 
-    private static func entries(_ directory: String) -> [String] { (try? Disk.names(in: directory)) ?? [] }
+    /// Empty where there is no such directory.
+    private static func entries(_ directory: String) throws(StoreError) -> [String] {
+        do throws(StoreError) {
+            return try Disk.names(in: directory)
+        } catch {
+            if error.isMissing { return [] }
+            throw error
+        }
+    }
 }

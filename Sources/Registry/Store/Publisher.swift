@@ -37,6 +37,8 @@ final class Publisher {
     private var waiting: Deque<(write: Write, then: (StoreError?) -> Void)> = []
     private var isRunning = false
     private var nextNumber = 0
+    /// Files given, and files that are durable or refused.
+    private var (givenCount, endedCount) = (0, 0)
 
     init(layout: Layout, directories: DirectoryBook, offload: Offload) {
         self.layout = layout
@@ -47,6 +49,7 @@ final class Publisher {
     /// Publishes a file. `then` hears nil when it is durable.
     func publish(_ write: Write, then: @escaping (StoreError?) -> Void) {
         waiting.append((write, then))
+        givenCount += 1
         startBatch()
     }
 
@@ -55,6 +58,14 @@ final class Publisher {
         _ work: @escaping @Sendable () throws(StoreError) -> R, then: @escaping (Result<R, StoreError>) -> Void
     ) {
         chain.attempt(work, then: then)
+    }
+
+    /// Calls `then` when every file given so far has ended, one way or the other.
+    func whenWritten(then: @escaping () -> Void) { wait(forFiles: givenCount, then) }
+
+    private func wait(forFiles count: Int, _ then: @escaping () -> Void) {
+        guard endedCount < count else { return then() }
+        chain.attempt({}) { [self] (_: Result<Void, StoreError>) in wait(forFiles: count, then) }
     }
 
     private func startBatch() {
@@ -81,6 +92,7 @@ final class Publisher {
         case .failure(let error): errors = Array(repeating: error, count: callers.count)
         }
         for (write, error) in zip(writes, errors) where error == nil { directories.add(write.directory) }
+        endedCount += callers.count
         for (then, error) in zip(callers, errors) { then(error) }
         startBatch()
     }

@@ -54,7 +54,8 @@ extension Store {
                 blobs.set(digest, sizeBytes: sizeBytes)
             }
         }
-        for (digest, type, sizeBytes) in batch.manifests where manifests[digest] == nil {
+        for (digest, type, sizeBytes) in batch.manifests
+        where manifests[digest] == nil && !setAsideInRecovery.contains(digest) {
             manifests[digest] = .init(sizeBytes: sizeBytes, detail: type)
         }
         for (name, record) in batch.tags { addTag(name, record) }

@@ -64,7 +64,7 @@ package final class Store {
     /// Blobs on their way to the quarantine, and who waits for that: a new file of the name must not be moved in its
     /// place.
     var condemned: [Digest: [() -> Void]] = [:]
-    /// Blobs set aside while recovery runs, which may still report the file it saw.
+    /// Content set aside while recovery runs, which may still report the file it saw.
     var setAsideInRecovery: Set<Digest> = []
 
     /// Types of all manifests known.
@@ -126,6 +126,9 @@ package final class Store {
     /// Where the server of an image path has its operator's door: a name beside the lock, there while it runs.
     package static func adminSocket(imagePath: String) -> String { Layout(imagePath: imagePath).admin }
 
+    /// The directory that a store's files are in.
+    package static func root(imagePath: String) -> String { Layout(imagePath: imagePath).root }
+
     /// Opens (or makes) the store under an image path and locks it. Blocks: for the start only.
     /// - Throws: `.locked` with the holder's note, or the refusal of the disk, both naming the path.
     package static func open(
@@ -175,6 +178,9 @@ package final class Store {
         }
         checkQuiet()
     }
+
+    /// Calls `then` when every manifest and name given so far is on the disk, or has been refused.
+    package func whenWritten(then: @escaping () -> Void) { publisher.whenWritten(then: then) }
 
     /// Runs a blocking job that `close` waits for.
     func perform<R: Sendable>(

@@ -51,7 +51,7 @@ extension Store {
     }
 
     /// A new file of the name waits until the old one is out of the way.
-    private func condemn<R: Sendable>(
+    func condemn<R: Sendable>(
         _ digest: Digest, _ work: @escaping @Sendable () throws(StoreError) -> R,
         then: @escaping (Result<R, StoreError>) -> Void
     ) {

@@ -2,7 +2,8 @@
 // has changed shows here, before a client sees it. Blobs are only hashed when they are written, so nobody else would.
 //
 // Reads in steps, each short enough to be a job among others. Files only ever appear whole, by a rename, and content
-// never changes, so that it may run beside a server that serves from them; only setting aside needs the lock.
+// never changes, so that it may run beside a server that serves from them; only setting aside needs the lock, or the
+// process that has it (StoreVerification).
 
 internal import Glibc
 
@@ -14,45 +15,38 @@ package final class StoreCheck: @unchecked Sendable {
     static let stepBytes = 16 * 1024 * 1024
     private static let bufferBytes = 1024 * 1024
 
-    /// Something wrong.
-    package struct Finding: Sendable, Equatable, CustomStringConvertible {
-        package let path: String
-        package let reason: String
-        /// Where it is now; nil when it was left where it is.
-        package let setAsideTo: String?
-
-        package var description: String {
-            "\(path): \(reason)" + (setAsideTo.map { "; set aside as \($0)" } ?? "; left where it is")
-        }
-    }
-
-    package struct Progress: Sendable, Equatable {
-        package var files = 0
-        package var bytes: Int64 = 0
-        /// What the walk found when it began.
-        package var allFiles = 0
-        package var allBytes: Int64 = 0
+    /// A file that is not what its name says.
+    struct Fault: Sendable {
+        let path: String
+        let reason: String
+        let digest: Digest
+        /// Nil for a blob.
+        let type: MediaType?
+        /// The file that was hashed; nil when it could not be asked.
+        let identity: InodeIdentity?
     }
 
     private struct Content {
         let path: String
         let digest: Digest
+        let type: MediaType?
         let sizeBytes: Int64
-        let limitBytes: Int64
     }
 
-    package private(set) var progress = Progress()
+    private(set) var progress = VerifyProgress()
     /// What could not be read, in words; it is neither right nor wrong.
-    package private(set) var unreadable: [String] = []
+    private var unreadable: [String] = []
+    private var wrongCount = 0
     /// Why what is wrong is only told; nil when it is set aside.
-    package let obstacle: StoreError?
+    private let obstacle: StoreError?
     private let layout: Layout
     private let lock: StoreLock?
-    private var waiting: [Content] = []
+    /// Nil until they have been listed. Taken from the end.
+    private var waiting: [Content]?
     private var current: (content: Content, descriptor: Int32, hash: ContentHash, offset: Int64)?
     private let buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: bufferBytes, alignment: 64)
 
-    /// Takes the store's lock if it is free, and lists what there is to hash.
+    /// Takes the store's lock if it is free.
     /// - Throws: when there is no store, or it cannot be read.
     package init(imagePath: String) throws(StoreError) {
         layout = Layout(imagePath: imagePath)
@@ -68,7 +62,13 @@ package final class StoreCheck: @unchecked Sendable {
             lock = nil
             obstacle = error
         }
-        list()
+    }
+
+    /// For the process that has the lock.
+    init(heldBy layout: Layout) {
+        self.layout = layout
+        lock = nil
+        obstacle = nil
     }
 
     deinit {
@@ -77,37 +77,39 @@ package final class StoreCheck: @unchecked Sendable {
         lock?.release()
     }
 
-    private func list() {
-        ImageScan.forEachContent(in: layout.blobs) { digest, path, status in
-            waiting.append(Content(path: path, digest: digest, sizeBytes: status.sizeBytes, limitBytes: .max))
-        }
-        for type in MediaType.allCases {
-            ImageScan.forEachContent(in: "\(layout.manifests)/\(type.directoryName)") { digest, path, status in
-                waiting.append(
-                    Content(
-                        path: path, digest: digest, sizeBytes: status.sizeBytes,
-                        limitBytes: Int64(Manifest.maximumSizeBytes)))
+    private func list() -> [Content] {
+        var found: [Content] = []
+        list(layout.blobs, nil, &found)
+        for type in MediaType.allCases { list("\(layout.manifests)/\(type.directoryName)", type, &found) }
+        progress.allFiles = found.count
+        progress.allBytes = found.reduce(0) { $0 + $1.sizeBytes }
+        return found.reversed()
+    }
+
+    private func list(_ directory: String, _ type: MediaType?, _ found: inout [Content]) {
+        do throws(StoreError) {
+            try ImageScan.forEachContent(in: directory) { (digest, path, status) in
+                found.append(Content(path: path, digest: digest, type: type, sizeBytes: status.sizeBytes))
             }
+        } catch {
+            unreadable.append("\(error)")
         }
-        progress.allFiles = waiting.count
-        progress.allBytes = waiting.reduce(0) { $0 + $1.sizeBytes }
-        // Taken from the end.
-        waiting.reverse()
     }
 
     /// What one step came to.
-    package enum Step: Sendable, Equatable {
+    enum Step: Sendable {
         case right
-        case wrong(Finding)
+        case wrong(Fault)
         case end
     }
 
-    /// Hashes the next bytes. May block.
-    package func next() -> Step {
+    /// Lists what there is, then hashes the next bytes. May block.
+    func next() -> Step {
+        if waiting == nil { waiting = list() }
         var left = StoreCheck.stepBytes
         while left > 0 {
             guard let (content, descriptor, hash, before) = current else {
-                guard let content = waiting.popLast() else { return .end }
+                guard let content = waiting?.popLast() else { return .end }
                 open(content)
                 // A walk over ten thousand small files is not one step.
                 left -= StoreCheck.bufferBytes / 16
@@ -126,9 +128,10 @@ package final class StoreCheck: @unchecked Sendable {
             progress.bytes += Int64(count)
             current = (content, descriptor, hash, offset)
             guard count < buffer.count else { continue }
-            let isRight = hash.digest() == content.digest && offset <= content.limitBytes
+            let isTooLarge = content.type != nil && offset > Manifest.maximumSizeBytes
+            let isRight = hash.digest() == content.digest && !isTooLarge
             let step = finish(content, descriptor, fault: isRight ? nil : "hash mismatch")
-            if step != .right { return step }
+            if case .wrong = step { return step }
         }
         return .right
     }
@@ -144,19 +147,61 @@ package final class StoreCheck: @unchecked Sendable {
         }
     }
 
-    private func finish(_ content: Content, _ descriptor: Int32, fault: String?) -> Step {
+    private func finish(_ content: Content, _ descriptor: Int32, fault reason: String?) -> Step {
+        let identity = reason == nil ? nil : try? Disk.status(of: descriptor, content.path).identity
         close(descriptor)
         current = nil
         progress.files += 1
-        guard let fault else { return .right }
-        guard obstacle == nil else { return .wrong(Finding(path: content.path, reason: fault, setAsideTo: nil)) }
-        do throws(StoreError) {
-            let target = try layout.setAside(content.path, reason: fault)
-            return .wrong(Finding(path: content.path, reason: fault, setAsideTo: target))
-        } catch {
-            unreadable.append("cannot be set aside: \(error)")
-            return .wrong(Finding(path: content.path, reason: fault, setAsideTo: nil))
+        guard let reason else { return .right }
+        return .wrong(
+            Fault(path: content.path, reason: reason, digest: content.digest, type: content.type, identity: identity))
+    }
+}
+
+extension StoreCheck {
+    /// Runs all of it in this process, without a server. May block.
+    /// - Parameter tell: hears of everything, `ended` last.
+    package func run(tell: (VerifyNews) -> Void) {
+        while true {
+            switch next() {
+            case .right: break
+            case .wrong(let fault): tell(.wrong(setAside(fault)))
+            case .end: return tell(.ended(report(isStopped: false)))
+            }
+            tell(.progress(progress))
         }
+    }
+
+    private func setAside(_ fault: Fault) -> VerifyFinding {
+        var target: String?
+        if obstacle == nil {
+            do throws(StoreError) { target = try layout.setAside(fault.path, reason: fault.reason) } catch {
+                unreadable.append("cannot be set aside: \(error)")
+            }
+        }
+        return finding(fault, setAsideTo: target)
+    }
+
+    /// What is told of a fault.
+    func finding(_ fault: Fault, setAsideTo target: String?) -> VerifyFinding {
+        wrongCount += 1
+        return VerifyFinding(
+            path: layout.relative(fault.path), reason: fault.reason, setAsideTo: target.map(layout.relative))
+    }
+
+    func cannotBeSetAside(_ error: StoreError) { unreadable.append("cannot be set aside: \(error)") }
+
+    func report(isStopped: Bool) -> VerifyReport {
+        VerifyReport(
+            progress: progress, wrongCount: wrongCount, unreadable: unreadable,
+            obstacle: obstacle.map { "\($0)" }, isStopped: isStopped)
+    }
+}
+
+extension Layout {
+    /// A path of this store without the store's own.
+    fileprivate func relative(_ path: String) -> String {
+        String(decoding: path.utf8.dropFirst(root.utf8.count + 1), as: UTF8.self)
     }
 }
 

@@ -53,7 +53,7 @@ extension Store {
         return manifest
     }
 
-    private func writeManifest(
+    func writeManifest(
         _ manifest: CachedManifest, _ bytes: [UInt8], _ then: @escaping (Result<CachedManifest, StoreError>) -> Void
     ) {
         let digest = manifest.digest

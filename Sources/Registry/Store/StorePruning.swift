@@ -4,21 +4,23 @@ import Glibc
 internal import Logging
 
 extension Store {
-    /// All images, sorted by name.
-    package func images(then: @escaping ([CachedImage]) -> Void) {
-        scan { scan, accessed in scan.images(accessed) } then: { then($0 ?? []) }
+    /// All images, sorted by name; or why the disk does not tell.
+    package func images(then: @escaping (Result<[CachedImage], any Error>) -> Void) {
+        scan { scan, accessed in scan.images(accessed) } whenFailed: { then(.failure($0)) } then: { then(.success($0)) }
     }
 
     /// How many cached manifests use each cached blob, sorted by digest.
-    package func blobReferences(then: @escaping ([(digest: Digest, count: Int)]) -> Void) {
+    package func blobReferences(then: @escaping (Result<[(digest: Digest, count: Int)], any Error>) -> Void) {
         scan { scan, _ in
             var counts = scan.blobs.mapValues { _ in 0 }
             for manifest in scan.manifests.values {
                 for blob in Set(manifest.blobs.map(\.digest)) where counts[blob] != nil { counts[blob]? += 1 }
             }
             return counts.map { (digest: $0.key, count: $0.value) }.sorted { "\($0.digest)" < "\($1.digest)" }
+        } whenFailed: {
+            then(.failure($0))
         } then: {
-            then($0 ?? [])
+            then(.success($0))
         }
     }
 
@@ -99,20 +101,17 @@ extension Store {
         let (layout, accessed) = (layout, accessTimes.seconds)
         workBegins()
         offload.run {
-            try work(ImageScan(layout), accessed)
-        } then: { [self] (result: Result<R, any Error>) in
+            let scan = try ImageScan(layout)
+            return (try work(scan, accessed), scan.unreadable)
+        } then: { [self] (result: Result<(R, [StoreError]), any Error>) in
             switch result {
-            case .success(let value): then(value)
+            case .success((let value, let unreadable)):
+                for error in unreadable { logger.error("store: left out of the images: \(error)") }
+                then(value)
             case .failure(let error): whenFailed(error)
             }
             workEnds()
         }
-    }
-
-    private func scan<R: Sendable>(
-        _ work: @escaping @Sendable (ImageScan, [Digest: Int64]) -> R, then: @escaping (R?) -> Void
-    ) {
-        scan(work, whenFailed: { _ in then(nil) }, then: { then($0) })
     }
 
     // MARK: Removing

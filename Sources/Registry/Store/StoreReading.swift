@@ -27,6 +27,9 @@ extension Store {
         return readings
     }
 
+    /// Writes that the disk has refused since the start.
+    package var refusedWrites: UInt64 { writeFailures.noSpace &+ writeFailures.other }
+
     /// What reads the disk's side of it: for the pool.
     package var diskReading: @Sendable () -> DiskReadings {
         let layout = layout

@@ -50,7 +50,7 @@ private struct Shelf {
 
     func names() throws -> [String] {
         let fixture = try fixture.get()
-        let images: [CachedImage] = try fixture.wait { fixture.store.images(then: $0) }
+        let images = try fixture.wait { fixture.store.images(then: $0) }.get()
         return images.map { String($0.name.dropFirst("registry.test/".count).prefix(24)) }
     }
 
