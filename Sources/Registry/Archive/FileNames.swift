@@ -25,29 +25,44 @@ package enum FileNames {
 
     /// The files, in the order of the text and sorted within a glob, each once. What exists under the very name given
     /// is that file, even if it has a comma, `*`, `?` or `[` in its name. May block.
-    package static func expand(_ text: String) throws(Failure) -> [String] {
-        if FileAccess.exists(text) { return [text] }
+    /// - Parameter directory: where names begin that do not begin at the root; nil: where this process works.
+    package static func expand(_ text: String, in directory: String? = nil) throws(Failure) -> [String] {
+        if FileAccess.exists(path(text, in: directory)) { return [text] }
         var names: [String] = []
         for piece in text.split(separator: ",", omittingEmptySubsequences: false) {
             let pattern = trimmed(piece)
             if pattern.isEmpty { throw .empty(text: text) }
-            for name in FileAccess.exists(pattern) ? [pattern] : try matches(pattern) where !names.contains(name) {
+            let isFile = FileAccess.exists(path(pattern, in: directory))
+            for name in isFile ? [pattern] : try matches(pattern, in: directory) where !names.contains(name) {
                 names.append(name)
             }
         }
         return names
     }
 
+    /// What to open for a name.
+    package static func path(_ name: String, in directory: String?) -> String {
+        guard let directory, !name.hasPrefix("/") else { return name }
+        return "\(directory)/\(name)"
+    }
+
     /// glob(3). An unreadable directory is an error: the files that the pattern means may be in it.
-    private static func matches(_ pattern: String) throws(Failure) -> [String] {
+    private static func matches(_ pattern: String, in directory: String?) throws(Failure) -> [String] {
+        // The directory is a name, whatever it has in it.
+        let literal = directory.map { String($0.flatMap { "\\*?[".contains($0) ? ["\\", $0] : [$0] }) }
+        let prefixBytes = pattern.hasPrefix("/") ? 0 : directory.map { $0.utf8.count + 1 } ?? 0
         var found = glob_t()
         defer { globfree(&found) }
-        switch glob(pattern, GLOB_ERR, nil, &found) {
+        switch glob(path(pattern, in: literal), GLOB_ERR, nil, &found) {
         case 0: break
         case GLOB_NOMATCH: throw .noMatch(pattern: pattern)
         default: throw .unreadable(pattern: pattern)
         }
-        return (0..<Int(found.gl_pathc)).compactMap { index in found.gl_pathv[index].map { String(cString: $0) } }
+        return (0..<Int(found.gl_pathc)).compactMap { index in
+            found.gl_pathv[index].map { path in
+                String(decoding: String(cString: path).utf8.dropFirst(prefixBytes), as: UTF8.self)
+            }
+        }
     }
 
     private static func trimmed(_ piece: Substring) -> String {

@@ -12,7 +12,7 @@ final class BlobFetches {
     private var growing: [Digest: GrowingBlob] = [:]
     private(set) var wantedBytes: Int64 = 0
     private var endedBytes: Int64 = 0
-    var isStopping = false
+    private(set) var isStopping = false
 
     init(_ context: LoadContext) { self.context = context }
 
@@ -40,13 +40,24 @@ final class BlobFetches {
         }
     }
 
+    /// Begins nothing more, and lets go of what is on its way: it ends unless somebody else wants it by now.
+    func stop() {
+        isStopping = true
+        for blob in Array(growing.values) { context.puller.letGo(blob.key) }
+    }
+
     private func fetch(_ blob: Descriptor, from source: PullSource) {
+        guard !isStopping else { return ended(blob, .unavailable("stopped")) }
         growing[blob.digest] = context.puller.fetchBlob(blob.digest, from: source) { [self] error in
             growing[blob.digest] = nil
-            if error == nil { endedBytes += blob.sizeBytes } else { wantedBytes -= blob.sizeBytes }
-            let callers = waiting.removeValue(forKey: blob.digest) ?? []
-            for then in callers { then(error) }
-            gate.leave()
+            ended(blob, error)
         }
+    }
+
+    private func ended(_ blob: Descriptor, _ error: RegistryError?) {
+        if error == nil { endedBytes += blob.sizeBytes } else { wantedBytes -= blob.sizeBytes }
+        let callers = waiting.removeValue(forKey: blob.digest) ?? []
+        for then in callers { then(error) }
+        gate.leave()
     }
 }

@@ -7,11 +7,16 @@ package struct LoadChoices: Sendable {
     package var resolveAs: ImageName?
     /// Nothing may be asked of an upstream: a list's images have to be in the cache.
     package var isAirGapped: Bool
+    /// Where the names of files begin that do not begin at the root; nil: where this process works.
+    package var directory: String?
 
-    package init(platforms: PlatformChoice, resolveAs: ImageName? = nil, isAirGapped: Bool = false) {
+    package init(
+        platforms: PlatformChoice, resolveAs: ImageName? = nil, isAirGapped: Bool = false, directory: String? = nil
+    ) {
         self.platforms = platforms
         self.resolveAs = resolveAs
         self.isAirGapped = isAirGapped
+        self.directory = directory
     }
 }
 

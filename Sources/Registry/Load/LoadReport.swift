@@ -1,7 +1,8 @@
-// What loading says of itself: a line for each image as it ends, how far it is, and in the end what failed and why.
+// What loading says of itself: a line for each image as it ends, how far it is, and in the end what failed and why. All
+// of it can be written as JSON, since who asked for it may be another process.
 
 /// Something that could not be loaded.
-package struct LoadFailure: Sendable, Equatable, CustomStringConvertible {
+package struct LoadFailure: Sendable, Equatable, Codable, CustomStringConvertible {
     /// The file as it was given or found.
     package let file: String
     /// The image; nil when the file as a whole is meant.
@@ -22,7 +23,7 @@ package struct LoadFailure: Sendable, Equatable, CustomStringConvertible {
 }
 
 /// An image has ended, one way or another.
-package enum LoadEvent: Sendable, Equatable {
+package enum LoadEvent: Sendable, Equatable, Codable {
     case loaded(image: String, file: String)
     /// All of it was in the cache.
     case present(image: String, file: String)
@@ -30,7 +31,7 @@ package enum LoadEvent: Sendable, Equatable {
 }
 
 /// How far it is.
-package struct LoadProgress: Sendable, Equatable {
+package struct LoadProgress: Sendable, Equatable, Codable {
     /// Images that the files read so far name, and what has become of them.
     package var images = 0
     package var loaded = 0
@@ -46,9 +47,16 @@ package struct LoadProgress: Sendable, Equatable {
 }
 
 /// What has become of all of it.
-package struct LoadReport: Sendable, Equatable {
+package struct LoadReport: Sendable, Equatable, Codable {
     package var progress: LoadProgress
     package var failures: [LoadFailure]
     /// It was stopped before it was through.
     package var isStopped: Bool
+}
+
+/// What there is to tell, in order: the end is the last.
+package enum LoadNews: Sendable, Equatable, Codable {
+    case event(LoadEvent)
+    case progress(LoadProgress)
+    case ended(LoadReport)
 }

@@ -25,6 +25,8 @@ package final class Loader {
     private var endedBytes: Int64 = 0
     /// Files and images that have not ended.
     private var pending = 0
+    /// Images of lists among them.
+    private var pendingImages = 0
     private var isStopping = false
     private var then: ((LoadReport) -> Void)?
 
@@ -47,22 +49,28 @@ package final class Loader {
     package func load(_ text: String, then: @escaping (LoadReport) -> Void) {
         self.then = then
         pending = 1
+        let directory = choices.directory
         context.offload.run {
-            try FileNames.expand(text)
+            try FileNames.expand(text, in: directory)
         } then: { [self] (result: Result<[String], any Error>) in
             switch result {
-            case .success(let paths): for path in paths { begin(path) }
+            case .success(let names): for name in names { begin(name) }
             case .failure(let error): failed(LoadFailure(file: text, image: nil, reason: expansionReason(error)))
             }
             ended()
         }
     }
 
-    /// Ends it soon. What has been written of a blob is kept for the next load. Whoever calls this closes the puller.
+    /// Ends it soon. What has been written of a blob is kept for the next load.
     package func stop() {
+        guard !isStopping else { return }
         isStopping = true
-        blobs.isStopping = true
+        blobs.stop()
         for archive in Array(archives.values) { archive.stop() }
+        // An upstream may be silent for long: images on their way are not waited for.
+        pending -= pendingImages
+        pendingImages = 0
+        context.loop.deferred.enqueue { [self] in endIfDone() }
     }
 
     /// The text stands before the reason anyway.
@@ -76,45 +84,48 @@ package final class Loader {
 
     // MARK: Files
 
-    private func begin(_ path: String) {
+    /// - Parameter file: its name as it was given.
+    private func begin(_ file: String) {
         pending += 1
         files.enter { [self] in
             guard !isStopping else { return fileEnded() }
-            let platforms = choices.platforms
+            let (path, platforms) = (FileNames.path(file, in: choices.directory), choices.platforms)
             context.offload.run {
                 try OpenedFile(path, platforms)
             } then: { [self] (result: Result<OpenedFile, any Error>) in
                 switch result {
-                case .failure(let error): refuse(path, error)
+                case .failure(let error): refuse(file, path, error)
                 case .success(.list(let list)):
-                    for name in list.names where seen.insert(name).inserted { begin(name, of: path) }
+                    for name in list.names where !isStopping && seen.insert(name).inserted { begin(name, of: file) }
                     fileEnded()
-                case .success(.archive(let archive, let selections)): begin(archive, selections)
+                case .success(.archive(let archive, let selections)): begin(archive, of: file, selections)
                 }
             }
         }
     }
 
     /// A list with several wrong lines has a failure for each.
-    private func refuse(_ path: String, _ error: any Error) {
+    private func refuse(_ file: String, _ path: String, _ error: any Error) {
         if case ImageFileError.list(let error) = error {
             for problem in error.problems {
-                failed(LoadFailure(file: path, image: nil, reason: problem.description))
+                // `path:line: reason`, with the name that was given.
+                let place = problem.description.dropFirst(path.count)
+                failed(LoadFailure(file: file, image: nil, reason: "\(file)\(place)"))
             }
         } else {
-            failed(LoadFailure(file: path, image: nil, reason: LoadReason.text(error, of: path)))
+            failed(LoadFailure(file: file, image: nil, reason: LoadReason.text(error, of: path)))
         }
         fileEnded()
     }
 
-    private func begin(_ archive: ImageArchive, _ selections: [ArchiveLoad.Selected]) {
+    private func begin(_ archive: ImageArchive, of file: String, _ selections: [ArchiveLoad.Selected]) {
         guard !isStopping else { return fileEnded() }
         var identity: ObjectIdentifier?
         counts.images += selections.count
         let load = ArchiveLoad(
-            archive, selections, context: context, resolve: { [self] in resolve($0) }
+            archive, selections, context: context, resolve: { [self] in resolve($0, of: file) }
         ) { [self] image, outcome in
-            ended(image, of: archive.path, outcome)
+            ended(image, of: file, outcome)
         } then: { [self] in
             if let identity, let load = archives.removeValue(forKey: identity) { endedBytes += load.arrivedBytes }
             fileEnded()
@@ -124,7 +135,7 @@ package final class Loader {
         load.start()
     }
 
-    private func resolve(_ archive: ImageArchive) -> Result<ImageName, LoadRefusal> {
+    private func resolve(_ archive: ImageArchive, of file: String) -> Result<ImageName, LoadRefusal> {
         guard let name = choices.resolveAs else {
             return .failure(LoadRefusal("the archive does not say what its image is called; --resolve-ref does"))
         }
@@ -134,7 +145,7 @@ package final class Loader {
         guard resolved == nil else {
             return .failure(LoadRefusal("--resolve-ref names one image, and it is that of \(resolved ?? "")"))
         }
-        resolved = archive.path
+        resolved = file
         return .success(name)
     }
 
@@ -145,13 +156,14 @@ package final class Loader {
 
     // MARK: Images
 
-    private func begin(_ name: ImageName, of path: String) {
+    private func begin(_ name: ImageName, of file: String) {
         counts.images += 1
         pending += 1
+        pendingImages += 1
         images.enter { [self] in
             guard !isStopping else { return imageEnded() }
             ImageFetch(name, context: context, choices: choices, blobs: blobs) { [self] outcome in
-                ended(name.description, of: path, outcome)
+                ended(name.description, of: file, outcome)
                 imageEnded()
             }.start()
         }
@@ -161,21 +173,24 @@ package final class Loader {
         // Not from within: a list of images that are all here would be as many frames deep.
         context.loop.deferred.enqueue { [self] in
             images.leave()
+            guard !isStopping else { return }
+            pendingImages -= 1
             ended()
         }
     }
 
-    private func ended(_ image: String, of path: String, _ outcome: ImageFetch.Outcome) {
+    private func ended(_ image: String, of file: String, _ outcome: ImageFetch.Outcome) {
+        guard then != nil else { return }
         switch outcome {
         case .loaded:
             counts.loaded += 1
-            onEvent(.loaded(image: image, file: path))
+            onEvent(.loaded(image: image, file: file))
         case .present:
             counts.present += 1
-            onEvent(.present(image: image, file: path))
+            onEvent(.present(image: image, file: file))
         case .failed(let reason):
             // What was under way when it was stopped has not failed.
-            if !isStopping { failed(LoadFailure(file: path, image: image, reason: reason)) }
+            if !isStopping { failed(LoadFailure(file: file, image: image, reason: reason)) }
         }
     }
 
@@ -187,6 +202,10 @@ package final class Loader {
 
     private func ended() {
         pending -= 1
+        endIfDone()
+    }
+
+    private func endIfDone() {
         guard pending == 0, let then else { return }
         self.then = nil
         then(LoadReport(progress: progress, failures: failures, isStopped: isStopping))

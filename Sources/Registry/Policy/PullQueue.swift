@@ -64,6 +64,9 @@ package struct PullQueue<Key: Hashable> {
         return true
     }
 
+    /// Whether no client has asked for it yet.
+    package func isAhead(_ key: Key) -> Bool { entries[key]?.demand == .ahead }
+
     /// The pulls to start now. Each is running from here on, until `remove`.
     package mutating func startable() -> [Key] {
         var clients: Deque<Key> = []

@@ -35,11 +35,11 @@ final class BlobPull: UpstreamExchangeHandler {
         context.store.beginIngest(blob.key) { [self] result in opened(result) }
     }
 
-    /// Ends it from outside (the server stops): the bytes so far are kept.
-    func close() {
+    /// Ends it from outside: the bytes so far are kept.
+    func close(_ reason: String) {
         perform([.dropExchange])
-        perform(machine.handle(.broke(.unavailable("the server is stopping"), received: received)))
-        if !machine.isOver { finish(with: .unavailable("the server is stopping"), keepPartial: true) }
+        perform(machine.handle(.broke(.unavailable(reason), received: received)))
+        if !machine.isOver { finish(with: .unavailable(reason), keepPartial: true) }
     }
 
     private func opened(_ result: Result<Ingest, StoreError>) {

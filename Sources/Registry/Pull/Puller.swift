@@ -87,6 +87,12 @@ package final class Puller {
         return growing
     }
 
+    /// The caller of `fetchBlob` does without it: the pull ends, and keeps what it has, unless somebody else waits.
+    package func letGo(_ key: PullKey) {
+        guard queue.isAhead(key), endings[key, default: []].count <= 1 else { return }
+        blobs[key]?.close("nobody waits for it any more")
+    }
+
     private func ended(_ blob: GrowingBlob) {
         blobs[blob.key] = nil
         queue.remove(blob.key)
@@ -243,7 +249,7 @@ package final class Puller {
     /// Ends every pull; partial files are kept.
     package func close() {
         isClosed = true
-        for pull in Array(blobs.values) { pull.close() }
+        for pull in Array(blobs.values) { pull.close("the server is stopping") }
         for pull in Array(manifests.values) { pull.cancel(.unavailable("the server is stopping")) }
         for fetch in Array(fetches.values) { fetch.cancel(.unavailable("the server is stopping")) }
     }

@@ -70,6 +70,13 @@ import Testing
         #expect(try FileNames.expand("\(directory.path)/x,y") == ["\(directory.path)/x,y"])
         #expect(try names("star*") == ["star*"])
         #expect(try names("[ac].*") == ["a.tar", "c.txt"])
+        // The same from where somebody else is, whatever that directory is called.
+        let odd = try directory.directory("o[d]d *\\")
+        for name in ["a.tar", "b.tar", "x,y"] { try directory.write("", to: "o[d]d *\\/\(name)") }
+        #expect(try FileNames.expand("*.tar,x?y", in: odd) == ["a.tar", "b.tar", "x,y"])
+        #expect(try FileNames.expand("x,y", in: odd) == ["x,y"])
+        #expect(try FileNames.expand("\(directory.path)/c.*,b.tar", in: odd) == ["\(directory.path)/c.txt", "b.tar"])
+        #expect(throws: FileNames.Failure.noMatch(pattern: "c.*")) { try FileNames.expand("c.*", in: odd) }
         for bad in ["", "a.tar,", ",a.tar"] { #expect(throws: FileNames.Failure.self) { try names(bad) } }
         let none = "\(directory.path)/*.zip"
         #expect(throws: FileNames.Failure.noMatch(pattern: none)) { try names("a.tar,*.zip") }

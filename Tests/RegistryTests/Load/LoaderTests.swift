@@ -36,6 +36,30 @@ import Testing
         try files.write(names.joined(separator: "\n"), to: "list.txt")
     }
 
+    /// In a server the puller goes on: what nobody else waits for is let go, and a client's pull is not.
+    @Test(arguments: [false, true]) func aStoppedLoadLeavesAServerAlone(_ isWantedByAClient: Bool) throws {
+        let image = FakeImage(layerBytes: [300_000])
+        let path = "/v2/team/app/blobs/\(digestOf(image.layers[0]))"
+        let mirror = try MirrorKit()
+        image.put(on: mirror.fake, tag: "1")
+        mirror.fake.on(path, .ok(image.layers[0]).stall(after: 200_000))
+        let loader = loader(mirror)
+        var report: LoadReport?
+        loader.load(try list(name)) { report = $0 }
+        mirror.wait(until: { loader.progress.arrivedBytes >= 200_000 && mirror.puller.blobsInFlight == 1 })
+        let client = isWantedByAClient ? mirror.start(.get(path)) : nil
+        if let client { mirror.wait(until: { client.response.body.count >= 100_000 }) }
+        loader.stop()
+        mirror.wait(until: { report != nil })
+        #expect(report?.isStopped == true && report?.failures == [])
+        if isWantedByAClient {
+            #expect(mirror.puller.blobsInFlight == 1)
+        } else {
+            mirror.wait(until: { mirror.puller.blobsInFlight == 0 })
+        }
+        mirror.close()
+    }
+
     @Test func aStoppedLoadGoesOnWithinALayer() throws {
         let image = FakeImage(layerBytes: [1000, 300_000])
         let big = "/v2/team/app/blobs/\(digestOf(image.layers[1]))"
