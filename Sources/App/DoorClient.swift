@@ -1,5 +1,5 @@
 // A client of the operator's socket: one request, one answer, blocking. The server at the other end is this same
-// program, so that no more of HTTP is needed than it speaks.
+// program, so that no more of HTTP is needed than it speaks. Answers that go on for long are DoorFollower's.
 
 import Glibc
 import Registry
@@ -12,15 +12,26 @@ enum DoorClient {
     /// The answer of the server that runs on a cache; nil when none runs.
     /// - Throws: `Failure` with what the server refuses, or why it cannot be asked.
     static func ask(_ command: AdminCommand, asJSON: Bool, socket path: String) throws -> [UInt8]? {
-        guard let descriptor = try connect(path) else { return nil }
+        guard let descriptor = try open(path, asking: command, asJSON: asJSON) else { return nil }
         defer { close(descriptor) }
+        return try body(of: try receive(descriptor))
+    }
+
+    /// A connection on which the request has been sent; nil when no server runs.
+    static func open(_ path: String, asking command: AdminCommand, asJSON: Bool) throws -> Int32? {
+        guard let descriptor = try connect(path) else { return nil }
         let request = command.request
         let lines = [
             "\(request.method) \(request.target) HTTP/1.1", "Host: localhost", "Connection: close",
             "Accept: \(asJSON ? "application/json" : "text/plain")",
         ]
-        try send(Array((lines.joined(separator: "\r\n") + "\r\n\r\n").utf8), descriptor)
-        return try body(of: try receive(descriptor))
+        do {
+            try send(Array((lines.joined(separator: "\r\n") + "\r\n\r\n").utf8), descriptor)
+        } catch {
+            close(descriptor)
+            throw error
+        }
+        return descriptor
     }
 
     private static func connect(_ path: String) throws -> Int32? {
@@ -58,7 +69,7 @@ enum DoorClient {
     }
 
     /// The body of a whole answer of status 200.
-    private static func body(of answer: [UInt8]) throws -> [UInt8] {
+    static func body(of answer: [UInt8]) throws -> [UInt8] {
         let end = Array("\r\n\r\n".utf8)
         guard let split = answer.indices.first(where: { answer[$0...].starts(with: end) }) else { throw broken }
         let head = String(decoding: answer[..<split], as: UTF8.self).split(separator: "\r\n")
@@ -74,5 +85,5 @@ enum DoorClient {
         return body
     }
 
-    private static var broken: Failure { Failure(description: "the server has broken the connection off") }
+    static var broken: Failure { Failure(description: "the server has broken the connection off") }
 }

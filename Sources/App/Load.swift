@@ -1,6 +1,8 @@
-// `load`: fills the cache from lists and archives, then exits. It works on the cache itself, so no server may.
+// `load`: fills the cache from lists and archives, then exits. A server that runs on the cache is asked to do it, and
+// says how it goes; without one it is done here, by the same code.
 
 import ArgumentParser
+import Glibc
 import Logging
 import Registry
 
@@ -8,8 +10,9 @@ struct Load: ParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Fill the cache from image lists and tarballs.",
         discussion: """
-            What is in the cache already is not fetched again, and a load that was stopped goes on where it was. \
-            The cache must not be in use by a server.
+            What is in the cache already is not fetched again, and a load that was stopped goes on where it was. A \
+            server that runs on the cache is asked to do it: it reads the files itself, and reaches registries as its \
+            own configuration says.
             """)
 
     @OptionGroup var global: GlobalOptions
@@ -42,16 +45,48 @@ struct Load: ParsableCommand {
         guard let files = config.imageFile else {
             throw ValidationError("--image-file (or imageFile in the configuration file): no files are given")
         }
+        let progress = ProgressLines()
+        var report: LoadReport?
+        func hear(_ news: LoadNews) {
+            progress.tell(news)
+            if case .ended(let ended) = news { report = ended }
+        }
+        do {
+            if try !ask(files, config, hear) { try loadAlone(files, config, hear) }
+        } catch {
+            progress.clear()
+            if let error = error as? StoreError { throw error.startFailure }
+            if let error = error as? Failure { throw StartFailure.report("\(error)", ExitCode.failure) }
+            throw error
+        }
+        // A server that was stopped has not come to the end either.
+        if report.map({ $0.isStopped || !$0.failures.isEmpty }) ?? true { throw ExitCode.failure }
+    }
+
+    /// - Returns: false when no server runs.
+    private func ask(_ files: String, _ config: Config, _ hear: @escaping (LoadNews) -> Void) throws -> Bool {
+        let order = AdminCommand.Load(
+            files: files, directory: try Load.workingDirectory(), platforms: config.platforms, resolveAs: resolveRef,
+            isAirGapped: config.airGapped)
+        return try DoorFollower.follow(.load(order), socket: Store.adminSocket(imagePath: config.imagePath)) { line in
+            guard let news = NewsLine.decode(line, as: LoadNews.self) else { throw DoorClient.broken }
+            hear(news)
+        }
+    }
+
+    private func loadAlone(_ files: String, _ config: Config, _ hear: @escaping (LoadNews) -> Void) throws {
         let log = try config.openLog()
         defer { log.close() }
         let logger = Logger(label: "ociregistry") { _ in LineLogHandler(writer: log, level: config.logLevel) }
-        let loading: Loading
-        do {
-            loading = try Loading(config: config, resolveAs: resolveRef, logger: logger)
-        } catch let error as StoreError {
-            throw error.startFailure
+        try Loading(config: config, resolveAs: resolveRef, logger: logger).run(files, tell: hear)
+    }
+
+    private static func workingDirectory() throws -> String {
+        guard let directory = getcwd(nil, 0) else {
+            throw Failure(description: "the working directory: \(String(cString: strerror(errno)))")
         }
-        try loading.run(files)
+        defer { free(directory) }
+        return String(cString: directory)
     }
 
     private static func imageName(_ text: String) throws -> ImageName {
@@ -64,10 +99,11 @@ extension StoreError {
     /// What a sub-command that needs the cache for itself ends with when it cannot be had.
     var startFailure: ExitCode {
         guard case .locked(_, let holder) = self else { return StartFailure.report("\(self)", ExitCode.failure) }
+        // A server would have been asked: this is another command, or a server without a socket.
         return StartFailure.report(
             """
-            a server is using this cache (\(holder)).
-            Stop it and try again, or start it with --preload-images to fill its cache while it serves.
+            this cache is in use (\(holder)), and whoever uses it cannot be asked.
+            Try again when it has ended.
             """, Exit.inUse)
     }
 }

@@ -1,4 +1,5 @@
-// The wiring of `load`: the parts of a server without the server, ended when all is loaded or a signal says so.
+// The wiring of `load` where no server runs: the parts of a server without the server, ended when all is loaded or a
+// signal says so.
 
 import ArgumentParser
 import Glibc
@@ -10,12 +11,10 @@ final class Loading {
     private let store: Store
     private let client: UpstreamClient
     private let puller: Puller
-    private let progress: ProgressLines
-    private var loader: Loader?
+    private let context: LoadContext
+    private let choices: LoadChoices
     private var signals: [SignalWatcher] = []
-    private var ticks: Timer?
     private var stoppedBy: Int32?
-    private var report: LoadReport?
 
     init(config: Config, resolveAs: ImageName?, logger: Logger) throws {
         loop = try EventLoop()
@@ -31,54 +30,39 @@ final class Loading {
             context: PullContext(
                 loop: loop, offload: offload, store: store, client: client, logger: logger, metrics: metrics,
                 prefetchLayers: false))
-        let progress = ProgressLines()
-        self.progress = progress
-        let context = LoadContext(
+        context = LoadContext(
             loop: loop, offload: offload, store: store, puller: puller, pseudonym: "ociregistry-load")
-        let choices = LoadChoices(
+        choices = LoadChoices(
             platforms: config.platforms, resolveAs: resolveAs, isAirGapped: config.airGapped)
-        loader = Loader(context, choices) { progress.tell($0) }
     }
 
-    /// Loads, and returns when all is in the cache.
-    /// - Throws: the exit status otherwise; what is wrong has been told by then.
-    func run(_ files: String) throws {
+    /// Loads, and returns when nothing is left to do.
+    /// - Throws: the exit status when a signal has ended it.
+    func run(_ files: String, tell: @escaping (LoadNews) -> Void) throws {
+        let run = LoadRun(context, choices) { [unowned self] news in
+            tell(news)
+            if case .ended = news { finish() }
+        }
         signals = [
-            try SignalWatcher(on: loop, signal: SIGTERM) { [unowned self] in stop(SIGTERM) },
-            try SignalWatcher(on: loop, signal: SIGINT) { [unowned self] in stop(SIGINT) },
+            try SignalWatcher(on: loop, signal: SIGTERM) { [unowned self] in stop(SIGTERM, run) },
+            try SignalWatcher(on: loop, signal: SIGINT) { [unowned self] in stop(SIGINT, run) },
         ]
-        // Runs to the end: it also keeps the loop from ending before everything is told.
-        let timer = Timer(on: loop) { [unowned self] in if let loader { progress.draw(loader.progress) } }
-        timer.start(afterMilliseconds: 0, everyMilliseconds: ProgressLines.pauseMilliseconds)
-        ticks = timer
         store.startRecovery()
-        loader?.load(files) { [unowned self] in finish($0) }
+        run.start(files)
         loop.run()
-        if let report { progress.end(report) }
         if let stoppedBy { throw Exit.stopped(by: stoppedBy) }
-        if report?.failures.isEmpty != true { throw ExitCode.failure }
     }
 
     /// Asked again, it does not wait: every write is safe at any moment.
-    private func stop(_ signal: Int32) {
+    private func stop(_ signal: Int32, _ run: LoadRun) {
         if stoppedBy != nil { _exit(Exit.stopped(by: signal).rawValue) }
         stoppedBy = signal
-        loader?.stop()
-        puller.close()
+        run.stop()
     }
 
-    private func finish(_ report: LoadReport) {
-        self.report = report
+    private func finish() {
         puller.close()
         client.close()
-        store.close { [unowned self] in
-            // A manifest or tag that a pull could not write is told by the store, to the log alone.
-            let failures = store.readings.writeFailuresNoSpace + store.readings.writeFailuresOther
-            if failures > 0, report.failures.isEmpty {
-                self.report?.failures.append(
-                    LoadFailure(file: "the cache", image: nil, reason: "\(failures) writes were refused; see the log"))
-            }
-            loop.stop()
-        }
+        store.close { [unowned self] in loop.stop() }
     }
 }

@@ -18,7 +18,7 @@ struct OCIRegistry: ParsableCommand {
 enum Exit {
     /// The configuration file is wrong: EX_CONFIG.
     static let configuration = ExitCode(78)
-    /// A server holds the cache; without it, the same would work: EX_TEMPFAIL.
+    /// Somebody who cannot be asked holds the cache; later, the same would work: EX_TEMPFAIL.
     static let inUse = ExitCode(75)
 
     /// A signal asked for the end: the status that a shell gives for it.

@@ -9,20 +9,24 @@ final class OperatorsDoor {
     private static let descriptors = 64
 
     let endpoint: AdminEndpoint
+    private let work: AdminWork
     private let socketPath: String
     private let socketServer: Server
     private let portServer: (server: Server, point: ListenPoint)?
     private let logger: Logger
 
-    /// - Parameter stop: ends the server.
+    /// - Parameters:
+    ///   - context: what loading works with.
+    ///   - stop: ends the server.
     init(
-        config: Config, loop: EventLoop, offload: Offload, store: Store, logger: Logger,
-        stop: @escaping (String) -> Void
+        config: Config, context: LoadContext, logger: Logger, stop: @escaping (String) -> Void
     ) throws {
         self.logger = logger
+        let (loop, offload) = (context.loop, context.offload)
+        work = AdminWork(context, isAirGapped: config.airGapped, logger: logger)
         socketPath = Store.adminSocket(imagePath: config.imagePath)
-        let desk = AdminDesk(store: store, offload: offload, ignoresLeases: false)
-        let endpoint = AdminEndpoint(desk: desk, logger: logger, stop: stop)
+        let desk = AdminDesk(store: context.store, offload: offload, ignoresLeases: false)
+        let endpoint = AdminEndpoint(desk: desk, work: work, logger: logger, stop: stop)
         self.endpoint = endpoint
         func server(_ access: AdminAccess) -> Server {
             Server(on: loop, offload: offload, logger: logger, descriptorLimit: OperatorsDoor.descriptors) {
@@ -45,6 +49,9 @@ final class OperatorsDoor {
         }
         return try portServer.map { try $0.server.listen(host: $0.point.host, port: $0.point.port).text }
     }
+
+    /// Stops what goes on for operators, and calls `then` when they have been told.
+    func finish(then: @escaping () -> Void) { work.stop(then: then) }
 
     /// Closes at once; before the store gives its lock back, since the next server will make a socket of that name.
     func close() {

@@ -22,13 +22,7 @@ extension Loader {
             }
         }
         loader.load(files) { report in
-            let counts = report.progress
-            logger.info(
-                "preload ended",
-                metadata: [
-                    "loaded": "\(counts.loaded)", "present": "\(counts.present)",
-                    "failed": "\(report.failures.count)", "bytes": "\(counts.arrivedBytes)",
-                ])
+            logger.info("preload ended", metadata: report.counts)
         }
         return loader
     }

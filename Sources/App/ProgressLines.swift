@@ -5,16 +5,22 @@ import Glibc
 import Registry
 
 final class ProgressLines {
-    /// Between two drawings: quick enough to look alive.
-    static let pauseMilliseconds: UInt64 = 200
     private static let barColumns = 24
 
     private let isTerminal = isatty(STDERR_FILENO) == 1
     private var hasDrawn = false
     private var drawnNanoseconds: UInt64 = 0
 
+    func tell(_ news: LoadNews) {
+        switch news {
+        case .event(let event): tell(event)
+        case .progress(let progress): draw(progress)
+        case .ended(let report): end(report)
+        }
+    }
+
     /// An image has ended.
-    func tell(_ event: LoadEvent) {
+    private func tell(_ event: LoadEvent) {
         guard !isTerminal else { return }
         switch event {
         case .loaded(let image, _): write("loaded \(image)\n")
@@ -23,7 +29,7 @@ final class ProgressLines {
         }
     }
 
-    func draw(_ progress: LoadProgress) {
+    private func draw(_ progress: LoadProgress) {
         var text = "\(progress.ended)/\(progress.images) images"
         if progress.wantedBytes > 0 {
             text += "  \(ByteText.megabytes(progress.arrivedBytes))/\(ByteText.megabytes(progress.wantedBytes)) MB"
@@ -38,10 +44,10 @@ final class ProgressLines {
     }
 
     /// A bar with words behind it.
-    func draw(_ done: Int64, of all: Int64, _ text: String) {
+    private func draw(_ done: Int64, of all: Int64, _ text: String) {
         let now = EventLoop.nowNanoseconds
         // Some callers come by for every piece of a file.
-        guard isTerminal, now >= drawnNanoseconds + ProgressLines.pauseMilliseconds * 500_000 else { return }
+        guard isTerminal, now >= drawnNanoseconds + LoadRun.pauseMilliseconds * 500_000 else { return }
         drawnNanoseconds = now
         let share = all > 0 ? Double(min(done, all)) / Double(all) : 0
         let filled = Int(share * Double(ProgressLines.barColumns))
@@ -60,7 +66,7 @@ final class ProgressLines {
     }
 
     /// Everything is done: what failed, and the sum.
-    func end(_ report: LoadReport) {
+    private func end(_ report: LoadReport) {
         clear()
         for failure in report.failures { write("\(failure)\n") }
         let progress = report.progress

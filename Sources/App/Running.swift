@@ -30,6 +30,7 @@ final class Running {
     private let healthServer: Server
     private let metrics: Metrics
     private var metricsServer: Server?
+    private let loading: LoadContext
     private var preload: Loader?
     private var door: OperatorsDoor?
     private var signals: [SignalWatcher] = []
@@ -75,9 +76,8 @@ final class Running {
             on: loop, offload: offload, logger: HealthEndpoint.logger(logger),
             descriptorLimit: HealthEndpoint.descriptorLimit
         ) { health.handle($0, $1, $2) }
-        let door = try OperatorsDoor(
-            config: config, loop: loop, offload: offload, store: store, logger: logger
-        ) { [unowned self] in stop($0) }
+        loading = LoadContext(loop: loop, offload: offload, store: store, puller: puller, pseudonym: api.pseudonym)
+        let door = try OperatorsDoor(config: config, context: loading, logger: logger) { [unowned self] in stop($0) }
         api.admin = door.endpoint
         self.door = door
     }
@@ -95,10 +95,7 @@ final class Running {
         ]
         store.startRecovery()
         pruning?.start()
-        preload = Loader.preload(
-            config,
-            LoadContext(loop: loop, offload: offload, store: store, puller: puller, pseudonym: api.pseudonym),
-            logger: logger)
+        preload = Loader.preload(config, loading, logger: logger)
         LogFile.writeToStandardError(
             Banner.text(
                 config, address: address.text, metrics: metricsAddress, health: healthAddress, admin: adminAddress))
@@ -156,10 +153,12 @@ final class Running {
         metricsServer?.drain {}
         metricsServer?.closeAll()
         preload?.stop()
-        door?.close()
         pruning?.close()
-        puller.close()
-        client.close()
-        store.close { [unowned self] in loop.stop() }
+        door?.finish { [unowned self] in
+            door?.close()
+            puller.close()
+            client.close()
+            store.close { [unowned self] in loop.stop() }
+        }
     }
 }

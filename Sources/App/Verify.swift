@@ -1,4 +1,5 @@
-// `verify`: hashes everything in the cache again. Alone it sets aside what is wrong; beside a server it only tells.
+// `verify`: hashes everything in the cache again. A server that runs on the cache is asked to do it, so that its
+// indexes follow what is set aside; without one it is done here.
 
 import ArgumentParser
 import Registry
@@ -7,8 +8,8 @@ struct Verify: ParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Hash everything in the cache again.",
         discussion: """
-            What is wrong is set aside, so that the next pull fetches it anew. While a server uses the cache it is \
-            only told.
+            What is wrong is set aside, so that the next pull fetches it anew. A server that runs on the cache is \
+            asked to do it while it serves.
             """)
 
     @OptionGroup var global: GlobalOptions
@@ -16,39 +17,55 @@ struct Verify: ParsableCommand {
     func run() throws {
         ProcessSetup.apply()
         let config = try global.resolve { _ in }
-        let check: StoreCheck
+        let lines = VerifyLines(root: Store.root(imagePath: config.imagePath))
         do {
-            check = try StoreCheck(imagePath: config.imagePath)
+            let path = Store.adminSocket(imagePath: config.imagePath)
+            let isAsked = try DoorFollower.follow(.verify, socket: path) { line in
+                guard let news = NewsLine.decode(line, as: VerifyNews.self) else { throw DoorClient.broken }
+                lines.tell(news)
+            }
+            if !isAsked { try StoreCheck(imagePath: config.imagePath).run { lines.tell($0) } }
+        } catch let error as ExitCode {
+            throw error
         } catch {
+            lines.clear()
             throw StartFailure.report("\(error)", ExitCode.failure)
         }
-        let wrongCount = walk(check)
-        for reason in check.unreadable { LogFile.writeToStandardError(reason + "\n") }
-        let progress = check.progress
-        print("\(progress.files) files, \(ByteText.megabytes(progress.bytes)) MB; \(wrongCount) wrong")
-        if wrongCount > 0, let obstacle = check.obstacle {
-            LogFile.writeToStandardError(
-                "\(obstacle)\nWhen no server is using the cache, verify sets aside what is wrong.\n")
+        if lines.report?.isSound != true { throw ExitCode.failure }
+    }
+}
+
+/// What people see of it: a line of standard output for each wrong file and for the sum.
+private final class VerifyLines {
+    private let root: String
+    private let progress = ProgressLines()
+    private(set) var report: VerifyReport?
+
+    init(root: String) { self.root = root }
+
+    func clear() { progress.clear() }
+
+    func tell(_ news: VerifyNews) {
+        switch news {
+        case .wrong(let finding):
+            progress.clear()
+            LogFile.writeToStandardOutput(Array("\(finding.text(root: root))\n".utf8))
+        case .progress(let now): progress.draw(now.bytes, of: now.allBytes)
+        case .ended(let report): end(report)
         }
-        if wrongCount > 0 || !check.unreadable.isEmpty { throw ExitCode.failure }
     }
 
-    /// - Returns: how many files are wrong; each is a line of standard output.
-    private func walk(_ check: StoreCheck) -> Int {
-        let progress = ProgressLines()
-        var wrongCount = 0
-        while true {
-            switch check.next() {
-            case .end:
-                progress.clear()
-                return wrongCount
-            case .right: break
-            case .wrong(let finding):
-                progress.clear()
-                print(finding)
-                wrongCount += 1
-            }
-            progress.draw(check.progress.bytes, of: check.progress.allBytes)
+    private func end(_ report: VerifyReport) {
+        progress.clear()
+        self.report = report
+        for reason in report.unreadable { LogFile.writeToStandardError(reason + "\n") }
+        var sum = "\(report.progress.files) files, \(ByteText.megabytes(report.progress.bytes)) MB"
+        sum += "; \(report.wrongCount) wrong"
+        if report.isStopped { sum += "; stopped before the end" }
+        LogFile.writeToStandardOutput(Array("\(sum)\n".utf8))
+        if report.wrongCount > 0, let obstacle = report.obstacle {
+            LogFile.writeToStandardError(
+                "\(obstacle)\nWhat is wrong is set aside when nobody else holds the cache, or by its server.\n")
         }
     }
 }

@@ -12,6 +12,10 @@ package enum AdminCommand: Sendable, Equatable {
     case table(pattern: String?, hasHeader: Bool, isShort: Bool)
     case prune(Prune)
     case stop
+    /// Fills the cache from files, and tells how it goes. Not an endpoint of the reference.
+    case load(Load)
+    /// Hashes everything again, and tells how it goes. Not an endpoint of the reference.
+    case verify
 
     package struct Prune: Sendable, Equatable {
         package enum Selection: Sendable, Equatable {
@@ -38,13 +42,33 @@ package enum AdminCommand: Sendable, Equatable {
         }
     }
 
+    package struct Load: Sendable, Equatable {
+        /// A file name, a glob, or several with commas between.
+        package var files: String
+        /// Where names begin that do not begin at the root: the asker's own place, which is not the server's.
+        package var directory: String
+        package var platforms: PlatformChoice
+        package var resolveAs: ImageName?
+        package var isAirGapped: Bool
+
+        package init(
+            files: String, directory: String, platforms: PlatformChoice, resolveAs: ImageName?, isAirGapped: Bool
+        ) {
+            self.files = files
+            self.directory = directory
+            self.platforms = platforms
+            self.resolveAs = resolveAs
+            self.isAirGapped = isAirGapped
+        }
+    }
+
     /// How many are listed or pruned when no `count` is given.
     package static let usualLimit = 50
 
     /// Whether it changes something.
     package var isMutating: Bool {
         switch self {
-        case .prune, .stop: true
+        case .prune, .stop, .load, .verify: true
         default: false
         }
     }
@@ -54,7 +78,17 @@ package enum AdminCommand: Sendable, Equatable {
         switch self {
         case .prune: [.delete]
         case .stop: [.get, .post]
+        case .load, .verify: [.post]
         default: [.get, .head]
+        }
+    }
+
+    /// Whether its answer goes on for as long as what it tells of. Such a command is for the operator's socket alone:
+    /// it has the server open files by name, which nobody else may.
+    package var isFollowed: Bool {
+        switch self {
+        case .load, .verify: true
+        default: false
         }
     }
 }
@@ -99,6 +133,12 @@ extension AdminCommand {
         case "/cmd/stop":
             try items.allow([])
             self = .stop
+        case "/cmd/load":
+            try items.allow(["files", "directory", "platform", "resolve", "airGapped"])
+            self = .load(try items.load())
+        case "/cmd/verify":
+            try items.allow([])
+            self = .verify
         default:
             throw RegistryError(status: 404, code: .unsupported, message: "no such command of administration")
         }
@@ -162,6 +202,31 @@ private struct AdminQuery {
         }
     }
 
+    func load() throws(RegistryError) -> AdminCommand.Load {
+        guard let files = try text("files") else { throw AdminQuery.refused("files: none are given") }
+        guard let directory = try text("directory"), directory.hasPrefix("/") else {
+            throw AdminQuery.refused("directory: must be an absolute path")
+        }
+        let resolve = try text("resolve")
+        let name = resolve.flatMap { ImageName($0) }
+        if resolve != nil, name == nil { throw AdminQuery.refused("resolve: not an image reference") }
+        return AdminCommand.Load(
+            files: files, directory: directory, platforms: try platforms(), resolveAs: name,
+            isAirGapped: try flag("airGapped"))
+    }
+
+    /// `all`, or `os/architecture` with a variant where one is meant.
+    private func platforms() throws(RegistryError) -> PlatformChoice {
+        guard let text = try text("platform") else { return .only(.machine) }
+        if text == "all" { return .all }
+        let parts = text.split(separator: "/", omittingEmptySubsequences: false).map(String.init)
+        guard (2...3).contains(parts.count), !parts.contains("") else {
+            throw AdminQuery.refused("platform: must be all, or such as linux/amd64")
+        }
+        return .only(
+            Platform(os: parts[0], architecture: parts[1], variant: parts.count == 3 ? parts[2] : nil))
+    }
+
     private func age() throws(RegistryError) -> Age {
         guard let text = try text("dur") else { throw AdminQuery.refused("this type needs dur, such as dur=30d") }
         return try value("dur", text) { text throws(Refusal) in try Age(text) }
@@ -171,53 +236,5 @@ private struct AdminQuery {
         _ name: StaticString, _ text: String, _ rule: (String) throws(Refusal) -> T
     ) throws(RegistryError) -> T {
         do throws(Refusal) { return try rule(text) } catch { throw AdminQuery.refused("\(name): \(error)") }
-    }
-}
-
-// MARK: - To a URL
-
-extension AdminCommand {
-    /// Method and target that ask a running server for it.
-    package var request: (method: String, target: String) {
-        switch self {
-        case .manifests(let pattern, let limit):
-            ("GET", AdminCommand.target("manifest/list", [("pattern", pattern), ("count", AdminCommand.count(limit))]))
-        case .images(let pattern, let blob, let limit):
-            (
-                "GET",
-                AdminCommand.target(
-                    "image/list", [("pattern", pattern), ("digest", blob), ("count", AdminCommand.count(limit))])
-            )
-        case .blobs(let part, let limit):
-            ("GET", AdminCommand.target("blob/list", [("substr", part), ("count", AdminCommand.count(limit))]))
-        case .table(let pattern, let hasHeader, let isShort):
-            (
-                "GET",
-                AdminCommand.target(
-                    "table", [("pattern", pattern), ("header", "\(hasHeader)"), ("short", "\(isShort)")])
-            )
-        case .prune(let prune): ("DELETE", AdminCommand.target("prune", prune.parameters))
-        case .stop: ("GET", AdminCommand.target("stop", []))
-        }
-    }
-
-    private static func count(_ limit: Int?) -> String { "\(limit ?? -1)" }
-
-    fileprivate static func target(_ path: String, _ parameters: [(String, String?)]) -> String {
-        let pairs = parameters.compactMap { name, value in value.map { "\(name)=\(PercentEncoding.encode($0))" } }
-        return "\(root)\(path)" + (pairs.isEmpty ? "" : "?\(pairs.joined(separator: "&"))")
-    }
-}
-
-extension AdminCommand.Prune {
-    fileprivate var parameters: [(String, String?)] {
-        let which: [(String, String?)]
-        switch selection {
-        case .accessed(let age): which = [("type", "accessed"), ("dur", "\(age.nanoseconds)ns")]
-        case .created(let age): which = [("type", "created"), ("dur", "\(age.nanoseconds)ns")]
-        case .createdBefore(let seconds): which = [("type", "created"), ("before", "\(seconds)")]
-        case .pattern(let expression): which = [("type", "pattern"), ("expr", expression)]
-        }
-        return which + [("count", "\(limit ?? -1)"), ("dryRun", "\(isDryRun)"), ("report", "\(isReport)")]
     }
 }

@@ -14,12 +14,12 @@ package final class AdminDesk {
         self.ignoresLeases = ignoresLeases
     }
 
-    /// The text that answers `command`, or why it cannot be had. `stop` is not for the store: nothing is done.
+    /// The text that answers `command`, or why it cannot be had. For what is not of the store alone nothing is done.
     package func answer(
         _ command: AdminCommand, asJSON: Bool, then: @escaping (Result<[UInt8], RegistryError>) -> Void
     ) {
         switch command {
-        case .stop: then(.success([]))
+        case .stop, .load, .verify: then(.success([]))
         case .prune(let prune): self.prune(prune, asJSON, then)
         case .blobs(let part, let limit): blobs(part, limit, asJSON, then)
         case .manifests(let pattern, let limit):
@@ -47,10 +47,10 @@ package final class AdminDesk {
         switch AdminDesk.compile(pattern) {
         case .failure(let error): then(.failure(error))
         case .success(let pattern):
-            store.images { [offload] images in
+            store.images { [offload] result in
                 offload.run {
                     var picked: [CachedImage] = []
-                    for image in images where isMeant(image) {
+                    for image in try result.get() where isMeant(image) {
                         if let limit, picked.count == limit { break }
                         if try pattern?.matches(image.name) ?? true { picked.append(image) }
                     }
@@ -65,8 +65,9 @@ package final class AdminDesk {
     private func blobs(
         _ part: String?, _ limit: Int?, _ asJSON: Bool, _ then: @escaping (Result<[UInt8], RegistryError>) -> Void
     ) {
-        store.blobReferences { [offload] all in
+        store.blobReferences { [offload] result in
             offload.run {
+                let all = try result.get()
                 let picked = all.lazy.filter { blob in part.map { blob.digest.description.contains($0) } ?? true }
                 let some = Array(picked.prefix(limit ?? .max))
                 return Array((asJSON ? AdminText.json(some) : AdminText.blobs(some)).utf8)

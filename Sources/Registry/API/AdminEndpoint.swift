@@ -6,12 +6,14 @@ package import Logging
 /// Answers an operator's requests.
 package final class AdminEndpoint {
     private let desk: AdminDesk
+    private let work: AdminWork
     private let logger: Logger
     /// Ends the server; its argument is for the log.
     private let stop: (String) -> Void
 
-    package init(desk: AdminDesk, logger: Logger, stop: @escaping (String) -> Void) {
+    package init(desk: AdminDesk, work: AdminWork, logger: Logger, stop: @escaping (String) -> Void) {
         self.desk = desk
+        self.work = work
         self.logger = logger
         self.stop = stop
     }
@@ -34,12 +36,17 @@ package final class AdminEndpoint {
             let query = QueryItems(head.query.in(bytes))
             let command = try AdminCommand(path: head.path.in(bytes), query: query)
             guard command.methods.contains(head.method) else { return answer.refuse(methodsOf: command) }
+            guard !command.isFollowed || access.isSocket else { throw AdminEndpoint.forTheSocket }
             if command.isMutating { log(head, bytes, connection) }
+            if command.isFollowed { return answer.follow(work.start(command)) }
             carryOut(command, answer)
         } catch {
             answer.refuse(error)
         }
     }
+
+    private static let forTheSocket = RegistryError(
+        status: 403, code: .denied, message: "this is for the socket in the cache's directory alone")
 
     private func carryOut(_ command: AdminCommand, _ answer: AdminAnswer) {
         guard command == .stop else {
@@ -101,6 +108,13 @@ private struct AdminAnswer {
     var loop: EventLoop { connection.loop }
 
     func give(_ text: [UInt8]) { send(200, text) }
+
+    /// Answers with lines of JSON, as long as they come.
+    func follow(_ feed: LineFeed) {
+        connection.respond(
+            status: 200, fields: ResponseFields.chunked(contentType: "application/x-ndjson"), content: .lines(feed),
+            verdict: .none)
+    }
 
     func refuse(_ error: RegistryError) {
         if asJSON { return connection.respond(error) }

@@ -40,6 +40,9 @@ package struct AdminAccess: Sendable {
 
     /// The Unix socket: who can open it has been let in by the kernel.
     package static let socket = AdminAccess(.everyone)
+    /// Whether it is that socket: who asks there may have this server open files.
+    package var isSocket: Bool { if case .everyone = rule { true } else { false } }
+
     /// The port that serves images.
     package static let servingPort = AdminAccess(.operatorOfThisMachine)
 

@@ -52,6 +52,11 @@ import Testing
         ("/cmd/prune?type=pattern&expr=%f", "malformed parameter expr"), ("/cmd/prune?%ff=1", "malformed query"),
         ("/cmd/prune?type=created&before=today", "before: must be seconds since 1970"),
         ("/cmd/manifest/list?patern=x", "unknown parameter \"patern\"; there are pattern, count"),
+        ("/cmd/load?directory=/", "files: none are given"),
+        ("/cmd/load?files=x&directory=y", "directory: must be an absolute path"),
+        ("/cmd/load?files=x&directory=/&platform=linux", "platform: must be all, or such as linux/amd64"),
+        ("/cmd/load?files=x&directory=/&resolve=A:B:C", "resolve: not an image reference"),
+        ("/cmd/verify?now", "unknown parameter \"now\"; it takes none"),
         ("/cmd/stop?now", "unknown parameter \"now\"; it takes none"),
     ])
     func whatIsWrongIsSaid(_ target: String, _ reason: String) {
@@ -82,7 +87,16 @@ import Testing
             .prune(.init(.pattern(hostile), limit: nil, isDryRun: true, isReport: true)),
             .prune(.init(.accessed(try Age("36500d")), limit: 3, isDryRun: false)),
             .prune(.init(.created(try Age("1ns")), limit: nil, isDryRun: false)),
-            .prune(.init(.createdBefore(seconds: -12), limit: nil, isDryRun: false)), .stop,
+            .prune(.init(.createdBefore(seconds: -12), limit: nil, isDryRun: false)), .stop, .verify,
+            .load(
+                .init(
+                    files: "a,*.tar,ü&=+", directory: "/a b", platforms: .all, resolveAs: ImageName("x.io/a:1"),
+                    isAirGapped: true)),
+            .load(
+                .init(
+                    files: "a", directory: "/",
+                    platforms: .only(Platform(os: "linux", architecture: "arm", variant: "v7")), resolveAs: nil,
+                    isAirGapped: false)),
         ]
         for asked in commands {
             let request = asked.request
@@ -92,7 +106,8 @@ import Testing
         }
     }
 
-    @Test func onlyPruneAndStopChangeAnything() throws {
+    @Test func whatChangesSomethingIsLoggedAndNotAskedForByAccident() throws {
+        #expect(try command("/cmd/verify").isMutating && command("/cmd/verify").methods == [.post])
         #expect(try command("/cmd/prune?type=pattern&expr=x").isMutating && command("/cmd/stop").isMutating)
         #expect(try command("/cmd/prune?type=pattern&expr=x").methods == [.delete])
         #expect(try !command("/cmd/stop").methods.contains(.head), "a HEAD must not stop a server")

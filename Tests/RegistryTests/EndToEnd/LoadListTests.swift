@@ -84,13 +84,14 @@ import Testing
         try upstream.stop()
     }
 
+    /// Whoever has the lock and no socket cannot be asked.
     @Test func aCacheInUseIsLeftAlone() throws {
-        let server = try cache.serveAirGapped()
+        let holder = try StoreFixture(imagePath: cache.imagePath)
         let list = try files.write("multi:1.0\n", to: "list")
         let result = try cache.run("load", "--image-file", list, upstreams: upstreams)
         #expect(result.status == 75)
-        #expect(result.errors.contains("a server is using this cache (pid \(server.process.processID), "), "\(result)")
-        #expect(try server.stop() == 0)
+        #expect(result.errors.contains("this cache is in use (pid \(getpid()), "), "\(result)")
+        withExtendedLifetime(holder) {}
         try upstream.stop()
     }
 
@@ -129,36 +130,5 @@ import Testing
             "docker://\(alone.address)/docker.io/\(SampleImage.multi)", "dir:\(files.file("multi"))",
         ])
         #expect(try alone.stop() == 0)
-    }
-}
-
-/// Listens on loopback, and never answers.
-private final class SilentSite {
-    let address: String
-    private let listener: Int32
-
-    init() throws {
-        listener = socket(AF_INET, Int32(SOCK_STREAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue), 0)
-        var name = sockaddr_in()
-        name.sin_family = sa_family_t(AF_INET)
-        inet_pton(AF_INET, "127.0.0.1", &name.sin_addr)
-        var length = socklen_t(MemoryLayout<sockaddr_in>.size)
-        let (descriptor, size) = (listener, length)
-        let listens = withUnsafeMutablePointer(to: &name) { pointer in
-            pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) {
-                bind(descriptor, $0, size) == 0 && listen(descriptor, 8) == 0
-                    && getsockname(descriptor, $0, &length) == 0
-            }
-        }
-        guard listens else { throw POSIXError(POSIXErrorCode(rawValue: errno) ?? .EIO) }
-        address = "127.0.0.1:\(UInt16(bigEndian: name.sin_port))"
-    }
-
-    deinit { close(listener) }
-
-    /// Returns when somebody has connected, or after a time that is only met when something hangs.
-    func waitForAConnection() {
-        var poll = pollfd(fd: listener, events: Int16(POLLIN), revents: 0)
-        _ = Foundation.poll(&poll, 1, Int32(ChildProcess.patienceSeconds * 1000))
     }
 }

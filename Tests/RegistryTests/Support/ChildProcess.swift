@@ -157,6 +157,17 @@ final class CollectedOutput: @unchecked Sendable {
         }
     }
 
+    /// Waits until there is `text` in what has been written, whether in a whole line or not; false without it.
+    func wait(forText text: String, patienceSeconds: Double = ChildProcess.patienceSeconds) -> Bool {
+        let deadline = Date(timeIntervalSinceNow: patienceSeconds)
+        return condition.withLock {
+            while true {
+                if String(decoding: collected, as: UTF8.self).contains(text) { return true }
+                if ended || !condition.wait(until: deadline) { return false }
+            }
+        }
+    }
+
     fileprivate func waitForEnd(patienceSeconds: Double) {
         let deadline = Date(timeIntervalSinceNow: patienceSeconds)
         condition.withLock { while !ended, condition.wait(until: deadline) {} }

@@ -1,0 +1,152 @@
+// A client of the operator's socket for what takes long: the server says how it goes, a line for each thing, and a
+// signal here ends it there. Reading and signals are events of one loop, so that neither waits for the other.
+
+import ArgumentParser
+import Glibc
+import Registry
+
+/// Follows one command until the server has said the last of it.
+final class DoorFollower {
+    private static let pieceBytes = 64 * 1024
+
+    private let loop: EventLoop
+    private let descriptor: Int32
+    private let hear: (ArraySlice<UInt8>) throws -> Void
+    private var answer = FollowedAnswer()
+    private var failure: (any Error)?
+    private var stoppedBy: Int32?
+
+    /// Has a running server carry out `command`, and hears each line of its answer.
+    /// - Returns: false when no server runs.
+    /// - Throws: `Failure` with what the server refuses, or an exit status when a signal has ended it.
+    static func follow(
+        _ command: AdminCommand, socket path: String, hear: @escaping (ArraySlice<UInt8>) throws -> Void
+    ) throws -> Bool {
+        guard let descriptor = try DoorClient.open(path, asking: command, asJSON: false) else { return false }
+        defer { close(descriptor) }
+        try DoorFollower(descriptor, hear).run()
+        return true
+    }
+
+    private init(_ descriptor: Int32, _ hear: @escaping (ArraySlice<UInt8>) throws -> Void) throws {
+        loop = try EventLoop()
+        self.descriptor = descriptor
+        self.hear = hear
+    }
+
+    private func run() throws {
+        let signals = [
+            try SignalWatcher(on: loop, signal: SIGTERM) { [unowned self] in stop(SIGTERM) },
+            try SignalWatcher(on: loop, signal: SIGINT) { [unowned self] in stop(SIGINT) },
+        ]
+        let poll = SocketPoll(on: loop, descriptor: descriptor) { [unowned self] _, _, failed in
+            if failed { end(DoorClient.broken) } else { receive() }
+        }
+        poll?.watch(readable: true, writable: false)
+        loop.run()
+        poll?.close()
+        for signal in signals { signal.close() }
+        loop.close()
+        if let stoppedBy { throw Exit.stopped(by: stoppedBy) }
+        if let failure { throw failure }
+    }
+
+    /// The server takes the end of what we send for the end of what we want, and says what has come of it until then.
+    /// Asked again, this does not wait for that.
+    private func stop(_ signal: Int32) {
+        if stoppedBy != nil { _exit(Exit.stopped(by: signal).rawValue) }
+        stoppedBy = signal
+        shutdown(descriptor, Int32(SHUT_WR))
+    }
+
+    private func receive() {
+        var piece = [UInt8](repeating: 0, count: DoorFollower.pieceBytes)
+        let count = recv(descriptor, &piece, piece.count, Int32(MSG_DONTWAIT))
+        if count < 0, errno == EINTR || errno == EAGAIN { return }
+        do {
+            guard count > 0 else { return try endOfInput(isClean: count == 0) }
+            try answer.take(piece[..<count], hear)
+        } catch {
+            end(error)
+        }
+    }
+
+    private func endOfInput(isClean: Bool) throws {
+        guard isClean, answer.isWhole else { throw answer.refusal ?? DoorClient.broken }
+        end(nil)
+    }
+
+    private func end(_ error: (any Error)?) {
+        failure = error
+        loop.stop()
+    }
+}
+
+/// An answer in chunks as it comes in (RFC 9112 §7.1), put together to lines.
+private struct FollowedAnswer {
+    private static let lineEnd = Array("\r\n".utf8)
+
+    private var waiting: [UInt8] = []
+    private var line: [UInt8] = []
+    private var hasHead = false
+    private var isRefused = false
+    /// Bytes of the current chunk that have not come.
+    private var chunkBytes = 0
+    /// Whether the last chunk has come.
+    private(set) var isWhole = false
+
+    /// What the server has said instead of doing it.
+    var refusal: (any Error)? {
+        guard isRefused else { return nil }
+        do {
+            _ = try DoorClient.body(of: waiting)
+            return nil
+        } catch {
+            return error
+        }
+    }
+
+    mutating func take(_ bytes: ArraySlice<UInt8>, _ hear: (ArraySlice<UInt8>) throws -> Void) throws {
+        waiting += bytes
+        if !hasHead { readHead() }
+        guard hasHead, !isRefused else { return }
+        while !isWhole, let data = try nextData() {
+            line += data
+            while let end = line.firstIndex(of: 0x0A) {
+                try hear(line[..<end])
+                line.removeFirst(end + 1)
+            }
+        }
+    }
+
+    private mutating func readHead() {
+        let end = FollowedAnswer.lineEnd + FollowedAnswer.lineEnd
+        guard let split = waiting.indices.first(where: { waiting[$0...].starts(with: end) }) else { return }
+        hasHead = true
+        isRefused = !waiting.starts(with: Array("HTTP/1.1 200 ".utf8))
+        // What is refused is kept whole: there is a reason in it.
+        if !isRefused { waiting.removeFirst(split + end.count) }
+    }
+
+    /// The next bytes of the body that are here; nil when more has to come first.
+    private mutating func nextData() throws -> [UInt8]? {
+        if chunkBytes == 0 {
+            guard let end = waiting.firstIndex(of: 0x0D), waiting.count > end + 1 else { return nil }
+            guard let size = Int(String(decoding: waiting[..<end], as: UTF8.self), radix: 16) else {
+                throw DoorClient.broken
+            }
+            if size == 0 {
+                isWhole = true
+                return nil
+            }
+            chunkBytes = size
+            waiting.removeFirst(end + 2)
+        }
+        // A chunk's own line end goes with its last bytes.
+        guard waiting.count >= chunkBytes + 2 else { return nil }
+        let data = Array(waiting[..<chunkBytes])
+        waiting.removeFirst(chunkBytes + 2)
+        chunkBytes = 0
+        return data
+    }
+}
