@@ -38,7 +38,7 @@ private struct Unattended {
         let loop = try EventLoop()
         let offload = Offload(on: loop)
         let store = try Store.open(imagePath: config.imagePath, loop: loop, offload: offload, logger: logger)
-        let desk = AdminDesk(store: store, offload: offload, ignoresLeases: true)
+        let desk = AdminDesk(store: store, ignoresLeases: true)
         var answer: Result<[UInt8], RegistryError>?
         store.startRecovery { report in
             guard report.isComplete else {

@@ -25,7 +25,7 @@ final class OperatorsDoor {
         let (loop, offload) = (context.loop, context.offload)
         work = AdminWork(context, isAirGapped: config.airGapped, logger: logger)
         socketPath = Store.adminSocket(imagePath: config.imagePath)
-        let desk = AdminDesk(store: context.store, offload: offload, ignoresLeases: false)
+        let desk = AdminDesk(store: context.store, ignoresLeases: false)
         let endpoint = AdminEndpoint(desk: desk, work: work, logger: logger, stop: stop)
         self.endpoint = endpoint
         func server(_ access: AdminAccess) -> Server {

@@ -24,6 +24,9 @@ static inline int linux_reserve(int descriptor, int64_t offset, int64_t length) 
 #endif
 }
 
+/// Gives free memory back to the system, that of other threads included (malloc_trim(3)).
+static inline void linux_trim_heap(void) { malloc_trim(0); }
+
 /// The allocator's own account (mallinfo(3)): in use with large blocks, free, and large blocks mapped each by itself.
 struct linux_heap { int64_t used, free, mapped; };
 static inline struct linux_heap linux_heap_usage(void) {

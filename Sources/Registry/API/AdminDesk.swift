@@ -4,13 +4,11 @@
 /// Answers commands that concern the store.
 package final class AdminDesk {
     private let store: Store
-    private let offload: Offload
     /// Whether what was served a moment ago may go as well: without a server nobody is in mid-pull.
     private let ignoresLeases: Bool
 
-    package init(store: Store, offload: Offload, ignoresLeases: Bool) {
+    package init(store: Store, ignoresLeases: Bool) {
         self.store = store
-        self.offload = offload
         self.ignoresLeases = ignoresLeases
     }
 
@@ -47,17 +45,15 @@ package final class AdminDesk {
         switch AdminDesk.compile(pattern) {
         case .failure(let error): then(.failure(error))
         case .success(let pattern):
-            store.images { [offload] result in
-                offload.run {
-                    var picked: [CachedImage] = []
-                    for image in try result.get() where isMeant(image) {
-                        if let limit, picked.count == limit { break }
-                        if try pattern?.matches(image.name) ?? true { picked.append(image) }
-                    }
-                    return Array(text(picked).utf8)
-                } then: {
-                    then($0.mapError(AdminDesk.refusal))
+            store.images { images in
+                var picked: [CachedImage] = []
+                for image in images where isMeant(image) {
+                    if let limit, picked.count == limit { break }
+                    if try pattern?.matches(image.name) ?? true { picked.append(image) }
                 }
+                return Array(text(picked).utf8)
+            } then: {
+                then($0.mapError(AdminDesk.refusal))
             }
         }
     }
@@ -65,15 +61,12 @@ package final class AdminDesk {
     private func blobs(
         _ part: String?, _ limit: Int?, _ asJSON: Bool, _ then: @escaping (Result<[UInt8], RegistryError>) -> Void
     ) {
-        store.blobReferences { [offload] result in
-            offload.run {
-                let all = try result.get()
-                let picked = all.lazy.filter { blob in part.map { blob.digest.description.contains($0) } ?? true }
-                let some = Array(picked.prefix(limit ?? .max))
-                return Array((asJSON ? AdminText.json(some) : AdminText.blobs(some)).utf8)
-            } then: {
-                then($0.mapError(AdminDesk.refusal))
-            }
+        store.blobReferences { all in
+            let picked = all.lazy.filter { blob in part.map { blob.digest.description.contains($0) } ?? true }
+            let some = Array(picked.prefix(limit ?? .max))
+            return Array((asJSON ? AdminText.json(some) : AdminText.blobs(some)).utf8)
+        } then: {
+            then($0.mapError(AdminDesk.refusal))
         }
     }
 
@@ -84,15 +77,13 @@ package final class AdminDesk {
         case .failure(let error): then(.failure(error))
         case .success(let selects):
             store.prune(
-                selecting: selects, limit: prune.limit, dryRun: prune.isDryRun, ignoringLease: ignoresLeases
-            ) { [offload] result in
-                offload.run {
-                    let report = try result.get()
+                selecting: selects, limit: prune.limit, dryRun: prune.isDryRun, ignoringLease: ignoresLeases,
+                reporting: { report in
                     let text = prune.isReport ? AdminText.pruneReport(report) : AdminText.prune(report)
                     return Array((asJSON ? AdminText.json(report) : text).utf8)
-                } then: {
-                    then($0.mapError(AdminDesk.refusal))
                 }
+            ) {
+                then($0.mapError(AdminDesk.refusal))
             }
         }
     }

@@ -2,7 +2,7 @@
 
 /// Limits of the cache's size; nil means none.
 package struct Budget: Sendable, Equatable {
-    /// Blobs and manifests, and what is reserved for pulls under way.
+    /// Blobs, manifests and partial files, and what is reserved for pulls under way.
     package var maxBytes: Int64?
     /// What has to stay free on the file system.
     package var minFreeBytes: Int64?
@@ -17,7 +17,7 @@ package struct Budget: Sendable, Equatable {
 
     /// What is there.
     package struct Levels: Sendable, Equatable {
-        /// Bytes of blobs and manifests, and those reserved.
+        /// Bytes of blobs, manifests and partial files, and those reserved.
         package var usedBytes: Int64
         package var freeBytes: Int64
 

@@ -94,7 +94,9 @@ private struct ExportParts {
             if !hasAny, let reason { return "none of its platforms is whole in the cache: \(reason)" }
         } else {
             // Foreign layers are to be had elsewhere, and are not redistributed.
-            let own = entry.blobs.filter { $0.urls.isEmpty }
+            guard let own = try? Manifest.decode(bytes, contentType: entry.mediaType.text).ownBlobs else {
+                return "its manifest \(digest) cannot be read"
+            }
             let missing = own.filter { scan.blobs[$0.digest] == nil }
             guard missing.isEmpty else { return "\(missing.count) of its \(own.count) blobs are not in the cache" }
             for blob in own {

@@ -28,7 +28,8 @@ extension Catalog {
             text.sample(readings.store.evictedBytes, Labels("reason", "no_room"))
         },
         gauge(
-            "ociregistry_store_used_bytes", "What the budget counts: blobs, manifests, and room reserved for pulls."
+            "ociregistry_store_used_bytes",
+            "What the budget counts: blobs, manifests, partial files, and room reserved for pulls."
         ) { $2.sample($1.store.usedBytes) },
         gauge("ociregistry_store_max_bytes", "What that may be at most; 0 without a limit.") {
             $2.sample($1.store.maxBytes ?? 0)

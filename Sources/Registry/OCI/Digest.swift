@@ -82,6 +82,36 @@ package struct Digest: Sendable {
         self.words = words
     }
 
+    /// A sha256 digest in half the memory of a `Digest`: for tables of very many.
+    struct Short: Sendable, Hashable {
+        private let words: (UInt64, UInt64, UInt64, UInt64)
+
+        /// Nil for any other algorithm.
+        init?(_ digest: Digest) {
+            guard digest.algorithm == .sha256 else { return nil }
+            words = (digest.words.0, digest.words.1, digest.words.2, digest.words.3)
+        }
+
+        /// A byte of the hash: as good as chance.
+        var anyByte: Int { Int(truncatingIfNeeded: words.3 & 0xFF) }
+
+        var digest: Digest {
+            Digest(algorithm: .sha256, words: (words.0, words.1, words.2, words.3, 0, 0, 0, 0))
+        }
+
+        static func == (left: Short, right: Short) -> Bool { left.words == right.words }
+
+        func hash(into hasher: inout Hasher) {
+            hasher.combine(words.0)
+            hasher.combine(words.1)
+        }
+    }
+
+    private init(algorithm: Algorithm, words: Words) {
+        self.algorithm = algorithm
+        self.words = words
+    }
+
     /// The hash in lower-case hexadecimal, without the algorithm.
     package var hex: String {
         String(unsafeUninitializedCapacity: 2 * algorithm.byteCount) { target in

@@ -31,7 +31,7 @@ package struct PullMachine {
         case opened(offset: Int64)
         /// The final answer's head, after tokens and redirects.
         case answered(Answer)
-        /// Room for the whole is reserved.
+        /// Room is reserved: for the whole, or for the beginning of a body of unknown length.
         case reserved
         /// The upstream's body ended; the file and what is on its way to it come to `total` bytes.
         case bodyEnded(total: Int64)
@@ -54,7 +54,8 @@ package struct PullMachine {
         case skip(Int64)
         /// Tell the readers the size (nil: unknown until the end) and let them begin.
         case announce(sizeBytes: Int64?)
-        case reserve(Int64)
+        /// Keep room for so much in all; nil: for a body of unknown length, as it grows.
+        case reserve(Int64?)
         /// Stop the exchange, whose answer is of no use.
         case dropExchange
         case backOff(milliseconds: UInt64)
@@ -74,6 +75,8 @@ package struct PullMachine {
     package static let maximumAttempts = 64
     /// First pause before another attempt, unless told otherwise; it doubles each time nothing came.
     package static let firstBackOffMilliseconds: UInt64 = 100
+
+    private enum Room { case none, asItGrows, whole }
 
     private enum State: Equatable {
         case opening
@@ -96,8 +99,8 @@ package struct PullMachine {
     private var announced = false
     /// What the readers were told: a later body of unknown length may turn out otherwise, this may not.
     private var promisedSize: Int64?
-    /// Whether the file being written has its room.
-    private var isReserved = false
+    /// What room the file being written has.
+    private var room = Room.none
     /// The body's length, when it has ended before there was an answer about its room.
     private var endedLength: Int64?
     /// Whether the file's bytes come from more than one transfer.
@@ -128,7 +131,7 @@ package struct PullMachine {
             let total = endedLength
             endedLength = nil
             return announceOnce() + (total.map { ended(total: $0) } ?? [])
-        case (.reserving, .bodyEnded(let total)) where total == size:
+        case (.reserving, .bodyEnded(let total)) where size == nil || total == size:
             // Room may have to be made, and what finds none is not kept.
             endedLength = total
             return []
@@ -202,11 +205,13 @@ package struct PullMachine {
     }
 
     private mutating func reserveOrStream() -> [Action] {
-        guard let size, size > have, !isReserved else {
+        let isWhole = size.map { $0 <= have } ?? false
+        let needed: Room = size == nil ? .asItGrows : .whole
+        guard !isWhole, room != .whole, room != needed else {
             state = .streaming
             return announceOnce()
         }
-        isReserved = true
+        room = needed
         state = .reserving
         return [.reserve(size)]
     }
@@ -280,7 +285,7 @@ package struct PullMachine {
         hasStartedOver = true
         have = 0
         isPieced = false
-        isReserved = false
+        room = .none
         size = promisedSize
         state = .startingOver
         return [.startOver]

@@ -86,7 +86,9 @@ final class BlobPull: UpstreamExchangeHandler {
             blob.announce(sizeBytes: size)
             progressed()
         case .reserve(let total):
-            ingest?.reserve(totalBytes: total) { [self] error in
+            let asking = ingest
+            asking?.reserve(totalBytes: total) { [self] error in
+                guard asking === ingest else { return }
                 tell(error.map { .storeFailed($0.registryError) } ?? .reserved)
             }
         case .dropExchange: dropExchange()

@@ -11,29 +11,28 @@ struct AccessTimes {
     /// How often it is written.
     static let flushMilliseconds: UInt64 = 60_000
 
-    private(set) var seconds: [Digest: Int64] = [:]
-    private var unwritten: [Digest] = []
+    private(set) var seconds = DigestMap<Int64>()
+    private var unwritten: [(digest: Digest, seconds: Int64)] = []
 
     mutating func touch(_ digest: Digest, at now: Int64) {
         seconds[digest] = now
-        unwritten.append(digest)
+        unwritten.append((digest, now))
     }
 
     mutating func forget(_ digest: Digest) { seconds[digest] = nil }
 
     /// Takes what the disk had; what memory has is newer.
-    mutating func merge(_ former: [Digest: Int64]) {
-        if seconds.isEmpty { seconds = former } else { seconds = former.merging(seconds) { _, newer in newer } }
+    mutating func merge(_ former: DigestMap<Int64>) {
+        let newer = seconds
+        seconds = former
+        // Few: the file is read right after the start.
+        newer.forEach { seconds[$0] = $1 }
     }
 
     /// What has to be appended to the file.
-    mutating func takeUnwritten() -> [UInt8] {
-        var lines: [UInt8] = []
-        for digest in unwritten {
-            if let time = seconds[digest] { lines.append(contentsOf: AccessFile.line(digest, time)) }
-        }
-        unwritten = []
-        return lines
+    mutating func takeUnwritten() -> [(digest: Digest, seconds: Int64)] {
+        defer { unwritten = [] }
+        return unwritten
     }
 }
 
@@ -46,7 +45,7 @@ enum AccessFile {
 
     /// Reads the file, and writes it anew when most of its lines are out of date. A line that is none (the last, when
     /// the machine stopped in the middle of it) is passed over.
-    static func load(_ layout: Layout) throws(StoreError) -> [Digest: Int64] {
+    static func load(_ layout: Layout) throws(StoreError) -> DigestMap<Int64> {
         let bytes: [UInt8]
         do throws(StoreError) {
             bytes = try Disk.readFile(layout.access, maximumBytes: maximumBytes)
@@ -54,7 +53,7 @@ enum AccessFile {
             if error.isMissing { return [:] }
             throw error
         }
-        var result: [Digest: Int64] = [:]
+        var result = DigestMap<Int64>()
         var lines = 0
         bytes.withUnsafeBytes { raw in
             for line in raw.split(separator: 0x0A) {
@@ -70,18 +69,23 @@ enum AccessFile {
         return result
     }
 
-    static func append(_ lines: [UInt8], _ layout: Layout) throws(StoreError) {
+    static func append(
+        _ uses: [(digest: Digest, seconds: Int64)], _ layout: Layout
+    ) throws(StoreError) {
+        let lines = uses.flatMap { line($0.digest, $0.seconds) }
         let descriptor = try Disk.open(layout.access, O_WRONLY | O_CREAT | O_APPEND)
         defer { close(descriptor) }
         try Disk.write(lines, to: descriptor, layout.access)
     }
 
-    private static func rewrite(_ times: [Digest: Int64], _ layout: Layout) throws(StoreError) {
+    private static func rewrite(_ times: DigestMap<Int64>, _ layout: Layout) throws(StoreError) {
+        var lines: [UInt8] = []
+        times.forEach { lines += line($0, $1) }
         let temporary = "\(layout.temporary)/ACCESS"
         try Disk.unlink(temporary)
         let descriptor = try Disk.open(temporary, O_WRONLY | O_CREAT | O_EXCL)
         defer { close(descriptor) }
-        try Disk.write(times.flatMap { line($0.key, $0.value) }, to: descriptor, temporary)
+        try Disk.write(lines, to: descriptor, temporary)
         try Disk.sync(descriptor, temporary)
         try Disk.rename(temporary, layout.access)
     }
@@ -119,10 +123,10 @@ extension Store {
     }
 
     func flushAccessTimes() {
-        let lines = accessTimes.takeUnwritten()
-        guard !lines.isEmpty else { return }
+        let uses = accessTimes.takeUnwritten()
+        guard !uses.isEmpty else { return }
         let layout = layout
-        perform({ () throws(StoreError) in try AccessFile.append(lines, layout) }) { [self] result in
+        perform({ () throws(StoreError) in try AccessFile.append(uses, layout) }) { [self] result in
             if let error = result.failure { logger.error("store: last uses cannot be written: \(error)") }
         }
     }

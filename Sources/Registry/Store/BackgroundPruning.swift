@@ -35,25 +35,24 @@ package final class BackgroundPruning {
         timer = nil
     }
 
-    /// Once; `then` hears what came of it.
-    package func run(then: @escaping (PruneReport?) -> Void = { _ in }) {
-        let (kind, isPinned) = (schedule.kind, isPinned)
+    /// Once; `then` hears whether it could be done. The log has what came of it.
+    package func run(then: @escaping (Bool) -> Void = { _ in }) {
+        let (kind, isPinned, logger) = (schedule.kind, isPinned, store.logger)
         let cutoff = EventLoop.unixSeconds - schedule.durationSeconds
         store.prune(
             selecting: { image in
                 let seconds = kind == .accessed ? image.pulledSeconds : image.createdSeconds
                 return try seconds < cutoff && !isPinned(image)
             }, limit: schedule.limit, dryRun: schedule.isDryRun,
-            orphansBefore: schedule.limit == nil ? cutoff : nil
-        ) { [store] result in
-            switch result {
-            case .failure(let error): store.logger.error("prune: \(error)")
-            case .success(let report): BackgroundPruning.log(report, store.logger)
-            }
-            then(try? result.get())
+            orphansBefore: schedule.limit == nil ? cutoff : nil,
+            reporting: { BackgroundPruning.log($0, logger) }
+        ) { result in
+            if case .failure(let error) = result { logger.error("prune: \(error)") }
+            then((try? result.get()) != nil)
         }
     }
 
+    /// Off the loop: there may be many.
     private static func log(_ report: PruneReport, _ logger: Logger) {
         for image in report.images {
             let message: Logger.Message = report.isDryRun ? "prune: would remove" : "prune: removed"

@@ -7,7 +7,7 @@ struct ContentIndex<Detail> {
         let detail: Detail
     }
 
-    private var entries: [Digest: Entry] = [:]
+    private var entries = DigestMap<Entry>()
     private(set) var totalBytes: Int64 = 0
 
     var count: Int { entries.count }
@@ -15,9 +15,8 @@ struct ContentIndex<Detail> {
     subscript(digest: Digest) -> Entry? {
         get { entries[digest] }
         set {
-            let former = entries[digest]
+            totalBytes += (newValue?.sizeBytes ?? 0) - (entries[digest]?.sizeBytes ?? 0)
             entries[digest] = newValue
-            totalBytes += (newValue?.sizeBytes ?? 0) - (former?.sizeBytes ?? 0)
         }
     }
 }

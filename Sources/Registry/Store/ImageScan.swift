@@ -2,6 +2,7 @@
 // of. The disk is asked rather than memory because memory keeps only what answers requests; and for an operator's
 // question some seconds of a pool thread are cheaper than gigabytes that stand by for it.
 
+internal import CLinux
 import Glibc
 
 /// What one look found.
@@ -11,7 +12,7 @@ struct ImageScan: Sendable {
         let sizeBytes: Int64
         let createdSeconds: Int64
         /// Config and layers.
-        let blobs: [Descriptor]
+        let blobs: [CachedImage.Blob]
         /// What an index lists.
         let children: [Digest]
     }
@@ -37,14 +38,15 @@ struct ImageScan: Sendable {
     init(_ layout: Layout) throws(StoreError) {
         // A running store has these; one without them has lost its disk.
         for directory in [layout.manifests, layout.blobs, layout.tags] { _ = try Disk.names(in: directory) }
+        // Blobs first: one that comes meanwhile is not seen, and stays; its manifest may be.
+        try ImageScan.forEachContent(in: layout.blobs) { (digest, _, status) in
+            blobs[digest] = (status.sizeBytes, status.modifiedSeconds)
+        }
         for type in MediaType.allCases {
             let directory = "\(layout.manifests)/\(type.directoryName)"
             try ImageScan.forEachContent(in: directory) { (digest, path, status) throws(StoreError) in
                 try readManifest(digest, type, path, status)
             }
-        }
-        try ImageScan.forEachContent(in: layout.blobs) { (digest, _, status) in
-            blobs[digest] = (status.sizeBytes, status.modifiedSeconds)
         }
         for host in try ImageScan.entries(layout.tags) {
             guard let registry = RegistryHost(host) else { continue }
@@ -54,33 +56,47 @@ struct ImageScan: Sendable {
 
     /// The images by name, sorted. A name without its manifest is none; a child of a named index that nobody has named
     /// itself (older stores have those) is given the index's repository.
-    func images(_ accessed: [Digest: Int64]) -> [CachedImage] {
-        var all = names
-        let named = Set(names.map { "\($0.host)/\($0.repository)@\($0.digest)" })
+    func images(_ accessed: DigestMap<Int64>) -> [CachedImage] {
+        let images = (names + unnamedChildren()).compactMap { image(of: $0, accessed) }
+        return images.map { ($0.name, $0) }.sorted { $0.0 < $1.0 }.map(\.1)
+    }
+
+    private func unnamedChildren() -> [Name] {
+        guard manifests.values.contains(where: { !$0.children.isEmpty }) else { return [] }
+        var seen = Set(names.map { "\($0.host)/\($0.repository)@\($0.digest)" })
+        var found: [Name] = []
         for name in names {
             for child in manifests[name.digest]?.children ?? [] where manifests[child] != nil {
-                guard !named.contains("\(name.host)/\(name.repository)@\(child)") else { continue }
-                all.append(
+                guard seen.insert("\(name.host)/\(name.repository)@\(child)").inserted else { continue }
+                found.append(
                     Name(
                         host: name.host, repository: name.repository, reference: .digest(child), digest: child,
                         createdSeconds: name.createdSeconds))
             }
         }
-        var seen: Set<String> = []
-        let images = all.compactMap { image(of: $0, accessed) }.map { ($0.name, $0) }
-        return images.filter { seen.insert($0.0).inserted }.sorted { $0.0 < $1.0 }.map(\.1)
+        return found
     }
 
-    private func image(of name: Name, _ accessed: [Digest: Int64]) -> CachedImage? {
+    private func image(of name: Name, _ accessed: DigestMap<Int64>) -> CachedImage? {
         guard let manifest = manifests[name.digest] else { return nil }
         return CachedImage(
             host: name.host, repository: name.repository, reference: name.reference, digest: name.digest,
             mediaType: manifest.mediaType, createdSeconds: name.createdSeconds,
             pulledSeconds: accessed[name.digest] ?? name.createdSeconds, manifestBytes: manifest.sizeBytes,
-            blobs: manifest.blobs.map {
-                CachedImage.Blob(digest: $0.digest, sizeBytes: $0.sizeBytes, isCached: blobs[$0.digest] != nil)
-            })
+            blobs: manifest.blobs)
     }
+
+    /// Manifests and blobs.
+    var entryCount: Int { manifests.count + blobs.count }
+
+    /// A look at a large cache takes hundreds of megabytes, which the allocator keeps, for each thread that has ever
+    /// looked. Off the loop, once a look's memory is free.
+    static func giveMemoryBack(afterEntries count: Int) {
+        if count > ImageScan.manyEntries { linux_trim_heap() }
+    }
+
+    /// A look at fewer leaves too little behind to be worth the search for it.
+    private static let manyEntries = 20_000
 
     // MARK: Reading
 
@@ -94,7 +110,9 @@ struct ImageScan: Sendable {
         guard let bytes, let manifest = try? Manifest.decode(bytes, contentType: type.text) else { return }
         manifests[digest] = ManifestEntry(
             mediaType: type, sizeBytes: status.sizeBytes, createdSeconds: status.modifiedSeconds,
-            blobs: (manifest.config.map { [$0] } ?? []) + manifest.layers, children: manifest.manifests.map(\.digest))
+            blobs: ((manifest.config.map { [$0] } ?? []) + manifest.layers).map {
+                CachedImage.Blob(digest: $0.digest, sizeBytes: $0.sizeBytes, isCached: blobs[$0.digest] != nil)
+            }, children: manifest.manifests.map(\.digest))
     }
 
     private mutating func readRepositories(

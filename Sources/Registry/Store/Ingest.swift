@@ -30,19 +30,25 @@ package final class Ingest {
     /// The disk refused a write; nothing further will be written. Called once.
     package var onFailure: ((StoreError) -> Void)?
 
-    private enum State { case open, verified, ended }
+    enum State { case open, verified, ended }
 
-    private let store: Store
-    private let writer: IngestWriter
-    private let chain: SerialOffload
-    private var state = State.open
+    let store: Store
+    let writer: IngestWriter
+    let chain: SerialOffload
+    private(set) var state = State.open
     private var failure: StoreError?
     private var filling: IngestBuffer?
     private var full: [IngestBuffer] = []
     private var writesInFlight = 0
     private var hasRefused = false
-    /// Room the store's budget keeps for this.
-    private var reservedBytes: Int64 = 0
+    /// Bytes given to jobs, those that were there included.
+    private(set) var handedBytes: Int64
+    /// Room the store's budget keeps for this, beyond what was there.
+    var reservedBytes: Int64 = 0
+    /// Room is being made: nothing is written that has none.
+    var isAskingForRoom = false
+    /// Waits for the last bytes to have room.
+    private var whenHanded: (() -> Void)?
 
     init(store: Store, key: PullKey, file: OpenFile, writer: IngestWriter, chain: SerialOffload) {
         self.store = store
@@ -52,44 +58,15 @@ package final class Ingest {
         self.chain = chain
         writtenBytes = file.sizeBytes
         offsetBytes = file.sizeBytes
+        handedBytes = file.sizeBytes
     }
 
     deinit {
         // Dropped without a word: the file stays as if suspended. No job can be under way, each holds the ingest.
         if state != .ended {
-            store.reservedBytes -= reservedBytes
+            releaseRoom(keptBytes: writtenBytes)
             store.ingestEnded(key)
         }
-    }
-
-    /// Reserves room for the whole content. `then` hears nil, or why there is none (`isNoSpace`).
-    package func reserve(totalBytes: Int64, then: @escaping (StoreError?) -> Void) {
-        let bytes = max(0, totalBytes - offsetBytes)
-        store.admit(bytes) { [self] error in
-            // Ended meanwhile: the promise goes back at once.
-            guard state != .ended else { return then(.closed) }
-            guard error == nil else { return finishReserving(error, bytes, then) }
-            store.reservedBytes += bytes - reservedBytes
-            reservedBytes = bytes
-            reserveOnDisk(totalBytes, mayEvict: true, then)
-        }
-    }
-
-    /// A disk that has no room although the budget has: others use it too. Once, images leave for that as well.
-    private func reserveOnDisk(_ totalBytes: Int64, mayEvict: Bool, _ then: @escaping (StoreError?) -> Void) {
-        let writer = writer
-        let bytes = max(0, totalBytes - offsetBytes)
-        chain.attempt({ () throws(StoreError) in try writer.reserve(totalBytes: totalBytes) }) { [self] result in
-            guard mayEvict, result.failure?.isNoSpace == true, store.mayEvict else {
-                return finishReserving(result.failure, bytes, then)
-            }
-            store.evict(bytes) { [self] in reserveOnDisk(totalBytes, mayEvict: false, then) }
-        }
-    }
-
-    private func finishReserving(_ error: StoreError?, _ bytes: Int64, _ then: (StoreError?) -> Void) {
-        if let error { store.noteFailure(error, bytes: bytes) } else { store.noteRoom(for: bytes) }
-        then(error)
     }
 
     /// Takes bytes. They are copied; a job starts at once when none is under way, so that a slow upstream's bytes reach
@@ -116,6 +93,10 @@ package final class Ingest {
     package func verify(then: @escaping (Result<Bool, StoreError>) -> Void) {
         guard state != .ended else { return then(.failure(.closed)) }
         flush()
+        guard waitingBytes == 0 else {
+            return whenHanded = { [self] in verify(then: then) }
+        }
+        if let failure { return then(.failure(failure)) }
         let writer = writer
         chain.attempt({ () throws(StoreError) in try writer.digest() }) { [self] result in
             let matches = result.map { $0 == key.digest }
@@ -141,13 +122,13 @@ package final class Ingest {
         let path = writer.path
         store.workBegins()
         chain.attempt({ () throws(StoreError) in try OpenedPartial.openFresh(path) }) { [self] result in
+            releaseRoom(keptBytes: 0)
             switch result {
             case .success(let opened): then(.success(store.makeIngest(key, opened, path: path)))
             case .failure(let error):
                 store.ingestEnded(key)
                 then(.failure(error))
             }
-            releaseRoom()
             store.workEnds()
         }
     }
@@ -164,20 +145,24 @@ package final class Ingest {
     package func discard() {
         guard state != .ended else { return }
         let writer = writer
-        endAfter { () throws(StoreError) in try writer.discard() }
+        endAfter { () throws(StoreError) in
+            try writer.discard()
+            return 0
+        }
     }
 }
 
 extension Ingest {
-    /// Hands everything that waits to one job.
-    private func flush() {
-        var buffers = full
-        full = []
-        if let last = filling { buffers.append(last) }
-        filling = nil
-        guard !buffers.isEmpty else { return }
+    /// Bytes that no job has been given yet.
+    var waitingBytes: Int64 { full.reduce(Int64(filling?.count ?? 0)) { $0 + Int64($1.count) } }
+
+    /// Hands what waits and has room to one job; asks for room for the rest.
+    func flush() {
+        guard state != .ended, failure == nil else { return }
+        let job = takeWithinRoom()
+        if waitingBytes > 0, !isAskingForRoom { grow() }
+        guard !job.isEmpty else { return }
         writesInFlight += 1
-        let job = buffers
         let writer = writer
         chain.attempt({ () throws(StoreError) in try writer.write(job) }) { [self] result in
             for buffer in job { store.buffers.give(buffer) }
@@ -193,6 +178,7 @@ extension Ingest {
             file.sizeBytes = offset
             onProgress?()
         case .failure(let error):
+            if failure == nil { store.noteFailure(error, bytes: Int64(BufferPool.bufferBytes)) }
             fail(error)
         }
         if writesInFlight == 0 { flush() }
@@ -202,10 +188,27 @@ extension Ingest {
         }
     }
 
-    private func fail(_ error: StoreError) {
+    private func takeWithinRoom() -> [IngestBuffer] {
+        var job: [IngestBuffer] = []
+        while let next = full.first ?? filling, hasRoom(for: handedBytes + Int64(next.count)) {
+            handedBytes += Int64(next.count)
+            job.append(next)
+            if full.isEmpty { filling = nil } else { full.removeFirst() }
+        }
+        return job
+    }
+
+    /// There is room, or an error has made it needless: what waited for it goes on.
+    func goOnAfterAsking() {
+        flush()
+        guard waitingBytes == 0, let action = whenHanded else { return }
+        whenHanded = nil
+        action()
+    }
+
+    func fail(_ error: StoreError) {
         guard failure == nil else { return }
         failure = error
-        store.noteFailure(error, bytes: Int64(BufferPool.bufferBytes))
         dropWaiting()
         let report = onFailure
         onFailure = nil
@@ -228,18 +231,13 @@ extension Ingest {
         onFailure = nil
     }
 
-    /// The room is taken by now, or not wanted any more.
-    private func releaseRoom() {
-        store.reservedBytes -= reservedBytes
-        reservedBytes = 0
-    }
-
-    private func endAfter(_ work: @escaping @Sendable () throws(StoreError) -> Void) {
+    /// - Parameter work: returns what is left of the partial file.
+    private func endAfter(_ work: @escaping @Sendable () throws(StoreError) -> Int64) {
         end()
         store.workBegins()
         chain.attempt(work) { [self] result in
             if let error = result.failure { store.logger.error("store: partial of \(key.digest): \(error)") }
-            releaseRoom()
+            releaseRoom(keptBytes: (try? result.get()) ?? handedBytes)
             store.ingestEnded(key)
             store.workEnds()
         }
@@ -260,7 +258,7 @@ extension Ingest {
                 store.directories.add(directory)
                 store.addBlob(digest, file)
             }
-            releaseRoom()
+            releaseRoom(keptBytes: result.failure == nil ? 0 : writtenBytes)
             store.keepBelowBudget()
             if let error = result.failure { store.noteFailure(error) }
             store.ingestEnded(key)

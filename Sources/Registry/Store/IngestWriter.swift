@@ -111,10 +111,12 @@ final class IngestWriter: @unchecked Sendable {
 
     /// Leaves the file for a later resume: what was reserved and not used is given back; a file with nothing in it
     /// goes.
-    func suspend() throws(StoreError) {
-        if offset == 0 { return try Disk.unlink(path) }
+    /// - Returns: the bytes kept.
+    func suspend() throws(StoreError) -> Int64 {
+        if offset == 0 { try Disk.unlink(path) }
         // Cutting at the end frees what lies reserved beyond it. If it fails, the next resume hashes whatever is there.
         _ = ftruncate(descriptor, off_t(offset))
+        return offset
     }
 
     /// Removes the file. Its blocks are freed here, in the pool, not when the loop closes the descriptor; who still

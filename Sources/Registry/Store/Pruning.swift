@@ -2,16 +2,22 @@
 // it is removed on the loop, a few images a turn, each looked at again: one that has been served, named or stored since
 // the look stays. A manifest goes before its blobs, so that what can still be asked for can still be answered.
 
-/// One removal in progress: how many times each manifest and blob is still needed, and what is left to remove.
+/// One removal in progress: what is still to remove, and what has come of it.
 final class Pruning {
     /// Images removed between two turns of the loop.
     static let imagesPerStep = 32
+    /// Blobs of no manifest removed between two turns.
+    static let orphansPerStep = 256
 
-    /// What was worked out off the loop.
-    struct Plan: Sendable {
-        /// Names to remove, indexes first.
+    /// What was worked out off the loop: how many times each manifest and blob is still needed, and what to remove. A
+    /// large cache's takes long to copy and long to free, so it is an object, and its end is the pool's.
+    final class Plan: @unchecked Sendable {
+        // Sendable by hand-over: made in a job, used on the loop, and given to another job for its report and its end.
+
+        /// Names to remove, in order.
         var images: [CachedImage] = []
-        var skipped: [CachedImage] = []
+        /// Names that were picked and stay, since they have been served a moment ago.
+        var leased: [CachedImage] = []
         /// Blobs that no manifest uses.
         var orphans: [Digest] = []
         /// Names a manifest has.
@@ -21,27 +27,43 @@ final class Pruning {
         /// Manifests that use a blob.
         var blobUses: [Digest: Int] = [:]
         var manifests: [Digest: ImageScan.ManifestEntry] = [:]
-        /// Sizes of blobs on disk.
-        var blobs: [Digest: Int64] = [:]
+        /// Blobs on disk.
+        var blobs: [Digest: (sizeBytes: Int64, createdSeconds: Int64)] = [:]
+
+        init() {}
+    }
+
+    /// What came of it; images by their place in the plan.
+    struct Outcome: Sendable {
+        var removed: [Int] = []
+        var skipped: [Int] = []
+        var blobCount = 0
+        var freedBytes: Int64 = 0
+        var isDryRun = false
     }
 
     var plan = Plan()
+    var outcome = Outcome()
     let leasedSince: Int64?
     /// What is to be freed; nil: all that was picked goes.
-    var goalBytes: Int64?
+    let goalBytes: Int64?
     var next = 0
     /// Manifests that have been served or stored since the look.
     var touched: Set<Digest> = []
     /// Blobs that a manifest stored since the look may use.
     var protected: Set<Digest> = []
-    var report = PruneReport()
+    /// What the step under way removes.
+    var paths: [String] = []
+    var leavingBlobs: [Digest] = []
 
     /// - Parameter leasedSince: what has been used since then stays; nil: only what is used while this runs.
-    init(leasedSince: Int64?) {
+    init(leasedSince: Int64?, goalBytes: Int64?, isDryRun: Bool) {
         self.leasedSince = leasedSince
+        self.goalBytes = goalBytes
+        outcome.isDryRun = isDryRun
     }
 
-    var hasEnough: Bool { goalBytes.map { report.freedBytes >= $0 } ?? false }
+    var hasEnough: Bool { goalBytes.map { outcome.freedBytes >= $0 } ?? false }
 
     /// Whether no name and no index that stays needs the manifest.
     func isUnneeded(_ digest: Digest) -> Bool {
@@ -50,14 +72,28 @@ final class Pruning {
 }
 
 extension Pruning.Plan {
+    /// The report, and the end of the plan. Off the loop.
+    func finish(_ outcome: Pruning.Outcome) -> PruneReport {
+        var report = PruneReport()
+        report.images = outcome.removed.map { images[$0] }
+        report.skipped = leased + outcome.skipped.map { images[$0] }
+        report.blobCount = outcome.blobCount
+        report.freedBytes = outcome.freedBytes
+        report.isDryRun = outcome.isDryRun
+        (images, leased, orphans, names, listings) = ([], [], [], [:], [:])
+        (blobUses, manifests, blobs) = ([:], [:], [:])
+        return report
+    }
+
     /// Off the loop.
     /// - Parameter orphansBefore: blobs of no manifest that came before this go as well.
-    init(
-        _ scan: ImageScan, accessed: [Digest: Int64], leasedSince: Int64?, limit: Int?, orphansBefore: Int64?,
+    convenience init(
+        _ scan: ImageScan, accessed: DigestMap<Int64>, leasedSince: Int64?, limit: Int?, orphansBefore: Int64?,
         indexesFirst: Bool, selecting: (CachedImage) throws -> Bool
     ) rethrows {
+        self.init()
         manifests = scan.manifests
-        blobs = scan.blobs.mapValues(\.sizeBytes)
+        blobs = scan.blobs
         let all = scan.images(accessed)
         for name in scan.names { names[name.digest, default: 0] += 1 }
         for manifest in manifests.values {
@@ -72,7 +108,7 @@ extension Pruning.Plan {
         for image in picked {
             if let limit, images.count >= limit { break }
             let isLeased = leasedSince.map { since in (accessed[image.digest] ?? 0) > since } ?? false
-            if isLeased { skipped.append(image) } else { images.append(image) }
+            if isLeased { leased.append(image) } else { images.append(image) }
         }
         // An index before its images, which cannot go while it is there; by age it is, unless pulled again since.
         if indexesFirst { images = images.filter(\.mediaType.isIndex) + images.filter { !$0.mediaType.isIndex } }

@@ -39,6 +39,7 @@ extension Store {
             isRecovered = true
             startWaitingPrune()
             setAsideInRecovery = []
+            partialsGoneInRecovery = []
             report.isComplete = true
             log(report)
             then(report)
@@ -61,7 +62,8 @@ extension Store {
         for (name, record) in batch.tags { addTag(name, record) }
         report.manifestCount += batch.manifests.count
         report.tagCount += batch.tags.count
-        report.partialCount += batch.partialCount
+        for (path, status) in batch.partials { partialFound(path, status) }
+        report.partialCount += batch.partials.count
         report.setAsideCount += batch.setAside.count
         report.unreadableCount += batch.unreadable.count
         for (path, reason, target) in batch.setAside { reportQuarantine(path, reason, .success(target)) }

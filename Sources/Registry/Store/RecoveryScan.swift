@@ -19,7 +19,7 @@ final class RecoveryScan: @unchecked Sendable {
         var blobs: [(Digest, Int64)] = []
         var manifests: [(Digest, MediaType, sizeBytes: Int64)] = []
         var tags: [(TagName, TagRecord)] = []
-        var partialCount = 0
+        var partials: [(path: String, FileStatus)] = []
         /// Old path, reason, new path.
         var setAside: [(String, String, String)] = []
         var unreadable: [StoreError] = []
@@ -107,7 +107,7 @@ final class RecoveryScan: @unchecked Sendable {
             fault = status.isRegular && Layout.readDigestFileName(name) != nil ? nil : "not a digest's name"
         case .partials:
             fault = status.isRegular && Layout.isPartialName(name) ? nil : "not a partial file"
-            if fault == nil { batch.partialCount += 1 }
+            if fault == nil { batch.partials.append((path, status)) }
         default:
             if !status.isDirectory {
                 fault = "not a directory"

@@ -71,6 +71,8 @@ package final class Store {
     var manifests = ContentIndex<MediaType>()
     var manifestCache: ClockCache<CachedManifest>
     var loading: [Digest: [(CachedManifest?) -> Void]] = [:]
+    /// Manifests that the disk may not have yet, and their blobs.
+    var manifestsInWriting: [Digest: [Digest]] = [:]
 
     var tags = TagIndex()
     /// Tags that the disk does not have as memory has them: being written, or refused by the disk.
@@ -86,8 +88,14 @@ package final class Store {
     let limits: StoreLimits
     /// Room promised to pulls under way.
     var reservedBytes: Int64 = 0
+    /// Partial files and their sizes.
+    var partials = PartialFiles()
+    /// Those on their way out, and who waits to begin them anew.
+    var partialsLeaving: [String: [() -> Void]] = [:]
+    /// Those gone while recovery runs, which may still report what it saw.
+    var partialsGoneInRecovery: Set<String> = []
     /// Those who wait for images to leave.
-    var waitingForRoom: [() -> Void] = []
+    var waitingForRoom: [(_ foundEnough: Bool) -> Void] = []
     var isEvicting = false
     var removals = Removals()
     var accessTimes = AccessTimes()

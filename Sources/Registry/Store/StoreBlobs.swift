@@ -42,12 +42,35 @@ extension Store {
         }
     }
 
-    /// Takes a blob out of use at once and removes its file. Who holds it open keeps it.
-    func removeBlob(_ digest: Digest) {
+    /// Removes the files of blobs that are out of use.
+    func removeBlobs(_ digests: [Digest], then: @escaping () -> Void) {
+        guard !digests.isEmpty else { return then() }
         let layout = layout
-        condemn(digest, { () throws(StoreError) in try Disk.unlink(layout.blob(digest)) }) { [logger] result in
-            if let error = result.failure { logger.error("store: blob \(digest) cannot be removed: \(error)") }
+        perform({ () throws(StoreError) in
+            digests.compactMap { digest in
+                Result { () throws(StoreError) in try Disk.unlink(layout.blob(digest)) }.failure
+            }
+        }) { [self] (result: Result<[StoreError], StoreError>) in
+            for error in (try? result.get()) ?? [] { logger.error("store: a blob cannot be removed: \(error)") }
+            for digest in digests { endCondemnation(digest) }
+            then()
         }
+    }
+
+    /// Takes a blob out of use at once. A new file of the name waits until `endCondemnation`: the old one has to be out
+    /// of the way. Who holds it open keeps it.
+    /// - Returns: false when it was out of use already, and somebody else sees to the file.
+    func takeOutOfUse(_ digest: Digest) -> Bool {
+        blobs[digest] = nil
+        openFiles.remove(digest)
+        guard condemned[digest] == nil else { return false }
+        condemned[digest] = []
+        if !isRecovered { setAsideInRecovery.insert(digest) }
+        return true
+    }
+
+    private func endCondemnation(_ digest: Digest) {
+        for waiter in condemned.removeValue(forKey: digest) ?? [] { waiter() }
     }
 
     /// A new file of the name waits until the old one is out of the way.
@@ -55,14 +78,10 @@ extension Store {
         _ digest: Digest, _ work: @escaping @Sendable () throws(StoreError) -> R,
         then: @escaping (Result<R, StoreError>) -> Void
     ) {
-        blobs[digest] = nil
-        openFiles.remove(digest)
-        guard condemned[digest] == nil else { return }
-        condemned[digest] = []
-        if !isRecovered { setAsideInRecovery.insert(digest) }
+        guard takeOutOfUse(digest) else { return }
         perform(work) { result in
             then(result)
-            for waiter in self.condemned.removeValue(forKey: digest) ?? [] { waiter() }
+            self.endCondemnation(digest)
         }
     }
 
@@ -88,7 +107,7 @@ extension Store {
     private func finishOpening(_ digest: Digest, _ result: Result<BlobOpening, StoreError>) -> OpenFile? {
         var opened: OpenFile?
         if case .success(.opened(let descriptor, let sizeBytes)) = result {
-            opened = OpenFile(descriptor: descriptor, sizeBytes: sizeBytes)
+            opened = OpenFile(descriptor: descriptor, sizeBytes: sizeBytes, closingIn: offload)
         }
         // A commit or a quarantine may have come in between: theirs is the later word.
         if let newer = openFiles.value(for: digest) { return newer }

@@ -12,45 +12,52 @@ struct Removals {
     var evictedImages: UInt64 = 0
     var evictedBytes: UInt64 = 0
 
-    mutating func add(_ report: PruneReport, isEviction: Bool) {
+    mutating func add(_ outcome: Pruning.Outcome, isEviction: Bool) {
         if isEviction {
-            evictedImages &+= UInt64(report.images.count)
-            evictedBytes &+= UInt64(clamping: report.freedBytes)
+            evictedImages &+= UInt64(outcome.removed.count)
+            evictedBytes &+= UInt64(clamping: outcome.freedBytes)
         } else {
-            prunedImages &+= UInt64(report.images.count)
-            prunedBytes &+= UInt64(clamping: report.freedBytes)
+            prunedImages &+= UInt64(outcome.removed.count)
+            prunedBytes &+= UInt64(clamping: outcome.freedBytes)
         }
     }
 }
 
 extension Store {
-    /// A part of a blob that nobody has gone on with for so long is not worth its room.
-    static let stalePartialSeconds: Int64 = 24 * 3600
-
     /// What the budget counts.
-    package var usedBytes: Int64 { blobs.totalBytes + manifests.totalBytes + reservedBytes }
+    package var usedBytes: Int64 {
+        blobs.totalBytes + manifests.totalBytes + partials.totalBytes + reservedBytes
+    }
 
     /// Without a budget nothing ever leaves by itself.
     var mayEvict: Bool { !limits.budget.isUnlimited }
 
-    /// Hears nil when so much more may be stored, after images have left for it if need be.
-    func admit(_ bytes: Int64, then: @escaping (StoreError?) -> Void) {
-        admit(bytes, mayEvict: true, then)
+    /// Hears how much more may be stored, after partial files and images have left for it if need be: what is wanted,
+    /// or what room there is when that is enough for now.
+    func admit(_ bytes: Int64, atLeast least: Int64, then: @escaping (Result<Int64, StoreError>) -> Void) {
+        admit(bytes, least, mayEvict: true, then)
     }
 
-    private func admit(_ bytes: Int64, mayEvict: Bool, _ then: @escaping (StoreError?) -> Void) {
-        guard !limits.budget.isUnlimited else { return then(nil) }
+    private func admit(
+        _ bytes: Int64, _ least: Int64, mayEvict: Bool, _ then: @escaping (Result<Int64, StoreError>) -> Void
+    ) {
+        // Without a budget nobody counts.
+        guard !limits.budget.isUnlimited else { return then(.success(bytes)) }
         levels { [self] result in
             switch result {
-            case .failure(let error): then(error)
-            case .success(let levels) where limits.budget.fits(bytes, levels): then(nil)
+            case .failure(let error): then(.failure(error))
+            case .success(let levels) where limits.budget.fits(bytes, levels): then(.success(bytes))
             case .success(let levels):
                 let excess = limits.budget.excess(bytes, levels)
-                // What can never fit is refused at once.
-                guard mayEvict, excess > 0 else { return then(.noSpace(call: "budget", path: layout.root)) }
-                // Who has only waited for what another wanted may try for itself.
-                let mayTryAgain = isEvicting
-                evict(excess) { [self] in admit(bytes, mayEvict: mayTryAgain, then) }
+                guard mayEvict, excess > 0 else {
+                    // What can never fit is refused at once.
+                    let room = limits.budget.room(levels)
+                    return then(room >= least ? .success(room) : .failure(.noSpace(call: "budget", path: layout.root)))
+                }
+                // Who has only waited for what another wanted may try for itself, unless that has found the last that
+                // may leave: a crowd would look for it one after the other.
+                let isOthers = isEvicting
+                evict(excess) { [self] in admit(bytes, least, mayEvict: isOthers && $0, then) }
             }
         }
     }
@@ -67,57 +74,56 @@ extension Store {
         guard mayEvict, !isEvicting, !isClosing else { return }
         levels { [self] result in
             guard case .success(let levels) = result, limits.budget.isHigh(levels) else { return }
-            evict(limits.budget.excess(0, levels)) {}
+            evict(limits.budget.excess(0, levels)) { _ in }
         }
     }
 
-    /// Lets images leave until so much is free, or nothing more may leave. Who asks meanwhile waits for the one under
-    /// way, and looks again then.
-    func evict(_ bytes: Int64, then: @escaping () -> Void) {
-        guard bytes > 0, !isClosing else { return then() }
+    /// Lets partial files and then images leave until so much is free, or nothing more may leave. Who asks meanwhile
+    /// waits for the one under way, and looks again then. `then` hears whether there was as much as that one wanted.
+    func evict(_ bytes: Int64, then: @escaping (_ foundEnough: Bool) -> Void) {
+        guard bytes > 0, !isClosing else { return then(false) }
         waitingForRoom.append(then)
         guard !isEvicting else { return }
         isEvicting = true
-        removeStalePartials { [self] in
+        removePartials(bytes) { [self] freed in
+            guard freed < bytes else { return roomMade(true) }
             let isPinned = limits.isPinned
             prune(
                 selecting: { try !isPinned($0) }, orphansBefore: EventLoop.unixSeconds - limits.leaseSeconds,
-                goalBytes: bytes
-            ) { [self] result in evicted(result, bytes) }
+                goalBytes: bytes - freed, reporting: { EvictionSum($0) }
+            ) { [self] result in evicted(result, bytes - freed) }
         }
     }
 
-    private func evicted(_ result: Result<PruneReport, any Error>, _ bytes: Int64) {
-        isEvicting = false
+    /// What a log's line says of an eviction.
+    private struct EvictionSum: Sendable {
+        let images: Int
+        let bytes: Int64
+        let skipped: Int
+
+        init(_ report: PruneReport) {
+            (images, bytes, skipped) = (report.images.count, report.freedBytes, report.skipped.count)
+        }
+    }
+
+    private func evicted(_ result: Result<EvictionSum, any Error>, _ bytes: Int64) {
         switch result {
-        case .success(let report):
+        case .success(let sum):
             logger.notice(
                 "store: made room",
                 metadata: [
-                    "images": "\(report.images.count)", "bytes": "\(report.freedBytes)", "wanted": "\(bytes)",
-                    "in_use": "\(report.skipped.count)",
+                    "images": "\(sum.images)", "bytes": "\(sum.bytes)", "wanted": "\(bytes)",
+                    "in_use": "\(sum.skipped)",
                 ])
         case .failure(let error): logger.error("store: cannot make room: \(error)")
         }
-        let waiting = waitingForRoom
-        waitingForRoom = []
-        for then in waiting { then() }
+        roomMade((try? result.get()).map { $0.bytes >= bytes } ?? false)
     }
 
-    private func removeStalePartials(then: @escaping () -> Void) {
-        let layout = layout
-        let inUse = Set(writing.keys.map { layout.partialFile($0) })
-        let before = EventLoop.unixSeconds - Store.stalePartialSeconds
-        perform({ () throws(StoreError) in
-            for name in try Disk.names(in: layout.partial) {
-                let path = "\(layout.partial)/\(name)"
-                guard !inUse.contains(path), let status = try? Disk.status(at: path), status.modifiedSeconds < before
-                else { continue }
-                try Disk.unlink(path)
-            }
-        }) { [logger] result in
-            if let error = result.failure { logger.error("store: partial files: \(error)") }
-            then()
-        }
+    private func roomMade(_ foundEnough: Bool) {
+        isEvicting = false
+        let waiting = waitingForRoom
+        waitingForRoom = []
+        for then in waiting { then(foundEnough) }
     }
 }

@@ -29,7 +29,8 @@ extension Store {
     }
 
     func makeIngest(_ key: PullKey, _ opened: OpenedPartial, path: String) -> Ingest {
-        let file = OpenFile(descriptor: opened.descriptor, sizeBytes: opened.sizeBytes)
+        partialOpened(path, sizeBytes: opened.sizeBytes)
+        let file = OpenFile(descriptor: opened.descriptor, sizeBytes: opened.sizeBytes, closingIn: offload)
         let writer = IngestWriter(descriptor: opened.descriptor, path: path, algorithm: key.digest.algorithm)
         return Ingest(store: self, key: key, file: file, writer: writer, chain: SerialOffload(offload))
     }
@@ -41,14 +42,21 @@ extension Store {
 
     private func openPartial(_ key: PullKey, _ then: @escaping (Result<Ingest, StoreError>) -> Void) {
         guard !isClosing else { return failIngest(key, .closed, then) }
-        let layout = layout
         let path = layout.partialFile(key)
+        takePartial(path) { [self] in openTaken(key, path, then) }
+    }
+
+    private func openTaken(
+        _ key: PullKey, _ path: String, _ then: @escaping (Result<Ingest, StoreError>) -> Void
+    ) {
+        let layout = layout
         perform({ () throws(StoreError) in try OpenedPartial.open(path, layout) }) { [self] result in
             switch result {
             case .failure(let error): failIngest(key, error, then)
             case .success(let opened) where opened.sizeBytes == 0: then(.success(makeIngest(key, opened, path: path)))
             case .success(let opened):
-                let file = OpenFile(descriptor: opened.descriptor, sizeBytes: 0)
+                partialOpened(path, sizeBytes: opened.sizeBytes)
+                let file = OpenFile(descriptor: opened.descriptor, sizeBytes: 0, closingIn: offload)
                 let writer = IngestWriter(descriptor: opened.descriptor, path: path, algorithm: key.digest.algorithm)
                 rehash(key, file, writer, then)
             }
@@ -89,6 +97,7 @@ extension Store {
     private func failIngest(
         _ key: PullKey, _ error: StoreError, _ then: @escaping (Result<Ingest, StoreError>) -> Void
     ) {
+        partialEnded(layout.partialFile(key), keptBytes: nil)
         ingestEnded(key)
         then(.failure(error))
     }

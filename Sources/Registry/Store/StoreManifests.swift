@@ -49,7 +49,11 @@ extension Store {
             then(.failure(.closed))
             return manifest
         }
-        writeManifest(manifest, bytes, then)
+        manifestsInWriting[digest, default: []] += blobs
+        writeManifest(manifest, bytes) { [self] in
+            manifestsInWriting[digest] = nil
+            then($0)
+        }
         return manifest
     }
 
@@ -71,6 +75,7 @@ extension Store {
                 then(.failure(error))
             } else {
                 manifests[digest] = .init(sizeBytes: Int64(manifest.sizeBytes), detail: manifest.mediaType)
+                keepBelowBudget()
                 then(.success(manifest))
             }
             workEnds()

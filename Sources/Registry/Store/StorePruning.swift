@@ -4,24 +4,26 @@ import Glibc
 internal import Logging
 
 extension Store {
-    /// All images, sorted by name; or why the disk does not tell.
-    package func images(then: @escaping (Result<[CachedImage], any Error>) -> Void) {
-        scan { scan, accessed in scan.images(accessed) } whenFailed: { then(.failure($0)) } then: { then(.success($0)) }
+    /// Makes something of all images, sorted by name. Off the loop: there may be many.
+    package func images<R: Sendable>(
+        making: @escaping @Sendable ([CachedImage]) throws -> R, then: @escaping (Result<R, any Error>) -> Void
+    ) {
+        scan({ scan, accessed in try making(scan.images(accessed)) }, then: then)
     }
 
-    /// How many cached manifests use each cached blob, sorted by digest.
-    package func blobReferences(then: @escaping (Result<[(digest: Digest, count: Int)], any Error>) -> Void) {
-        scan { scan, _ in
+    /// Makes something of how many cached manifests use each cached blob, sorted by digest.
+    package func blobReferences<R: Sendable>(
+        making: @escaping @Sendable ([(digest: Digest, count: Int)]) throws -> R,
+        then: @escaping (Result<R, any Error>) -> Void
+    ) {
+        scan({ scan, _ in
             var counts = scan.blobs.mapValues { _ in 0 }
             for manifest in scan.manifests.values {
                 for blob in Set(manifest.blobs.map(\.digest)) where counts[blob] != nil { counts[blob]? += 1 }
             }
-            return counts.map { (digest: $0.key, count: $0.value) }.sorted { "\($0.digest)" < "\($1.digest)" }
-        } whenFailed: {
-            then(.failure($0))
-        } then: {
-            then(.success($0))
-        }
+            let sorted = counts.map { ("\($0.key)", (digest: $0.key, count: $0.value)) }.sorted { $0.0 < $1.0 }
+            return try making(sorted.map(\.1))
+        }, then: then)
     }
 
     /// Removes the images that are picked, the oldest uses first.
@@ -31,10 +33,11 @@ extension Store {
     ///   - ignoringLease: also what has been served a moment ago.
     ///   - orphansBefore: blobs of no manifest that came before this go as well.
     ///   - goalBytes: enough; what was picked beyond it stays.
-    package func prune(
+    ///   - reporting: makes of the report what `then` hears. Off the loop: it may be long.
+    package func prune<R: Sendable>(
         selecting: @escaping @Sendable (CachedImage) throws -> Bool, limit: Int? = nil, dryRun: Bool = false,
         ignoringLease: Bool = false, orphansBefore: Int64? = nil, goalBytes: Int64? = nil,
-        then: @escaping (Result<PruneReport, any Error>) -> Void
+        reporting: @escaping @Sendable (PruneReport) throws -> R, then: @escaping (Result<R, any Error>) -> Void
     ) {
         guard !isClosing else { return then(.failure(StoreError.closed)) }
         guard pruning == nil, isRecovered else {
@@ -42,42 +45,51 @@ extension Store {
             return waitingPrunes.append { [self] in
                 prune(
                     selecting: selecting, limit: limit, dryRun: dryRun, ignoringLease: ignoringLease,
-                    orphansBefore: orphansBefore, goalBytes: goalBytes, then: then)
+                    orphansBefore: orphansBefore, goalBytes: goalBytes, reporting: reporting, then: then)
             }
         }
         let since = ignoringLease || limits.leaseSeconds == 0 ? nil : leaseBegin
-        let running = Pruning(leasedSince: since)
-        running.goalBytes = goalBytes
+        let running = Pruning(leasedSince: since, goalBytes: goalBytes, isDryRun: dryRun)
+        // What is on its way to the disk, a look at it may miss.
+        running.touched.formUnion(manifestsInWriting.keys)
+        running.protected.formUnion(manifestsInWriting.values.joined())
         pruning = running
         scan { scan, accessed in
             try Pruning.Plan(
                 scan, accessed: accessed, leasedSince: since, limit: limit, orphansBefore: orphansBefore,
                 indexesFirst: goalBytes == nil, selecting: selecting)
-        } whenFailed: { [self] error in
-            endPruning()
-            then(.failure(error))
-        } then: { [self] plan in
-            running.plan = plan
-            running.report.skipped = plan.skipped
-            running.report.isDryRun = dryRun
-            removeOrphans(running) { [self] in
-                removeNext(running) { [self] in finish(running, then) }
+        } then: { [self] (result: Result<Pruning.Plan, any Error>) in
+            switch result {
+            case .failure(let error):
+                endPruning()
+                then(.failure(error))
+            case .success(let plan):
+                running.plan = plan
+                removeOrphans(running) { [self] in
+                    removeNext(running) { [self] in finish(running, reporting, then) }
+                }
             }
         }
     }
 
     /// Once the files are gone as well.
-    private func finish(_ running: Pruning, _ then: @escaping (Result<PruneReport, any Error>) -> Void) {
-        whenNoneIsCondemned { [self] in
-            endPruning()
-            if !running.report.isDryRun { removals.add(running.report, isEviction: running.goalBytes != nil) }
-            then(.success(running.report))
+    private func finish<R: Sendable>(
+        _ running: Pruning, _ reporting: @escaping @Sendable (PruneReport) throws -> R,
+        _ then: @escaping (Result<R, any Error>) -> Void
+    ) {
+        let (plan, outcome) = (running.plan, running.outcome)
+        if !outcome.isDryRun { removals.add(outcome, isEviction: running.goalBytes != nil) }
+        endPruning()
+        workBegins()
+        offload.run {
+            let count = plan.manifests.count + plan.blobs.count
+            let value = try reporting(plan.finish(outcome))
+            ImageScan.giveMemoryBack(afterEntries: count)
+            return value
+        } then: { [self] (result: Result<R, any Error>) in
+            then(result)
+            workEnds()
         }
-    }
-
-    private func whenNoneIsCondemned(_ then: @escaping () -> Void) {
-        guard let digest = condemned.keys.first else { return then() }
-        condemned[digest]?.append { [self] in whenNoneIsCondemned(then) }
     }
 
     /// What has been used since then is in use. Uses are known to `granularityMilliseconds`.
@@ -95,21 +107,22 @@ extension Store {
     }
 
     private func scan<R: Sendable>(
-        _ work: @escaping @Sendable (ImageScan, [Digest: Int64]) throws -> R,
-        whenFailed: @escaping (any Error) -> Void, then: @escaping (R) -> Void
+        _ work: @escaping @Sendable (ImageScan, DigestMap<Int64>) throws -> R,
+        then: @escaping (Result<R, any Error>) -> Void
     ) {
         let (layout, accessed) = (layout, accessTimes.seconds)
         workBegins()
         offload.run {
             let scan = try ImageScan(layout)
-            return (try work(scan, accessed), scan.unreadable)
-        } then: { [self] (result: Result<(R, [StoreError]), any Error>) in
-            switch result {
-            case .success((let value, let unreadable)):
+            let value = try work(scan, accessed)
+            return (value, scan.unreadable, scan.entryCount)
+        } then: { [self] (result: Result<(R, [StoreError], Int), any Error>) in
+            if case .success((_, let unreadable, let count)) = result {
                 for error in unreadable { logger.error("store: left out of the images: \(error)") }
-                then(value)
-            case .failure(let error): whenFailed(error)
+                // Off the loop, and once nothing of the look is left.
+                offload.run { ImageScan.giveMemoryBack(afterEntries: count) } then: { _ in }
             }
+            then(result.map(\.0))
             workEnds()
         }
     }
@@ -119,42 +132,48 @@ extension Store {
     /// Blobs of no manifest, some a turn: a cache may have any number.
     private func removeOrphans(_ running: Pruning, then: @escaping () -> Void) {
         guard !running.plan.orphans.isEmpty, !running.hasEnough, !isClosing else { return then() }
-        for orphan in running.plan.orphans.suffix(Pruning.imagesPerStep) { removeBlob(orphan, running) }
-        running.plan.orphans.removeLast(min(Pruning.imagesPerStep, running.plan.orphans.count))
-        whenNoneIsCondemned { [self] in
-            loop.deferred.enqueue { [self] in removeOrphans(running, then: then) }
-        }
+        for orphan in running.plan.orphans.suffix(Pruning.orphansPerStep) { removeBlob(orphan, running) }
+        running.plan.orphans.removeLast(min(Pruning.orphansPerStep, running.plan.orphans.count))
+        endStep(running) { [self] in removeOrphans(running, then: then) }
     }
 
     private func removeNext(_ running: Pruning, then: @escaping () -> Void) {
         guard running.next < running.plan.images.count, !running.hasEnough, !isClosing else { return then() }
         let end = min(running.next + Pruning.imagesPerStep, running.plan.images.count)
-        var paths: [String] = []
         while running.next < end, !running.hasEnough {
-            remove(running.plan.images[running.next], running, &paths)
+            remove(running.next, running)
             running.next += 1
         }
-        guard !running.report.isDryRun, !paths.isEmpty else {
-            return loop.deferred.enqueue { [self] in removeNext(running, then: then) }
-        }
-        unlink(paths) { [self] in removeNext(running, then: then) }
+        endStep(running) { [self] in removeNext(running, then: then) }
     }
 
-    /// Takes one name out of memory, and with it what nothing else needs; its files' paths are added to `paths`.
-    private func remove(_ image: CachedImage, _ running: Pruning, _ paths: inout [String]) {
+    /// Has the files of what was taken out of memory removed, manifests before blobs, as far as a crash may come in
+    /// between. `then` in a later turn of the loop, also where there are none.
+    private func endStep(_ running: Pruning, then: @escaping () -> Void) {
+        let (paths, blobs) = (running.outcome.isDryRun ? [] : running.paths, running.leavingBlobs)
+        (running.paths, running.leavingBlobs) = ([], [])
+        unlink(paths) { [self] in removeBlobs(blobs, then: then) }
+    }
+
+    /// Takes one name out of memory, and with it what nothing else needs; its files are noted for the step's end.
+    private func remove(_ position: Int, _ running: Pruning) {
+        let image = running.plan.images[position]
         // One without a name of its own goes by that of the index that lists it, and with that index.
         let isNamed = running.plan.names[image.digest, default: 0] > 0
         let isListed = running.plan.listings[image.digest, default: 0] > 0
         guard isNamed || !isListed, !isUsedAgain(image.digest, running),
-            removeName(image, dryRun: running.report.isDryRun)
-        else { return running.report.skipped.append(image) }
-        running.report.images.append(image)
-        paths.append(layout.nameFile(image.host, image.repository, image.reference))
+            removeName(image, dryRun: running.outcome.isDryRun)
+        else { return running.outcome.skipped.append(position) }
+        running.outcome.removed.append(position)
+        running.paths.append(layout.nameFile(image.host, image.repository, image.reference))
         if isNamed { running.plan.names[image.digest, default: 1] -= 1 }
-        if running.isUnneeded(image.digest) { removeManifest(image.digest, running, &paths) }
+        if running.isUnneeded(image.digest) { removeManifest(image.digest, running) }
     }
 
-    private func isUsedAgain(_ digest: Digest, _ running: Pruning) -> Bool { running.touched.contains(digest) }
+    /// Served or stored since the look, or about to be served: it is being read from the disk.
+    private func isUsedAgain(_ digest: Digest, _ running: Pruning) -> Bool {
+        running.touched.contains(digest) || loading[digest] != nil
+    }
 
     /// False when the name means something else by now.
     private func removeName(_ image: CachedImage, dryRun: Bool) -> Bool {
@@ -165,19 +184,19 @@ extension Store {
         return true
     }
 
-    private func removeManifest(_ digest: Digest, _ running: Pruning, _ paths: inout [String]) {
+    private func removeManifest(_ digest: Digest, _ running: Pruning) {
         guard let entry = running.plan.manifests.removeValue(forKey: digest) else { return }
-        running.report.freedBytes += entry.sizeBytes
-        if !running.report.isDryRun {
+        running.outcome.freedBytes += entry.sizeBytes
+        if !running.outcome.isDryRun {
             manifests[digest] = nil
             manifestCache.remove(digest)
             accessTimes.forget(digest)
         }
-        paths.append(layout.manifest(digest, entry.mediaType))
+        running.paths.append(layout.manifest(digest, entry.mediaType))
         for child in Set(entry.children) {
             running.plan.listings[child, default: 1] -= 1
             if running.isUnneeded(child), !isUsedAgain(child, running), !isLeased(child, running) {
-                removeManifest(child, running, &paths)
+                removeManifest(child, running)
             }
         }
         for blob in Set(entry.blobs.map(\.digest)) {
@@ -192,10 +211,11 @@ extension Store {
     }
 
     private func removeBlob(_ digest: Digest, _ running: Pruning) {
-        guard let sizeBytes = running.plan.blobs[digest], !running.protected.contains(digest) else { return }
-        running.report.blobCount += 1
-        running.report.freedBytes += sizeBytes
-        if !running.report.isDryRun { removeBlob(digest) }
+        guard let sizeBytes = running.plan.blobs[digest]?.sizeBytes, !running.protected.contains(digest) else { return }
+        running.outcome.blobCount += 1
+        running.outcome.freedBytes += sizeBytes
+        guard !running.outcome.isDryRun else { return }
+        if takeOutOfUse(digest) { running.leavingBlobs.append(digest) }
     }
 
     /// Names and manifests, in turn with their writes: a tag that is set anew meanwhile is written after this.

@@ -65,36 +65,46 @@ struct TagIndex {
         var record: TagRecord
     }
 
-    private var entries: [Int: Entry] = [:]
+    /// By the hash's last bits, so that none grows large: a dictionary that grows moves all it has, and the loop waits.
+    private static let shardCount = 64
+    private var shards = [[Int: Entry]](repeating: [:], count: shardCount)
+    private var entryCount = 0
     /// Names whose hash another name had first: with 64-bit hashes, in practice empty.
     private var collisions: [String: TagRecord] = [:]
 
-    var count: Int { entries.count + collisions.count }
+    var count: Int { entryCount + collisions.count }
 
     /// No allocation, but for names that share their hash with another.
     func record(_ name: TagBytes) -> TagRecord? {
-        guard let entry = entries[name.hash] else { return nil }
+        let hash = name.hash
+        guard let entry = shards[TagIndex.shard(hash)][hash] else { return nil }
         if name.equals(entry.key) { return entry.record }
         return collisions.isEmpty ? nil : collisions[TagIndex.text(name)]
     }
 
     mutating func set(_ name: TagBytes, _ record: TagRecord) {
         let hash = name.hash
-        if let entry = entries[hash], !name.equals(entry.key) {
+        let former = shards[TagIndex.shard(hash)][hash]
+        if let former, !name.equals(former.key) {
             collisions[TagIndex.text(name)] = record
         } else {
-            entries[hash] = Entry(key: Array(TagIndex.text(name).utf8), record: record)
+            let key = former?.key ?? Array(TagIndex.text(name).utf8)
+            shards[TagIndex.shard(hash)][hash] = Entry(key: key, record: record)
+            if former == nil { entryCount += 1 }
         }
     }
 
     mutating func remove(_ name: TagBytes) {
         let hash = name.hash
-        if let entry = entries[hash], name.equals(entry.key) {
-            entries[hash] = nil
+        if let entry = shards[TagIndex.shard(hash)][hash], name.equals(entry.key) {
+            shards[TagIndex.shard(hash)][hash] = nil
+            entryCount -= 1
         } else {
             collisions[TagIndex.text(name)] = nil
         }
     }
+
+    private static func shard(_ hash: Int) -> Int { hash & (shardCount - 1) }
 
     private static func text(_ name: TagBytes) -> String {
         func string(_ bytes: UnsafeRawBufferPointer) -> String { String(decoding: bytes, as: UTF8.self) }

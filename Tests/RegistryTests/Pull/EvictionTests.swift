@@ -125,46 +125,4 @@ import Testing
         }
         mirror.close()
     }
-
-    /// Prunes and evictions among pulls of the same images, by many clients, in an order that a seed decides.
-    @Test(arguments: 1...8)
-    func prunesRacingPulls(_ seed: UInt64) throws {
-        var random = SeededRandom(seed: seed)
-        let mirror = try MirrorKit { $0.limits.budget.maxBytes = 6 * Self.imageBytes }
-        mirror.wait(until: { mirror.store.isRecovered })
-        let images = (0..<10).map { Self.image($0) }
-        for (number, image) in images.enumerated() { image.put(on: mirror.fake, tag: "v\(number)") }
-        var prunes = 0
-        for round in 0..<12 {
-            var clients: [(TestClient, [UInt8])] = []
-            for _ in 0..<6 {
-                let number = Int(random.next() % 4)
-                let image = images[number]
-                let manifest = mirror.get("/v2/team/app/manifests/v\(number)")
-                #expect(manifest.status == 200, "round \(round), seed \(seed)")
-                // From here on its blobs are owed, whatever is pruned meanwhile.
-                for _ in 0..<Int(random.next() % 3) {
-                    prunes += 1
-                    let keep = Int(random.next() % 10)
-                    mirror.store.prune(selecting: { $0.name.hasSuffix("\(keep)") == false }) { _ in prunes -= 1 }
-                }
-                for blob in image.blobs {
-                    clients.append((mirror.start(.get("/v2/team/app/blobs/\(digestOf(blob))")), blob))
-                }
-            }
-            mirror.wait(for: clients.map(\.0))
-            for (client, blob) in clients {
-                #expect(client.response.status == 200 && client.isComplete, "round \(round), seed \(seed)")
-                #expect(client.response.body == blob)
-            }
-            // Some come to the end of their lease.
-            for image in images where random.next() % 2 == 0 {
-                mirror.store.accessTimes.touch(image.digest, at: EventLoop.unixSeconds - 2 * Store.leaseSeconds)
-            }
-        }
-        mirror.wait(until: { prunes == 0 })
-        Self.expectNoHalves(mirror, images)
-        #expect(mirror.inspectBlobs().wrong.isEmpty)
-        mirror.close()
-    }
 }

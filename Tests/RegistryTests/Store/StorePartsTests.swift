@@ -6,6 +6,23 @@ import Testing
 @testable import Registry
 
 @Suite struct StorePartsTests {
+    @Test func aMapByDigestIsADictionary() {
+        var random = SeededRandom(seed: 9)
+        var map = DigestMap<Int>()
+        var dictionary: [Digest: Int] = [:]
+        for step in 0..<5000 {
+            let digest = digestOf(
+                [UInt8(random.next() % 200), UInt8(random.next() % 4)], random.next() % 8 == 0 ? .sha512 : .sha256)
+            let value = random.next() % 3 == 0 ? nil : step
+            map[digest] = value
+            dictionary[digest] = value
+            #expect(map.count == dictionary.count && map[digest] == value)
+        }
+        var all: [Digest: Int] = [:]
+        map.forEach { all[$0] = $1 }
+        #expect(all == dictionary)
+    }
+
     @Test func hashesMatchThePublishedVectors() {
         // FIPS 180-4 examples: "abc", and one million times "a".
         let abc = Array("abc".utf8)
