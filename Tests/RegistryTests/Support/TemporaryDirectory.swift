@@ -7,8 +7,9 @@ import Synchronization
 final class TemporaryDirectory: Sendable {
     let path: String
 
-    init() throws {
-        var template = Array("\(NSTemporaryDirectory())ociregistry-test-XXXXXX".utf8CString)
+    /// - Parameter parent: ends in a slash; nil: where temporary files go.
+    init(under parent: String? = nil) throws {
+        var template = Array("\(parent ?? NSTemporaryDirectory())ociregistry-test-XXXXXX".utf8CString)
         guard mkdtemp(&template) != nil else { throw POSIXError(POSIXErrorCode(rawValue: errno) ?? .EIO) }
         path = template.withUnsafeBufferPointer { buffer in
             String(decoding: buffer.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
