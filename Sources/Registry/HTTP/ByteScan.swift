@@ -52,11 +52,17 @@ enum ByteScan {
     @inline(__always)
     static func firstControl(_ base: UnsafeRawPointer, from: Int, end: Int) -> Int {
         var at = from
-        while at &+ 8 <= end {
-            let word = base.loadUnaligned(fromByteOffset: at, as: UInt64.self).littleEndian
-            let hits = lanes(in: word, below: 0x20) | lanes(in: word, equalTo: 0x7F)
-            if hits != 0 { return at &+ hits.trailingZeroBitCount / 8 }
-            at &+= 8
+        // Two words a turn: most of a head is long values without a control character.
+        while at &+ 16 <= end {
+            let first = plainLanes(base.loadUnaligned(fromByteOffset: at, as: UInt64.self).littleEndian)
+            let second = plainLanes(base.loadUnaligned(fromByteOffset: at &+ 8, as: UInt64.self).littleEndian)
+            if first & second & topBits != topBits {
+                let control = ~first & topBits
+                return control != 0
+                    ? at &+ control.trailingZeroBitCount / 8
+                    : at &+ 8 &+ (~second & topBits).trailingZeroBitCount / 8
+            }
+            at &+= 16
         }
         while at < end {
             let byte = base.load(fromByteOffset: at, as: UInt8.self)
@@ -71,14 +77,16 @@ enum ByteScan {
     @inline(__always)
     static func firstTargetStop(_ base: UnsafeRawPointer, from: Int, end: Int) -> Int {
         var at = from
-        while at &+ 8 <= end {
-            let word = base.loadUnaligned(fromByteOffset: at, as: UInt64.self).littleEndian
-            let invisible = lanes(in: word, below: 0x21) | lanes(in: word, equalTo: 0x7F) | (word & topBits)
-            let hits = invisible | lanes(in: word, equalTo: 0x23) | lanes(in: word, equalTo: 0x3F)
-            if hits != 0 { return at &+ hits.trailingZeroBitCount / 8 }
-            at &+= 8
-        }
         while at < end {
+            if at &+ 8 <= end {
+                let word = base.loadUnaligned(fromByteOffset: at, as: UInt64.self).littleEndian
+                let stops = targetLanes(word) & topBits
+                if stops == 0 {
+                    at &+= 8
+                    continue
+                }
+                at &+= stops.trailingZeroBitCount / 8
+            }
             let byte = base.load(fromByteOffset: at, as: UInt8.self)
             if byte < 0x21 || byte >= 0x7F || byte == 0x23 || byte == 0x3F { return at }
             at &+= 1
@@ -89,18 +97,22 @@ enum ByteScan {
     private static var ones: UInt64 { 0x0101_0101_0101_0101 }
     private static var topBits: UInt64 { 0x8080_8080_8080_8080 }
 
-    // In both of these a lane above a true hit may be marked falsely (the subtraction borrows), never one below it: the
-    // lowest mark is exact, and only the lowest is used.
+    // In both of these each byte stays in its lane: what is added to the lower seven bits cannot carry into the next.
 
+    /// The top bit of each byte that is not a control character; the other bits mean nothing.
     @inline(__always)
-    private static func lanes(in word: UInt64, below limit: UInt64) -> UInt64 {
-        (word &- ones &* limit) & ~word & topBits
+    private static func plainLanes(_ word: UInt64) -> UInt64 {
+        // One more, in seven bits: 0x7F becomes 0, so that all controls are below 0x21.
+        let shifted = ((word & ~topBits) &+ ones) & ~topBits
+        return (shifted &+ ones &* 0x5F) | word
     }
 
+    /// The top bit of each byte that may end a target: all that do, and `!` and `"` as well, so that one comparison
+    /// finds everything below 0x24. `?` and 0x7F differ in one bit, which another ignores.
     @inline(__always)
-    private static func lanes(in word: UInt64, equalTo byte: UInt64) -> UInt64 {
-        let difference = word ^ (ones &* byte)
-        return (difference &- ones) & ~difference & topBits
+    private static func targetLanes(_ word: UInt64) -> UInt64 {
+        let low = word & ~topBits
+        return ~(low &+ ones &* 0x5C) | ((low | ones &* 0x40) &+ ones) | word
     }
 }
 

@@ -21,11 +21,19 @@ package enum RequestParser {
 
     /// Parses the head that `bytes` begin with; what follows it is not looked at.
     package static func parse(_ bytes: UnsafeRawBufferPointer) -> Outcome {
+        var memory: FieldsMemory?
+        return parse(bytes, &memory)
+    }
+
+    /// The same, where field lines that `memory` knows need not be read again.
+    package static func parse(_ bytes: UnsafeRawBufferPointer, _ memory: inout FieldsMemory?) -> Outcome {
         guard let base = bytes.baseAddress else { return .incomplete }
         var reader = HeadReader(base: base, end: min(bytes.count, maximumHeadBytes))
         do throws(HeadReader.Stop) {
             try reader.readRequestLine()
+            if reader.recallFields(memory) { return .head(reader.head) }
             try reader.readFields()
+            memory?.note(reader)
             return .head(reader.head)
         } catch {
             switch error {
@@ -60,6 +68,12 @@ struct HeadReader {
     @inline(__always)
     func byte(_ offset: Int) -> UInt8 {
         base.load(fromByteOffset: offset, as: UInt8.self)
+    }
+
+    /// The bytes at `offset`, all of them before `end`, as a number, the first one lowest.
+    @inline(__always)
+    private func word<Word: FixedWidthInteger & BitwiseCopyable>(_ offset: Int, as _: Word.Type) -> Word {
+        Word(littleEndian: base.loadUnaligned(fromByteOffset: offset, as: Word.self))
     }
 
     /// The byte at the cursor, which stays.
@@ -99,6 +113,13 @@ struct HeadReader {
 
     private mutating func readMethod() throws(Stop) {
         let start = at
+        // Nearly every request.
+        if at &+ 4 <= end, word(at, as: UInt32.self) == 0x2054_4547 {  // "GET "
+            head.methodName = Slice(start, start &+ 3)
+            head.method = .get
+            at &+= 4
+            return
+        }
         at = ByteScan.endOfToken(base, from: start, end: end)
         guard try peek() == 0x20, at > start else { throw .failure(.requestLine) }
         head.methodName = Slice(start, at)
@@ -144,6 +165,14 @@ struct HeadReader {
 
     private mutating func readVersion() throws(Stop) {
         let start = at
+        // Nearly every request: "HTTP/1.1" and the line's end.
+        if at &+ 10 <= end, word(at, as: UInt64.self) == 0x312E_312F_5054_5448,
+            word(at &+ 8, as: UInt16.self) == 0x0A0D
+        {
+            head.minorVersion = 1
+            at &+= 10
+            return
+        }
         var expected: UInt64 = 0x2E31_2F50_5454_48  // "HTTP/1." and room for a digit
         var supported = true
         while at < start + 8 {

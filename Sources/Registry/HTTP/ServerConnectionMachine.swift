@@ -47,10 +47,16 @@ package struct ServerConnectionMachine: Sendable {
 
     /// The next step, where `bytes` are all bytes that have come and that no step has consumed.
     package mutating func next(_ bytes: UnsafeRawBufferPointer) -> Step {
+        var memory: FieldsMemory?
+        return next(bytes, &memory)
+    }
+
+    /// The same, with what is remembered of other requests' field lines.
+    package mutating func next(_ bytes: UnsafeRawBufferPointer, _ memory: inout FieldsMemory?) -> Step {
         switch phase {
         case .answering: .needMore
         case .closing: bytes.isEmpty ? .end : .skip(bytes.count)
-        case .reading: bodyBytesLeft > 0 && !bytes.isEmpty ? skipBody(bytes.count) : readHead(bytes)
+        case .reading: bodyBytesLeft > 0 && !bytes.isEmpty ? skipBody(bytes.count) : readHead(bytes, &memory)
         }
     }
 
@@ -70,9 +76,9 @@ package struct ServerConnectionMachine: Sendable {
         return .skip(count)
     }
 
-    private mutating func readHead(_ bytes: UnsafeRawBufferPointer) -> Step {
+    private mutating func readHead(_ bytes: UnsafeRawBufferPointer, _ memory: inout FieldsMemory?) -> Step {
         guard !bytes.isEmpty, isWorthParsing(bytes) else { return waitForMore(bytes) }
-        switch RequestParser.parse(bytes) {
+        switch RequestParser.parse(bytes, &memory) {
         case .incomplete: return waitForMore(bytes)
         case .failure(let failure):
             phase = .closing

@@ -14,9 +14,17 @@ enum ConnectionEvent: Equatable {
 }
 
 enum Feeding {
-    /// What the parser says to the first `count` bytes (all, if nil).
+    /// What the parser says to the first `count` bytes (all, if nil): the same with no memory of the fields and with
+    /// one that has seen them.
     static func parse(_ bytes: [UInt8], first count: Int? = nil) -> RequestParser.Outcome {
-        bytes.withUnsafeBytes { RequestParser.parse(UnsafeRawBufferPointer(rebasing: $0[..<(count ?? $0.count)])) }
+        bytes.withUnsafeBytes { raw in
+            let part = UnsafeRawBufferPointer(rebasing: raw[..<(count ?? raw.count)])
+            let outcome = RequestParser.parse(part)
+            var memory: FieldsMemory? = FieldsMemory()
+            _ = RequestParser.parse(raw, &memory)
+            #expect(RequestParser.parse(part, &memory) == outcome)
+            return outcome
+        }
     }
 
     /// The head that `text` is.
@@ -52,22 +60,24 @@ enum Feeding {
     /// Plays a connection whose every request is answered at once, and which ends after the last chunk.
     static func connection(_ chunks: some Sequence<ArraySlice<UInt8>>) -> [ConnectionEvent] {
         var machine = ServerConnectionMachine()
+        var memory: FieldsMemory? = FieldsMemory()
         var kept: [UInt8] = []
         var events: [ConnectionEvent] = []
         for chunk in chunks where !chunk.isEmpty {
             kept += chunk
-            advance(&machine, &kept, &events)
+            advance(&machine, &memory, &kept, &events)
         }
         machine.inputEnded()
-        while events.last != .end { advance(&machine, &kept, &events) }
+        while events.last != .end { advance(&machine, &memory, &kept, &events) }
         return events
     }
 
     private static func advance(
-        _ machine: inout ServerConnectionMachine, _ kept: inout [UInt8], _ events: inout [ConnectionEvent]
+        _ machine: inout ServerConnectionMachine, _ memory: inout FieldsMemory?, _ kept: inout [UInt8],
+        _ events: inout [ConnectionEvent]
     ) {
         while events.last != .end {
-            switch kept.withUnsafeBytes({ machine.next($0) }) {
+            switch kept.withUnsafeBytes({ machine.next($0, &memory) }) {
             case .needMore: return
             case .request(let head, let consumed):
                 events.append(.request(head))
