@@ -36,6 +36,9 @@ package struct Digest: Sendable {
     /// The raw hash, eight bytes a word in memory order; unused words are zero.
     private let words: Words
 
+    /// The first eight bytes of the hash: of any content anybody has found so far, as good a key as all of it.
+    package var firstWord: UInt64 { words.0 }
+
     /// Reads `sha256:` or `sha512:` followed by lower-case hexadecimal of the exact length; anything else is nil.
     package init?(ascii text: UnsafeRawBufferPointer) {
         let prefix = Algorithm.nameLength + 1

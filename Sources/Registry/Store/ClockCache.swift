@@ -16,7 +16,8 @@ struct ClockCache<Value: AnyObject> {
     private(set) var weight = 0
     private var slots: [Slot] = []
     private var free: [Int] = []
-    private var index: [Digest: Int] = [:]
+    private var index = HashPositions()
+    private let hash = KeyedHash()
     private var hand = 0
 
     init(budget: Int) { self.budget = budget }
@@ -25,7 +26,7 @@ struct ClockCache<Value: AnyObject> {
 
     /// The value, marked as used. No allocation.
     mutating func value(for digest: Digest) -> Value? {
-        guard let position = index[digest] else { return nil }
+        guard let position = position(of: digest) else { return nil }
         if !slots[position].wasUsed { slots[position].wasUsed = true }
         return slots[position].value
     }
@@ -37,19 +38,19 @@ struct ClockCache<Value: AnyObject> {
         let slot = Slot(digest: digest, value: value, weight: weight, wasUsed: false, isPinned: isPinned)
         let position = free.popLast() ?? slots.count
         if position == slots.count { slots.append(slot) } else { slots[position] = slot }
-        index[digest] = position
+        index.insert(hash.of(digest), position)
         self.weight += weight
         makeRoom(keeping: position)
     }
 
     mutating func remove(_ digest: Digest) {
-        guard let position = index.removeValue(forKey: digest) else { return }
+        guard let position = position(of: digest) else { return }
         empty(position)
     }
 
     /// Lets an entry go like any other.
     mutating func unpin(_ digest: Digest) {
-        guard let position = index[digest] else { return }
+        guard let position = position(of: digest) else { return }
         slots[position].isPinned = false
         makeRoom(keeping: position)
     }
@@ -69,12 +70,17 @@ struct ClockCache<Value: AnyObject> {
                 slots[hand].wasUsed = false
                 continue
             }
-            index[slots[hand].digest] = nil
             empty(hand)
         }
     }
 
+    @inline(__always)
+    private func position(of digest: Digest) -> Int? {
+        index.first(hash.of(digest)) { slots[$0].digest == digest }
+    }
+
     private mutating func empty(_ position: Int) {
+        index.remove(hash.of(slots[position].digest), position)
         weight -= slots[position].weight
         slots[position].value = nil
         slots[position].weight = 0

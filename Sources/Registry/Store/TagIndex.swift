@@ -1,5 +1,5 @@
-// Tags in memory. The hot path has a request's bytes, not strings: it hashes the pieces of the name as they lie there
-// and compares them with the stored key, and makes nothing.
+// Tags in memory. The hot path has a request's bytes, not strings: it puts the pieces of the name together on the
+// stack, finds the entry by their hash, compares, and makes nothing.
 
 /// What a tag points to.
 package struct TagRecord: Sendable, Equatable {
@@ -26,90 +26,82 @@ package struct TagBytes {
         self.tag = tag
     }
 
-    fileprivate static let library: StaticString = "library/"
+    private static let library: StaticString = "library/"
+    /// Room on the stack for any name that is one: host and repository of 255 bytes, a tag of 128.
+    private static let usualBytes = 1024
 
-    /// Keys of the dictionary. Hasher takes bytes as a stream: how they are cut makes no difference (a test holds
-    /// this).
-    fileprivate var hash: Int {
-        var hasher = Hasher()
-        hasher.combine(bytes: host)
-        hasher.combine(0x2F as UInt8)
-        if isLibrary { TagBytes.library.withUTF8Buffer { hasher.combine(bytes: UnsafeRawBufferPointer($0)) } }
-        hasher.combine(bytes: repository)
-        hasher.combine(0x3A as UInt8)
-        hasher.combine(bytes: tag)
-        return hasher.finalize()
+    /// Calls `body` with the name as one text.
+    @inline(__always)
+    fileprivate func withText<R>(_ body: (UnsafeRawBufferPointer) -> R) -> R {
+        let count = host.count + TagBytes.library.utf8CodeUnitCount + repository.count + tag.count + 2
+        if count <= TagBytes.usualBytes {
+            return withUnsafeTemporaryAllocation(byteCount: TagBytes.usualBytes, alignment: 8) { body(text(in: $0)) }
+        }
+        return withUnsafeTemporaryAllocation(byteCount: count, alignment: 8) { body(text(in: $0)) }
     }
 
-    /// Whether the key's text is this name.
-    fileprivate func equals(_ key: [UInt8]) -> Bool {
-        let prefixCount = isLibrary ? TagBytes.library.utf8CodeUnitCount : 0
-        let colon = host.count + 1 + prefixCount + repository.count
-        guard key.count == colon + 1 + tag.count else { return false }
-        return key.withUnsafeBytes { raw in
-            func matches(_ piece: UnsafeRawBufferPointer, at offset: Int) -> Bool {
-                UnsafeRawBufferPointer(rebasing: raw[offset..<(offset + piece.count)]).equals(piece)
-            }
-            guard raw[host.count] == 0x2F, raw[colon] == 0x3A, matches(host, at: 0) else { return false }
-            guard matches(repository, at: colon - repository.count), matches(tag, at: colon + 1) else { return false }
-            return !isLibrary
-                || TagBytes.library.withUTF8Buffer { matches(UnsafeRawBufferPointer($0), at: host.count + 1) }
+    private func text(in room: UnsafeMutableRawBufferPointer) -> UnsafeRawBufferPointer {
+        var end = 0
+        func add(_ piece: UnsafeRawBufferPointer) {
+            UnsafeMutableRawBufferPointer(rebasing: room[end...]).copyMemory(from: piece)
+            end += piece.count
         }
+        add(host)
+        room[end] = 0x2F
+        end += 1
+        if isLibrary { TagBytes.library.withUTF8Buffer { add(UnsafeRawBufferPointer($0)) } }
+        add(repository)
+        room[end] = 0x3A
+        end += 1
+        add(tag)
+        return UnsafeRawBufferPointer(rebasing: room[..<end])
     }
 }
 
 /// All tags known, by name.
 struct TagIndex {
     private struct Entry {
-        let key: [UInt8]
+        /// The name's text; of an entry that is free, nothing.
+        var key: [UInt8]
         var record: TagRecord
     }
 
-    /// By the hash's last bits, so that none grows large: a dictionary that grows moves all it has, and the loop waits.
-    private static let shardCount = 64
-    private var shards = [[Int: Entry]](repeating: [:], count: shardCount)
-    private var entryCount = 0
-    /// Names whose hash another name had first: with 64-bit hashes, in practice empty.
-    private var collisions: [String: TagRecord] = [:]
+    private var entries: [Entry] = []
+    private var free: [Int] = []
+    private var index = HashPositions()
+    private let hash = KeyedHash()
 
-    var count: Int { entryCount + collisions.count }
+    var count: Int { index.count }
 
-    /// No allocation, but for names that share their hash with another.
+    /// No allocation.
     func record(_ name: TagBytes) -> TagRecord? {
-        let hash = name.hash
-        guard let entry = shards[TagIndex.shard(hash)][hash] else { return nil }
-        if name.equals(entry.key) { return entry.record }
-        return collisions.isEmpty ? nil : collisions[TagIndex.text(name)]
+        name.withText { text in position(of: text).map { entries[$0].record } }
     }
 
     mutating func set(_ name: TagBytes, _ record: TagRecord) {
-        let hash = name.hash
-        let former = shards[TagIndex.shard(hash)][hash]
-        if let former, !name.equals(former.key) {
-            collisions[TagIndex.text(name)] = record
-        } else {
-            let key = former?.key ?? Array(TagIndex.text(name).utf8)
-            shards[TagIndex.shard(hash)][hash] = Entry(key: key, record: record)
-            if former == nil { entryCount += 1 }
+        name.withText { text in
+            if let known = position(of: text) {
+                entries[known].record = record
+                return
+            }
+            let entry = Entry(key: Array(text), record: record)
+            let position = free.popLast() ?? entries.count
+            if position == entries.count { entries.append(entry) } else { entries[position] = entry }
+            index.insert(hash.of(text), position)
         }
     }
 
     mutating func remove(_ name: TagBytes) {
-        let hash = name.hash
-        if let entry = shards[TagIndex.shard(hash)][hash], name.equals(entry.key) {
-            shards[TagIndex.shard(hash)][hash] = nil
-            entryCount -= 1
-        } else {
-            collisions[TagIndex.text(name)] = nil
+        name.withText { text in
+            guard let position = position(of: text) else { return }
+            index.remove(hash.of(text), position)
+            entries[position].key = []
+            free.append(position)
         }
     }
 
-    private static func shard(_ hash: Int) -> Int { hash & (shardCount - 1) }
-
-    private static func text(_ name: TagBytes) -> String {
-        func string(_ bytes: UnsafeRawBufferPointer) -> String { String(decoding: bytes, as: UTF8.self) }
-        let prefix = name.isLibrary ? "library/" : ""
-        return "\(string(name.host))/\(prefix)\(string(name.repository)):\(string(name.tag))"
+    private func position(of text: UnsafeRawBufferPointer) -> Int? {
+        index.first(hash.of(text)) { position in entries[position].key.withUnsafeBytes { $0.equals(text) } }
     }
 }
 
