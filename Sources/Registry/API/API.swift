@@ -68,7 +68,7 @@ package final class API {
     /// Answers one request, now or later. The bytes begin with the head and are gone when this returns.
     package func handle(_ connection: Connection, _ head: RequestHead, _ bytes: UnsafeRawBufferPointer) {
         let path = head.path.in(bytes)
-        guard path.contains(0x25) else { return route(connection, head, bytes, path) }
+        guard path.offset(of: 0x25) != nil else { return route(connection, head, bytes, path) }
         // Some clients escape the colon of a digest. No escape may hide a slash, a space or a control character.
         guard let decoded = PercentEncoding.decode(path, allows: { $0 > 0x20 && $0 != 0x7F && $0 != 0x2F }) else {
             return connection.respond(RegistryError(status: 400, code: .nameInvalid, message: "bad escape in the path"))
@@ -192,6 +192,6 @@ package final class API {
     private static func plainNamespace(_ query: UnsafeRawBufferPointer) -> UnsafeRawBufferPointer? {
         guard query.count > 3, query[0] == 0x6E, query[1] == 0x73, query[2] == 0x3D else { return nil }
         let value = UnsafeRawBufferPointer(rebasing: query[3...])
-        return value.contains { $0 == 0x26 || $0 == 0x25 } ? nil : value
+        return value.offset(of: 0x26) == nil && value.offset(of: 0x25) == nil ? value : nil
     }
 }

@@ -19,6 +19,10 @@ struct HostTable {
             return namespace
         }
 
+        fileprivate func isSpelled(_ text: UnsafeRawBufferPointer) -> Bool {
+            spelling.withUnsafeBytes { $0.equals(text) }
+        }
+
         fileprivate init(host: RegistryHost, spelling: [UInt8]) {
             self.host = host
             self.bytes = Array(host.text.utf8)
@@ -31,13 +35,22 @@ struct HostTable {
     static let maximumSpellings = 1024
 
     private var entries: [Int: Entry] = [:]
+    /// The one asked for last: mostly it is asked for again, and comparing is quicker than hashing.
+    private var latest: Entry?
 
     /// The host so spelled (percent-encoding undone); nil when it is not `host[:port]`.
     mutating func entry(for spelling: UnsafeRawBufferPointer) -> Entry? {
+        if let latest, latest.isSpelled(spelling) { return latest }
+        let entry = find(spelling)
+        if let entry { latest = entry }
+        return entry
+    }
+
+    private mutating func find(_ spelling: UnsafeRawBufferPointer) -> Entry? {
         var hasher = Hasher()
         hasher.combine(bytes: spelling)
         let key = hasher.finalize()
-        if let known = entries[key], known.spelling.withUnsafeBytes({ $0.equals(spelling) }) { return known }
+        if let known = entries[key], known.isSpelled(spelling) { return known }
         guard spelling.count <= RegistryHost.maximumBytes,
             let text = String(validating: spelling, as: UTF8.self), let host = RegistryHost(text)
         else { return nil }

@@ -3,7 +3,7 @@
 extension API {
     func manifest(_ connection: Connection, _ request: Request) throws(RegistryError) {
         let reference = request.route.reference
-        if reference.contains(0x3A) {
+        if reference.offset(of: 0x3A) != nil {
             guard let digest = Digest(ascii: reference) else {
                 throw RegistryError(status: 400, code: .digestInvalid, message: "invalid digest")
             }

@@ -32,7 +32,7 @@ package struct Route {
         }
         guard path[3] == 0x2F else { return }
         let rest = UnsafeRawBufferPointer(rebasing: path[4...])
-        guard let last = Route.lastSlash(rest, before: rest.count) else {
+        guard let last = rest.lastOffset(of: 0x2F) else {
             kind = rest.equals("auth") ? .auth : .unknown
             return
         }
@@ -41,7 +41,7 @@ package struct Route {
 
     private mutating func read(_ rest: UnsafeRawBufferPointer, _ last: Int) {
         let tail = UnsafeRawBufferPointer(rebasing: rest[(last + 1)...])
-        guard let middle = Route.lastSlash(rest, before: last) else { return }
+        guard let middle = UnsafeRawBufferPointer(rebasing: rest[..<last]).lastOffset(of: 0x2F) else { return }
         let keyword = UnsafeRawBufferPointer(rebasing: rest[(middle + 1)..<last])
         guard middle > 0 else { return }
         name = UnsafeRawBufferPointer(rebasing: rest[..<middle])
@@ -58,19 +58,10 @@ package struct Route {
 
     /// `<name>/blobs/uploads/` and `<name>/blobs/uploads/<session>`.
     private mutating func readUpload(_ rest: UnsafeRawBufferPointer, _ middle: Int) {
-        guard let blobs = Route.lastSlash(rest, before: middle), blobs > 0,
+        guard let blobs = UnsafeRawBufferPointer(rebasing: rest[..<middle]).lastOffset(of: 0x2F), blobs > 0,
             UnsafeRawBufferPointer(rebasing: rest[(blobs + 1)..<middle]).equals("blobs")
         else { return }
         kind = .upload
         name = UnsafeRawBufferPointer(rebasing: rest[..<blobs])
-    }
-
-    private static func lastSlash(_ bytes: UnsafeRawBufferPointer, before end: Int) -> Int? {
-        var index = end - 1
-        while index >= 0 {
-            if bytes[index] == 0x2F { return index }
-            index -= 1
-        }
-        return nil
     }
 }

@@ -33,7 +33,7 @@ struct Target {
             }
             return (host, name)
         }
-        if let slash = name.firstIndex(of: 0x2F) {
+        if let slash = name.offset(of: 0x2F) {
             let segment = UnsafeRawBufferPointer(rebasing: name[..<slash])
             if RegistryHost.looksLikeHost(segment), let host = hosts.entry(for: segment) {
                 return (host, UnsafeRawBufferPointer(rebasing: name[(slash + 1)...]))
@@ -54,6 +54,6 @@ struct Target {
         }
         self.host = host
         self.name = name
-        isLibrary = host.host.isDockerHub && !name.contains(0x2F)
+        isLibrary = host.host.isDockerHub && name.offset(of: 0x2F) == nil
     }
 }

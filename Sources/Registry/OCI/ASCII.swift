@@ -3,7 +3,9 @@
 internal import Glibc
 
 enum ASCII {
+    @inline(__always)
     static func isDigit(_ byte: UInt8) -> Bool { byte &- 0x30 < 10 }
+    @inline(__always)
     static func isLower(_ byte: UInt8) -> Bool { byte &- 0x61 < 26 }
     static func isUpper(_ byte: UInt8) -> Bool { byte &- 0x41 < 26 }
     static func isLetter(_ byte: UInt8) -> Bool { isLower(byte | 0x20) }
@@ -28,6 +30,32 @@ extension UnsafeRawBufferPointer {
         guard count == other.count else { return false }
         guard let mine = baseAddress, let others = other.baseAddress else { return true }
         return memcmp(mine, others, count) == 0
+    }
+
+    /// Where `byte` first stands; nil where it does not. One `memchr`, where `firstIndex` looks at byte after byte.
+    @inline(__always)
+    package func offset(of byte: UInt8) -> Int? {
+        guard let base = baseAddress, let found = memchr(base, Int32(byte), count) else { return nil }
+        return UnsafeRawPointer(found) - base
+    }
+
+    /// Where `byte` last stands; nil where it does not. Eight bytes at a time, from the end.
+    package func lastOffset(of byte: UInt8) -> Int? {
+        let low: UInt64 = 0x7F7F_7F7F_7F7F_7F7F
+        let pattern = 0x0101_0101_0101_0101 &* UInt64(byte)
+        var end = count
+        while end >= 8 {
+            // The top bit of each byte that is `byte`, and no other: here 0, and adding cannot carry into the next.
+            let word = loadUnaligned(fromByteOffset: end &- 8, as: UInt64.self).littleEndian ^ pattern
+            let hits = ~(((word & low) &+ low) | word | low)
+            if hits != 0 { return end &- 1 &- hits.leadingZeroBitCount / 8 }
+            end &-= 8
+        }
+        while end > 0 {
+            end &-= 1
+            if self[end] == byte { return end }
+        }
+        return nil
     }
 
     /// Whether the bytes are those of an ASCII literal.

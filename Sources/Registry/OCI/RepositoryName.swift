@@ -21,24 +21,21 @@ package struct RepositoryName: Hashable, Sendable, CustomStringConvertible {
     /// Whether the bytes are a name by the grammar and within `maximumBytes`.
     package static func isValid(_ name: UnsafeRawBufferPointer) -> Bool {
         guard !name.isEmpty, name.count <= maximumBytes else { return false }
-        // `run` tells the separator being read: 0 after a letter or digit, else the separator's byte and how many.
-        var separator: UInt8 = 0x2F
-        var run = 1
-        for byte in name {
-            if ASCII.isLower(byte) || ASCII.isDigit(byte) {
-                separator = 0
-                run = 0
-                continue
-            }
-            switch (byte, separator) {
-            case (0x2F, 0), (0x2E, 0), (0x5F, 0), (0x2D, 0): break
-            case (0x5F, 0x5F) where run == 1: break
-            case (0x2D, 0x2D): break
+        var at = 0
+        while true {
+            let start = at
+            while at < name.count, ASCII.isLower(name[at]) || ASCII.isDigit(name[at]) { at &+= 1 }
+            // Letters or digits stand at the beginning, at the end, and on both sides of what separates them.
+            guard at > start else { return false }
+            guard at < name.count else { return true }
+            let separator = name[at]
+            at &+= 1
+            switch separator {
+            case 0x2F, 0x2E: break
+            case 0x5F: if at < name.count, name[at] == 0x5F { at &+= 1 }
+            case 0x2D: while at < name.count, name[at] == 0x2D { at &+= 1 }
             default: return false
             }
-            separator = byte
-            run += 1
         }
-        return separator == 0
     }
 }
