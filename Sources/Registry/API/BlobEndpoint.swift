@@ -10,8 +10,14 @@ extension API {
             throw RegistryError(status: 400, code: .digestInvalid, message: "invalid digest")
         }
         if let bytes = builtin?.blobs[digest] { return send(connection, bytes, digest, request.conditions) }
-        if !request.isConditional, let file = store.cachedBlob(digest) {
-            return connection.respond(file: file, fields: API.wholeFields(file, digest), verdict: .hit)
+        if !request.isConditional {
+            if let blob = store.smallBlob(digest, fields: { API.blobFields($0, $1) }) {
+                return connection.respond(
+                    status: 200, wire: blob.wire, fieldBytes: blob.fieldsCount, owner: blob, verdict: .hit)
+            }
+            if let file = store.cachedBlob(digest) {
+                return connection.respond(file: file, fields: API.wholeFields(file, digest), verdict: .hit)
+            }
         }
         let asked = try Asked(request, pseudonym: pseudonym, requestID: connection.requestID)
         store.findBlob(digest) { [self] file in

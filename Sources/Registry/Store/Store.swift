@@ -15,6 +15,8 @@ package struct StoreLimits: Sendable {
     package var manifestMemoryBytes = 64 * 1024 * 1024
     /// Descriptors of blob files kept open, so that a hit opens nothing. See `defaultOpenFiles`.
     package var openFiles = StoreLimits.defaultOpenFiles
+    /// Small blobs kept in memory, in bytes: the configs of a thousand images.
+    package var smallBlobBytes = 4 * 1024 * 1024
     /// What has been served this recently is not removed, see `Store.leaseSeconds`.
     package var leaseSeconds = Store.leaseSeconds
     /// How large the cache may be.
@@ -59,6 +61,7 @@ package final class Store {
     /// All blobs known.
     var blobs = ContentIndex<Void>()
     var openFiles: ClockCache<OpenFile>
+    var smallBlobs: ClockCache<CachedBlob>
     /// Opens under way, and who waits for them.
     var opening: [Digest: [(OpenFile?) -> Void]] = [:]
     /// Blobs on their way to the quarantine, and who waits for that: a new file of the name must not be moved in its
@@ -128,6 +131,7 @@ package final class Store {
         self.limits = limits
         publisher = Publisher(layout: layout, directories: directories, offload: offload)
         openFiles = ClockCache(budget: limits.openFiles)
+        smallBlobs = ClockCache(budget: limits.smallBlobBytes)
         manifestCache = ClockCache(budget: limits.manifestMemoryBytes)
     }
 
@@ -181,6 +185,7 @@ package final class Store {
         waitingPrunes = []
         whenQuiet = { [self] in
             openFiles.removeAll()
+            smallBlobs.removeAll()
             lock.release()
             then()
         }

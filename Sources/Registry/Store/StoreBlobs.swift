@@ -63,6 +63,7 @@ extension Store {
     func takeOutOfUse(_ digest: Digest) -> Bool {
         blobs[digest] = nil
         openFiles.remove(digest)
+        smallBlobs.remove(digest)
         guard condemned[digest] == nil else { return false }
         condemned[digest] = []
         if !isRecovered { setAsideInRecovery.insert(digest) }

@@ -27,7 +27,7 @@ import Testing
         Floor(name: "Curl", modules: ["CCurl", "Glibc"]),
         Floor(name: "Pull", modules: ["DequeModule", "Logging"]),
         Floor(name: "Load", modules: []),
-        Floor(name: "Server", modules: ["CLinux", "Glibc", "Logging"]),
+        Floor(name: "Server", modules: ["Logging"]),
         Floor(name: "API", modules: ["CLinux", "Glibc", "Logging"]),
     ]
 
