@@ -48,7 +48,10 @@ package struct ResponsePrefixes {
     /// Status line, `Date`, `Docker-Distribution-Api-Version` and, to close, `Connection: close`; the fields follow.
     /// `status` is a final one (200 to 599).
     package func bytes(status: Int, close: Bool) -> [UInt8] {
-        for entry in entries where entry.status == status { return close ? entry.close : entry.keepOpen }
+        // By index: to walk the entries themselves would hold and let go of both pieces of each.
+        for index in entries.indices where entries[index].status == status {
+            return close ? entries[index].close : entries[index].keepOpen
+        }
         // RFC 9112 §4: the phrase may be empty.
         let entry = Self.entry(status: status, phrase: "", date: date)
         return close ? entry.close : entry.keepOpen

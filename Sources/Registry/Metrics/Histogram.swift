@@ -35,44 +35,52 @@ package struct Buckets: Sendable {
 package struct HistogramTable: Sendable {
     let buckets: Buckets
     private let width: Int
-    /// Row after row: how many were at most each bound and above the one before; last, those above all.
-    private var counts: [UInt64]
-    private var sumsNanoseconds: [UInt64]
+    /// Row after row: how many were at most each bound and above the one before; those above all; and the sum of all,
+    /// in nanoseconds. One array, since each that is written to is first asked whether it is shared.
+    private var cells: [UInt64]
 
     package init(_ buckets: Buckets, rows: Int = 1) {
         self.buckets = buckets
-        width = buckets.boundsNanoseconds.count + 1
-        counts = Array(repeating: 0, count: rows * width)
-        sumsNanoseconds = Array(repeating: 0, count: rows)
+        width = buckets.boundsNanoseconds.count + 2
+        cells = Array(repeating: 0, count: rows * width)
     }
 
-    package var rows: Int { sumsNanoseconds.count }
+    package var rows: Int { cells.count / width }
 
     /// Counts one duration. No allocation.
     package mutating func observe(_ nanoseconds: UInt64, row: Int = 0) {
+        observe(nanoseconds, bucket: bucket(of: nanoseconds), row: row)
+    }
+
+    /// The same, where the bucket is known: of a table with the same buckets.
+    mutating func observe(_ nanoseconds: UInt64, bucket: Int, row: Int) {
+        let start = row * width
+        cells[start + bucket] &+= 1
+        cells[start + width - 1] &+= nanoseconds
+    }
+
+    func bucket(of nanoseconds: UInt64) -> Int {
         var bucket = 0
         let bounds = buckets.boundsNanoseconds
         while bucket < bounds.count, bounds[bucket] < nanoseconds { bucket += 1 }
-        counts[row * width + bucket] &+= 1
-        sumsNanoseconds[row] &+= nanoseconds
+        return bucket
     }
 
     package mutating func addRow() {
-        counts.append(contentsOf: repeatElement(0, count: width))
-        sumsNanoseconds.append(0)
+        cells.append(contentsOf: repeatElement(0, count: width))
     }
 
     /// How many were observed.
     package func count(row: Int = 0) -> UInt64 {
-        counts[row * width..<(row + 1) * width].reduce(0, &+)
+        cells[row * width..<(row + 1) * width - 1].reduce(0, &+)
     }
 
-    package func sumNanoseconds(row: Int = 0) -> UInt64 { sumsNanoseconds[row] }
+    package func sumNanoseconds(row: Int = 0) -> UInt64 { cells[(row + 1) * width - 1] }
 
     /// How many were at most the bucket's bound, bucket after bucket; without the last, which holds all.
     func cumulative(row: Int) -> [UInt64] {
         var sum: UInt64 = 0
-        return counts[row * width..<(row + 1) * width - 1].map { count in
+        return cells[row * width..<(row + 1) * width - 2].map { count in
             sum &+= count
             return sum
         }

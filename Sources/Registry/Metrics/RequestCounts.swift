@@ -58,8 +58,13 @@ package struct RequestCounts: Sendable {
     /// Counts an answer whose last byte has been handed on. No allocation.
     package mutating func answered(_ request: AnsweredRequest) {
         let row = RequestCounts.row(request.endpoint, request.verdict)
-        durations.observe(request.durationNanoseconds, row: row)
-        firstBytes.observe(request.firstByteNanoseconds, row: row)
+        let bucket = durations.bucket(of: request.durationNanoseconds)
+        durations.observe(request.durationNanoseconds, bucket: bucket, row: row)
+        // An answer that goes out in one write has one time.
+        let isOneWrite = request.firstByteNanoseconds == request.durationNanoseconds
+        firstBytes.observe(
+            request.firstByteNanoseconds,
+            bucket: isOneWrite ? bucket : firstBytes.bucket(of: request.firstByteNanoseconds), row: row)
         let status = Int(StatusClass(request.status).rawValue)
         responses[Int(request.endpoint.rawValue) * StatusClass.allCases.count + status] &+= 1
         bytes[Int(request.verdict.rawValue)] &+= UInt64(request.bodyBytes)

@@ -103,7 +103,9 @@ package final class BodyPump: GrowingReader {
         if case .lines(let feed) = content { feed.leave() }
     }
 
-    package func growingBlobAdvanced() {
+    package func growingBlobAdvanced() { resume() }
+
+    private func resume() {
         isWaiting = false
         run()
     }
@@ -123,10 +125,7 @@ package final class BodyPump: GrowingReader {
     /// Lets others go first.
     private func yield() -> Step {
         isWaiting = true
-        connection.loop.deferred.enqueue { [self] in
-            isWaiting = false
-            run()
-        }
+        connection.loop.deferred.enqueue { [self] in resume() }
         return .wait
     }
 
@@ -181,7 +180,10 @@ package final class BodyPump: GrowingReader {
         guard position < warmUntil || PageCache.has(open.descriptor, count, at: position) else {
             return head.isEmpty ? readIn(open) : sendHeadAlone(&budget, then: .again)
         }
-        if !head.isEmpty { return sendHeadAlone(&budget, then: .again, moreFollows: true) }
+        if !head.isEmpty {
+            let step = sendHeadAlone(&budget, then: .again, moreFollows: true)
+            guard case .again = step, !connection.hasQueuedWrites else { return step }
+        }
         return took(connection.sendFile(open.descriptor, offset: position, count: count), &budget) { [self] in
             queueSmallPiece(open, upTo: limit)
         }
@@ -239,19 +241,18 @@ package final class BodyPump: GrowingReader {
     private func queueSmallPiece(_ open: OpenFile, upTo limit: Int64) -> Bool {
         let scratch = connection.server.scratch
         let count = readWarm(open, min(BodyPump.queuedPieceBytes, Int(limit - position)))
-        if count > 0 {
-            position += Int64(count)
-            return connection.queue(Array(scratch[..<count]))
+        guard count > 0 else {
+            // 0 is a file that has become shorter than it was: nothing can make this body whole.
+            if count < 0 { _ = readIn(open) }
+            return false
         }
-        // 0 is a file that has become shorter than it was: nothing can make this body whole.
-        if count < 0 { _ = readIn(open) }
-        return false
+        position += Int64(count)
+        return connection.queue(Array(scratch[..<count]))
     }
 
     func queueOrBreak(_ bytes: [UInt8], then: Step) -> Step {
-        guard connection.queue(bytes) else { return .gone }
         // `.complete` with bytes still queued is right: the connection waits for them before anything else.
-        return then
+        connection.queue(bytes) ? then : .gone
     }
 
     // MARK: Cold pages

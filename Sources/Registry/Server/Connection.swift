@@ -76,7 +76,7 @@ package final class Connection: TCPStream {
         var consumed = 0
         while !machine.isAnswering, !isClosing, !isLingering {
             let rest = UnsafeRawBufferPointer(rebasing: bytes[consumed...])
-            switch machine.next(rest) {
+            switch machine.next(rest, &server.fieldsMemory) {
             case .needMore: return consumed
             case .skip(let count): consumed += count
             case .end:
@@ -123,15 +123,20 @@ package final class Connection: TCPStream {
     package func respond(status: Int, wire: UnsafeRawBufferPointer, fieldBytes: Int, owner: AnyObject, verdict: Verdict)
     {
         guard !isClosing else { return }
-        let prefix = startAnswer(status, verdict)
+        let prefix = startPrefix(status, verdict)
         let second = isHead ? UnsafeRawBufferPointer(rebasing: wire[..<fieldBytes]) : wire
         let bodyBytes = second.count - fieldBytes
-        switch prefix.withUnsafeBytes({ tryWrite($0, second) }) {
+        let first = prefix.count + extraField.count
+        let result = prefix.withUnsafeBytes { piece in
+            guard first > piece.count else { return tryWrite(piece, second) }
+            return extraField.withUnsafeBytes { tryWrite(piece, $0, second) }
+        }
+        switch result {
         case .failed: close()
-        case .took(let count) where count == prefix.count + second.count: endAnswer(bodyBytes: bodyBytes)
+        case .took(let count) where count == first + second.count: endAnswer(bodyBytes: bodyBytes)
         case .took(let count):
-            guard queueRest(of: prefix, took: count) else { return close() }
-            let sent = max(0, count - prefix.count)
+            guard queueRest(of: prefix + extraField, took: count) else { return close() }
+            let sent = max(0, count - first)
             start(.memory(UnsafeRawBufferPointer(rebasing: second[sent...]), owner: owner), counting: sent - fieldBytes)
         }
     }
@@ -170,15 +175,14 @@ package final class Connection: TCPStream {
         finishSmall(startAnswer(200, verdict), fields, UnsafeRawBufferPointer(rebasing: scratch[..<size]))
     }
 
-    /// Answers with the specification's JSON error.
-    package func respond(_ error: RegistryError, extra: [(String, String)] = [], verdict: Verdict = .error) {
-        let body = error.json
-        let retry = error.retryAfterSeconds.map { [("Retry-After", "\($0)")] } ?? []
-        let fields = ResponseFields.json(length: body.count, extra: extra + retry)
-        respond(status: error.status, fields: fields, body: body, verdict: verdict)
+    /// The first piece of the head.
+    private func startAnswer(_ status: Int, _ verdict: Verdict) -> [UInt8] {
+        let prefix = startPrefix(status, verdict)
+        return extraField.isEmpty ? prefix : prefix + extraField
     }
 
-    private func startAnswer(_ status: Int, _ verdict: Verdict) -> [UInt8] {
+    /// The same without `extraField`, which belongs behind it: put together, they would be an allocation.
+    private func startPrefix(_ status: Int, _ verdict: Verdict) -> [UInt8] {
         logged?.status = status
         logged?.verdict = verdict
         measure.answers(status, verdict)
@@ -186,7 +190,7 @@ package final class Connection: TCPStream {
         let closes = machine.mustClose || server.isDraining
         var prefix = server.prefix(status: status, close: closes)
         if isHTTP10, !closes { prefix += Connection.keepAliveField }
-        return extraField.isEmpty ? prefix : prefix + extraField
+        return prefix
     }
 
     /// What a client of HTTP/1.0 has to be told (RFC 9112 §9.3): without it, some take the connection's end for the
@@ -227,33 +231,11 @@ package final class Connection: TCPStream {
         if inputEnded { finishOutput() } else { startReading() }
     }
 
-    // MARK: Refusals
-
-    /// Answers what could not be understood, and closes.
-    private func refuse(_ failure: ParseFailure) {
-        server.metrics?.requests.malformed &+= 1
-        refuse(
-            RegistryError(status: failure.status, code: .unsupported, message: "\(failure.reason)"))
-    }
-
-    /// Answers an error outside any request, and closes so that it arrives.
-    func refuse(_ error: RegistryError) {
-        identity = RequestID()
-        let body = error.json
-        let prefix = server.prefix(status: error.status, close: true)
-        let head = prefix + requestIDField + ResponseFields.json(length: body.count)
-        logRefusal(error)
-        if case .took(let count) = (head + body).withUnsafeBytes({ tryWrite($0) }), count < head.count + body.count {
-            _ = queue(Array((head + body)[count...]))
-        }
-        finishOutput()
-    }
-
     // MARK: Time and the end
 
     /// Sends FIN, then reads and throws away for a bounded while: a close with unread input would reset the connection
     /// and could take the answer with it.
-    private func finishOutput() {
+    func finishOutput() {
         guard !isLingering, !isClosing else { return }
         isLingering = true
         kept = []

@@ -34,6 +34,8 @@ package final class Server {
     private(set) var refusals = 0
     private var prefixes: ResponsePrefixes
     var requestIDs = RequestIDSource()
+    /// Of all connections: clients of one kind send the same fields.
+    var fieldsMemory: FieldsMemory? = FieldsMemory()
     private var prefixSecondEnds: UInt64 = 0
     private var whenIdle: (() -> Void)?
     /// Where small bodies and first pieces of large ones are read into; nothing keeps it past a call.

@@ -1,0 +1,31 @@
+// Answers that refuse: a request that was understood, one that was not, and a connection that is one too many.
+
+extension Connection {
+    /// Answers with the specification's JSON error.
+    package func respond(_ error: RegistryError, extra: [(String, String)] = [], verdict: Verdict = .error) {
+        let body = error.json
+        let retry = error.retryAfterSeconds.map { [("Retry-After", "\($0)")] } ?? []
+        let fields = ResponseFields.json(length: body.count, extra: extra + retry)
+        respond(status: error.status, fields: fields, body: body, verdict: verdict)
+    }
+
+    /// Answers what could not be understood, and closes.
+    func refuse(_ failure: ParseFailure) {
+        server.metrics?.requests.malformed &+= 1
+        refuse(
+            RegistryError(status: failure.status, code: .unsupported, message: "\(failure.reason)"))
+    }
+
+    /// Answers an error outside any request, and closes so that it arrives.
+    func refuse(_ error: RegistryError) {
+        identity = RequestID()
+        let body = error.json
+        let prefix = server.prefix(status: error.status, close: true)
+        let head = prefix + requestIDField + ResponseFields.json(length: body.count)
+        logRefusal(error)
+        if case .took(let count) = (head + body).withUnsafeBytes({ tryWrite($0) }), count < head.count + body.count {
+            _ = queue(Array((head + body)[count...]))
+        }
+        finishOutput()
+    }
+}
