@@ -50,6 +50,8 @@ package final class DeferredQueue {
     }
 
     private func drain() {
+        // Twice a turn, and nearly always so.
+        guard idleIsActive else { return }
         var budget = DeferredQueue.maximumActionsPerDrain
         while budget > 0, let action = actions.popFirst() {
             action()

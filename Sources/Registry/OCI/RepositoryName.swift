@@ -18,13 +18,23 @@ package struct RepositoryName: Hashable, Sendable, CustomStringConvertible {
 
     package var description: String { text }
 
+    /// For each byte value `a` if it is a lower-case letter or a digit: one load for each byte of every request's name.
+    static var classes: StaticString {
+        """
+        ................................................aaaaaaaaaa......\
+        .................................aaaaaaaaaaaaaaaaaaaaaaaaaa.....\
+        ................................................................\
+        ................................................................
+        """
+    }
+
     /// Whether the bytes are a name by the grammar and within `maximumBytes`.
     package static func isValid(_ name: UnsafeRawBufferPointer) -> Bool {
         guard !name.isEmpty, name.count <= maximumBytes else { return false }
         var at = 0
         while true {
             let start = at
-            while at < name.count, ASCII.isLower(name[at]) || ASCII.isDigit(name[at]) { at &+= 1 }
+            while at < name.count, RepositoryName.classes.utf8Start[Int(name[at])] == 0x61 { at &+= 1 }
             // Letters or digits stand at the beginning, at the end, and on both sides of what separates them.
             guard at > start else { return false }
             guard at < name.count else { return true }

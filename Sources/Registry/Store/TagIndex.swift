@@ -40,21 +40,27 @@ package struct TagBytes {
         return withUnsafeTemporaryAllocation(byteCount: count, alignment: 8) { body(text(in: $0)) }
     }
 
+    @inline(__always)
     private func text(in room: UnsafeMutableRawBufferPointer) -> UnsafeRawBufferPointer {
-        var end = 0
-        func add(_ piece: UnsafeRawBufferPointer) {
-            UnsafeMutableRawBufferPointer(rebasing: room[end...]).copyMemory(from: piece)
-            end += piece.count
-        }
-        add(host)
+        let library = UnsafeRawBufferPointer(
+            start: TagBytes.library.utf8Start, count: isLibrary ? TagBytes.library.utf8CodeUnitCount : 0)
+        var end = TagBytes.put(host, in: room, at: 0)
         room[end] = 0x2F
-        end += 1
-        if isLibrary { TagBytes.library.withUTF8Buffer { add(UnsafeRawBufferPointer($0)) } }
-        add(repository)
+        end = TagBytes.put(library, in: room, at: end &+ 1)
+        end = TagBytes.put(repository, in: room, at: end)
         room[end] = 0x3A
-        end += 1
-        add(tag)
-        return UnsafeRawBufferPointer(rebasing: room[..<end])
+        end = TagBytes.put(tag, in: room, at: end &+ 1)
+        return UnsafeRawBufferPointer(start: room.baseAddress, count: end)
+    }
+
+    /// Copies a piece to where there is room for it, and says where it ends.
+    @inline(__always)
+    private static func put(
+        _ piece: UnsafeRawBufferPointer, in room: UnsafeMutableRawBufferPointer, at offset: Int
+    ) -> Int {
+        guard let source = piece.baseAddress, let start = room.baseAddress else { return offset }
+        (start + offset).copyMemory(from: source, byteCount: piece.count)
+        return offset &+ piece.count
     }
 }
 

@@ -18,6 +18,14 @@ import Testing
         #expect(RepositoryName(name) == nil)
     }
 
+    @Test func knowsTheBytesOfANamesParts() {
+        #expect(RepositoryName.classes.utf8CodeUnitCount == 256)
+        for byte in UInt8.min...UInt8.max {
+            let isPart = ASCII.isLower(byte) || ASCII.isDigit(byte)
+            #expect((RepositoryName.classes.utf8Start[Int(byte)] == 0x61) == isPart)
+        }
+    }
+
     @Test(arguments: [
         ("docker.io", "docker.io"), ("index.docker.io", "docker.io"), ("registry-1.docker.io", "docker.io"),
         ("GHCR.io", "ghcr.io"), ("localhost:5000", "localhost:5000"), ("[::1]:5000", "[::1]:5000"),
