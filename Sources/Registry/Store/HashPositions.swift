@@ -12,7 +12,7 @@ struct KeyedHash {
     }
 
     func of(_ bytes: UnsafeRawBufferPointer) -> UInt32 {
-        var state = secret ^ UInt64(bytes.count)
+        var state = secret
         var at = 0
         while at &+ 8 <= bytes.count {
             state = KeyedHash.fold(state ^ bytes.loadUnaligned(fromByteOffset: at, as: UInt64.self))
@@ -23,7 +23,8 @@ struct KeyedHash {
             rest = rest << 8 | UInt64(bytes[at])
             at &+= 1
         }
-        return UInt32(truncatingIfNeeded: KeyedHash.fold(state ^ rest))
+        // Seven bytes at most are left: the length goes above them, where no text can meet it.
+        return UInt32(truncatingIfNeeded: KeyedHash.fold(state ^ rest ^ UInt64(truncatingIfNeeded: bytes.count) << 56))
     }
 
     /// Every bit of the result depends on every bit of the word: a product's upper half folded onto its lower.

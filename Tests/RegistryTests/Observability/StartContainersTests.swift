@@ -131,7 +131,7 @@ import Testing
     @Test func shellcheckHasNothingToSay() throws {
         let scripts = [
             "observability/start-containers", "observability/stop-containers", "observability/start-local",
-            "scripts/serve", "scripts/test", "scripts/soak", "scripts/load-test",
+            "scripts/serve", "scripts/test", "scripts/soak", "scripts/bench", "scripts/load-test",
         ]
         let paths = scripts.map { "\(Checkout.root)/\($0)" }
         let result = try Command.run(

@@ -55,7 +55,8 @@ import Testing
         let second = try fixture.put(pattern(200))
         #expect(small(fixture, first) != nil && small(fixture, second) != nil)
         fixture.store.quarantineBlob(first, reason: "flipped")
-        fixture.store.removeBlob(second)
+        #expect(fixture.store.takeOutOfUse(second))
+        fixture.store.removeBlobs([second]) {}
         #expect(small(fixture, first) == nil && small(fixture, second) == nil)
         #expect(fixture.store.smallBlobs.count == 0)
         try fixture.wait(until: { fixture.store.condemned.isEmpty })

@@ -14,8 +14,8 @@ import Testing
             #expect(FileManager.default.fileExists(atPath: "\(Checkout.root)/\(word)"), "README.md names \(word)")
         }
         for command in [
-            "scripts/serve", "scripts/test", "scripts/soak", "scripts/load-test", "scripts/hello-world/build",
-            ".ci/run",
+            "scripts/serve", "scripts/test", "scripts/soak", "scripts/bench", "scripts/load-test",
+            "scripts/hello-world/build", ".ci/run",
         ] {
             #expect(
                 FileManager.default.isExecutableFile(atPath: "\(Checkout.root)/\(command)"), "\(command) cannot be run")
