@@ -28,7 +28,7 @@ import Testing
         }
     }
 
-    /// A row for each of these scenes' figures, positive numbers for each server, and the same table out of the file again.
+    /// A row for each of these scenes' figures, positive numbers for each server, and the same table from the file.
     @Test func aTinyRunFillsItsRows() throws {
         let files = try TemporaryDirectory()
         let file = files.file("results.json")
