@@ -1,5 +1,5 @@
-// The system calls of this floor with their errors as values. Everything here may block, so it runs in `Offload` jobs
-// (or at start, before the loop runs); nothing here knows what the files mean.
+// The system calls of this floor with their errors as values. Everything here may block but `openAtOnce`, so it runs
+// in `Offload` jobs (or at start, before the loop runs); nothing here knows what the files mean.
 
 internal import CLinux
 internal import Glibc
@@ -42,6 +42,13 @@ enum Disk {
         try retry("open", path) {
             Glibc.open(path, flags | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY, fileMode)
         }
+    }
+
+    /// The same for reading, and not in the pool: nil where that might have to wait, or fails. Every directory of the
+    /// path and the file's inode are in memory then, so that `fstat` does not wait either.
+    static func openAtOnce(_ path: String) -> Int32? {
+        let descriptor = linux_open_cached(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY)
+        return descriptor < 0 ? nil : descriptor
     }
 
     static func status(of descriptor: Int32, _ path: String) throws(StoreError) -> FileStatus {

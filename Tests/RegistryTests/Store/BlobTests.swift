@@ -44,13 +44,26 @@ import Testing
     @Test func opensOfOneDigestAreOne() throws {
         let fixture = try StoreFixture()
         let digest = try fixture.put(pattern(10))
-        try fixture.reopen()
+        try fixture.reopen(isRecovered: false)
         var files: [OpenFile?] = []
         let before = fixture.offload.inFlight
         for _ in 0..<5 { fixture.store.findBlob(digest) { files.append($0) } }
         #expect(fixture.offload.inFlight == before + 1)
         try fixture.wait(until: { files.count == 5 })
         #expect(files.allSatisfy { $0 != nil && $0 === files[0] })
+    }
+
+    /// The file has just been written and looked at, so the kernel has its name in memory.
+    @Test func whatIsKnownAndInMemoryIsOpenedOnTheLoop() throws {
+        let fixture = try StoreFixture()
+        let digest = try fixture.put(pattern(5000))
+        try fixture.reopen()
+        #expect(fixture.store.cachedBlob(digest) == nil)
+        var file: OpenFile?
+        fixture.store.findBlob(digest) { file = $0 }
+        #expect(fixture.offload.inFlight == 0, "answered before the call returns")
+        #expect(try fixture.content(try #require(file)) == pattern(5000))
+        #expect(fixture.store.cachedBlob(digest) === file)
     }
 
     @Test func openFilesStayWithinTheirBound() throws {
