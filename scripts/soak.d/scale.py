@@ -24,8 +24,8 @@ SLOW = 0.005
 class Scrapes:
     """The metrics listener, and how the loop's iterations were spread between two looks at it."""
 
-    def __init__(self, port):
-        self.port = port
+    def __init__(self, port, pid):
+        self.port, self.pid = port, pid
 
     def text(self):
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
@@ -37,11 +37,17 @@ class Scrapes:
 
     def turns(self):
         pairs = re.findall(rf'^{TURNS}_bucket{{le="([^"]+)"}} (\d+)', self.text(), re.M)
-        return {float(bound): int(count) for bound, count in pairs}
+        return {float(bound): int(count) for bound, count in pairs}, waits(self.pid)
+
+
+def waits(pid):
+    """Seconds that the loop's thread has been ready to run and had no core (/proc/PID/task/PID/schedstat)."""
+    return int(pathlib.Path(f"/proc/{pid}/task/{pid}/schedstat").read_text().split()[1]) / 1e9
 
 
 def spread(before, after):
-    """What lies between two scrapes: iterations, those above 5 ms, and the bound that the longest stayed below."""
+    """What lies between two looks: iterations, those above 5 ms, and the bound that the longest stayed below."""
+    (before, former_wait), (after, wait) = before, after
     bounds = sorted(after)
     each, former = [], 0
     for bound in bounds:
@@ -51,7 +57,8 @@ def spread(before, after):
     longest = max((bound for bound, count in each if count), default=0)
     slow = sum(count for bound, count in each if bound > SLOW)
     top = ", ".join(f"{count} ≤ {bound * 1000:g} ms" for bound, count in each if count and bound > 0.001)
-    return f"{former} iterations, longest ≤ {longest * 1000:g} ms, {slow} above 5 ms" + (f" ({top})" if top else "")
+    text = f"{former} iterations, longest ≤ {longest * 1000:g} ms, {slow} above 5 ms" + (f" ({top})" if top else "")
+    return f"{text}; without a core for {wait - former_wait:.2f} s in all"
 
 
 def memory(pid):
@@ -129,12 +136,12 @@ def main(program, images=100_000, source=None):
                    "--metrics", str(metrics), "--metrics-host", "127.0.0.1", "--air-gapped"]
         process = bench.start(*command, log=bench.directory / "server.log")
         first = wait_for_answer(port, "/v2/docker.io/library/app1/manifests/v1", process)
-        scrapes, start = Scrapes(metrics), time.monotonic() - first
+        scrapes, start = Scrapes(metrics, process.pid), time.monotonic() - first
         pulls = Pulls(bench, port, images)
         parts.wait_for(lambda: scrapes.value("ociregistry_store_recovered"), 300, "recovery")
         print(f"start: first answer after {first * 1000:.0f} ms, all indexes after {time.monotonic() - start:.1f} s")
         print(f"  with pulls beside: {pulls.end()}")
-        print(f"  loop: {spread({}, scrapes.turns())}", flush=True)
+        print(f"  loop: {spread(({}, 0), scrapes.turns())}", flush=True)
         dirty, text = memory(process.pid)
         print(f"memory after start: {text}", flush=True)
 

@@ -11,9 +11,9 @@ internal import Glibc
 final class RecoveryScan: @unchecked Sendable {
     // Sendable by order: Recovery runs one `next` at a time and starts another only when it has completed.
 
-    /// Entries looked at in one job: some milliseconds of the pool, a fraction of one on the loop to take the results
+    /// Entries looked at in one job: a millisecond of the pool, and a fraction of one on the loop to take the results
     /// in.
-    static let entriesPerBatch = 1024
+    static let entriesPerBatch = 256
 
     struct Batch: Sendable {
         var blobs: [(Digest, Int64)] = []
