@@ -35,11 +35,14 @@ extension Store {
     /// Hears how much more may be stored, after partial files and images have left for it if need be: what is wanted,
     /// or what room there is when that is enough for now.
     func admit(_ bytes: Int64, atLeast least: Int64, then: @escaping (Result<Int64, StoreError>) -> Void) {
-        admit(bytes, least, mayEvict: true, then)
+        admit(bytes, least, looks: 2, then)
     }
 
+    /// - Parameter looks: how often it may still be looked for what can leave. Who has looked for itself knows; who has
+    ///   waited for another's look in vain may look once more, since that one may have begun before what could leave
+    ///   now was let go; no more than that, or a crowd would look one after the other.
     private func admit(
-        _ bytes: Int64, _ least: Int64, mayEvict: Bool, _ then: @escaping (Result<Int64, StoreError>) -> Void
+        _ bytes: Int64, _ least: Int64, looks: Int, _ then: @escaping (Result<Int64, StoreError>) -> Void
     ) {
         // Without a budget nobody counts.
         guard !limits.budget.isUnlimited else { return then(.success(bytes)) }
@@ -49,15 +52,13 @@ extension Store {
             case .success(let levels) where limits.budget.fits(bytes, levels): then(.success(bytes))
             case .success(let levels):
                 let excess = limits.budget.excess(bytes, levels)
-                guard mayEvict, excess > 0 else {
+                guard looks > 0, excess > 0 else {
                     // What can never fit is refused at once.
                     let room = limits.budget.room(levels)
                     return then(room >= least ? .success(room) : .failure(.noSpace(call: "budget", path: layout.root)))
                 }
-                // Who has only waited for what another wanted may try for itself, unless that has found the last that
-                // may leave: a crowd would look for it one after the other.
                 let isOthers = isEvicting
-                evict(excess) { [self] in admit(bytes, least, mayEvict: isOthers && $0, then) }
+                evict(excess) { [self] in admit(bytes, least, looks: isOthers ? looks - ($0 ? 0 : 1) : 0, then) }
             }
         }
     }
