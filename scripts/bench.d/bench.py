@@ -27,25 +27,32 @@ import servers
 import tables
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
-# Rounds of cached content, of cold content, seconds of a wrk run, small images, and minutes in all without the build.
-QUICK, FULL = (3, 1, 1, 20, 1.9), (7, 5, 4, 60, 14.5)
+# What an option is when it is not given: in the quick form, and in the full one. Minutes are without the build.
+FORMS = {
+    "rounds": (3, 7), "cold_rounds": (1, 5), "seconds": (1, 4), "images": (20, 60), "large_mib": (256, 1024),
+    "repeats": (0, 2), "minutes": (1.8, 14.5),
+}
 
 
 def options(arguments):
     parser = argparse.ArgumentParser(
         prog="scripts/bench", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
     add = parser.add_argument
+
+    def sized(name, kind, metavar, text):
+        quick, full = FORMS[name]
+        add(f"--{name.replace('_', '-')}", type=kind, metavar=metavar, help=f"{text} ({full}; quick {quick})")
+
     add("--quick", action="store_true", help="under two minutes rather than under fifteen")
-    add("--rounds", type=int, metavar="N", help=f"rounds of cached content ({FULL[0]}; quick {QUICK[0]})")
-    add("--cold-rounds", type=int, metavar="N", help=f"rounds of cold content ({FULL[1]}; quick {QUICK[1]})")
-    add("--seconds", type=int, metavar="N", help=f"length of a wrk run ({FULL[2]}; quick {QUICK[2]})")
-    add("--minutes", type=float, metavar="N", help=f"no round begins that would end later ({FULL[4]}; quick {QUICK[4]})")
+    sized("rounds", int, "N", "rounds of cached content")
+    sized("cold_rounds", int, "N", "rounds of cold content")
+    sized("seconds", int, "N", "length of a wrk run")
+    sized("minutes", float, "N", "no round begins that would end later")
     add("--only", action="append", metavar="SCENE", choices=scenes.KEYS, help=f"one of {', '.join(scenes.KEYS)}; repeatable")
-    add("--images", type=int, metavar="N",
-        help=f"small images, of 7 manifests and 5 layers each ({FULL[3]}; quick {QUICK[3]})")
-    add("--large-mib", type=int, default=1024, metavar="N", help="size of the large blob (1024)")
+    sized("images", int, "N", "small images, of 7 manifests and 5 layers each")
+    sized("large_mib", int, "N", "size of the large blob")
     add("--steal", type=float, default=2, metavar="PERCENT", help="drop rounds above this much stolen CPU time (2)")
-    add("--repeats", type=int, default=2, metavar="N", help="how often a dropped round is done again (2)")
+    sized("repeats", int, "N", "how often a dropped round is done again")
     add("--server", action="append", default=[], type=servers.external, metavar="NAME=URL,PID[,PID]",
         help="another server: URL is all before a repository's name; cached content only; repeatable")
     add("--upstream-port", type=int, metavar="PORT", help="where such a server finds the upstream (any free one)")
@@ -54,9 +61,9 @@ def options(arguments):
     add("--markdown", action="store_true", help="print markdown rather than text")
     add("--from", dest="earlier", metavar="FILE", help="measure nothing: print what an earlier --json wrote")
     parsed = parser.parse_args(arguments)
-    for name, value in zip(("rounds", "cold_rounds", "seconds", "images", "minutes"), QUICK if parsed.quick else FULL):
+    for name, (quick, full) in FORMS.items():
         if getattr(parsed, name) is None:
-            setattr(parsed, name, value)
+            setattr(parsed, name, quick if parsed.quick else full)
     if min(parsed.rounds, parsed.cold_rounds, parsed.seconds, parsed.images, parsed.large_mib) < 1:
         parser.error("counts begin at 1")
     return parsed
@@ -93,37 +100,33 @@ class Run:
         self.running = [nginx, *pulling]
 
     def go(self):
-        longest = {}
+        longest, stolen = {}, {scene.key: [] for scene in self.scenes}
         for number in range(max(self.options.rounds, self.options.cold_rounds)):
             for scene in self.scenes:
-                result = self.results[scene.key]
-                if number >= (self.options.cold_rounds if scene.cold else self.options.rounds):
-                    continue
-                if time.monotonic() + longest.get(scene.key, 0) > self.deadline:
-                    result["skipped"] += 1
-                    continue
-                self.say(f"round {number + 1}: {scene.title}")
-                self._round(scene, number, result, longest)
+                if number < (self.options.cold_rounds if scene.cold else self.options.rounds):
+                    self._round(scene, number, longest, stolen[scene.key])
+        for key, rounds in stolen.items():
+            # Better figures that are said to be doubtful than none.
+            if not self.results[key]["rounds"]:
+                self.results[key].update(rounds=rounds, stolen=bool(rounds))
 
-    def _round(self, scene, number, result, longest):
-        """One round, again when too much was stolen; the least stolen one counts when there is no better in the end."""
-        stolen = []
-        for _ in range(1 + self.options.repeats):
+    def _round(self, scene, number, longest, stolen):
+        """One round, again when too much was stolen, as far as there is time."""
+        result = self.results[scene.key]
+        for attempt in range(1 + self.options.repeats):
             start = time.monotonic()
-            if stolen and start + longest[scene.key] > self.deadline:
-                break
+            # What has not been done yet may take as long as the longest that has.
+            if start + longest.get(scene.key, max(longest.values(), default=0)) > self.deadline:
+                result["skipped"] += attempt == 0
+                return
+            self.say(f"round {number + 1}: {scene.title}")
             figures_of, steal = self._measure(scene, number)
             longest[scene.key] = max(longest.get(scene.key, 0), time.monotonic() - start)
             if steal <= self.options.steal:
-                if result["stolen"]:
-                    result["stolen"], result["rounds"] = False, []
                 result["rounds"].append(figures_of)
                 return
             result["dropped"] += 1
-            stolen.append((steal, figures_of))
-        if not result["rounds"]:
-            result["stolen"] = True
-            result["rounds"] = [min(stolen, key=lambda each: each[0])[1]]
+            stolen.append(figures_of)
 
     def _measure(self, scene, number):
         """({server: {figure: value}}, the most that was stolen during one of them)."""

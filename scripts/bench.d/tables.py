@@ -88,9 +88,9 @@ def notes(results):
     said.append(told)
     for key, scene in results["scenes"].items():
         if scene["stolen"]:
-            said.append(f"No round of `{key}` was within that bound: its figures are from the least stolen one.")
+            said.append(f"No round of `{key}` was within that bound: its figures are from rounds above it.")
         if scene["skipped"]:
-            said.append(f"{scene['skipped']} rounds of `{key}` were left out, for time.")
+            said.append(f"Rounds of `{key}` left out for time: {scene['skipped']}.")
     bound = [f"{server} in {title}" for title, server, values in figures.details(results["scenes"], results["servers"])
              if "rate" in values and values["driver_percent"]["median"] >= DRIVER_LIMIT_PERCENT]
     if bound:
