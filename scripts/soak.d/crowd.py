@@ -95,7 +95,7 @@ def main(program):
         manycached.make(str(bench.directory / "images"), IMAGES)
         metrics = parts.free_port()
         process, port = bench.server(program, registry, "--metrics", str(metrics), "--metrics-host", "127.0.0.1")
-        scrapes = scale.Scrapes(metrics)
+        scrapes = scale.Scrapes(metrics, process.pid)
         path = f"/v2/docker.io/library/large/blobs/{large}"
         assert parts.get(port, path)[0] == 200
         curves.wrk(port, IMAGES, 64, 2)
@@ -105,7 +105,7 @@ def main(program):
             requests, rate, p50, p99, p999, errors = curves.wrk(port, IMAGES, connections, SECONDS, pause)
             after, cpu = scrapes.turns(), parts.cpu_seconds(process.pid) - cpu
             print(f"{name}: {requests} manifests ({rate:.0f}/s), p50 {p50:.2f} ms, p99 {p99:.2f} ms, p99.9 {p999:.2f} ms, {errors} errors")
-            print(f"  loop: p99.9 of its iterations ≤ {quantile(before, after, 0.999) * 1000:g} ms; {scale.spread(before, after)}")
+            print(f"  loop: p99.9 of its iterations ≤ {quantile(before[0], after[0], 0.999) * 1000:g} ms; {scale.spread(before, after)}")
             print(f"  {cpu / SECONDS * 100:.0f}% of a processor, {scale.memory(process.pid)[1]}", flush=True)
 
         slow_count = crowd // SLOW_SHARE

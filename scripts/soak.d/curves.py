@@ -49,7 +49,7 @@ class Run:
             log=bench.directory / "server.log")
         parts.wait_for(lambda: parts.answers(self.port), what="the server")
         assert parts.get(self.port, "/v2/docker.io/library/app0/manifests/v1")[0] == 200
-        scrapes = scale.Scrapes(self.metrics)
+        scrapes = scale.Scrapes(self.metrics, self.process.pid)
         self.first_seconds = time.monotonic() - began
         parts.wait_for(lambda: scrapes.value("ociregistry_store_recovered") == 1, 120, "the indexes")
         self.indexed_seconds = time.monotonic() - began
