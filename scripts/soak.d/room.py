@@ -117,7 +117,7 @@ class Scene:
         config.write_text(f"registries:\n- name: docker.io\n  endpoint: http://127.0.0.1:{registry}\n{more}")
         self.process, self.port = bench.server(
             program, registry, "--config-file", str(config), "--metrics", str(self.metrics), "--metrics-host",
-            "127.0.0.1", "--health", str(self.health), "--log-level", "notice")
+            "127.0.0.1", "--health", str(self.health), "--log-level", "info")
 
     def end(self):
         self.process.terminate()
