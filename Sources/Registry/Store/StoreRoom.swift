@@ -16,8 +16,8 @@ package struct DiskReport: Sendable, Equatable {
 }
 
 extension Store {
-    /// A refused write asks for no more room than this share of the disk, and no more than so many bytes: an upstream
-    /// that claims a blob larger than the disk says nothing of the disk.
+    /// Without a budget, a refused write asks for no more room than this share of the disk, and never for more than so
+    /// many bytes: an upstream that claims a blob larger than the disk says nothing of the disk.
     static let wantedShare: Int64 = 20
     static let maximumWantedBytes: Int64 = 1 << 30
     /// What a look at the disk writes: a block of every usual file system.
@@ -41,8 +41,10 @@ extension Store {
     }
 
     private func report(_ space: DiskSpace) -> DiskReport {
-        let share = space.sizeBytes / Store.wantedShare
         let levels = Budget.Levels(usedBytes: usedBytes, freeBytes: space.freeBytes)
+        // Within a budget that could hold it, what was refused found nothing that may leave: that is for the operator.
+        let couldFit = mayEvict && roomWantedBytes <= min(limits.budget.maxBytes ?? .max, space.sizeBytes)
+        let share = couldFit ? Int64.max : space.sizeBytes / Store.wantedShare
         let report = DiskReport(
             freeBytes: limits.budget.room(levels), wantedBytes: min(roomWantedBytes, share, Store.maximumWantedBytes))
         if !report.isFull { roomWantedBytes = 0 }
