@@ -6,6 +6,9 @@
 
 swift_minimum=6.2
 
+# Python leaves nothing in a checkout: its byte code is not worth a file that nobody has written.
+export PYTHONDONTWRITEBYTECODE=1
+
 say() { printf '%s: %s\n' "${0##*/}" "$*" >&2; }
 
 die() {

@@ -95,7 +95,8 @@ enum SourceTree {
         .filter { path in
             var isDirectory: ObjCBool = false
             let exists = FileManager.default.fileExists(atPath: "\(Checkout.root)/\(path)", isDirectory: &isDirectory)
-            return exists && !isDirectory.boolValue && path.hasSuffix(suffix) && !path.hasSuffix(".png")
+            let isMade = path.hasSuffix(".png") || path.hasSuffix(".pyc")
+            return exists && !isDirectory.boolValue && path.hasSuffix(suffix) && !isMade
         }
         .sorted()
     }
