@@ -38,9 +38,9 @@ extension Store {
         admit(bytes, least, looks: 2, then)
     }
 
-    /// - Parameter looks: how often it may still be looked in vain for what can leave. Who has found enough, and does not
-    ///   fit all the same, has lost it to somebody else who waited: that may go on as long as images leave. Who has
-    ///   looked in vain knows; who has waited for another's look in vain may look once more, since that one may have
+    /// - Parameter looks: how often it may still be looked in vain for what can leave. Who has found enough, and does
+    ///   not fit all the same, has lost it to somebody else who waited: that may go on as long as images leave. Who has
+    ///   looked in vain knows. Who has waited for another's look in vain may look once more, since that one may have
     ///   begun before what could leave now was let go; no more than that, or a crowd would look one after the other.
     private func admit(
         _ bytes: Int64, _ least: Int64, looks: Int, _ then: @escaping (Result<Int64, StoreError>) -> Void
