@@ -10,6 +10,7 @@ enum ProcessSetup {
         setenv("UV_THREADPOOL_SIZE", "\(Offload.threadCount)", 0)
         // A write to a closed socket must be an error, not the end: neither libuv 1.44 nor sendfile(2) can be told so.
         signal(SIGPIPE, SIG_IGN)
+        Heap.configure()
         raiseDescriptorLimit()
     }
 

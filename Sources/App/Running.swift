@@ -41,7 +41,7 @@ final class Running {
         self.config = config
         self.logger = logger
         self.log = log
-        loop = try EventLoop(isMeasured: config.metricsPort != nil)
+        loop = try EventLoop()
         let metrics = Metrics(configured: config.registries.map(\.name))
         self.metrics = metrics
         offload = Offload(on: loop)

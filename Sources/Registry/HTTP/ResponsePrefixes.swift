@@ -1,8 +1,9 @@
 // The first of the two pieces a response head is sent in: status line and the fields every response carries. It
 // depends on nothing but the status, the second and whether the connection closes, so all common ones are kept
-// ready, and once a second the date in them is overwritten in place.
+// ready, and once a second the date in them is overwritten in place. They are memory of their own rather than arrays,
+// so that handing one out holds nothing.
 
-package struct ResponsePrefixes {
+package final class ResponsePrefixes {
     /// The statuses this server gives, and their phrases (RFC 9110 §15, RFC 6585, RFC 5842 for 508). Searched in
     /// order, so the frequent ones lead.
     private static let phrases: [(status: Int, phrase: StaticString)] = [
@@ -18,51 +19,66 @@ package struct ResponsePrefixes {
         var status: Int
         /// Where the date stands; the same in both.
         var dateOffset: Int
-        var keepOpen: [UInt8]
-        var close: [UInt8]
+        var keepOpen: UnsafeMutableRawBufferPointer
+        var close: UnsafeMutableRawBufferPointer
     }
 
-    private var entries: [Entry]
+    /// Those of `phrases`, and after them those of other statuses that have been asked for.
+    private var entries: [Entry] = []
     private var date: [UInt8]
     private var second: Int64
 
     package init(unixSeconds: Int64) {
-        let date = HTTPDate.format(unixSeconds: unixSeconds)
-        entries = Self.phrases.map { Self.entry(status: $0.status, phrase: $0.phrase, date: date) }
-        self.date = date
+        date = HTTPDate.format(unixSeconds: unixSeconds)
         second = unixSeconds
+        for (status, phrase) in Self.phrases { add(status: status, phrase: phrase) }
     }
 
-    /// Brings the date up to now. A piece still held by a write in progress keeps its own.
-    package mutating func refresh(unixSeconds: Int64) {
+    deinit {
+        for entry in entries {
+            entry.keepOpen.deallocate()
+            entry.close.deallocate()
+        }
+    }
+
+    /// Brings the date up to now.
+    package func refresh(unixSeconds: Int64) {
         guard unixSeconds != second else { return }
         second = unixSeconds
         date = HTTPDate.format(unixSeconds: unixSeconds)
-        for index in entries.indices {
-            let span = entries[index].dateOffset..<entries[index].dateOffset + HTTPDate.byteCount
-            entries[index].keepOpen.replaceSubrange(span, with: date)
-            entries[index].close.replaceSubrange(span, with: date)
+        for entry in entries {
+            let span = entry.dateOffset..<entry.dateOffset + HTTPDate.byteCount
+            for piece in [entry.keepOpen, entry.close] {
+                UnsafeMutableRawBufferPointer(rebasing: piece[span]).copyBytes(from: date)
+            }
         }
     }
 
     /// Status line, `Date`, `Docker-Distribution-Api-Version` and, to close, `Connection: close`; the fields follow.
-    /// `status` is a final one (200 to 599).
-    package func bytes(status: Int, close: Bool) -> [UInt8] {
-        // By index: to walk the entries themselves would hold and let go of both pieces of each.
+    /// `status` is a final one (200 to 599). The bytes change when the date does.
+    package func bytes(status: Int, close: Bool) -> UnsafeRawBufferPointer {
         for index in entries.indices where entries[index].status == status {
-            return close ? entries[index].close : entries[index].keepOpen
+            return UnsafeRawBufferPointer(close ? entries[index].close : entries[index].keepOpen)
         }
         // RFC 9112 §4: the phrase may be empty.
-        let entry = Self.entry(status: status, phrase: "", date: date)
-        return close ? entry.close : entry.keepOpen
+        add(status: status, phrase: "")
+        return bytes(status: status, close: close)
     }
 
-    private static func entry(status: Int, phrase: StaticString, date: [UInt8]) -> Entry {
+    private func add(status: Int, phrase: StaticString) {
         var bytes = Array("HTTP/1.1 \(status) \(phrase)\r\nDate: ".utf8)
         let dateOffset = bytes.count
-        bytes.append(contentsOf: date)
-        bytes.append(contentsOf: "\r\nDocker-Distribution-Api-Version: registry/2.0\r\n".utf8)
-        let close = bytes + Array("Connection: close\r\n".utf8)
-        return Entry(status: status, dateOffset: dateOffset, keepOpen: bytes, close: close)
+        bytes += date
+        bytes += Array("\r\nDocker-Distribution-Api-Version: registry/2.0\r\n".utf8)
+        entries.append(
+            Entry(
+                status: status, dateOffset: dateOffset, keepOpen: Self.memory(bytes),
+                close: Self.memory(bytes + Array("Connection: close\r\n".utf8))))
+    }
+
+    private static func memory(_ bytes: [UInt8]) -> UnsafeMutableRawBufferPointer {
+        let memory = UnsafeMutableRawBufferPointer.allocate(byteCount: bytes.count, alignment: 16)
+        memory.copyBytes(from: bytes)
+        return memory
     }
 }

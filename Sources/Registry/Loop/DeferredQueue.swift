@@ -6,30 +6,20 @@ internal import DequeModule
 
 /// Actions to run soon, on the loop, outside anybody's callback.
 ///
-/// Drained after the poll phase (check) and again before it (prepare), so that what a timer enqueues does not wait for
-/// the next input. An action may enqueue others; those run in the same drain up to `maximumActionsPerDrain`.
+/// Drained after the poll phase and again before it (`TurnHooks`), so that what a timer enqueues does not wait for the
+/// next input. An action may enqueue others; those run in the same drain up to `maximumActionsPerDrain`.
 package final class DeferredQueue {
     /// Actions run in one drain before the loop gets to poll again: enough for any real burst, small enough that a
     /// queue which feeds itself cannot starve the sockets.
     static let maximumActionsPerDrain = 4096
 
     private var actions: Deque<() -> Void> = []
-    private let prepare: Handle<uv_prepare_t>
-    private let check: Handle<uv_check_t>
     /// Active only while actions are left over: an active idle handle keeps the poll from blocking.
     private let idle: Handle<uv_idle_t>
     private var idleIsActive = false
 
     init(on loop: UnsafeMutablePointer<uv_loop_t>) throws(LoopError) {
-        prepare = try Handle("uv_prepare_init") { uv_prepare_init(loop, $0) }
-        check = try Handle("uv_check_init") { uv_check_init(loop, $0) }
         idle = try Handle("uv_idle_init") { uv_idle_init(loop, $0) }
-        prepare.owner = self
-        check.owner = self
-        uv_prepare_start(prepare.pointer) { DeferredQueue.from($0).drain() }
-        uv_check_start(check.pointer) { DeferredQueue.from($0).drain() }
-        prepare.unreference()
-        check.unreference()
     }
 
     /// Runs `action` on the loop, soon, after the current callback has returned.
@@ -40,18 +30,16 @@ package final class DeferredQueue {
 
     func close() {
         drain()
-        prepare.close()
-        check.close()
         idle.close()
     }
 
-    private static func from<T>(_ handle: UnsafeMutablePointer<T>?) -> DeferredQueue {
-        Handle<T>.owner(of: handle)
+    @inline(__always)
+    func drain() {
+        // Twice a turn, and nearly always so.
+        if idleIsActive { runActions() }
     }
 
-    private func drain() {
-        // Twice a turn, and nearly always so.
-        guard idleIsActive else { return }
+    private func runActions() {
         var budget = DeferredQueue.maximumActionsPerDrain
         while budget > 0, let action = actions.popFirst() {
             action()

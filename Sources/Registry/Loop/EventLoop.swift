@@ -22,16 +22,19 @@ package struct LoopError: Error, CustomStringConvertible, Equatable {
 package final class EventLoop {
     let pointer: UnsafeMutablePointer<uv_loop_t>
     package let deferred: DeferredQueue
-    private let meter: TurnMeter?
+    private let meter = TurnMeter()
+    private let hooks: TurnHooks
     /// What every connection reads into: libuv fills it and calls back at once, so one serves them all.
     let readBuffer = UnsafeMutableRawBufferPointer.allocate(byteCount: EventLoop.readBufferBytes, alignment: 64)
+
+    /// Where the pieces of a short answer are put together.
+    let writeBuffer = UnsafeMutableRawPointer.allocate(byteCount: TCPStream.copiedBytes, alignment: 64)
 
     /// Large enough for a burst of pipelined requests, small enough to stay in the second-level cache.
     static let readBufferBytes = 64 * 1024
 
     /// Makes the loop. It lives as long as the process's work; `close` ends it.
-    /// - Parameter isMeasured: whether each iteration is timed.
-    package init(isMeasured: Bool = false) throws(LoopError) {
+    package init() throws(LoopError) {
         let loop = UnsafeMutablePointer<uv_loop_t>.allocate(capacity: 1)
         let code = uv_loop_init(loop)
         guard code == 0 else {
@@ -40,7 +43,7 @@ package final class EventLoop {
         }
         pointer = loop
         deferred = try DeferredQueue(on: loop)
-        meter = isMeasured ? try TurnMeter(on: loop) : nil
+        hooks = try TurnHooks(on: loop, deferred: deferred, meter: meter)
     }
 
     /// Milliseconds of a monotonic clock, read once a turn (`uv_now`).
@@ -49,14 +52,25 @@ package final class EventLoop {
     /// Nanoseconds of the same clock, read when asked (`uv_hrtime`).
     package static var nowNanoseconds: UInt64 { uv_hrtime() }
 
+    /// The same, and noted as `recentNanoseconds`.
+    package func readClock() -> UInt64 { meter.read() }
+
+    /// When the clock was last read in this turn: when the turn began, or since, when an answer ended. What has
+    /// happened since then is at most what one callback does.
+    package var recentNanoseconds: UInt64 { meter.recentNanoseconds }
+
+    /// Said first by every callback that comes out of libuv's wait for events, so that the wait is known to have ended.
+    @inline(__always)
+    func wake() { meter.wake() }
+
     /// Handles that keep the loop running.
     package var activeHandles: Int { Int(pointer.pointee.active_handles) }
 
-    /// Busy time of each iteration so far; empty where it is not measured.
-    package var turns: HistogramTable { meter?.turns ?? HistogramTable(.turns) }
+    /// Busy time of each iteration so far.
+    package var turns: HistogramTable { meter.turns }
 
-    /// Time spent waiting for events; 0 where it is not measured.
-    package var idleNanoseconds: UInt64 { meter?.idleNanoseconds ?? 0 }
+    /// Time spent waiting for events.
+    package var idleNanoseconds: UInt64 { meter.idleNanoseconds }
 
     /// Seconds since 1970, read when asked.
     package static var unixSeconds: Int64 { unixMilliseconds / 1000 }
@@ -79,11 +93,12 @@ package final class EventLoop {
     @discardableResult
     package func close() -> Bool {
         deferred.close()
-        meter?.close()
+        hooks.close()
         uv_run(pointer, UV_RUN_DEFAULT)
         guard uv_loop_close(pointer) == 0 else { return false }
         pointer.deallocate()
         readBuffer.deallocate()
+        writeBuffer.deallocate()
         return true
     }
 }

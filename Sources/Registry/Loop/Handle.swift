@@ -6,7 +6,10 @@ internal import CLibuv
 /// What a close callback can name: everything of a handle but its C type.
 class AnyHandle {
     /// Who gets the callbacks. Kept alive until the close callback, so that a callback always finds it.
-    final var owner: AnyObject?
+    final var owner: AnyObject? {
+        didSet { borrowedOwner = owner.map { Unmanaged.passUnretained($0) } }
+    }
+    fileprivate final var borrowedOwner: Unmanaged<AnyObject>?
     final fileprivate(set) var isClosed = false
 }
 
@@ -37,12 +40,18 @@ final class Handle<Raw>: AnyHandle {
         UnsafeMutableRawPointer(pointer).assumingMemoryBound(to: uv_handle_t.self)
     }
 
-    /// The owner of a handle that libuv passes to a callback.
-    static func owner<Owner: AnyObject>(of raw: UnsafeMutablePointer<Raw>?, as _: Owner.Type = Owner.self) -> Owner {
-        // libuv passes the handle it was given; its `data` was set in `init`, its owner stays set until it is closed.
+    /// Calls `body` with the owner of a handle that libuv passes to a callback.
+    @inline(__always)
+    static func withOwner<Owner: AnyObject>(
+        of raw: UnsafeMutablePointer<Raw>?, as _: Owner.Type = Owner.self, _ body: (Owner) -> Void
+    ) {
+        // libuv passes the handle it was given; its `data` was set in `init`. The close callback, which lets go of
+        // handle and owner, comes in a turn of its own, so that neither has to be held meanwhile: that would be four
+        // atomic instructions a callback.
         let base = UnsafeMutableRawPointer(raw).unsafelyUnwrapped.assumingMemoryBound(to: uv_handle_t.self)
-        let handle = Unmanaged<AnyHandle>.fromOpaque(base.pointee.data.unsafelyUnwrapped).takeUnretainedValue()
-        return unsafeDowncast(handle.owner.unsafelyUnwrapped, to: Owner.self)
+        Unmanaged<AnyHandle>.fromOpaque(base.pointee.data.unsafelyUnwrapped)._withUnsafeGuaranteedRef { handle in
+            handle.borrowedOwner.unsafelyUnwrapped._withUnsafeGuaranteedRef { body(unsafeDowncast($0, to: Owner.self)) }
+        }
     }
 
     /// Lets the loop end while this handle is active.

@@ -1,10 +1,11 @@
-// Readiness of sockets that somebody else opened: curl's.
+// Readiness of sockets that are not connections of this server: curl's, and listening ones.
 
 internal import CLibuv
 
 /// Watches one descriptor (docs.libuv.org, "uv_poll_t"). It keeps itself alive until `close`.
 package final class SocketPoll {
     private let handle: Handle<uv_poll_t>
+    private let loop: EventLoop
     private let ready: (_ readable: Bool, _ writable: Bool, _ failed: Bool) -> Void
 
     /// Nil when the descriptor cannot be polled.
@@ -15,6 +16,7 @@ package final class SocketPoll {
         guard let handle = try? Handle<uv_poll_t>("uv_poll_init", { uv_poll_init(loop.pointer, $0, descriptor) })
         else { return nil }
         self.handle = handle
+        self.loop = loop
         self.ready = ready
         handle.owner = self
     }
@@ -30,7 +32,10 @@ package final class SocketPoll {
         uv_poll_start(handle.pointer, events) { raw, status, events in
             let readable = events & Int32(UV_READABLE.rawValue) != 0
             let writable = events & Int32(UV_WRITABLE.rawValue) != 0
-            Handle.owner(of: raw, as: SocketPoll.self).ready(readable, writable, status < 0)
+            Handle.withOwner(of: raw, as: SocketPoll.self) { poll in
+                poll.loop.wake()
+                poll.ready(readable, writable, status < 0)
+            }
         }
     }
 

@@ -1,95 +1,146 @@
-// Listening sockets.
+// Listening sockets: one kind for addresses, one for names in the file system (UnixListener.swift), and what both do
+// when connections come.
 
 internal import CLibuv
+internal import CLinux
 internal import Glibc
 
-/// Accepts connections on one address (docs.libuv.org, "uv_listen").
+/// Takes the connections that come to a listening socket.
+final class Acceptor {
+    /// Connections taken in one turn: a flood of new ones must not hold up those already here.
+    static let maximumAcceptsPerTurn = 64
+    /// How long nothing is taken after the kernel had no descriptor or memory for a connection: it waits with the
+    /// kernel meanwhile, and asking at once would be a loop.
+    static let pauseMilliseconds: UInt64 = 100
+
+    private let descriptor: Int32
+    private var poll: SocketPoll?
+    private var pause: Timer?
+
+    /// Takes over a listening socket that does not block; it is closed here in any case.
+    /// - Parameter connected: given each connection's descriptor, which is then its own.
+    init(on loop: EventLoop, descriptor: Int32, connected: @escaping (Int32) -> Void) throws(LoopError) {
+        self.descriptor = descriptor
+        let poll = SocketPoll(on: loop, descriptor: descriptor) { [unowned self] _, _, _ in accept(connected) }
+        guard let poll else {
+            Glibc.close(descriptor)
+            throw LoopError(call: "uv_poll_init", code: UV_EINVAL.rawValue)
+        }
+        self.poll = poll
+        pause = Timer(on: loop) { [unowned self] in self.poll?.watch(readable: true, writable: false) }
+        poll.watch(readable: true, writable: false)
+    }
+
+    func close() {
+        guard let poll else { return }
+        poll.close()
+        pause?.close()
+        (self.poll, pause) = (nil, nil)
+        Glibc.close(descriptor)
+    }
+
+    private func accept(_ connected: (Int32) -> Void) {
+        for _ in 0..<Acceptor.maximumAcceptsPerTurn {
+            let taken = linux_accept(descriptor)
+            if taken < 0 { return failed(errno) }
+            connected(taken)
+            // Whoever is told may end it.
+            guard poll != nil else { return }
+        }
+    }
+
+    /// accept(2): most errors are about the connection that was taken, and concern nobody else.
+    private func failed(_ code: Int32) {
+        guard [EMFILE, ENFILE, ENOBUFS, ENOMEM].contains(code) else { return }
+        poll?.watch(readable: false, writable: false)
+        pause?.start(afterMilliseconds: Acceptor.pauseMilliseconds)
+    }
+}
+
+/// Accepts connections on one address.
 package final class TCPListener {
     /// Connections the kernel keeps for us while a turn is busy; it caps this at net.core.somaxconn.
     static let backlog: Int32 = 4096
-    /// Connections taken in one turn: a flood of new ones must not hold up those already here.
-    static let maximumAcceptsPerTurn = 64
 
-    private let loop: EventLoop
-    private let handle: Handle<uv_tcp_t>
-    private let connected: (TCPListener) -> Void
-    private var acceptsThisTurn = 0
+    private let acceptor: Acceptor
+    /// The address it is bound to: numeric host (IPv6 in brackets) and port.
+    package let address: (text: String, port: UInt16)
 
     /// Binds and listens. Port 0 takes a free one (see `address`).
-    /// - Parameter connected: called for each connection; must call `accept(into:)`.
+    /// - Parameter connected: given each connection's descriptor, which is then its own.
     package init(
-        on loop: EventLoop, host: String, port: UInt16, connected: @escaping (TCPListener) -> Void
+        on loop: EventLoop, host: String, port: UInt16, connected: @escaping (Int32) -> Void
     ) throws(LoopError) {
-        self.loop = loop
-        self.connected = connected
-        handle = try Handle("uv_tcp_init") { uv_tcp_init(loop.pointer, $0) }
-        handle.owner = self
-        do throws(LoopError) {
-            try bind(host: host, port: port)
-            let code = uv_listen(stream, TCPListener.backlog) { raw, status in
-                guard status == 0, let raw else { return }
-                let tcp = UnsafeMutableRawPointer(raw).assumingMemoryBound(to: uv_tcp_t.self)
-                Handle.owner(of: tcp, as: TCPListener.self).ready()
-            }
-            try LoopError.check(code, "listen on \(host):\(port)")
-        } catch {
-            handle.close()
-            throw error
+        let descriptor = try TCPListener.bound(host: host, port: port)
+        address = SocketName.of(descriptor) ?? ("unknown", 0)
+        guard listen(descriptor, TCPListener.backlog) == 0 else {
+            let failure = LoopError(call: "listen on \(host):\(port)", code: -errno)
+            Glibc.close(descriptor)
+            throw failure
         }
+        acceptor = try Acceptor(on: loop, descriptor: descriptor, connected: connected)
     }
 
-    /// Hands the waiting connection to `stream`; false when it has gone in the meantime.
-    package func accept(into stream: TCPStream) -> Bool { stream.accept(from: self.stream) }
+    package func close() { acceptor.close() }
 
-    /// The address it is bound to: numeric host (IPv6 in brackets) and port.
-    package var address: (text: String, port: UInt16) {
-        TCPListener.name { uv_tcp_getsockname(handle.pointer, $0, $1) } ?? ("unknown", 0)
-    }
-
-    package func close() { handle.close() }
-
-    private func ready() {
-        acceptsThisTurn += 1
-        if acceptsThisTurn == 1 { loop.deferred.enqueue { [self] in acceptsThisTurn = 0 } }
-        guard acceptsThisTurn <= TCPListener.maximumAcceptsPerTurn else {
-            // Not accepting makes libuv stop watching until somebody does.
-            return loop.deferred.enqueue { [self] in if !handle.isClosed { connected(self) } }
-        }
-        connected(self)
-    }
-
-    /// Binds to a numeric address; an IPv6 one may stand in brackets. Names are not looked up: which of a name's
-    /// addresses is meant would be a guess.
-    private func bind(host: String, port: UInt16) throws(LoopError) {
+    /// A socket bound to a numeric address; an IPv6 one may stand in brackets, and takes IPv4 as well. Names are not
+    /// looked up: which of a name's addresses is meant would be a guess.
+    private static func bound(host: String, port: UInt16) throws(LoopError) -> Int32 {
         let call = "bind \(host):\(port)"
         let name = host.hasPrefix("[") && host.hasSuffix("]") ? String(host.dropFirst().dropLast()) : host
         var v4 = sockaddr_in()
-        if uv_ip4_addr(name, Int32(port), &v4) == 0 {
-            return try LoopError.check(withUnsafePointer(to: &v4) { bind(to: $0) }, call)
-        }
+        if uv_ip4_addr(name, Int32(port), &v4) == 0 { return try bound(AF_INET, v4, call) }
         var v6 = sockaddr_in6()
         try LoopError.check(uv_ip6_addr(name, Int32(port), &v6), call)
-        try LoopError.check(withUnsafePointer(to: &v6) { bind(to: $0) }, call)
+        return try bound(AF_INET6, v6, call)
     }
 
-    private func bind<Address>(to address: UnsafePointer<Address>) -> Int32 {
-        uv_tcp_bind(handle.pointer, UnsafeRawPointer(address).assumingMemoryBound(to: sockaddr.self), 0)
+    private static func bound<Address>(
+        _ family: Int32, _ address: Address, _ call: String
+    ) throws(LoopError) -> Int32 {
+        let kind = Int32(SOCK_STREAM.rawValue) | Int32(SOCK_NONBLOCK.rawValue) | Int32(SOCK_CLOEXEC.rawValue)
+        let descriptor = socket(family, kind, 0)
+        guard descriptor >= 0 else { throw LoopError(call: call, code: -errno) }
+        var (yes, no): (Int32, Int32) = (1, 0)
+        let size = socklen_t(MemoryLayout<Int32>.size)
+        // A restarted server finds its port in TIME_WAIT.
+        setsockopt(descriptor, SOL_SOCKET, SO_REUSEADDR, &yes, size)
+        // Connections inherit it. Answers are written whole; waiting for more to fill a segment would only delay the
+        // last one of a body.
+        setsockopt(descriptor, Int32(IPPROTO_TCP), TCP_NODELAY, &yes, size)
+        if family == AF_INET6 { setsockopt(descriptor, Int32(IPPROTO_IPV6), IPV6_V6ONLY, &no, size) }
+        let code = withUnsafePointer(to: address) { pointer in
+            pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) {
+                Glibc.bind(descriptor, $0, socklen_t(MemoryLayout<Address>.size))
+            }
+        }
+        guard code == 0 else {
+            let failure = LoopError(call: call, code: -errno)
+            Glibc.close(descriptor)
+            throw failure
+        }
+        return descriptor
     }
+}
 
-    private var stream: UnsafeMutablePointer<uv_stream_t> {
-        UnsafeMutableRawPointer(handle.pointer).assumingMemoryBound(to: uv_stream_t.self)
-    }
+/// The addresses of sockets, as text.
+enum SocketName {
+    /// Where a socket is bound.
+    static func of(_ descriptor: Int32) -> (text: String, port: UInt16)? { name(descriptor, getsockname) }
 
-    /// Formats the socket address that `get` fills in.
-    static func name(
-        _ get: (UnsafeMutablePointer<sockaddr>, UnsafeMutablePointer<Int32>) -> Int32
+    /// Where the other end of a connection is; `unix` for a Unix socket, whose ends have no names.
+    static func of(peerOf descriptor: Int32) -> (text: String, port: UInt16)? { name(descriptor, getpeername) }
+
+    private static func name(
+        _ descriptor: Int32,
+        _ get: (Int32, UnsafeMutablePointer<sockaddr>, UnsafeMutablePointer<socklen_t>) -> Int32
     ) -> (text: String, port: UInt16)? {
         var storage = sockaddr_storage()
-        var length = Int32(MemoryLayout<sockaddr_storage>.size)
+        var length = socklen_t(MemoryLayout<sockaddr_storage>.size)
         return withUnsafeMutablePointer(to: &storage) { pointer in
             pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) { address in
-                guard get(address, &length) == 0 else { return nil }
-                return describe(address, length: socklen_t(length))
+                guard get(descriptor, address, &length) == 0 else { return nil }
+                return describe(address, length: length)
             }
         }
     }

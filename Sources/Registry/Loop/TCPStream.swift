@@ -1,38 +1,55 @@
-// One accepted TCP connection. Server/Connection is its subclass: one object a connection, one virtual call an event,
-// and nothing allocated while requests come and go. Unlike other handles it keeps its libuv memory itself, for that
-// reason.
+// One accepted connection. Server/Connection is its subclass: one object a connection, one virtual call an event, and
+// nothing allocated while requests come and go. Unlike other handles it keeps its libuv memory itself, for that reason.
+//
+// libuv says when the socket is readable or writable (`uv_poll_t`); bytes are moved by this file's own `recv` and
+// `send`. libuv's streams use `read` and `writev`, which ask the file layer first: measured on loopback, 0.1 µs more a
+// read and 0.25 µs more a write, out of the 6 µs that a cached answer takes in the kernel.
 
 internal import CLibuv
+internal import CLinux
 internal import Glibc
 
-/// A TCP connection on the loop (docs.libuv.org, "uv_tcp_t", "uv_stream_t").
+/// A connected socket on the loop (docs.libuv.org, "uv_poll_t").
 ///
-/// It keeps itself alive from `accept` to the close callback.
+/// It keeps itself alive from `init` to the close callback.
 package class TCPStream {
     package final let loop: EventLoop
-    private final let raw: UnsafeMutablePointer<uv_tcp_t>
+    private final let raw: UnsafeMutablePointer<uv_poll_t>
+    private final let descriptor: Int32
     private final var isReading = false
-    /// Writes that libuv has queued and not finished.
-    private final var queuedWrites = 0
+    /// What libuv has been told to wait for.
+    private final var watched: Int32 = 0
+    /// Bytes that the socket has not taken yet, from `unsentStart` on.
+    private final var unsent: [UInt8] = []
+    private final var unsentStart = 0
+    private final var isWaitingForRoom = false
+    private final var endsWhenSent = false
     package final private(set) var isClosing = false
-    /// The socket, for `sendfile` and `MSG_MORE`, which libuv has no words for; −1 before `accept`.
-    private final var descriptor: Int32 = -1
 
     /// What a write came to.
     package enum WriteResult {
-        /// The kernel took this many bytes, possibly 0 when its buffer is full.
+        /// The kernel took this many bytes; 0 from `sendFile` when the file ends there.
         case took(Int)
+        /// The socket's buffer is full.
+        case full
         /// The connection is broken (reset, closed).
         case failed
     }
 
-    package init(on loop: EventLoop) throws(LoopError) {
+    /// Pieces that come to no more are copied together for one `send`; above, gathering them in the kernel is cheaper.
+    /// Measured on loopback: 0.2 µs less at 1 and 4 KiB, 0.1 µs more at 16 KiB.
+    static let copiedBytes = 8 * 1024
+
+    /// Takes over a connected socket that does not block; it is closed here in any case.
+    package init(on loop: EventLoop, descriptor: Int32) throws(LoopError) {
         self.loop = loop
-        raw = UnsafeMutablePointer<uv_tcp_t>.allocate(capacity: 1)
-        let code = uv_tcp_init(loop.pointer, raw)
+        self.descriptor = descriptor
+        raw = UnsafeMutablePointer<uv_poll_t>.allocate(capacity: 1)
+        let code = uv_poll_init(loop.pointer, raw, descriptor)
         guard code == 0 else {
             raw.deallocate()
-            throw LoopError(call: "uv_tcp_init", code: code)
+            Glibc.close(descriptor)
+            throw LoopError(call: "uv_poll_init", code: code)
         }
         // Paired with the release in the close callback.
         raw.pointee.data = Unmanaged<TCPStream>.passRetained(self).toOpaque()
@@ -46,7 +63,7 @@ package class TCPStream {
     func received(_ bytes: UnsafeRawBufferPointer) {}
     /// The peer will send no more (`failed` false), or the connection broke.
     func reachedEnd(failed: Bool) {}
-    /// The last queued write was taken by the kernel; the socket is writable again.
+    /// The socket has taken all that was queued, and has room.
     func drained() {}
     /// The handle is closed; nothing comes after this.
     func closed() {}
@@ -56,73 +73,56 @@ package class TCPStream {
     package final func startReading() {
         guard !isReading, !isClosing else { return }
         isReading = true
-        uv_read_start(
-            stream,
-            { handle, _, buffer in
-                let shared = TCPStream.from(UnsafeMutableRawPointer(handle)).loop.readBuffer
-                buffer?.pointee = uv_buf_init(
-                    shared.baseAddress?.assumingMemoryBound(to: CChar.self), UInt32(shared.count))
-            },
-            { handle, count, buffer in
-                guard count != 0 else { return }
-                let stream = TCPStream.from(UnsafeMutableRawPointer(handle))
-                guard count > 0 else { return stream.readEnded(count) }
-                stream.received(UnsafeRawBufferPointer(start: buffer?.pointee.base, count: count))
-            })
+        watch()
     }
 
     package final func stopReading() {
         guard isReading else { return }
         isReading = false
-        uv_read_stop(stream)
+        watch()
     }
 
-    private final func readEnded(_ code: Int) {
-        isReading = false
-        uv_read_stop(stream)
-        reachedEnd(failed: code != Int(UV_EOF.rawValue))
+    /// Reads once: what is left makes libuv call again, after the others had their turn.
+    private final func readable() {
+        let shared = loop.readBuffer
+        let count = linux_receive(descriptor, shared.baseAddress, shared.count)
+        if count > 0 { return received(UnsafeRawBufferPointer(start: shared.baseAddress, count: count)) }
+        if count < 0, TCPStream.isPassing(errno) { return }
+        stopReading()
+        reachedEnd(failed: count < 0)
     }
 
     // MARK: Writing
 
-    /// Whether libuv still has bytes queued; `tryWrite` and `sendFile` must not overtake them.
-    package final var hasQueuedWrites: Bool { queuedWrites > 0 }
+    /// Whether something has to wait for the socket; `tryWrite` and `sendFile` must not overtake it.
+    package final var isBlocked: Bool { isWaitingForRoom || !unsent.isEmpty }
 
     /// Gives up to three pieces to the kernel in one call, without waiting. Empty pieces are allowed.
     package final func tryWrite(
         _ first: UnsafeRawBufferPointer, _ second: UnsafeRawBufferPointer = .init(start: nil, count: 0),
         _ third: UnsafeRawBufferPointer = .init(start: nil, count: 0)
     ) -> WriteResult {
-        var buffers = (TCPStream.buffer(first), TCPStream.buffer(second), TCPStream.buffer(third))
-        let code = withUnsafeMutableBytes(of: &buffers) { bytes in
-            uv_try_write(stream, bytes.assumingMemoryBound(to: uv_buf_t.self).baseAddress, third.isEmpty ? 2 : 3)
-        }
-        if code >= 0 { return .took(Int(code)) }
-        return code == UV_EAGAIN.rawValue ? .took(0) : .failed
+        let count = first.count &+ second.count &+ third.count
+        guard count <= TCPStream.copiedBytes else { return gather(first, second, third) }
+        let room = loop.writeBuffer
+        TCPStream.copy(first, to: room, 0)
+        TCPStream.copy(second, to: room, first.count)
+        TCPStream.copy(third, to: room, first.count &+ second.count)
+        return TCPStream.result(linux_send(descriptor, room, count, 0))
     }
 
-    /// Queues bytes behind what is queued already; `drained` is called when all are taken. False when the connection is
-    /// broken and nothing will come.
-    package final func queue(_ bytes: [UInt8]) -> Bool {
-        guard !isClosing, !bytes.isEmpty else { return false }
-        let write = QueuedWrite(bytes)
-        let code = uv_write(write.request, stream, &write.buffer, 1) { request, _ in
-            let write = QueuedWrite.from(request)
-            let stream = TCPStream.from(UnsafeMutableRawPointer(request.unsafelyUnwrapped.pointee.handle))
-            Unmanaged.passUnretained(write).release()
-            stream.writeEnded()
+    private final func gather(
+        _ first: UnsafeRawBufferPointer, _ second: UnsafeRawBufferPointer, _ third: UnsafeRawBufferPointer
+    ) -> WriteResult {
+        var pieces = (TCPStream.piece(first), TCPStream.piece(second), TCPStream.piece(third))
+        return withUnsafeMutableBytes(of: &pieces) { bytes in
+            TCPStream.result(linux_send_pieces(descriptor, bytes.assumingMemoryBound(to: iovec.self).baseAddress, 3))
         }
-        guard code == 0 else { return false }
-        // Paired with the release above: libuv reads the bytes until its callback.
-        write.request.pointee.data = Unmanaged.passRetained(write).toOpaque()
-        queuedWrites += 1
-        return true
     }
 
     /// Sends bytes that more will follow at once (`MSG_MORE`), so that head and body share a segment.
     package final func tryWriteMore(_ bytes: UnsafeRawBufferPointer) -> WriteResult {
-        let count = send(descriptor, bytes.baseAddress, bytes.count, TCPStream.moreFollows)
-        return TCPStream.result(count)
+        TCPStream.result(linux_send(descriptor, bytes.baseAddress, bytes.count, Int32(MSG_MORE)))
     }
 
     /// Sends part of a file without copying it (`sendfile(2)`). Pages that are not in memory make this block: the
@@ -132,9 +132,51 @@ package class TCPStream {
         return TCPStream.result(sendfile(descriptor, file, &position, count))
     }
 
-    private final func writeEnded() {
-        queuedWrites -= 1
-        if queuedWrites == 0, !isClosing { drained() }
+    /// Sends bytes behind what is queued already, and keeps what the socket does not take: `drained` is called when it
+    /// has. False when the connection is broken and nothing will come.
+    package final func queue(_ bytes: [UInt8]) -> Bool {
+        guard !isClosing else { return false }
+        if !unsent.isEmpty {
+            unsent += bytes
+            return true
+        }
+        switch bytes.withUnsafeBytes({ TCPStream.result(linux_send(descriptor, $0.baseAddress, $0.count, 0)) }) {
+        case .failed: return false
+        case .took(bytes.count): return true
+        case .took(let count): unsentStart = count
+        case .full: unsentStart = 0
+        }
+        unsent = bytes
+        watch()
+        return true
+    }
+
+    /// Calls `drained` when the socket has room.
+    package final func waitForRoom() {
+        guard !isBlocked, !isClosing else { return }
+        isWaitingForRoom = true
+        watch()
+    }
+
+    private final func writable() {
+        isWaitingForRoom = false
+        if !unsent.isEmpty {
+            let result = unsent.withUnsafeBytes { bytes in
+                let rest = UnsafeRawBufferPointer(rebasing: bytes[unsentStart...])
+                return TCPStream.result(linux_send(descriptor, rest.baseAddress, rest.count, 0))
+            }
+            switch result {
+            case .failed: return broke()
+            case .full: return
+            case .took(let count): unsentStart += count
+            }
+            guard unsentStart == unsent.count else { return }
+            unsent = []
+            if endsWhenSent { sendEnd() }
+        }
+        drained()
+        // Only now: who goes on with a full socket would have it watched again at once.
+        if !isClosing { watch() }
     }
 
     // MARK: Ending
@@ -142,25 +184,39 @@ package class TCPStream {
     /// Sends FIN after what is queued. The peer reads an orderly end; reading goes on.
     package final func shutdown() {
         guard !isClosing else { return }
-        let request = UnsafeMutablePointer<uv_shutdown_t>.allocate(capacity: 1)
-        let code = uv_shutdown(request, stream) { request, _ in request?.deallocate() }
-        if code != 0 { request.deallocate() }
+        if unsent.isEmpty { sendEnd() } else { endsWhenSent = true }
+    }
+
+    private final func sendEnd() {
+        endsWhenSent = false
+        Glibc.shutdown(descriptor, Int32(SHUT_WR))
     }
 
     /// Closes at once. `closed()` follows on a later turn.
     package final func close() {
         guard !isClosing else { return }
         isClosing = true
+        unsent = []
+        // libuv forgets the descriptor within this call: whoever is given the same number next is not disturbed.
         uv_close(UnsafeMutableRawPointer(raw).assumingMemoryBound(to: uv_handle_t.self)) { handle in
             guard let data = handle?.pointee.data else { return }
             Unmanaged<TCPStream>.fromOpaque(data).takeRetainedValue().closed()
         }
+        Glibc.close(descriptor)
     }
+
+    /// The connection is broken; nothing more will be read or written.
+    private final func broke() {
+        unsent = []
+        stopReading()
+        reachedEnd(failed: true)
+    }
+
+    // MARK: About the peer
 
     /// The peer as `address:port`, or as `unix:uid=1000`, for logs.
     package final var peerName: String {
-        let name = TCPListener.name { storage, length in uv_tcp_getpeername(raw, storage, length) }
-        guard let name else { return "unknown" }
+        guard !isClosing, let name = SocketName.of(peerOf: descriptor) else { return "unknown" }
         return name.text == "unix" ? peerUser.map { "unix:uid=\($0)" } ?? name.text : name.text
     }
 
@@ -174,60 +230,51 @@ package class TCPStream {
 
     // MARK: Plumbing
 
-    /// Takes the connection that the listener has ready.
-    final func accept(from listener: UnsafeMutablePointer<uv_stream_t>) -> Bool {
-        guard uv_accept(listener, stream) == 0 else { return false }
-        var number: uv_os_fd_t = -1
-        uv_fileno(UnsafeMutableRawPointer(raw).assumingMemoryBound(to: uv_handle_t.self), &number)
-        descriptor = number
-        // Answers are written whole; waiting for more to fill a segment would only delay the last one of a body.
-        uv_tcp_nodelay(raw, 1)
-        return true
+    /// Tells libuv what to wait for, where that has changed.
+    private final func watch() {
+        let events =
+            (isReading ? Int32(UV_READABLE.rawValue) : 0) | (isBlocked ? Int32(UV_WRITABLE.rawValue) : 0)
+        guard events != watched, !isClosing else { return }
+        watched = events
+        // Neither fails: the descriptor is this handle's alone.
+        guard events != 0 else {
+            uv_poll_stop(raw)
+            return
+        }
+        uv_poll_start(raw, events) { handle, status, events in
+            // Set in `init`, and held by libuv's handle until the close callback, which comes in a turn of its own.
+            let data = handle.unsafelyUnwrapped.pointee.data.unsafelyUnwrapped
+            Unmanaged<TCPStream>.fromOpaque(data)._withUnsafeGuaranteedRef { $0.ready(status, events) }
+        }
     }
 
-    private final var stream: UnsafeMutablePointer<uv_stream_t> {
-        UnsafeMutableRawPointer(raw).assumingMemoryBound(to: uv_stream_t.self)
+    @inline(__always)
+    private final func ready(_ status: Int32, _ events: Int32) {
+        loop.wake()
+        if status < 0 {
+            // libuv has stopped watching: the socket is in error.
+            watched = 0
+            return broke()
+        }
+        if events & Int32(UV_WRITABLE.rawValue) != 0, isBlocked { writable() }
+        if events & Int32(UV_READABLE.rawValue) != 0, isReading, !isClosing { readable() }
     }
 
-    private static func from(_ handle: UnsafeMutableRawPointer?) -> TCPStream {
-        // Set in `init`; libuv makes no callback after the close callback released it.
-        let base = handle.unsafelyUnwrapped.assumingMemoryBound(to: uv_handle_t.self)
-        return Unmanaged<TCPStream>.fromOpaque(base.pointee.data.unsafelyUnwrapped).takeUnretainedValue()
+    @inline(__always)
+    private static func copy(_ piece: UnsafeRawBufferPointer, to room: UnsafeMutableRawPointer, _ offset: Int) {
+        guard let source = piece.baseAddress else { return }
+        (room + offset).copyMemory(from: source, byteCount: piece.count)
     }
 
-    private static let moreFollows = Int32(MSG_MORE) | Int32(MSG_NOSIGNAL) | Int32(MSG_DONTWAIT)
-
-    private static func buffer(_ bytes: UnsafeRawBufferPointer) -> uv_buf_t {
-        uv_buf_t(
-            base: UnsafeMutablePointer(mutating: bytes.baseAddress?.assumingMemoryBound(to: CChar.self)),
-            len: bytes.count)
+    private static func piece(_ bytes: UnsafeRawBufferPointer) -> iovec {
+        iovec(iov_base: UnsafeMutableRawPointer(mutating: bytes.baseAddress), iov_len: bytes.count)
     }
 
+    @inline(__always)
     private static func result(_ count: Int) -> WriteResult {
         if count >= 0 { return .took(count) }
-        return errno == EAGAIN || errno == EINTR ? .took(0) : .failed
-    }
-}
-
-/// Bytes on their way out that the socket did not take at once.
-private final class QueuedWrite {
-    let request = UnsafeMutablePointer<uv_write_t>.allocate(capacity: 1)
-    var buffer: uv_buf_t
-
-    init(_ bytes: [UInt8]) {
-        let copy = UnsafeMutablePointer<CChar>.allocate(capacity: bytes.count)
-        bytes.withUnsafeBytes { UnsafeMutableRawBufferPointer(start: copy, count: bytes.count).copyMemory(from: $0) }
-        buffer = uv_buf_init(copy, UInt32(bytes.count))
+        return isPassing(errno) ? .full : .failed
     }
 
-    deinit {
-        buffer.base.deallocate()
-        request.deallocate()
-    }
-
-    static func from(_ request: UnsafeMutablePointer<uv_write_t>?) -> QueuedWrite {
-        // Set right after uv_write queued it, before the loop can call back.
-        Unmanaged<QueuedWrite>.fromOpaque(request.unsafelyUnwrapped.pointee.data.unsafelyUnwrapped)
-            .takeUnretainedValue()
-    }
+    private static func isPassing(_ code: Int32) -> Bool { code == EAGAIN || code == EINTR }
 }

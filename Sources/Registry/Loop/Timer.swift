@@ -22,7 +22,8 @@ package final class Timer {
     package func start(afterMilliseconds: UInt64, everyMilliseconds: UInt64 = 0) {
         guard !handle.isClosed else { return }
         uv_timer_start(
-            handle.pointer, { Handle.owner(of: $0, as: Timer.self).fire() }, afterMilliseconds, everyMilliseconds)
+            handle.pointer, { Handle.withOwner(of: $0, as: Timer.self) { $0.fire() } }, afterMilliseconds,
+            everyMilliseconds)
     }
 
     package func stop() {

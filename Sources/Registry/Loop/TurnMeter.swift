@@ -1,39 +1,84 @@
-// How long the loop works at a time. Callbacks run inside libuv's poll phase, so the time between two polls says
-// nothing: busy time is the wall's time less what libuv says it spent waiting.
+// How long the loop works at a time, and the clock that requests are timed by. libuv can measure how long it waits
+// (UV_METRICS_IDLE_TIME), but then waits in two calls, and takes a lock twice a turn. Here the wait ends with the first
+// callback that comes out of it: each says so (`EventLoop.wake`), and all but the first of a turn do nothing by it.
 
 internal import CLibuv
 
-/// Measures each iteration of a loop (docs.libuv.org, "uv_metrics_idle_time").
+/// Measures each iteration of a loop: from the first callback after a wait to the next wait.
 final class TurnMeter {
-    private let loop: UnsafeMutablePointer<uv_loop_t>
-    private let handle: Handle<uv_prepare_t>
-    private var lastNanoseconds: UInt64
-    private var lastIdleNanoseconds: UInt64 = 0
     private(set) var turns = HistogramTable(.turns)
+    /// Time spent waiting for events.
+    private(set) var idleNanoseconds: UInt64 = 0
+    /// When somebody last looked at the clock; in a turn, not before the turn began.
+    private(set) var recentNanoseconds = uv_hrtime()
+    private var wokeNanoseconds: UInt64
+    private var sleptNanoseconds: UInt64 = 0
+    private var isAsleep = false
 
-    /// Before the loop runs for the first time. Costs each iteration two clock readings, and one that waits a second
-    /// call of `epoll_wait`: libuv first asks without waiting.
-    init(on loop: UnsafeMutablePointer<uv_loop_t>) throws(LoopError) {
-        // Variadic in C; this option takes no argument.
-        try LoopError.check(clibuv_measure_idle_time(loop), "uv_loop_configure")
-        self.loop = loop
-        lastNanoseconds = uv_hrtime()
-        handle = try Handle("uv_prepare_init") { uv_prepare_init(loop, $0) }
-        handle.owner = self
-        uv_prepare_start(handle.pointer) { Handle.owner(of: $0, as: TurnMeter.self).turn() }
-        handle.unreference()
+    init() { wokeNanoseconds = recentNanoseconds }
+
+    /// The loop is about to wait for events.
+    func sleep() {
+        let now = read()
+        turns.observe(now &- wokeNanoseconds)
+        sleptNanoseconds = now
+        isAsleep = true
     }
 
-    var idleNanoseconds: UInt64 { uv_metrics_idle_time(loop) }
+    /// Something has happened.
+    @inline(__always)
+    func wake() {
+        if isAsleep { begin() }
+    }
 
-    func close() { handle.close() }
+    private func begin() {
+        isAsleep = false
+        wokeNanoseconds = read()
+        idleNanoseconds &+= wokeNanoseconds &- sleptNanoseconds
+    }
 
-    private func turn() {
-        let (now, idle) = (uv_hrtime(), uv_metrics_idle_time(loop))
-        let waited = idle &- lastIdleNanoseconds
-        let wall = now &- lastNanoseconds
-        // Two clock readings, so that the difference can be a little below zero.
-        turns.observe(wall > waited ? wall - waited : 0)
-        (lastNanoseconds, lastIdleNanoseconds) = (now, idle)
+    /// Looks at the clock.
+    func read() -> UInt64 {
+        recentNanoseconds = uv_hrtime()
+        return recentNanoseconds
+    }
+}
+
+/// What is done in each turn of a loop: before it waits for events, and when those have been dealt with.
+final class TurnHooks {
+    private let deferred: DeferredQueue
+    private let meter: TurnMeter
+    private let prepare: Handle<uv_prepare_t>
+    private let check: Handle<uv_check_t>
+
+    init(
+        on loop: UnsafeMutablePointer<uv_loop_t>, deferred: DeferredQueue, meter: TurnMeter
+    ) throws(LoopError) {
+        self.deferred = deferred
+        self.meter = meter
+        prepare = try Handle("uv_prepare_init") { uv_prepare_init(loop, $0) }
+        check = try Handle("uv_check_init") { uv_check_init(loop, $0) }
+        prepare.owner = self
+        check.owner = self
+        uv_prepare_start(prepare.pointer) { raw in
+            Handle.withOwner(of: raw, as: TurnHooks.self) { hooks in
+                hooks.deferred.drain()
+                hooks.meter.sleep()
+            }
+        }
+        uv_check_start(check.pointer) { raw in
+            Handle.withOwner(of: raw, as: TurnHooks.self) { hooks in
+                // A wait that ended without an event: by its time.
+                hooks.meter.wake()
+                hooks.deferred.drain()
+            }
+        }
+        prepare.unreference()
+        check.unreference()
+    }
+
+    func close() {
+        prepare.close()
+        check.close()
     }
 }

@@ -1,7 +1,5 @@
-// A listening Unix socket. libuv's TCP handle is a stream on any connection-oriented socket that it is handed
-// (`uv_tcp_open`), so that what is accepted here is a `TCPStream` like any other, and one `Connection` serves both.
+// A listening Unix socket: what is accepted here is a `TCPStream` like any other, and one `Connection` serves both.
 
-internal import CLibuv
 internal import Glibc
 
 /// Accepts connections on a name in the file system, of processes of this user and of root.
@@ -10,51 +8,34 @@ package final class UnixListener {
     static let backlog: Int32 = 64
 
     private let path: String
-    private let handle: Handle<uv_tcp_t>
-    private let connected: (UnixListener) -> Void
+    private let acceptor: Acceptor
+    private var isClosed = false
 
     /// Binds and listens. A socket that is there already is replaced: the caller knows that its owner has gone.
-    /// - Parameter connected: called for each connection; must call `accept(into:)`.
-    package init(
-        on loop: EventLoop, path: String, connected: @escaping (UnixListener) -> Void
-    ) throws(LoopError) {
+    /// - Parameter connected: given each connection's descriptor, which is then its own.
+    package init(on loop: EventLoop, path: String, connected: @escaping (Int32) -> Void) throws(LoopError) {
         self.path = path
-        self.connected = connected
-        handle = try Handle("uv_tcp_init") { uv_tcp_init(loop.pointer, $0) }
-        handle.owner = self
+        let address = try UnixAddress(path)
+        address.remove()
+        let descriptor = try address.socket(.bind)
         do throws(LoopError) {
-            let address = try UnixAddress(path)
-            address.remove()
-            let descriptor = try address.socket(.bind)
-            let opened = uv_tcp_open(handle.pointer, descriptor)
-            if opened != 0 { Glibc.close(descriptor) }
-            try LoopError.check(opened, "uv_tcp_open")
             // Until somebody listens nobody can connect, so there is no moment at which others could.
             try address.restrict()
-            let code = uv_listen(stream, UnixListener.backlog) { raw, status in
-                guard status == 0, let raw else { return }
-                let tcp = UnsafeMutableRawPointer(raw).assumingMemoryBound(to: uv_tcp_t.self)
-                let listener = Handle.owner(of: tcp, as: UnixListener.self)
-                listener.connected(listener)
-            }
-            try LoopError.check(code, "listen on \(path)")
+            let flags = fcntl(descriptor, F_GETFL)
+            guard fcntl(descriptor, F_SETFL, flags | O_NONBLOCK) == 0, listen(descriptor, UnixListener.backlog) == 0
+            else { throw LoopError(call: "listen on \(path)", code: -errno) }
         } catch {
-            handle.close()
+            Glibc.close(descriptor)
             throw error
         }
+        acceptor = try Acceptor(on: loop, descriptor: descriptor, connected: connected)
     }
-
-    /// Hands the waiting connection to `stream`; false when it has gone in the meantime.
-    package func accept(into stream: TCPStream) -> Bool { stream.accept(from: self.stream) }
 
     /// Stops listening, and takes the name away.
     package func close() {
-        guard !handle.isClosed else { return }
-        handle.close()
+        guard !isClosed else { return }
+        isClosed = true
+        acceptor.close()
         if let address = try? UnixAddress(path) { address.remove() }
-    }
-
-    private var stream: UnsafeMutablePointer<uv_stream_t> {
-        UnsafeMutableRawPointer(handle.pointer).assumingMemoryBound(to: uv_stream_t.self)
     }
 }

@@ -1,8 +1,8 @@
 // Moves a body to a socket: as much a turn as is fair, no faster than the reader takes it, no further than a growing
 // blob has come, and without ever waiting for a disk on the loop.
 //
-// When the socket is full, one small piece is queued with libuv: that it was written says that the socket is writable
-// again. When pages are not in memory, the pool reads them in, and `sendfile` then finds them there.
+// When the socket is full, libuv says when it has room again. When pages are not in memory, the pool reads them in, and
+// `sendfile` then finds them there.
 
 /// One body on its way to one connection.
 package final class BodyPump: GrowingReader {
@@ -24,8 +24,6 @@ package final class BodyPump: GrowingReader {
 
     /// Bytes given to one reader before others get their turn.
     static let bytesPerTurn = 2 * 1024 * 1024
-    /// What is queued to learn when a full socket is writable: small, since a thousand slow readers hold one each.
-    static let queuedPieceBytes = 4096
 
     private let content: Content
     /// Held, since the pool's answer about cold pages may come when nobody else holds it any more. The connection lets
@@ -79,7 +77,7 @@ package final class BodyPump: GrowingReader {
     /// Goes on as far as it may.
     func run() {
         var budget = BodyPump.bytesPerTurn
-        while !isWaiting, !connection.isClosing, !connection.hasQueuedWrites {
+        while !isWaiting, !connection.isClosing, !connection.isBlocked {
             switch step(&budget) {
             case .again: continue
             case .wait: return
@@ -142,11 +140,7 @@ package final class BodyPump: GrowingReader {
         let rest = UnsafeRawBufferPointer(rebasing: bytes[Int(position)...])
         if rest.isEmpty { return .complete }
         let count = min(rest.count, budget)
-        return took(connection.tryWrite(UnsafeRawBufferPointer(rebasing: rest[..<count])), &budget) { [self] in
-            let piece = rest.prefix(Server.scratchBytes)
-            position += Int64(piece.count)
-            return connection.queue(Array(piece))
-        }
+        return moved(connection.tryWrite(UnsafeRawBufferPointer(rebasing: rest[..<count])), &budget)
     }
 
     private func follow(_ blob: GrowingBlob, _ range: Range<Int64>, _ budget: inout Int) -> Step {
@@ -182,11 +176,9 @@ package final class BodyPump: GrowingReader {
         }
         if !head.isEmpty {
             let step = sendHeadAlone(&budget, then: .again, moreFollows: true)
-            guard case .again = step, !connection.hasQueuedWrites else { return step }
+            guard case .again = step, !connection.isBlocked else { return step }
         }
-        return took(connection.sendFile(open.descriptor, offset: position, count: count), &budget) { [self] in
-            queueSmallPiece(open, upTo: limit)
-        }
+        return moved(connection.sendFile(open.descriptor, offset: position, count: count), &budget)
     }
 
     // MARK: Pieces
@@ -198,6 +190,7 @@ package final class BodyPump: GrowingReader {
         head = []
         switch bytes.withUnsafeBytes({ moreFollows ? connection.tryWriteMore($0) : connection.tryWrite($0) }) {
         case .failed: return .gone
+        case .full: return queueOrBreak(bytes, then: .again)
         case .took(let count):
             budget -= count
             return count == bytes.count ? then : queueOrBreak(Array(bytes[count...]), then: .again)
@@ -213,7 +206,12 @@ package final class BodyPump: GrowingReader {
         let bytes = head
         head = []
         let piece = UnsafeRawBufferPointer(rebasing: scratch[..<count])
-        guard case .took(let taken) = bytes.withUnsafeBytes({ connection.tryWrite($0, piece) }) else { return .gone }
+        let taken: Int
+        switch bytes.withUnsafeBytes({ connection.tryWrite($0, piece) }) {
+        case .failed: return .gone
+        case .full: return queueOrBreak(bytes, then: .again)
+        case .took(let count): taken = count
+        }
         connection.progressed()
         budget -= taken
         if taken < bytes.count { return queueOrBreak(Array(bytes[taken...]), then: .again) }
@@ -221,33 +219,21 @@ package final class BodyPump: GrowingReader {
         return position == end ? .complete : .again
     }
 
-    /// Handles what a write came to; `whenFull` queues the piece whose writing tells that there is room again.
-    private func took(
-        _ result: TCPStream.WriteResult, _ budget: inout Int, whenFull: () -> Bool
-    ) -> Step {
+    /// Handles what a write of body bytes came to.
+    private func moved(_ result: TCPStream.WriteResult, _ budget: inout Int) -> Step {
         switch result {
         case .failed: return .gone
-        case .took(0):
-            guard !isWaiting else { return .wait }
-            return whenFull() ? .wait : isWaiting ? .wait : .broken
+        case .full:
+            connection.waitForRoom()
+            return .wait
+        // A file that has become shorter than it was: nothing can make this body whole.
+        case .took(0): return .broken
         case .took(let count):
             position += Int64(count)
             budget -= count
             connection.progressed()
             return .again
         }
-    }
-
-    private func queueSmallPiece(_ open: OpenFile, upTo limit: Int64) -> Bool {
-        let scratch = connection.server.scratch
-        let count = readWarm(open, min(BodyPump.queuedPieceBytes, Int(limit - position)))
-        guard count > 0 else {
-            // 0 is a file that has become shorter than it was: nothing can make this body whole.
-            if count < 0 { _ = readIn(open) }
-            return false
-        }
-        position += Int64(count)
-        return connection.queue(Array(scratch[..<count]))
     }
 
     func queueOrBreak(_ bytes: [UInt8], then: Step) -> Step {

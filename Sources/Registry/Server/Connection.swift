@@ -32,10 +32,10 @@ package final class Connection: TCPStream {
     /// A field line of this answer only, with its line end; empty for most.
     package var extraField: [UInt8] = []
 
-    init(server: Server) throws(LoopError) {
+    init(server: Server, descriptor: Int32) throws(LoopError) {
         self.server = server
         waitingSinceMilliseconds = server.loop.nowMilliseconds
-        try super.init(on: server.loop)
+        try super.init(on: server.loop, descriptor: descriptor)
     }
 
     // MARK: Requests
@@ -44,14 +44,14 @@ package final class Connection: TCPStream {
         if isLingering { return discard(bytes.count) }
         if machine.isAnswering {
             // Pipelined: kept until its turn, and nothing further is read until then.
-            if kept.isEmpty, server.metrics != nil { measure.headBegins() }
+            if kept.isEmpty, server.metrics != nil { measure.headBegins(now: loop.recentNanoseconds) }
             kept.append(contentsOf: bytes)
             return stopReading()
         }
         if kept.isEmpty {
             // The wait for a head begins with its first byte.
             waitingSinceMilliseconds = loop.nowMilliseconds
-            if server.metrics != nil { measure.headBegins() }
+            if server.metrics != nil { measure.headBegins(now: loop.recentNanoseconds) }
             let consumed = process(bytes)
             if consumed < bytes.count { kept = Array(bytes[consumed...]) }
         } else {
@@ -98,7 +98,7 @@ package final class Connection: TCPStream {
     private func begin(_ head: RequestHead, _ bytes: UnsafeRawBufferPointer) {
         isHead = head.method == .head
         isHTTP10 = head.minorVersion == 0
-        extraField = []
+        if !extraField.isEmpty { extraField = [] }
         if let metrics = server.metrics { measure.begin(metrics) }
         identity = RequestID(given: head.requestID?.in(bytes))
         if server.logsRequests {
@@ -125,20 +125,27 @@ package final class Connection: TCPStream {
         guard !isClosing else { return }
         let prefix = startPrefix(status, verdict)
         let second = isHead ? UnsafeRawBufferPointer(rebasing: wire[..<fieldBytes]) : wire
-        let bodyBytes = second.count - fieldBytes
-        let first = prefix.count + extraField.count
-        let result = prefix.withUnsafeBytes { piece in
-            guard first > piece.count else { return tryWrite(piece, second) }
-            return extraField.withUnsafeBytes { tryWrite(piece, $0, second) }
-        }
+        let first = prefix.count &+ extraField.count
+        let result =
+            extraField.isEmpty
+            ? tryWrite(prefix, second) : extraField.withUnsafeBytes { tryWrite(prefix, $0, second) }
         switch result {
         case .failed: close()
-        case .took(let count) where count == first + second.count: endAnswer(bodyBytes: bodyBytes)
-        case .took(let count):
-            guard queueRest(of: prefix + extraField, took: count) else { return close() }
-            let sent = max(0, count - first)
-            start(.memory(UnsafeRawBufferPointer(rebasing: second[sent...]), owner: owner), counting: sent - fieldBytes)
+        case .took(first &+ second.count): endAnswer(bodyBytes: second.count &- fieldBytes)
+        case .took(let count): respondLater(prefix, second, took: count, fieldBytes: fieldBytes, owner)
+        case .full: respondLater(prefix, second, took: 0, fieldBytes: fieldBytes, owner)
         }
+    }
+
+    /// What the socket did not take of an answer from memory.
+    private func respondLater(
+        _ prefix: UnsafeRawBufferPointer, _ second: UnsafeRawBufferPointer, took count: Int, fieldBytes: Int,
+        _ owner: AnyObject
+    ) {
+        let head = Array(prefix) + extraField
+        guard count >= head.count || queue(Array(head[count...])) else { return close() }
+        let sent = max(0, count - head.count)
+        start(.memory(UnsafeRawBufferPointer(rebasing: second[sent...]), owner: owner), counting: sent - fieldBytes)
     }
 
     /// Answers with fields and a body of a few kilobytes.
@@ -151,10 +158,17 @@ package final class Connection: TCPStream {
 
     private func finishSmall(_ prefix: [UInt8], _ fields: [UInt8], _ body: UnsafeRawBufferPointer) {
         let result = prefix.withUnsafeBytes { first in fields.withUnsafeBytes { tryWrite(first, $0, body) } }
-        guard case .took(let count) = result else { return close() }
-        guard count < prefix.count + fields.count + body.count else { return endAnswer(bodyBytes: body.count) }
-        guard queue(Array((prefix + fields + body)[count...])) else { return close() }
-        start(.nothing, counting: body.count)
+        switch result {
+        case .failed: close()
+        case .took(prefix.count + fields.count + body.count): endAnswer(bodyBytes: body.count)
+        case .took(let count): finishSmallLater(prefix + fields + body, took: count, body.count)
+        case .full: finishSmallLater(prefix + fields + body, took: 0, body.count)
+        }
+    }
+
+    private func finishSmallLater(_ answer: [UInt8], took count: Int, _ bodyBytes: Int) {
+        guard queue(Array(answer[count...])) else { return close() }
+        start(.nothing, counting: bodyBytes)
     }
 
     /// Answers with fields and, unless the request is a HEAD, part of a file or of a growing blob.
@@ -177,33 +191,30 @@ package final class Connection: TCPStream {
 
     /// The first piece of the head.
     private func startAnswer(_ status: Int, _ verdict: Verdict) -> [UInt8] {
-        let prefix = startPrefix(status, verdict)
-        return extraField.isEmpty ? prefix : prefix + extraField
+        Array(startPrefix(status, verdict)) + extraField
     }
 
-    /// The same without `extraField`, which belongs behind it: put together, they would be an allocation.
-    private func startPrefix(_ status: Int, _ verdict: Verdict) -> [UInt8] {
-        logged?.status = status
-        logged?.verdict = verdict
+    /// The same without `extraField`, which belongs behind it: put together, they would be an allocation. Valid until
+    /// the call that asks for the next.
+    private func startPrefix(_ status: Int, _ verdict: Verdict) -> UnsafeRawBufferPointer {
+        if logged != nil {
+            logged?.status = status
+            logged?.verdict = verdict
+        }
         measure.answers(status, verdict)
-        if status >= 400 { extraField += requestIDField }
         let closes = machine.mustClose || server.isDraining
-        var prefix = server.prefix(status: status, close: closes)
-        if isHTTP10, !closes { prefix += Connection.keepAliveField }
-        return prefix
+        if status >= 400 { extraField += requestIDField }
+        if isHTTP10, !closes { extraField += Connection.keepAliveField }
+        return server.prefix(status: status, close: closes)
     }
 
     /// What a client of HTTP/1.0 has to be told (RFC 9112 §9.3): without it, some take the connection's end for the
     /// answer's.
     private static let keepAliveField = Array("Connection: keep-alive\r\n".utf8)
 
-    private func queueRest(of prefix: [UInt8], took count: Int) -> Bool {
-        count >= prefix.count || queue(Array(prefix[count...]))
-    }
-
     private func start(_ content: BodyPump.Content, head: [UInt8] = [], counting bytes: Int = 0) {
         waitingSinceMilliseconds = loop.nowMilliseconds
-        if server.metrics != nil { measure.firstByte() }
+        if server.metrics != nil { measure.firstByte(now: loop.readClock()) }
         let pump = BodyPump(content, head: head, alreadyCounted: Int64(bytes), connection: self)
         self.pump = pump
         pump.run()
@@ -246,7 +257,7 @@ package final class Connection: TCPStream {
     }
 
     private func closeWhenDrained() {
-        if !hasQueuedWrites { close() }
+        if !isBlocked { close() }
     }
 
     private func discard(_ count: Int) {

@@ -23,8 +23,8 @@ extension Connection {
 
     /// What is being waited for decides for how long; nil while it is not the client.
     private var currentTimeoutMilliseconds: UInt64? {
-        if isLingering { return hasQueuedWrites ? Connection.stallTimeoutMilliseconds : Connection.lingerMilliseconds }
-        if machine.isAnswering { return hasQueuedWrites ? Connection.stallTimeoutMilliseconds : nil }
+        if isLingering { return isBlocked ? Connection.stallTimeoutMilliseconds : Connection.lingerMilliseconds }
+        if machine.isAnswering { return isBlocked ? Connection.stallTimeoutMilliseconds : nil }
         return machine.isIdle ? Connection.idleTimeoutMilliseconds : Connection.headTimeoutMilliseconds
     }
 }

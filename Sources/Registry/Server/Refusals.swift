@@ -20,12 +20,9 @@ extension Connection {
     func refuse(_ error: RegistryError) {
         identity = RequestID()
         let body = error.json
-        let prefix = server.prefix(status: error.status, close: true)
-        let head = prefix + requestIDField + ResponseFields.json(length: body.count)
+        let prefix = Array(server.prefix(status: error.status, close: true))
         logRefusal(error)
-        if case .took(let count) = (head + body).withUnsafeBytes({ tryWrite($0) }), count < head.count + body.count {
-            _ = queue(Array((head + body)[count...]))
-        }
+        _ = queue(prefix + requestIDField + ResponseFields.json(length: body.count) + body)
         finishOutput()
     }
 }

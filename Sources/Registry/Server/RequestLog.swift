@@ -35,8 +35,10 @@ struct RequestLog {
 extension Connection {
     /// - Parameter isBroken: the body could not be had whole.
     func requestEnded(bodyBytes: Int, isBroken: Bool = false) {
-        if let metrics = server.metrics { measure.end(metrics, bodyBytes: bodyBytes, isBroken: isBroken) }
-        writeLog(bodyBytes: bodyBytes)
+        if let metrics = server.metrics {
+            measure.end(metrics, bodyBytes: bodyBytes, isBroken: isBroken, now: loop.readClock())
+        }
+        if logged != nil { writeLog(bodyBytes: bodyBytes) }
     }
 
     func writeLog(bodyBytes: Int) {

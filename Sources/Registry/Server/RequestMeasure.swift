@@ -8,13 +8,13 @@ struct RequestMeasure {
     private var isRunning = false
     /// Whether a failure is one of the API's calls, as the reference counts them.
     private var countsFailures = false
-    /// When the first byte of the head that is being read came.
+    /// When the first byte of the head that is being read came, or was about to be read.
     private var headNanoseconds: UInt64 = 0
     private var startNanoseconds: UInt64 = 0
     /// 0 until the first byte of the answer has gone.
     private var firstByteNanoseconds: UInt64 = 0
 
-    mutating func headBegins() { headNanoseconds = EventLoop.nowNanoseconds }
+    mutating func headBegins(now: UInt64) { headNanoseconds = now }
 
     mutating func begin(_ metrics: Metrics) {
         startNanoseconds = headNanoseconds
@@ -39,13 +39,13 @@ struct RequestMeasure {
         self.verdict = status >= 400 ? .error : verdict
     }
 
-    mutating func firstByte() { firstByteNanoseconds = EventLoop.nowNanoseconds }
+    mutating func firstByte(now: UInt64) { firstByteNanoseconds = now }
 
     /// - Parameter isBroken: the status was given, but the body could not be had whole.
-    mutating func end(_ metrics: Metrics, bodyBytes: Int, isBroken: Bool) {
+    @inline(__always)
+    mutating func end(_ metrics: Metrics, bodyBytes: Int, isBroken: Bool, now: UInt64) {
         guard isRunning else { return }
         isRunning = false
-        let now = EventLoop.nowNanoseconds
         let first = firstByteNanoseconds == 0 ? now : firstByteNanoseconds
         metrics.requests.inFlight -= 1
         metrics.requests.answered(

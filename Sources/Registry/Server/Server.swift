@@ -32,7 +32,7 @@ package final class Server {
     private var connections: [Connection] = []
     /// Connections past the cap that are being told so; among `connections`, but not of those the cap counts.
     private(set) var refusals = 0
-    private var prefixes: ResponsePrefixes
+    private let prefixes: ResponsePrefixes
     var requestIDs = RequestIDSource()
     /// Of all connections: clients of one kind send the same fields.
     var fieldsMemory: FieldsMemory? = FieldsMemory()
@@ -68,9 +68,7 @@ package final class Server {
     /// Binds, listens and begins to answer.
     /// - Returns: the address bound, `host:port`, and the port (a free one where 0 was asked for).
     package func listen(host: String, port: UInt16) throws(LoopError) -> (text: String, port: UInt16) {
-        let listener = try TCPListener(on: loop, host: host, port: port) { [unowned self] listener in
-            accept { listener.accept(into: $0) }
-        }
+        let listener = try TCPListener(on: loop, host: host, port: port) { [unowned self] in accept($0) }
         self.listener = listener
         startSweeping()
         return listener.address
@@ -78,9 +76,7 @@ package final class Server {
 
     /// The same on a Unix socket, which only its owner may open. One that is there already is replaced.
     package func listen(unixSocket path: String) throws(LoopError) {
-        unixListener = try UnixListener(on: loop, path: path) { [unowned self] listener in
-            accept { listener.accept(into: $0) }
-        }
+        unixListener = try UnixListener(on: loop, path: path) { [unowned self] in accept($0) }
         startSweeping()
     }
 
@@ -94,8 +90,8 @@ package final class Server {
 
     package var connectionCount: Int { connections.count }
 
-    /// The first piece of a response head, with the current date.
-    func prefix(status: Int, close: Bool) -> [UInt8] {
+    /// The first piece of a response head, with the current date. Valid until the next call.
+    func prefix(status: Int, close: Bool) -> UnsafeRawBufferPointer {
         if loop.nowMilliseconds >= prefixSecondEnds { refreshDate() }
         return prefixes.bytes(status: status, close: close)
     }
@@ -109,13 +105,12 @@ package final class Server {
 
     // MARK: Connections
 
-    private func accept(_ take: (Connection) -> Bool) {
-        guard let connection = try? Connection(server: self) else { return }
+    private func accept(_ descriptor: Int32) {
+        guard let connection = try? Connection(server: self, descriptor: descriptor) else { return }
         // Those being refused do not count: else a flood of them would keep the door shut when everyone else had gone.
         let isFull = connections.count - refusals >= maximumConnections || isDraining
-        let isAccepted = take(connection)
-        if isAccepted, isFull { metrics?.requests.connectionsRefused &+= 1 }
-        guard isAccepted, !isFull || refusals < maximumRefusals else { return connection.close() }
+        if isFull { metrics?.requests.connectionsRefused &+= 1 }
+        guard !isFull || refusals < maximumRefusals else { return connection.close() }
         connection.index = connections.count
         connections.append(connection)
         if isFull {

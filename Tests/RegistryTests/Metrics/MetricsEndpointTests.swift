@@ -159,7 +159,7 @@ private final class Gatekeeper: @unchecked Sendable {
 
 @Suite struct LoopMeasureTests {
     @Test func busyAndIdleTimeAreToldApart() throws {
-        let loop = try EventLoop(isMeasured: true)
+        let loop = try EventLoop()
         var fired = 0
         let timer = Registry.Timer(on: loop) {
             fired += 1

@@ -20,7 +20,7 @@ import Testing
         Floor(name: "Pattern", modules: ["CPCRE2"]),
         Floor(name: "Config", modules: ["CYAML", "Glibc"]),
         Floor(name: "Policy", modules: ["DequeModule", "Glibc"]),
-        Floor(name: "Loop", modules: ["CLibuv", "DequeModule", "Glibc"]),
+        Floor(name: "Loop", modules: ["CLibuv", "CLinux", "DequeModule", "Glibc"]),
         Floor(name: "TLS", modules: ["COpenSSL"]),
         Floor(name: "Store", modules: ["CLinux", "COpenSSL", "DequeModule", "Glibc", "Logging"]),
         Floor(name: "Archive", modules: ["CArchive", "Glibc"]),
