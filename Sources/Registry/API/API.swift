@@ -36,6 +36,7 @@ package final class API {
     let logger: Logger
     let metrics: Metrics
     private var hosts = HostTable()
+    var recentAnswers = RecentAnswers()
     private let defaultHost: HostTable.Entry?
     /// How this server names itself in `Via`: a pseudonym no other instance has, so that a request that comes back is
     /// known.
@@ -67,6 +68,7 @@ package final class API {
 
     /// Answers one request, now or later. The bytes begin with the head and are gone when this returns.
     package func handle(_ connection: Connection, _ head: RequestHead, _ bytes: UnsafeRawBufferPointer) {
+        if answerAgain(connection, head, bytes) { return }
         let path = head.path.in(bytes)
         guard path.offset(of: 0x25) != nil else { return route(connection, head, bytes, path) }
         // Some clients escape the colon of a digest. No escape may hide a slash, a space or a control character.
@@ -100,7 +102,8 @@ package final class API {
     }
 
     /// Pulls count when they come in, whatever becomes of them; tags and referrers are not endpoints of the reference.
-    private func count(_ connection: Connection, _ kind: Route.Kind) {
+    @inline(__always)
+    func count(_ connection: Connection, _ kind: Route.Kind) {
         switch kind {
         case .manifest:
             connection.measure.isAbout(.manifest)

@@ -12,8 +12,10 @@ extension API {
         if let bytes = builtin?.blobs[digest] { return send(connection, bytes, digest, request.conditions) }
         if !request.isConditional {
             if let blob = store.smallBlob(digest, fields: { API.blobFields($0, $1) }) {
-                return connection.respond(
-                    status: 200, wire: blob.wire, fieldBytes: blob.fieldsCount, owner: blob, verdict: .hit)
+                note(
+                    connection, request, .blob(.passUnretained(blob)),
+                    position: store.smallBlobs.position(of: blob, under: digest))
+                return give(connection, blob)
             }
             if let file = store.cachedBlob(digest) {
                 return connection.respond(file: file, fields: API.wholeFields(file, digest), verdict: .hit)
@@ -27,6 +29,12 @@ extension API {
     }
 
     // MARK: Hits
+
+    /// The whole of a blob that is in memory.
+    @inline(__always)
+    func give(_ connection: Connection, _ blob: CachedBlob) {
+        connection.respond(status: 200, wire: blob.wire, fieldBytes: blob.fieldsCount, owner: blob, verdict: .hit)
+    }
 
     private func send(_ connection: Connection, _ file: OpenFile, _ digest: Digest, _ conditions: Conditions) {
         switch conditions.plan(digest: digest, sizeBytes: file.sizeBytes) {

@@ -40,13 +40,23 @@ extension API {
         if manifest.nextWholeCheckMilliseconds <= loop.nowMilliseconds, !request.isHead, !policy.airGapped {
             completeImage(manifest, try Asked(request, pseudonym: pseudonym, requestID: connection.requestID))
         }
-        metrics.countCachedPull(request.target.host.namespace(in: metrics))
-        store.touch(manifest)
         guard request.isConditional else {
-            return connection.respond(
-                status: 200, wire: manifest.wire, fieldBytes: manifest.fieldsCount, owner: manifest, verdict: .hit)
+            note(
+                connection, request, .manifest(.passUnretained(manifest)),
+                position: store.manifestCache.position(of: manifest, under: manifest.digest))
+            return give(connection, manifest, request.target.host)
         }
+        metrics.countCachedPull(request.target.host.namespace(in: metrics))
         send(connection, manifest, request.conditions, .hit)
+    }
+
+    /// The whole of a manifest that is in memory.
+    @inline(__always)
+    func give(_ connection: Connection, _ manifest: CachedManifest, _ host: HostTable.Entry) {
+        metrics.countCachedPull(host.namespace(in: metrics))
+        store.touch(manifest)
+        connection.respond(
+            status: 200, wire: manifest.wire, fieldBytes: manifest.fieldsCount, owner: manifest, verdict: .hit)
     }
 
     private func completeImage(_ manifest: CachedManifest, _ asked: Asked) {

@@ -4,9 +4,9 @@
 /// The digest of some content: an algorithm and its raw hash bytes.
 ///
 /// Source: OCI image-spec, descriptor.md, "Digests". Only the registered algorithms are accepted, in canonical form.
-package struct Digest: Sendable {
+package struct Digest: Sendable, BitwiseCopyable {
     /// A registered digest algorithm.
-    package enum Algorithm: UInt8, CaseIterable, Sendable {
+    package enum Algorithm: UInt8, CaseIterable, Sendable, BitwiseCopyable {
         case sha256
         case sha512
 

@@ -2,7 +2,7 @@
 // moves nothing, so that reading from the cache costs one hash lookup.
 
 /// Objects by digest within a budget of weight. The clock's hand passes over entries used since it last came by, once.
-struct ClockCache<Value: AnyObject> {
+struct ClockCache<Value: AnyObject>: ~Copyable {
     private struct Slot {
         var digest: Digest
         var value: Value?
@@ -19,6 +19,8 @@ struct ClockCache<Value: AnyObject> {
     private var index = HashPositions()
     private let hash = KeyedHash()
     private var hand = 0
+    /// Counts the values that have left. While it stays the same, each value is where it was.
+    private(set) var departures: UInt64 = 0
 
     init(budget: Int) { self.budget = budget }
 
@@ -29,6 +31,18 @@ struct ClockCache<Value: AnyObject> {
         guard let position = position(of: digest) else { return nil }
         if !slots[position].wasUsed { slots[position].wasUsed = true }
         return slots[position].value
+    }
+
+    /// Where a value is; nil when another one, or none, is there under its digest.
+    func position(of value: Value, under digest: Digest) -> Int? {
+        guard let position = position(of: digest), slots[position].value === value else { return nil }
+        return position
+    }
+
+    /// Marks the value at a position as used.
+    @inline(__always)
+    mutating func use(at position: Int) {
+        if !slots[position].wasUsed { slots[position].wasUsed = true }
     }
 
     /// Adds or replaces a value, and makes room: everything but the new and the pinned may go.
@@ -56,7 +70,7 @@ struct ClockCache<Value: AnyObject> {
     }
 
     mutating func removeAll() {
-        self = ClockCache(budget: budget)
+        for position in slots.indices where slots[position].value != nil { empty(position) }
     }
 
     private mutating func makeRoom(keeping kept: Int) {
@@ -80,6 +94,7 @@ struct ClockCache<Value: AnyObject> {
     }
 
     private mutating func empty(_ position: Int) {
+        departures &+= 1
         index.remove(hash.of(slots[position].digest), position)
         weight -= slots[position].weight
         slots[position].value = nil

@@ -37,11 +37,11 @@ struct KeyedHash {
 }
 
 /// Positions by hash: open addressing with linear probing. The caller has what lies at the positions, and compares.
-struct HashPositions {
+struct HashPositions: ~Copyable {
     private static let smallest = 16
 
     /// 0: empty. Else the hash, and below it the position plus one.
-    private var cells = [UInt64](repeating: 0, count: smallest)
+    private var cells = SoleArray<UInt64>(repeating: 0, count: smallest)
     private(set) var count = 0
 
     /// The position under `hash` of which `isMeant` is true. No allocation.
@@ -104,8 +104,8 @@ struct HashPositions {
     }
 
     private mutating func grow() {
-        let former = cells
-        cells = [UInt64](repeating: 0, count: 2 * former.count)
-        for cell in former where cell != 0 { put(cell) }
+        var former = SoleArray<UInt64>(repeating: 0, count: 2 * cells.count)
+        swap(&former, &cells)
+        for index in 0..<former.count where former[index] != 0 { put(former[index]) }
     }
 }

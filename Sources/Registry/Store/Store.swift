@@ -78,6 +78,8 @@ package final class Store {
     var manifestsInWriting: [Digest: [Digest]] = [:]
 
     var tags = TagIndex()
+    /// What has left the caches and the tags' index, counted: while it is the same, whatever was found there still is.
+    package var departures: UInt64 { tags.departures &+ manifestCache.departures &+ smallBlobs.departures }
     /// Tags that the disk does not have as memory has them: being written, or refused by the disk.
     var unsavedTags: Set<TagName> = []
     var tagReads: [TagName: [(TagRecord?) -> Void]] = [:]

@@ -2,7 +2,7 @@
 // stack, finds the entry by their hash, compares, and makes nothing.
 
 /// What a tag points to.
-package struct TagRecord: Sendable, Equatable {
+package struct TagRecord: Sendable, Equatable, BitwiseCopyable {
     package let digest: Digest
     /// Unix seconds of when an upstream last said so; after a restart, of when the tag's file was written.
     package var resolvedAtSeconds: Int64
@@ -65,17 +65,23 @@ package struct TagBytes {
 }
 
 /// All tags known, by name.
-struct TagIndex {
-    private struct Entry {
-        /// The name's text; of an entry that is free, nothing.
-        var key: [UInt8]
+struct TagIndex: ~Copyable {
+    private struct Entry: BitwiseCopyable {
+        /// The name's text, in memory of this index; of an entry that is free, nothing.
+        var key: UnsafeRawBufferPointer
         var record: TagRecord
     }
 
-    private var entries: [Entry] = []
+    private var entries = SoleArray<Entry>()
     private var free: [Int] = []
     private var index = HashPositions()
     private let hash = KeyedHash()
+    /// Counts the tags that have left, and those that have come to mean something else.
+    private(set) var departures: UInt64 = 0
+
+    deinit {
+        for position in 0..<entries.count { entries[position].key.deallocate() }
+    }
 
     var count: Int { index.count }
 
@@ -87,10 +93,13 @@ struct TagIndex {
     mutating func set(_ name: TagBytes, _ record: TagRecord) {
         name.withText { text in
             if let known = position(of: text) {
+                if entries[known].record.digest != record.digest { departures &+= 1 }
                 entries[known].record = record
                 return
             }
-            let entry = Entry(key: Array(text), record: record)
+            let key = UnsafeMutableRawBufferPointer.allocate(byteCount: text.count, alignment: 1)
+            key.copyMemory(from: text)
+            let entry = Entry(key: UnsafeRawBufferPointer(key), record: record)
             let position = free.popLast() ?? entries.count
             if position == entries.count { entries.append(entry) } else { entries[position] = entry }
             index.insert(hash.of(text), position)
@@ -101,13 +110,15 @@ struct TagIndex {
         name.withText { text in
             guard let position = position(of: text) else { return }
             index.remove(hash.of(text), position)
-            entries[position].key = []
+            departures &+= 1
+            entries[position].key.deallocate()
+            entries[position].key = .init(start: nil, count: 0)
             free.append(position)
         }
     }
 
     private func position(of text: UnsafeRawBufferPointer) -> Int? {
-        index.first(hash.of(text)) { position in entries[position].key.withUnsafeBytes { $0.equals(text) } }
+        index.first(hash.of(text)) { position in entries[position].key.equals(text) }
     }
 }
 
