@@ -1,5 +1,6 @@
-// A write in progress: bytes come in on the loop, are hashed and written in the pool, and are read by any number of
-// readers through the same descriptor while the file grows.
+// A write in progress: bytes come in on the loop, are written and hashed in the pool, and are read by any number of
+// readers through the same descriptor while the file grows. Writing and hashing are two chains of jobs over the same
+// buffers, so that a fast upstream's content takes the time of the longer, not of both.
 //
 // Crash safety: until `commit` the file has a name under partial/ that nobody serves from. `verify` compares the hash
 // of exactly the bytes that were written, in order, with the digest; `commit` runs only after that, and does fsync,
@@ -10,16 +11,20 @@
 
 internal import Logging
 
-/// One blob being written. All of its disk work is one serial chain.
+/// One blob being written. All of its disk work is one serial chain, all of its hashing another.
 package final class Ingest {
-    /// Full buffers that may wait while a job runs; with that job's own this bounds an ingest to about 2 MiB.
+    /// Full buffers that may wait while a job runs; with those of the jobs this bounds an ingest to about 3 MiB.
     static let maximumWaitingBuffers = 4
+    /// Buffers still to be hashed at which nothing more is written, so that hashing is not left behind.
+    static let maximumUnhashedBuffers = 4
+    /// Up to so many bytes are hashed by the job that writes them: a second one would take longer than they do.
+    static let hashedWithWriteBytes = 64 * 1024
 
     package let key: PullKey
     /// What readers read: `pread` and `sendfile` of `descriptor`, up to `writtenBytes`.
     package let file: OpenFile
     /// Bytes in the file and in the hash, contiguous from the start.
-    package private(set) var writtenBytes: Int64
+    package internal(set) var writtenBytes: Int64
     /// Bytes that were there when this began: where to resume from.
     package let offsetBytes: Int64
 
@@ -35,14 +40,20 @@ package final class Ingest {
     let store: Store
     let writer: IngestWriter
     let chain: SerialOffload
+    let hash: IngestHash
+    let hashing: SerialOffload
     private(set) var state = State.open
-    private var failure: StoreError?
-    private var filling: IngestBuffer?
-    private var full: [IngestBuffer] = []
-    private var writesInFlight = 0
-    private var hasRefused = false
+    var failure: StoreError?
+    var filling: IngestBuffer?
+    var full: [IngestBuffer] = []
+    var writesInFlight = 0
+    /// Jobs under way that hash what they write.
+    var hashingWrites = 0
+    /// Buffers that a job of the other chain has to hash.
+    var unhashedBuffers = 0
+    var hasRefused = false
     /// Bytes given to jobs, those that were there included.
-    private(set) var handedBytes: Int64
+    var handedBytes: Int64
     /// Room the store's budget keeps for this, beyond what was there.
     var reservedBytes: Int64 = 0
     /// Room is being made: nothing is written that has none.
@@ -50,12 +61,14 @@ package final class Ingest {
     /// Waits for the last bytes to have room.
     private var whenHanded: (() -> Void)?
 
-    init(store: Store, key: PullKey, file: OpenFile, writer: IngestWriter, chain: SerialOffload) {
+    init(store: Store, key: PullKey, file: OpenFile, writer: IngestWriter) {
         self.store = store
         self.key = key
         self.file = file
         self.writer = writer
-        self.chain = chain
+        hash = writer.hash
+        chain = SerialOffload(store.offload)
+        hashing = SerialOffload(store.offload)
         writtenBytes = file.sizeBytes
         offsetBytes = file.sizeBytes
         handedBytes = file.sizeBytes
@@ -84,7 +97,7 @@ package final class Ingest {
                 filling = nil
             }
         }
-        if writesInFlight == 0 { flush() }
+        flushIfIdle()
         hasRefused = full.count >= Ingest.maximumWaitingBuffers
         return !hasRefused
     }
@@ -97,11 +110,14 @@ package final class Ingest {
             return whenHanded = { [self] in verify(then: then) }
         }
         if let failure { return then(.failure(failure)) }
-        let writer = writer
-        chain.attempt({ () throws(StoreError) in try writer.digest() }) { [self] result in
-            let matches = result.map { $0 == key.digest }
-            if state == .open, case .success(true) = matches { state = .verified }
-            then(matches)
+        let (writer, hash) = (writer, hash)
+        chain.attempt({ () throws(StoreError) in try writer.check() }) { [self] result in
+            if let error = result.failure { return then(.failure(error)) }
+            hashing.attempt({ () throws(StoreError) in hash.digest() }) { [self] result in
+                let matches = result.map { $0 == key.digest }
+                if state == .open, case .success(true) = matches { state = .verified }
+                then(matches)
+            }
         }
     }
 
@@ -155,48 +171,6 @@ package final class Ingest {
 extension Ingest {
     /// Bytes that no job has been given yet.
     var waitingBytes: Int64 { full.reduce(Int64(filling?.count ?? 0)) { $0 + Int64($1.count) } }
-
-    /// Hands what waits and has room to one job; asks for room for the rest.
-    func flush() {
-        guard state != .ended, failure == nil else { return }
-        let job = takeWithinRoom()
-        if waitingBytes > 0, !isAskingForRoom { grow() }
-        guard !job.isEmpty else { return }
-        writesInFlight += 1
-        let writer = writer
-        chain.attempt({ () throws(StoreError) in try writer.write(job) }) { [self] result in
-            for buffer in job { store.buffers.give(buffer) }
-            finishWrite(result)
-        }
-    }
-
-    private func finishWrite(_ result: Result<Int64, StoreError>) {
-        writesInFlight -= 1
-        switch result {
-        case .success(let offset):
-            writtenBytes = offset
-            file.sizeBytes = offset
-            onProgress?()
-        case .failure(let error):
-            if failure == nil { store.noteFailure(error, bytes: Int64(BufferPool.bufferBytes)) }
-            fail(error)
-        }
-        if writesInFlight == 0 { flush() }
-        if hasRefused, full.count < Ingest.maximumWaitingBuffers {
-            hasRefused = false
-            onDrained?()
-        }
-    }
-
-    private func takeWithinRoom() -> [IngestBuffer] {
-        var job: [IngestBuffer] = []
-        while let next = full.first ?? filling, hasRoom(for: handedBytes + Int64(next.count)) {
-            handedBytes += Int64(next.count)
-            job.append(next)
-            if full.isEmpty { filling = nil } else { full.removeFirst() }
-        }
-        return job
-    }
 
     /// There is room, or an error has made it needless: what waited for it goes on.
     func goOnAfterAsking() {

@@ -1,10 +1,10 @@
-// The half of an ingest that works in the thread pool: the hash, the descriptor and how far both have got.
+// The half of an ingest that works in the thread pool: the hash, the descriptor, and how far that has got.
 
 internal import Glibc
 
-/// A buffer on its way to the disk. Filled on the loop, then handed to one job, then back on the loop.
+/// A buffer on its way to the disk. Filled on the loop, then read by a job or two, then back on the loop.
 final class IngestBuffer: @unchecked Sendable {
-    // Sendable by hand-over: `Ingest` gives it to a job and does not touch it until that job has completed.
+    // Sendable by hand-over: `Ingest` gives it to jobs that only read, and does not touch it until they have completed.
     let memory: UnsafeMutableRawBufferPointer
     private(set) var count = 0
 
@@ -31,20 +31,46 @@ final class IngestBuffer: @unchecked Sendable {
 final class BufferPool {
     /// One buffer: large enough that a job's overhead vanishes beside hashing it.
     static let bufferBytes = 256 * 1024
-    /// Buffers kept for later, 16 MiB: what a few pulls in full flow go round with.
+    /// Buffers kept for later while some are in use, 16 MiB: what a few pulls in full flow go round with.
     static let maximumKept = 64
+    /// Buffers kept when none is in use.
+    static let keptIdle = 8
 
     private var kept: [IngestBuffer] = []
+    private var inUse = 0
 
-    func take() -> IngestBuffer { kept.popLast() ?? IngestBuffer(sizeBytes: BufferPool.bufferBytes) }
+    func take() -> IngestBuffer {
+        inUse += 1
+        return kept.popLast() ?? IngestBuffer(sizeBytes: BufferPool.bufferBytes)
+    }
 
     func give(_ buffer: IngestBuffer) {
         buffer.empty()
+        inUse -= 1
         if kept.count < BufferPool.maximumKept { kept.append(buffer) }
+        if inUse == 0, kept.count > BufferPool.keptIdle { kept.removeLast(kept.count - BufferPool.keptIdle) }
     }
 }
 
-/// Writes and hashes in step. The first failure stays: what came after it would leave a gap.
+/// The hash of what is written, in order.
+final class IngestHash: @unchecked Sendable {
+    // Sendable by order: only one job at a time touches it. Those of the writer's chain do while no job of the chain
+    // for hashing is under way: before there is an ingest (`rehash`), and for short jobs (`Ingest.flush`).
+    private let hash: ContentHash
+
+    init(_ algorithm: Digest.Algorithm) { hash = ContentHash(algorithm) }
+
+    func update(_ buffers: [IngestBuffer]) {
+        for buffer in buffers { hash.update(buffer.filled) }
+    }
+
+    func update(_ bytes: UnsafeRawBufferPointer) { hash.update(bytes) }
+
+    /// The digest of all so far.
+    func digest() -> Digest { hash.digest() }
+}
+
+/// Writes. The first failure stays: what came after it would leave a gap.
 final class IngestWriter: @unchecked Sendable {
     // Sendable by order: only jobs of the ingest's own serial chain touch it, one at a time. The descriptor stays open
     // because each job's completion holds the ingest, which holds the file.
@@ -55,24 +81,23 @@ final class IngestWriter: @unchecked Sendable {
 
     let path: String
     private let descriptor: Int32
-    private let hash: ContentHash
+    let hash: IngestHash
     private var offset: Int64 = 0
     private var failure: StoreError?
 
     init(descriptor: Int32, path: String, algorithm: Digest.Algorithm) {
         self.descriptor = descriptor
         self.path = path
-        hash = ContentHash(algorithm)
+        hash = IngestHash(algorithm)
     }
 
     /// Writes the buffers one after the other.
-    /// - Returns: the bytes that are now in the file and in the hash.
+    /// - Returns: the bytes that are now in the file.
     func write(_ buffers: [IngestBuffer]) throws(StoreError) -> Int64 {
         if let failure { throw failure }
         do throws(StoreError) {
             for buffer in buffers {
                 try Disk.write(buffer.filled, to: descriptor, at: offset, path)
-                hash.update(buffer.filled)
                 offset += Int64(buffer.count)
             }
         } catch {
@@ -103,10 +128,9 @@ final class IngestWriter: @unchecked Sendable {
         try Disk.reserve(descriptor, offset: offset, length: totalBytes - offset, path)
     }
 
-    /// The digest of all that was written.
-    func digest() throws(StoreError) -> Digest {
+    /// Whether all that was given is written.
+    func check() throws(StoreError) {
         if let failure { throw failure }
-        return hash.digest()
     }
 
     /// Leaves the file for a later resume: what was reserved and not used is given back; a file with nothing in it

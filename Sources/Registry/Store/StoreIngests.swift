@@ -32,7 +32,7 @@ extension Store {
         partialOpened(path, sizeBytes: opened.sizeBytes)
         let file = OpenFile(descriptor: opened.descriptor, sizeBytes: opened.sizeBytes, closingIn: offload)
         let writer = IngestWriter(descriptor: opened.descriptor, path: path, algorithm: key.digest.algorithm)
-        return Ingest(store: self, key: key, file: file, writer: writer, chain: SerialOffload(offload))
+        return Ingest(store: self, key: key, file: file, writer: writer)
     }
 
     /// Runs `action` when no file of this digest is on its way to the quarantine.
@@ -74,8 +74,7 @@ extension Store {
             case .success((_, isDone: false)): rehash(key, file, writer, then)
             case .success((let sizeBytes, isDone: true)):
                 file.sizeBytes = sizeBytes
-                let chain = SerialOffload(offload)
-                then(.success(Ingest(store: self, key: key, file: file, writer: writer, chain: chain)))
+                then(.success(Ingest(store: self, key: key, file: file, writer: writer)))
             case .failure(let error):
                 logger.error("store: cannot resume \(key.digest), starting again: \(error)")
                 openFresh(key, path: writer.path, then)

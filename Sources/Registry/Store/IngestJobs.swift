@@ -1,0 +1,90 @@
+// How an ingest's bytes get to the disk and into the hash: full buffers become jobs of two chains, one that writes and
+// one that hashes, and go back when both are done with them.
+
+extension Ingest {
+    /// Hands what waits and has room to one job; asks for room for the rest.
+    func flush() {
+        guard state != .ended, failure == nil else { return }
+        let job = takeWithinRoom()
+        if waitingBytes > 0, !isAskingForRoom { grow() }
+        guard !job.isEmpty else { return }
+        writesInFlight += 1
+        // In the order given, whichever chain hashes: it changes only when the other has nothing to do.
+        let isShort = job.reduce(0) { $0 + $1.count } <= Ingest.hashedWithWriteBytes
+        if hashing.isIdle, isShort || hashingWrites > 0 {
+            writeAndHash(job)
+        } else {
+            writeBesideHashing(job)
+        }
+    }
+
+    private func writeAndHash(_ job: [IngestBuffer]) {
+        let (writer, hash) = (writer, hash)
+        hashingWrites += 1
+        chain.attempt({ () throws(StoreError) in
+            let offset = try writer.write(job)
+            hash.update(job)
+            return offset
+        }) { [self] result in
+            hashingWrites -= 1
+            for buffer in job { store.buffers.give(buffer) }
+            finishWrite(result)
+        }
+    }
+
+    private func writeBesideHashing(_ job: [IngestBuffer]) {
+        let (writer, hash) = (writer, hash)
+        unhashedBuffers += job.count
+        // Who ends last gives the buffers back.
+        var isHalfDone = false
+        let ended: () -> Void = { [store] in
+            if isHalfDone { for buffer in job { store.buffers.give(buffer) } }
+            isHalfDone = true
+        }
+        hashing.attempt({ () throws(StoreError) in hash.update(job) }) { [self] (_: Result<Void, StoreError>) in
+            ended()
+            unhashedBuffers -= job.count
+            goOn()
+        }
+        chain.attempt({ () throws(StoreError) in try writer.write(job) }) { [self] result in
+            ended()
+            finishWrite(result)
+        }
+    }
+
+    private func finishWrite(_ result: Result<Int64, StoreError>) {
+        writesInFlight -= 1
+        switch result {
+        case .success(let offset):
+            writtenBytes = offset
+            file.sizeBytes = offset
+            onProgress?()
+        case .failure(let error):
+            if failure == nil { store.noteFailure(error, bytes: Int64(BufferPool.bufferBytes)) }
+            fail(error)
+        }
+        goOn()
+    }
+
+    func flushIfIdle() {
+        if writesInFlight == 0, unhashedBuffers < Ingest.maximumUnhashedBuffers { flush() }
+    }
+
+    private func goOn() {
+        flushIfIdle()
+        if hasRefused, full.count < Ingest.maximumWaitingBuffers {
+            hasRefused = false
+            onDrained?()
+        }
+    }
+
+    private func takeWithinRoom() -> [IngestBuffer] {
+        var job: [IngestBuffer] = []
+        while let next = full.first ?? filling, hasRoom(for: handedBytes + Int64(next.count)) {
+            handedBytes += Int64(next.count)
+            job.append(next)
+            if full.isEmpty { filling = nil } else { full.removeFirst() }
+        }
+        return job
+    }
+}
