@@ -172,7 +172,15 @@ extension Store {
 
     /// Served or stored since the look, or about to be served: it is being read from the disk.
     private func isUsedAgain(_ digest: Digest, _ running: Pruning) -> Bool {
-        running.touched.contains(digest) || loading[digest] != nil
+        running.touched.contains(digest) || loading[digest] != nil || isBeingPulled(digest, running)
+    }
+
+    /// Whether room is made, and a blob of the manifest is on its way: what has come of it so far would be left without
+    /// a manifest. (An operator who names an image means it.)
+    private func isBeingPulled(_ digest: Digest, _ running: Pruning) -> Bool {
+        guard running.goalBytes != nil, !writing.isEmpty else { return false }
+        let coming = Set(writing.keys.map(\.digest))
+        return running.plan.manifests[digest]?.blobs.contains { coming.contains($0.digest) } ?? false
     }
 
     /// False when the name means something else by now.
