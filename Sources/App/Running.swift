@@ -95,6 +95,7 @@ final class Running {
         ]
         store.startRecovery()
         pruning?.start()
+        puller.rehearse()
         preload = Loader.preload(config, loading, logger: logger)
         LogFile.writeToStandardError(
             Banner.text(

@@ -111,6 +111,13 @@ package final class Transfer {
         }
     }
 
+    /// Makes an easy handle and lets it go.
+    static func rehearse(_ request: TransferRequest) {
+        guard let easy = curl_easy_init() else { return }
+        _ = EasyOptions.apply(request, to: easy)
+        curl_easy_cleanup(easy)
+    }
+
     // MARK: For CurlMulti
 
     /// Makes the easy handle; nil when there is no memory or an option is refused.

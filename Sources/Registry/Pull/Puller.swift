@@ -25,7 +25,7 @@ package final class Puller {
         let path: String
     }
 
-    private let context: PullContext
+    let context: PullContext
     private var blobs: [PullKey: BlobPull] = [:]
     private var queue = PullQueue<PullKey>()
     /// Who waits for a blob to be in the store, or for its pull to fail.

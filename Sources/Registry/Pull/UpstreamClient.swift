@@ -57,6 +57,9 @@ package final class UpstreamClient {
         return exchange
     }
 
+    /// Makes a request that is never sent, so that the first one finds the library ready.
+    func rehearse() { services.rehearse() }
+
     /// Exchanges under way, and transfers: those have tokens and redirects among them.
     package var exchangeCount: Int { services.exchangeCount }
     package var transferCount: Int { services.transferCount }
@@ -136,6 +139,13 @@ final class UpstreamServices {
         request.userAgent = userAgent
         request.tls = upstream.tls(for: url)
         return request
+    }
+
+    func rehearse() {
+        guard let url = UpstreamURL("https://localhost/v2/") else { return }
+        let addresses = AddressGuard(hostIsConfigured: false, proxies: proxies)
+        Transfer.rehearse(
+            TransferRequest(url: url, addresses: addresses, noProgressMilliseconds: noProgressMilliseconds))
     }
 
     func start(_ request: TransferRequest, _ handler: any TransferHandler) -> Transfer {
