@@ -71,13 +71,38 @@ import Testing
 
     @Test func loadsOfOneDigestAreOne() throws {
         let fixture = try StoreFixture()
-        let digest = try put(fixture, Array("{}".utf8))
+        let digest = try put(fixture, pattern(20_000))
         try fixture.reopen()
         var found: [CachedManifest?] = []
         for _ in 0..<5 { fixture.store.findManifest(digest) { found.append($0) } }
         #expect(fixture.offload.inFlight == 1)
         try fixture.wait(until: { found.count == 5 })
         #expect(found.allSatisfy { $0 != nil && $0 === found[0] })
+    }
+
+    /// The file has just been written, so the kernel has all of it.
+    @Test(arguments: [1, 1000, 16 * 1024])
+    func aSmallOneInMemoryIsReadOnTheLoop(_ sizeBytes: Int) throws {
+        let fixture = try StoreFixture()
+        let body = pattern(sizeBytes)
+        let digest = try put(fixture, body)
+        try fixture.reopen()
+        var found: CachedManifest?
+        fixture.store.findManifest(digest) { found = $0 }
+        #expect(fixture.offload.inFlight == 0 && found?.body.elementsEqual(body) == true)
+        #expect(fixture.store.cachedManifest(digest) === found)
+    }
+
+    /// Longer or shorter than the index says: the pool looks at it, and sets it aside.
+    @Test(arguments: [999, 1001])
+    func oneOfAnotherLengthIsNotServed(_ sizeBytes: Int) throws {
+        let fixture = try StoreFixture()
+        let digest = try put(fixture, pattern(1000))
+        try fixture.reopen()
+        let path = fixture.store.layout.manifest(digest, .ociManifest)
+        try Data(Array((pattern(1000) + [0])[..<sizeBytes])).write(to: URL(fileURLWithPath: path))
+        #expect(try fixture.findManifest(digest) == nil)
+        try fixture.wait(until: { !fixture.exists(path) })
     }
 
     @Test func aManifestThatDoesNotHashToItsNameIsSetAside() throws {
