@@ -59,7 +59,8 @@ def options(arguments):
     add("--program", default=str(ROOT / ".build/release/ociregistry"), metavar="PATH", help="the program to measure (built)")
     add("--json", metavar="FILE", help="write all rounds and figures there")
     add("--markdown", action="store_true", help="print markdown rather than text")
-    add("--from", dest="earlier", metavar="FILE", help="measure nothing: print what an earlier --json wrote")
+    add("--from", dest="earlier", action="append", metavar="FILE",
+        help="measure nothing: print what an earlier --json wrote; of several, how they agree")
     parsed = parser.parse_args(arguments)
     for name, (quick, full) in FORMS.items():
         if getattr(parsed, name) is None:
@@ -184,7 +185,11 @@ def measure(chosen, arguments):
 def main(arguments):
     chosen = options(arguments)
     if chosen.earlier:
-        results = json.loads(pathlib.Path(chosen.earlier).read_text())
+        earlier = [json.loads(pathlib.Path(name).read_text()) for name in chosen.earlier]
+        if len(earlier) > 1:
+            print(tables.agreement(earlier, chosen.markdown), end="")
+            return
+        results = earlier[0]
     else:
         # Ended from outside, what was started is ended too.
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))

@@ -18,6 +18,9 @@ BODIES = (
 )
 
 
+MET = {True: "yes", False: "**no**", None: "–"}
+
+
 def short(value):
     """Three digits that mean something."""
     size = abs(value)
@@ -48,8 +51,8 @@ def table(results):
         comparison = "–"
         if row["comparison"] and compared:
             comparison = f"{_spread(row['comparison'])} {compared}"
-        met = {True: "yes", False: "**no**", None: "–"}[row["met"]]
-        lines.append([title, *(_spread(row["servers"].get(server)) for server in servers), comparison, row["target"], met])
+        lines.append([
+            title, *(_spread(row["servers"].get(server)) for server in servers), comparison, row["target"], MET[row["met"]]])
     return head, lines
 
 
@@ -96,6 +99,28 @@ def notes(results):
     if bound:
         said.append(f"wrk's one core was full, so that rate and latencies are bounded by it: {'; '.join(bound)}.")
     return said
+
+
+def agreement(runs, is_markdown):
+    """What each row came to in each of several runs, and in all their rounds together."""
+    servers = runs[0]["servers"]
+    merged = {key: {
+        "title": scene["title"], "rounds": [each for run in runs for each in run["scenes"].get(key, scene)["rounds"]],
+    } for key, scene in runs[0]["scenes"].items()}
+    head = ["", *(f"run {number + 1}" for number in range(len(runs))), "all rounds", "target", "met"]
+    lines = []
+    for row in figures.row_results(merged, servers):
+        own = [next((each for each in run["rows"] if each["key"] == row["key"]), None) for run in runs]
+        against = {"ratio": f", × {row['against']}", "difference": f", more than {row['against']}", "value": ""}[row["compared"]]
+        unit = f", {row['unit']}" if row["unit"] and row["compared"] != "ratio" else ""
+        lines.append([
+            f"{row['title']}{unit}{against}", *(_spread(each["comparison"]) if each else "–" for each in own),
+            _spread(row["comparison"]), row["target"], MET[row["met"]]])
+    told = [f"Run {number + 1}: {run['date']}, {run['run']['minutes']:.1f} minutes, {run['run']['steal_percent']:.2f} % of CPU time "
+            f"stolen, {sum(scene['dropped'] for scene in run['scenes'].values())} rounds dropped." for number, run in enumerate(runs)]
+    if is_markdown:
+        return "\n".join([*(f"- {note}" for note in told), "", *_markdown(head, lines), ""])
+    return "\n".join([*told, "", *_padded(head, [[cell.replace("*", "") for cell in line] for line in lines]), ""])
 
 
 def _padded(head, lines):

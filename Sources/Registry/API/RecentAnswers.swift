@@ -3,11 +3,11 @@
 // remembered with them: one lookup takes the place of all that, a quarter of the instructions of a request.
 //
 // What a target means depends on its bytes, and on what the caches and the tags' index hold. Those count what leaves
-// them (`Store.departures`): as long as that number is the same, so is the answer.
+// them (`Store.Departures`): as long as that number is the same, so is the answer.
 
 /// Answers given from memory, by the target that they answered.
 struct RecentAnswers: ~Copyable {
-    /// Enough for the images of a busy hour; 260 KiB, and the targets' bytes.
+    /// Enough for the images of a busy hour; 288 KiB, and the targets' bytes.
     static let slotCount = 4096
     /// Longer ones are rare, and not worth their memory.
     static let maximumTargetBytes = 256
@@ -25,6 +25,12 @@ struct RecentAnswers: ~Copyable {
         let host: Unmanaged<HostTable.Entry>
         /// Whether the request named the host by `ns`, which is then echoed.
         let echoesHost: Bool
+
+        /// What has left where this was found.
+        @inline(__always)
+        fileprivate func departures(_ all: Store.Departures) -> UInt64 {
+            if case .manifest = content { all.manifests } else { all.blobs }
+        }
     }
 
     private struct Slot: BitwiseCopyable {
@@ -44,28 +50,37 @@ struct RecentAnswers: ~Copyable {
 
     /// What such a request was answered with, if that still holds. No allocation.
     @inline(__always)
-    mutating func answer(to target: UnsafeRawBufferPointer, departures: UInt64) -> Answer? {
+    mutating func answer(to target: UnsafeRawBufferPointer, departures: Store.Departures) -> Answer? {
         let index = home(target)
-        guard slots[index].departures == departures, slots[index].target.equals(target) else { return nil }
+        guard let answer = slots[index].answer, slots[index].departures == answer.departures(departures),
+            slots[index].target.equals(target)
+        else { return nil }
         if !slots[index].wasUsed { slots[index].wasUsed = true }
-        return slots[index].answer
+        return answer
     }
 
     /// Remembers an answer.
-    mutating func note(_ answer: Answer, to target: UnsafeRawBufferPointer, departures: UInt64) {
+    mutating func note(_ answer: Answer, to target: UnsafeRawBufferPointer, departures: Store.Departures) {
         guard !target.isEmpty, target.count <= RecentAnswers.maximumTargetBytes else { return }
         let index = home(target)
-        let isSame = slots[index].target.equals(target)
-        if slots[index].wasUsed, !isSame, slots[index].departures == departures {
-            slots[index].wasUsed = false
-            return
+        var slot = slots[index]
+        if !slot.target.equals(target) {
+            // It holds, and has been used: it stays, once.
+            if slot.wasUsed, let former = slot.answer, slot.departures == former.departures(departures) {
+                slots[index].wasUsed = false
+                return
+            }
+            let copy = UnsafeMutableRawBufferPointer.allocate(byteCount: target.count, alignment: 8)
+            copy.copyMemory(from: target)
+            slot.target.deallocate()
+            slot.target = UnsafeRawBufferPointer(copy)
+            slot.wasUsed = false
         }
-        let copy = UnsafeMutableRawBufferPointer.allocate(byteCount: target.count, alignment: 8)
-        copy.copyMemory(from: target)
         _ = answer.host.retain()
-        let former = slots[index]
-        slots[index] = Slot(target: UnsafeRawBufferPointer(copy), answer: answer, departures: departures)
-        RecentAnswers.release(former)
+        slot.answer?.host.release()
+        slot.answer = answer
+        slot.departures = answer.departures(departures)
+        slots[index] = slot
     }
 
     private static func release(_ slot: Slot) {

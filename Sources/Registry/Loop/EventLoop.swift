@@ -24,7 +24,7 @@ package final class EventLoop {
     package let deferred: DeferredQueue
     private let meter = TurnMeter()
     private let hooks: TurnHooks
-    /// What every connection reads into: libuv fills it and calls back at once, so one serves them all.
+    /// What every connection reads into: what has been read is dealt with at once, so one serves them all.
     let readBuffer = UnsafeMutableRawBufferPointer.allocate(byteCount: EventLoop.readBufferBytes, alignment: 64)
 
     /// Where the pieces of a short answer are put together.

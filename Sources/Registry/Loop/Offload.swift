@@ -108,7 +108,7 @@ package final class SerialOffload {
     package init(_ offload: Offload) { self.offload = offload }
 
     /// Whether nothing runs and nothing waits.
-    package var isIdle: Bool { !isRunning }
+    package var isIdle: Bool { !isRunning && waiting.isEmpty }
 
     /// As `Offload.run`, after every job given before has completed.
     package func run<R: Sendable>(

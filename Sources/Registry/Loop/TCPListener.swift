@@ -9,8 +9,8 @@ internal import Glibc
 final class Acceptor {
     /// Connections taken in one turn: a flood of new ones must not hold up those already here.
     static let maximumAcceptsPerTurn = 64
-    /// How long nothing is taken after the kernel had no descriptor or memory for a connection: it waits with the
-    /// kernel meanwhile, and asking at once would be a loop.
+    /// How long nothing is taken after the kernel had no descriptor or memory for a connection: connections wait with
+    /// the kernel meanwhile.
     static let pauseMilliseconds: UInt64 = 100
 
     private let descriptor: Int32
@@ -21,7 +21,10 @@ final class Acceptor {
     /// - Parameter connected: given each connection's descriptor, which is then its own.
     init(on loop: EventLoop, descriptor: Int32, connected: @escaping (Int32) -> Void) throws(LoopError) {
         self.descriptor = descriptor
-        let poll = SocketPoll(on: loop, descriptor: descriptor) { [unowned self] _, _, _ in accept(connected) }
+        let poll = SocketPoll(on: loop, descriptor: descriptor) { [unowned self] _, _, isFailed in
+            // libuv watches a socket no longer that is in error.
+            if isFailed { waitAWhile() } else { accept(connected) }
+        }
         guard let poll else {
             Glibc.close(descriptor)
             throw LoopError(call: "uv_poll_init", code: UV_EINVAL.rawValue)
@@ -49,9 +52,18 @@ final class Acceptor {
         }
     }
 
-    /// accept(2): most errors are about the connection that was taken, and concern nobody else.
+    /// accept(2): these are about the connection that was taken, or there is none; the others stay, and asking again at
+    /// once would find them again.
+    private static let passing: Set<Int32> = [
+        EAGAIN, EINTR, ECONNABORTED, ENETDOWN, EPROTO, ENOPROTOOPT, EHOSTDOWN, ENONET, EHOSTUNREACH, EOPNOTSUPP,
+        ENETUNREACH,
+    ]
+
     private func failed(_ code: Int32) {
-        guard [EMFILE, ENFILE, ENOBUFS, ENOMEM].contains(code) else { return }
+        if !Acceptor.passing.contains(code) { waitAWhile() }
+    }
+
+    private func waitAWhile() {
         poll?.watch(readable: false, writable: false)
         pause?.start(afterMilliseconds: Acceptor.pauseMilliseconds)
     }

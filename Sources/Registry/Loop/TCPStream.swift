@@ -44,13 +44,15 @@ package class TCPStream {
     package init(on loop: EventLoop, descriptor: Int32) throws(LoopError) {
         self.loop = loop
         self.descriptor = descriptor
-        raw = UnsafeMutablePointer<uv_poll_t>.allocate(capacity: 1)
-        let code = uv_poll_init(loop.pointer, raw, descriptor)
+        let memory = UnsafeMutablePointer<uv_poll_t>.allocate(capacity: 1)
+        let code = uv_poll_init(loop.pointer, memory, descriptor)
         guard code == 0 else {
-            raw.deallocate()
+            // Before `raw` is set: an object that is whole would free it again.
+            memory.deallocate()
             Glibc.close(descriptor)
             throw LoopError(call: "uv_poll_init", code: code)
         }
+        raw = memory
         // Paired with the release in the close callback.
         raw.pointee.data = Unmanaged<TCPStream>.passRetained(self).toOpaque()
     }
@@ -94,14 +96,16 @@ package class TCPStream {
 
     // MARK: Writing
 
-    /// Whether something has to wait for the socket; `tryWrite` and `sendFile` must not overtake it.
+    /// Whether something has to wait for the socket.
     package final var isBlocked: Bool { isWaitingForRoom || !unsent.isEmpty }
 
-    /// Gives up to three pieces to the kernel in one call, without waiting. Empty pieces are allowed.
+    /// Gives up to three pieces to the kernel in one call, without waiting. Empty pieces are allowed. What is queued is
+    /// not overtaken, though the socket may have room again by now: it counts as full until that has gone.
     package final func tryWrite(
         _ first: UnsafeRawBufferPointer, _ second: UnsafeRawBufferPointer = .init(start: nil, count: 0),
         _ third: UnsafeRawBufferPointer = .init(start: nil, count: 0)
     ) -> WriteResult {
+        guard unsent.isEmpty else { return .full }
         let count = first.count &+ second.count &+ third.count
         guard count <= TCPStream.copiedBytes else { return gather(first, second, third) }
         let room = loop.writeBuffer
@@ -122,12 +126,14 @@ package class TCPStream {
 
     /// Sends bytes that more will follow at once (`MSG_MORE`), so that head and body share a segment.
     package final func tryWriteMore(_ bytes: UnsafeRawBufferPointer) -> WriteResult {
-        TCPStream.result(linux_send(descriptor, bytes.baseAddress, bytes.count, Int32(MSG_MORE)))
+        guard unsent.isEmpty else { return .full }
+        return TCPStream.result(linux_send(descriptor, bytes.baseAddress, bytes.count, Int32(MSG_MORE)))
     }
 
     /// Sends part of a file without copying it (`sendfile(2)`). Pages that are not in memory make this block: the
     /// caller has asked first (see `BodyPump`).
     package final func sendFile(_ file: Int32, offset: Int64, count: Int) -> WriteResult {
+        guard unsent.isEmpty else { return .full }
         var position = off_t(offset)
         return TCPStream.result(sendfile(descriptor, file, &position, count))
     }
@@ -276,5 +282,5 @@ package class TCPStream {
         return isPassing(errno) ? .full : .failed
     }
 
-    private static func isPassing(_ code: Int32) -> Bool { code == EAGAIN || code == EINTR }
+    private static func isPassing(_ code: Int32) -> Bool { code == EAGAIN || code == EINTR || code == ENOBUFS }
 }

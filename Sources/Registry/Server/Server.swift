@@ -106,7 +106,10 @@ package final class Server {
     // MARK: Connections
 
     private func accept(_ descriptor: Int32) {
-        guard let connection = try? Connection(server: self, descriptor: descriptor) else { return }
+        guard let connection = try? Connection(server: self, descriptor: descriptor) else {
+            metrics?.requests.connectionsRefused &+= 1
+            return
+        }
         // Those being refused do not count: else a flood of them would keep the door shut when everyone else had gone.
         let isFull = connections.count - refusals >= maximumConnections || isDraining
         if isFull { metrics?.requests.connectionsRefused &+= 1 }

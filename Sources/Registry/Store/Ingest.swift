@@ -23,7 +23,7 @@ package final class Ingest {
     package let key: PullKey
     /// What readers read: `pread` and `sendfile` of `descriptor`, up to `writtenBytes`.
     package let file: OpenFile
-    /// Bytes in the file and in the hash, contiguous from the start.
+    /// Bytes in the file, contiguous from the start; the hash may be behind.
     package internal(set) var writtenBytes: Int64
     /// Bytes that were there when this began: where to resume from.
     package let offsetBytes: Int64

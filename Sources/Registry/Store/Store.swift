@@ -78,8 +78,17 @@ package final class Store {
     var manifestsInWriting: [Digest: [Digest]] = [:]
 
     var tags = TagIndex()
-    /// What has left the caches and the tags' index, counted: while it is the same, whatever was found there still is.
-    package var departures: UInt64 { tags.departures &+ manifestCache.departures &+ smallBlobs.departures }
+    /// What has left, counted: while a number is the same, whatever was found there still is.
+    struct Departures {
+        /// From the tags' index and from the manifests in memory.
+        var manifests: UInt64
+        /// From the small blobs in memory.
+        var blobs: UInt64
+    }
+
+    var departures: Departures {
+        Departures(manifests: tags.departures &+ manifestCache.departures, blobs: smallBlobs.departures)
+    }
     /// Tags that the disk does not have as memory has them: being written, or refused by the disk.
     var unsavedTags: Set<TagName> = []
     var tagReads: [TagName: [(TagRecord?) -> Void]] = [:]

@@ -175,12 +175,15 @@ extension Store {
         running.touched.contains(digest) || loading[digest] != nil || isBeingPulled(digest, running)
     }
 
-    /// Whether room is made, and a blob of the manifest is on its way: what has come of it so far would be left without
-    /// a manifest. (An operator who names an image means it.)
+    /// Whether room is made, and a blob of the manifest, or of one that it lists, is on its way: what has come of it so
+    /// far would be left without a manifest. (An operator who names an image means it.)
     private func isBeingPulled(_ digest: Digest, _ running: Pruning) -> Bool {
         guard running.goalBytes != nil, !writing.isEmpty else { return false }
         let coming = Set(writing.keys.map(\.digest))
-        return running.plan.manifests[digest]?.blobs.contains { coming.contains($0.digest) } ?? false
+        let listed = running.plan.manifests[digest]?.children ?? []
+        return ([digest] + listed).contains { digest in
+            running.plan.manifests[digest]?.blobs.contains { coming.contains($0.digest) } ?? false
+        }
     }
 
     /// False when the name means something else by now.

@@ -52,6 +52,11 @@ import Testing
         }
         let again = try Command.check([Self.script, "--from", file])
         #expect(again == text)
+        let agreement = String(
+            decoding: try Command.check([Self.script, "--from", file, "--from", file]), as: UTF8.self)
+        #expect(agreement.contains("run 2") && agreement.contains("all rounds"))
+        #expect(agreement.contains("cached manifest by digest: CPU per request, × nginx"))
+        #expect(agreement.contains("first byte, ms, more than origin"))
         let left = try FileManager.default.contentsOfDirectory(atPath: files.file("tmp"))
         #expect(left == [])
     }
