@@ -19,7 +19,7 @@ extension API {
     // MARK: By digest
 
     private func manifest(_ connection: Connection, _ request: Request, _ digest: Digest) throws(RegistryError) {
-        if let cached = builtin?.manifests[digest] ?? store.cachedManifest(digest) {
+        if let cached = builtin?.manifests[digest] ?? store.manifestAtOnce(digest) {
             return try answer(connection, request, cached)
         }
         let asked = try Asked(request, pseudonym: pseudonym, requestID: connection.requestID)
@@ -104,7 +104,7 @@ extension API {
             return try answer(connection, request, builtin.index)
         }
         if !(policy.alwaysPullLatest && isLatest) || policy.airGapped,
-            let record = request.target.tag(tag, in: store), let cached = store.cachedManifest(record.digest)
+            let record = request.target.tag(tag, in: store), let cached = store.manifestAtOnce(record.digest)
         {
             return try answer(connection, request, cached)
         }

@@ -8,22 +8,28 @@ extension Store {
     /// A manifest from memory. No allocation.
     package func cachedManifest(_ digest: Digest) -> CachedManifest? { manifestCache.value(for: digest) }
 
+    /// A manifest that can be had without waiting: from memory, or a small one that the kernel has in memory.
+    package func manifestAtOnce(_ digest: Digest) -> CachedManifest? {
+        if let manifest = manifestCache.value(for: digest) { return manifest }
+        guard loading[digest] == nil, let known = manifests[digest],
+            let bytes = ManifestFile.loadAtOnce(digest, known.detail, known.sizeBytes, layout)
+        else { return nil }
+        return finishLoading(digest, .success(.found(known.detail, bytes)))
+    }
+
     /// Finds a manifest in memory or on disk; nil when the store does not have it. Loads of one digest at the same time
     /// are one. A file that does not hash to its name goes to the quarantine, and the answer is nil.
     package func findManifest(_ digest: Digest, then: @escaping (CachedManifest?) -> Void) {
-        if let manifest = manifestCache.value(for: digest) { return then(manifest) }
-        let known = manifests[digest]
+        if let manifest = manifestAtOnce(digest) { return then(manifest) }
+        let known = manifests[digest]?.detail
         if known == nil && isRecovered { return then(nil) }
         if loading[digest] != nil {
             loading[digest]?.append(then)
             return
         }
-        let layout = layout
-        if let known, let bytes = ManifestFile.loadAtOnce(digest, known.detail, known.sizeBytes, layout) {
-            return then(finishLoading(digest, .success(.found(known.detail, bytes))))
-        }
         loading[digest] = [then]
-        let types = known.map { [$0.detail] } ?? MediaType.allCases
+        let types = known.map { [$0] } ?? MediaType.allCases
+        let layout = layout
         perform({ () throws(StoreError) in try ManifestFile.load(digest, types, layout) }) { result in
             let manifest = self.finishLoading(digest, result)
             for waiter in self.loading.removeValue(forKey: digest) ?? [] { waiter(manifest) }

@@ -87,8 +87,8 @@ import Testing
         let body = pattern(sizeBytes)
         let digest = try put(fixture, body)
         try fixture.reopen()
-        var found: CachedManifest?
-        fixture.store.findManifest(digest) { found = $0 }
+        #expect(fixture.store.cachedManifest(digest) == nil)
+        let found = fixture.store.manifestAtOnce(digest)
         #expect(fixture.offload.inFlight == 0 && found?.body.elementsEqual(body) == true)
         #expect(fixture.store.cachedManifest(digest) === found)
     }
