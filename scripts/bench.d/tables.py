@@ -104,9 +104,10 @@ def notes(results):
 def agreement(runs, is_markdown):
     """What each row came to in each of several runs, and in all their rounds together."""
     servers = runs[0]["servers"]
-    merged = {key: {
-        "title": scene["title"], "rounds": [each for run in runs for each in run["scenes"].get(key, scene)["rounds"]],
-    } for key, scene in runs[0]["scenes"].items()}
+    merged = {}
+    for run in runs:
+        for key, scene in run["scenes"].items():
+            merged.setdefault(key, {"title": scene["title"], "rounds": []})["rounds"].extend(scene["rounds"])
     head = ["", *(f"run {number + 1}" for number in range(len(runs))), "all rounds", "target", "met"]
     lines = []
     for row in figures.row_results(merged, servers):

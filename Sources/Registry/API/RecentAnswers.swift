@@ -1,6 +1,6 @@
 // Most of what a cached answer costs outside the kernel is finding out what is meant: taking the target apart, checking
 // each part, and three lookups. Clients of one image send the same targets, byte for byte, so what they meant is
-// remembered with them: one lookup takes the place of all that, a quarter of the instructions of a request.
+// remembered with them: one lookup takes the place of all that, a third of the instructions of a request.
 //
 // What a target means depends on its bytes, and on what the caches and the tags' index hold. Those count what leaves
 // them (`Store.Departures`): as long as that number is the same, so is the answer.

@@ -5,9 +5,6 @@ internal import Glibc
 internal import Logging
 
 extension Store {
-    /// A manifest from memory. No allocation.
-    package func cachedManifest(_ digest: Digest) -> CachedManifest? { manifestCache.value(for: digest) }
-
     /// A manifest that can be had without waiting: from memory, or a small one that the kernel has in memory.
     package func manifestAtOnce(_ digest: Digest) -> CachedManifest? {
         if let manifest = manifestCache.value(for: digest) { return manifest }

@@ -168,6 +168,11 @@ final class StoreFixture {
     func quarantined() throws -> [String] { try names(store.layout.quarantine) }
 }
 
+extension Store {
+    /// A manifest that is ready in memory.
+    func cachedManifest(_ digest: Digest) -> CachedManifest? { manifestCache.value(for: digest) }
+}
+
 func digestOf(_ bytes: [UInt8], _ algorithm: Digest.Algorithm = .sha256) -> Digest {
     bytes.withUnsafeBytes { Digest.of($0, algorithm) }
 }
