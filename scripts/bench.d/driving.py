@@ -25,6 +25,9 @@ HEADERS = ("User-Agent: containerd/1.6.20", "Accept: " + ", ".join(MANIFEST_TYPE
 PATIENCE_SECONDS = 120
 # Of wrk, whose two seconds are too few for a slow server behind 64 connections on a busy machine.
 WRK_PATIENCE_SECONDS = 20
+# A real server may fail now and then (a registry as a proxy does, when its upstream is busy): that is told beside its
+# figures. Above this share of its answers they would be of something else than what was asked for.
+TOLERATED_SHARE = 0.01
 
 
 class Failed(Exception):
@@ -32,7 +35,8 @@ class Failed(Exception):
 
 
 def wrk(server, paths, connections, seconds, directory):
-    """A run over `paths` (a list of (path, size)), of which every answer must be right: requests, rate, latencies."""
+    """A run over `paths` (a list of (path, size)): requests answered right, rate, latencies, and how many were failed, of
+    which there may be none unless the server is one that others made."""
     names = pathlib.Path(directory) / "paths"
     names.write_text("".join(f"{server.path(path)}\n" for path, _ in paths))
     command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--timeout", f"{WRK_PATIENCE_SECONDS}s"]
@@ -46,15 +50,18 @@ def wrk(server, paths, connections, seconds, directory):
     if not found:
         raise Failed(f"wrk: {done.stdout}{done.stderr}")
     requests, microseconds, received, errors = (int(each) for each in found.groups()[:4])
-    if errors or not requests:
-        raise Failed(f"{server.name}: {errors} errors in {requests} requests:\n{done.stdout}")
+    right = requests - errors
+    if right < 1 or errors > (max(1, requests * TOLERATED_SHARE) if server.is_peer else 0):
+        raise Failed(f"{server.name}: {errors} errors in {requests} requests:\n{done.stdout}{server.said()}")
     # Bodies alone, and a round not finished taken off: a server that sends less than it should is no faster for that.
-    least = (requests - len(paths)) * sum(size for _, size in paths) / len(paths)
+    mean, largest = sum(size for _, size in paths) / len(paths), max(size for _, size in paths)
+    least = (requests - len(paths)) * mean - errors * largest
     if received < least:
         raise Failed(f"{server.name}: {received} bytes in {requests} requests, less than the bodies of {least:.0f}")
     p50, p99, p999 = (float(each) for each in found.groups()[4:])
     return {
-        "requests": requests, "rate": requests / (microseconds / 1e6), "p50_ms": p50, "p99_ms": p99, "p999_ms": p999}
+        "requests": right, "rate": right / (microseconds / 1e6), "p50_ms": p50, "p99_ms": p99, "p999_ms": p999,
+        "errors": errors}
 
 
 class Answer:

@@ -34,7 +34,7 @@ class Cached:
             told = driving.wrk(server, self.paths, self.connections, seconds, stage.directory)
         return {
             "cpu_us": 1e6 * meter.cpu_seconds / told["requests"] * self.unit, "rate": told["rate"] / self.unit,
-            **{key: told[key] for key in ("p50_ms", "p99_ms", "p999_ms")},
+            **{key: told[key] for key in ("p50_ms", "p99_ms", "p999_ms", "errors")},
             "cpu_percent": 100 * meter.cpu_seconds / meter.seconds,
             "resident_mib": machine.resident_mib(server.pids),
             "private_dirty_mib": machine.private_dirty_mib(server.pids)}, meter

@@ -18,6 +18,7 @@ import subprocess
 import tempfile
 
 import driving
+import figures
 import parts
 
 # A server that has not ended so long after SIGTERM is killed: its directory goes away anyhow.
@@ -41,6 +42,16 @@ class Server:
 
     def path(self, path):
         return f"{self.prefix}/{path}"
+
+    @property
+    def is_peer(self):
+        """Whether it is somebody else's, that is here to be compared with."""
+        return self.name != figures.OURS
+
+    def said(self):
+        """The end of what it logged."""
+        logs = self.directory.glob("*.log") if self.directory else []
+        return "".join(log.read_text(errors="replace") for log in logs)[-4000:]
 
 
 def external(argument):
@@ -100,8 +111,7 @@ class Stage:
         parts.wait_for(
             lambda: parts.answers(server.port) or server.process.poll() is not None, what=f"{server.name} to listen")
         if server.process.poll() is not None:
-            logs = "".join(log.read_text(errors="replace") for log in server.directory.glob("*.log"))
-            raise driving.Failed(f"{server.name} did not start:\n{logs[-4000:]}")
+            raise driving.Failed(f"{server.name} did not start:\n{server.said()}")
         return server
 
     def _registry(self, name, port, more, access_log, content_of=None):
@@ -152,7 +162,7 @@ class Stage:
         if not found:
             raise driving.Failed(f"ociregistry did not start:\n{log.read_text()}")
         return Server(
-            "ociregistry", int(found.group(1)), "/v2/docker.io", [process.pid], process=process, directory=home)
+            figures.OURS, int(found.group(1)), "/v2/docker.io", [process.pid], process=process, directory=home)
 
     def _nginx(self, home, prefix, inside):
         port = parts.free_port()

@@ -94,6 +94,11 @@ def notes(results):
             said.append(f"No round of `{key}` was within that bound: its figures are from rounds above it.")
         if scene["skipped"]:
             said.append(f"Rounds of `{key}` left out for time: {scene['skipped']}.")
+        for server in sorted(set(scene.get("failed", []))):
+            said.append(f"Measurements of `{key}` that {server} failed and was given again: {scene['failed'].count(server)}.")
+    for title, server, values in figures.details(results["scenes"], results["servers"]):
+        if values.get("errors", {"max": 0})["max"]:
+            said.append(f"{server} failed some answers of {title}: {short(values['errors']['max'])} at most in a round.")
     bound = [f"{server} in {title}" for title, server, values in figures.details(results["scenes"], results["servers"])
              if "rate" in values and values["driver_percent"]["median"] >= DRIVER_LIMIT_PERCENT]
     if bound:
