@@ -3,6 +3,8 @@
 // What Linux and the C library have and Swift's own import of it does not show. System calls declared for _GNU_SOURCE only
 // are made directly: setting it here would give this module types that differ from Swift's.
 #include <malloc.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <stdint.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
@@ -37,9 +39,15 @@ static inline ssize_t linux_send_pieces(int descriptor, struct iovec *pieces, si
     return syscall(SYS_sendmsg, descriptor, &message, linux_at_once);
 }
 
-/// accept4(2): the next connection, as a descriptor that does not block and is closed in children.
-static inline int linux_accept(int listener) {
-    return (int)syscall(SYS_accept4, listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+/// accept4(2): the next connection, as a descriptor that does not block and is closed in children; and where its other end is.
+static inline int linux_accept(int listener, struct sockaddr_storage *peer) {
+    socklen_t size = sizeof *peer;
+    return (int)syscall(SYS_accept4, listener, peer, &size, SOCK_NONBLOCK | SOCK_CLOEXEC);
+}
+
+/// tcp(7), TCP_CONGESTION: by what algorithm the connection's sending is paced. 0, or -1 with errno.
+static inline int linux_set_congestion_control(int descriptor, const char *name, size_t count) {
+    return setsockopt(descriptor, IPPROTO_TCP, TCP_CONGESTION, name, (socklen_t)count);
 }
 
 /// openat2(2) with RESOLVE_CACHED: opens what can be found without asking a disk. −1 with EAGAIN when it cannot be, ENOSYS before

@@ -43,9 +43,11 @@ final class Acceptor {
     }
 
     private func accept(_ connected: (Int32) -> Void) {
+        var peer = sockaddr_storage()
         for _ in 0..<Acceptor.maximumAcceptsPerTurn {
-            let taken = linux_accept(descriptor)
+            let taken = linux_accept(descriptor, &peer)
             if taken < 0 { return failed(errno) }
+            if LocalPath.leads(to: peer, from: taken) { LocalPath.unpace(taken) }
             connected(taken)
             // Whoever is told may end it.
             guard poll != nil else { return }
