@@ -78,14 +78,17 @@ enum ByteScan {
     static func firstTargetStop(_ base: UnsafeRawPointer, from: Int, end: Int) -> Int {
         var at = from
         while at < end {
-            if at &+ 8 <= end {
-                let word = base.loadUnaligned(fromByteOffset: at, as: UInt64.self).littleEndian
-                let stops = targetLanes(word) & topBits
-                if stops == 0 {
-                    at &+= 8
+            // Two words a turn, as above. What may end a target and does not is rare.
+            if at &+ 16 <= end {
+                let first = targetLanes(base.loadUnaligned(fromByteOffset: at, as: UInt64.self).littleEndian)
+                let second = targetLanes(base.loadUnaligned(fromByteOffset: at &+ 8, as: UInt64.self).littleEndian)
+                if (first | second) & topBits == 0 {
+                    at &+= 16
                     continue
                 }
-                at &+= stops.trailingZeroBitCount / 8
+                let stops = first & topBits
+                at &+= stops != 0
+                    ? stops.trailingZeroBitCount / 8 : 8 &+ (second & topBits).trailingZeroBitCount / 8
             }
             let byte = base.load(fromByteOffset: at, as: UInt8.self)
             if byte < 0x21 || byte >= 0x7F || byte == 0x23 || byte == 0x3F { return at }

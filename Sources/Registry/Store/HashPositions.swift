@@ -5,26 +5,38 @@
 /// A hash with a secret of its own: who does not know it cannot choose keys that meet in one place.
 struct KeyedHash {
     private let secret = UInt64.random(in: .min ... .max)
+    private let other = UInt64.random(in: .min ... .max)
 
     @inline(__always)
     func of(_ digest: Digest) -> UInt32 {
         UInt32(truncatingIfNeeded: KeyedHash.fold(digest.firstWord ^ secret))
     }
 
+    /// Two words a turn, one multiplication for both.
     func of(_ bytes: UnsafeRawBufferPointer) -> UInt32 {
         var state = secret
-        var at = 0
-        while at &+ 8 <= bytes.count {
-            state = KeyedHash.fold(state ^ bytes.loadUnaligned(fromByteOffset: at, as: UInt64.self))
-            at &+= 8
+        if bytes.count >= 16 {
+            var at = 0
+            let last = bytes.count &- 16
+            while at < last {
+                state = mix(state, bytes, at)
+                at &+= 16
+            }
+            // Some of these have been looked at; the length says how many.
+            state = mix(state, bytes, last)
+        } else {
+            for byte in bytes { state = KeyedHash.fold(state ^ UInt64(byte)) }
         }
-        var rest: UInt64 = 0
-        while at < bytes.count {
-            rest = rest << 8 | UInt64(bytes[at])
-            at &+= 1
-        }
-        // Seven bytes at most are left: the length goes above them, where no text can meet it.
-        return UInt32(truncatingIfNeeded: KeyedHash.fold(state ^ rest ^ UInt64(truncatingIfNeeded: bytes.count) << 56))
+        return UInt32(truncatingIfNeeded: KeyedHash.fold(state ^ UInt64(truncatingIfNeeded: bytes.count)))
+    }
+
+    /// Takes in the sixteen bytes at `offset`. A factor is zero for one word in 2⁶⁴ only, and which depends on the secret.
+    @inline(__always)
+    private func mix(_ state: UInt64, _ bytes: UnsafeRawBufferPointer, _ offset: Int) -> UInt64 {
+        let first = bytes.loadUnaligned(fromByteOffset: offset, as: UInt64.self)
+        let second = bytes.loadUnaligned(fromByteOffset: offset &+ 8, as: UInt64.self)
+        let product = (first ^ state).multipliedFullWidth(by: second ^ other)
+        return product.high ^ product.low
     }
 
     /// Every bit of the result depends on every bit of the word: a product's upper half folded onto its lower.
