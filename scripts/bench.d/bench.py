@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Measures ociregistry beside nginx and docker-registry, on the same content, and prints a table.
 
-Every round measures each server once in each scene, one right after the other and in an order that changes from round to
-round. A round in which the hypervisor took more than a bound of the CPU time is dropped and done again, so many times at most.
+Every round measures each server in each scene, a second of one after a second of the other and in an order that changes from
+round to round. A round in which the hypervisor took more than a bound of the CPU time is dropped and done again, so many times at most.
 """
 
 import argparse
@@ -48,7 +48,7 @@ def options(arguments):
     add("--quick", action="store_true", help="under two minutes rather than under fifteen")
     sized("rounds", int, "N", "rounds of cached content")
     sized("cold_rounds", int, "N", "rounds of cold content")
-    sized("seconds", int, "N", "length of a wrk run")
+    sized("seconds", int, "N", "runs of wrk in a round, of a second each, the servers in turn")
     sized("minutes", float, "N", "no round begins that would end later")
     add("--only", action="append", metavar="SCENE", choices=scenes.KEYS, help=f"one of {', '.join(scenes.KEYS)}; repeatable")
     sized("images", int, "N", "small images, of 7 manifests and 5 layers each")
@@ -132,14 +132,22 @@ class Run:
             stolen.append(figures_of)
 
     def _measure(self, scene, number):
-        """({server: {figure: value}}, the most that was stolen during one of them)."""
+        """({server: {figure: value}}, the most that was stolen during one of them).
+
+        The servers take turns within the round as well, and the median of each one's takes counts: what slows the machine
+        for a second or two then falls on all of them, or on a take that is not the one in the middle."""
         line = self._cold_line(scene) if scene.cold else [lambda server=server: server for server in self.running]
         turned = line[number % len(line):] + line[:number % len(line)]
-        told = {}
-        for found in turned:
-            takes = [self._take(scene, found) for _ in range(scene.takes)]
-            name = takes[0][0]
-            told[name] = {key: statistics.median(take[1][key] for take in takes) for key in takes[0][1]}
+        if number % 2:
+            # Nobody always comes behind the same one.
+            turned.reverse()
+        takes = {}
+        for _ in range(scene.takes or self.options.seconds):
+            for found in turned:
+                name, values = self._take(scene, found)
+                takes.setdefault(name, []).append(values)
+        told = {name: {key: statistics.median(take[key] for take in of_one) for key in of_one[0]}
+                for name, of_one in takes.items()}
         return told, max(each["steal_percent"] for each in told.values())
 
     def _take(self, scene, found):
@@ -147,7 +155,7 @@ class Run:
         for attempt in range(PEER_ATTEMPTS):
             server = found()
             try:
-                values, meter = scene.measure(self.stage, server, self.options.seconds)
+                values, meter = scene.measure(self.stage, server)
             except driving.Failed as error:
                 if not server.is_peer or attempt + 1 == PEER_ATTEMPTS:
                     raise
@@ -157,6 +165,7 @@ class Run:
             finally:
                 if scene.cold and server is not self.origin:
                     self.stage.stop(server)
+                self.stage.settle()
             return server.name, {**values, "driver_percent": meter.driver_percent, "steal_percent": meter.steal_percent}
 
     def _cold_line(self, scene):

@@ -14,6 +14,8 @@ import machine
 CONNECTIONS = 64
 # For large bodies: enough to keep a server busy.
 LARGE_CONNECTIONS = 4
+# How long wrk runs each time: the shorter, the more alike is the machine to those that are compared.
+TAKE_SECONDS = 1
 CROWD = 20
 # Of private dirty memory while the crowd is served: a look costs a server under a millisecond.
 SAMPLE_SECONDS = 0.1
@@ -22,16 +24,17 @@ QUIET_SECONDS = 0.5
 
 
 class Cached:
-    """wrk asks for the paths in rotation for some seconds; `unit` requests are one of what is counted."""
+    """wrk asks for the paths in rotation for a second; `unit` requests are one of what is counted."""
 
-    cold, takes = False, 1
+    # As many takes a round as the run was given seconds for.
+    cold, takes = False, None
 
     def __init__(self, key, title, paths, connections=CONNECTIONS, unit=1):
         self.key, self.title, self.paths, self.connections, self.unit = key, title, paths, connections, unit
 
-    def measure(self, stage, server, seconds):
+    def measure(self, stage, server):
         with machine.Meter(server.pids) as meter:
-            told = driving.wrk(server, self.paths, self.connections, seconds, stage.directory)
+            told = driving.wrk(server, self.paths, self.connections, TAKE_SECONDS, stage.directory)
         return {
             "cpu_us": 1e6 * meter.cpu_seconds / told["requests"] * self.unit, "rate": told["rate"] / self.unit,
             **{key: told[key] for key in ("p50_ms", "p99_ms", "p999_ms", "errors")},
@@ -48,7 +51,7 @@ class OneClient:
     def __init__(self, key, title, blob):
         self.key, self.title, self.blob = key, title, blob
 
-    def measure(self, stage, server, seconds):
+    def measure(self, stage, server):
         with machine.Meter(server.pids) as meter:
             answer = driving.get_right(server, *self.blob)
         return {"seconds": answer.whole, "cpu_seconds": meter.cpu_seconds}, meter
@@ -63,7 +66,7 @@ class FirstByte:
     def __init__(self, key, title, manifest):
         self.key, self.title, self.manifest = key, title, manifest
 
-    def measure(self, stage, server, seconds):
+    def measure(self, stage, server):
         with machine.Meter(server.pids) as meter:
             answer = driving.get_right(server, *self.manifest)
         return {"first_byte_ms": 1000 * answer.first}, meter
@@ -77,7 +80,7 @@ class ColdBlob:
     def __init__(self, key, title, blob):
         self.key, self.title, self.blob = key, title, blob
 
-    def measure(self, stage, server, seconds):
+    def measure(self, stage, server):
         with machine.Meter(server.pids) as meter:
             answer = driving.get_right(server, *self.blob)
         return {
@@ -92,7 +95,7 @@ class Crowd:
     def __init__(self, key, title, blob):
         self.key, self.title, self.blob = key, title, blob
 
-    def measure(self, stage, server, seconds):
+    def measure(self, stage, server):
         gets, dirty, over = stage.upstream_gets(self.blob[0]), [], threading.Event()
 
         def watch():

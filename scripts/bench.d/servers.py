@@ -16,13 +16,17 @@ import shutil
 import signal
 import subprocess
 import tempfile
+import time
 
 import driving
 import figures
+import machine
 import parts
 
 # A server that has not ended so long after SIGTERM is killed: its directory goes away anyhow.
 END_SECONDS = 5
+# Servers are quiet when all of them together take not a clock tick of CPU time in so long.
+SETTLING_SECONDS, MOST_SETTLING_SECONDS = 0.1, 5
 NGINX_HEAD = (
     "{user} daemon off; worker_processes 1; pid {home}/pid; error_log {home}/error.log;\n"
     "events {{ worker_connections 16384; }}\n"
@@ -100,6 +104,23 @@ class Stage:
         """Ends a server of this stage and removes what it stored."""
         self._end(server.process)
         shutil.rmtree(server.directory, ignore_errors=True)
+
+    def settle(self):
+        """Waits until what was started does nothing any more: a proxy goes on with what its clients have given up, and would
+        take a processor from whoever is measured next."""
+        running = [each.pid for each in self._processes if each.poll() is None]
+        pids = [*running, *(worker for pid in running for worker in _workers(pid))]
+
+        def spent():
+            return machine.cpu_seconds(pids)
+
+        deadline, before = time.monotonic() + MOST_SETTLING_SECONDS, spent()
+        while time.monotonic() < deadline:
+            time.sleep(SETTLING_SECONDS)
+            now = spent()
+            if now == before:
+                return
+            before = now
 
     def _home(self, name):
         self._count += 1

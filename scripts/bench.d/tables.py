@@ -77,7 +77,7 @@ def notes(results):
         f"{results['date']}, `{results['command']}`, {run['minutes']:.1f} minutes.",
         f"{machine['cores']} cores, {machine['cpu']}, {machine['memory_gib']:g} GiB, Linux {machine['kernel']}, "
         f"{machine['system']}, files on {machine['file_system']}. {versions}.",
-        f"{run['images']} images in rotation, {run['connections']} connections, {run['seconds']} s a run of wrk, "
+        f"{run['images']} images in rotation, {run['connections']} connections, {run['seconds']} s of wrk a round, "
         f"rounds: {run['rounds']} of cached content, {run['cold_rounds']} of cold.",
     ]
     dropped = sum(scene["dropped"] for scene in results["scenes"].values())
