@@ -46,7 +46,9 @@ class Cached:
 class OneClient:
     """One client takes one large cached blob."""
 
-    cold, takes = False, 1
+    # Whoever is the first to read pages that nobody has read for a minute pays for it (a host gives its guest's memory a
+    # rest): that is one take of three.
+    cold, takes = False, 3
 
     def __init__(self, key, title, blob):
         self.key, self.title, self.blob = key, title, blob
