@@ -103,5 +103,7 @@ def describe(program, directory):
         "cores": os.cpu_count(), "cpu": model.group(1) if model else platform.machine(),
         "kernel": platform.release().split("-")[0], "system": system.group(1) if system else "Linux",
         "memory_gib": round(memory, 1), "file_system": _file_system(directory),
+        # A machine's default for all that is sent: "bbr" spreads a body over time, on the loopback device too.
+        "congestion_control": pathlib.Path("/proc/sys/net/ipv4/tcp_congestion_control").read_text().strip(),
         "free_gib": round(shutil.disk_usage(directory).free / (1 << 30), 1), "versions": versions,
     }

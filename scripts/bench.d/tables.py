@@ -76,7 +76,8 @@ def notes(results):
     said = [
         f"{results['date']}, `{results['command']}`, {run['minutes']:.1f} minutes.",
         f"{machine['cores']} cores, {machine['cpu']}, {machine['memory_gib']:g} GiB, Linux {machine['kernel']}, "
-        f"{machine['system']}, files on {machine['file_system']}. {versions}.",
+        f"{machine['system']}, files on {machine['file_system']}, "
+        f"congestion control {machine.get('congestion_control', 'unknown')}. {versions}.",
         f"{run['images']} images in rotation, {run['connections']} connections, {run['seconds']} s of wrk a round, "
         f"rounds: {run['rounds']} of cached content, {run['cold_rounds']} of cold.",
     ]

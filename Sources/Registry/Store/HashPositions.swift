@@ -30,7 +30,7 @@ struct KeyedHash {
         return UInt32(truncatingIfNeeded: KeyedHash.fold(state ^ UInt64(truncatingIfNeeded: bytes.count)))
     }
 
-    /// Takes in the sixteen bytes at `offset`. A factor is zero for one word in 2⁶⁴ only, and which depends on the secret.
+    /// Takes in the sixteen bytes at `offset`. A factor is zero for one word in 2⁶⁴ only; which one, the secrets say.
     @inline(__always)
     private func mix(_ state: UInt64, _ bytes: UnsafeRawBufferPointer, _ offset: Int) -> UInt64 {
         let first = bytes.loadUnaligned(fromByteOffset: offset, as: UInt64.self)

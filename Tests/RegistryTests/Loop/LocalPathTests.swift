@@ -68,7 +68,8 @@ import Testing
         let others = try String(contentsOfFile: "/proc/sys/net/ipv4/tcp_allowed_congestion_control")
         if let other = others.split(whereSeparator: \.isWhitespace).first(where: { $0 != "reno" }) {
             let text = String(other)
-            try #require(setsockopt(listener, Int32(IPPROTO_TCP), TCP_CONGESTION, text, socklen_t(text.utf8.count)) == 0)
+            let size = socklen_t(text.utf8.count)
+            try #require(setsockopt(listener, Int32(IPPROTO_TCP), TCP_CONGESTION, text, size) == 0)
             #expect(Self.algorithm(listener) == text)
         }
         var algorithms: [String] = []
