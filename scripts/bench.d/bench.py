@@ -12,7 +12,6 @@ import os
 import pathlib
 import shlex
 import signal
-import statistics
 import sys
 import time
 
@@ -146,8 +145,7 @@ class Run:
             for found in turned:
                 name, values = self._take(scene, found)
                 takes.setdefault(name, []).append(values)
-        told = {name: {key: statistics.median(take[key] for take in of_one) for key in of_one[0]}
-                for name, of_one in takes.items()}
+        told = {name: figures.of_takes(of_one) for name, of_one in takes.items()}
         return told, max(each["steal_percent"] for each in told.values())
 
     def _take(self, scene, found):

@@ -11,6 +11,11 @@ def spread(values):
     return {"median": statistics.median(values), "min": min(values), "max": max(values), "rounds": len(values)}
 
 
+def of_takes(takes):
+    """A server's figures in a round: the medians of its takes; failed answers are counted, for one in four must be told too."""
+    return {key: (sum if key == "errors" else statistics.median)([take[key] for take in takes]) for key in takes[0]}
+
+
 def _compared(row, rounds):
     """The values that are held against the bar, one a round."""
     if row.compared == "value":
