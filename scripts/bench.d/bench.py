@@ -163,7 +163,7 @@ class Run:
             finally:
                 if scene.cold and server is not self.origin:
                     self.stage.stop(server)
-                self.stage.settle()
+                self.stage.settle(self.running)
             return server.name, {**values, "driver_percent": meter.driver_percent, "steal_percent": meter.steal_percent}
 
     def _cold_line(self, scene):

@@ -105,11 +105,11 @@ class Stage:
         self._end(server.process)
         shutil.rmtree(server.directory, ignore_errors=True)
 
-    def settle(self):
-        """Waits until what was started does nothing any more: a proxy goes on with what its clients have given up, and would
-        take a processor from whoever is measured next."""
-        running = [each.pid for each in self._processes if each.poll() is None]
-        pids = [*running, *(worker for pid in running for worker in _workers(pid))]
+    def settle(self, others):
+        """Waits until what was started, and the servers among `others`, do nothing any more: a proxy goes on with what its
+        clients have given up, and would take a processor from whoever is measured next."""
+        started = [each.pid for each in self._processes if each.poll() is None]
+        pids = {*started, *(worker for pid in started for worker in _workers(pid)), *(pid for each in others for pid in each.pids)}
 
         def spent():
             return machine.cpu_seconds(pids)
