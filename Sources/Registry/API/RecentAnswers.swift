@@ -51,7 +51,15 @@ struct RecentAnswers: ~Copyable {
     /// What such a request was answered with, if that still holds. No allocation.
     @inline(__always)
     mutating func answer(to target: UnsafeRawBufferPointer, departures: Store.Departures) -> Answer? {
-        let index = home(target)
+        let home = home(target)
+        return answer(at: home, to: target, departures)
+            ?? answer(at: RecentAnswers.beside(home), to: target, departures)
+    }
+
+    @inline(__always)
+    private mutating func answer(
+        at index: Int, to target: UnsafeRawBufferPointer, _ departures: Store.Departures
+    ) -> Answer? {
         guard let answer = slots[index].answer, slots[index].departures == answer.departures(departures),
             slots[index].target.equals(target)
         else { return nil }
@@ -61,15 +69,11 @@ struct RecentAnswers: ~Copyable {
 
     /// Remembers an answer.
     mutating func note(_ answer: Answer, to target: UnsafeRawBufferPointer, departures: Store.Departures) {
-        guard !target.isEmpty, target.count <= RecentAnswers.maximumTargetBytes else { return }
-        let index = home(target)
+        guard !target.isEmpty, target.count <= RecentAnswers.maximumTargetBytes,
+            let index = place(for: target, departures)
+        else { return }
         var slot = slots[index]
         if !slot.target.equals(target) {
-            // It holds, and has been used: it stays, once.
-            if slot.wasUsed, let former = slot.answer, slot.departures == former.departures(departures) {
-                slots[index].wasUsed = false
-                return
-            }
             let copy = UnsafeMutableRawBufferPointer.allocate(byteCount: target.count, alignment: 8)
             copy.copyMemory(from: target)
             slot.target.deallocate()
@@ -83,10 +87,35 @@ struct RecentAnswers: ~Copyable {
         slots[index] = slot
     }
 
+    /// Which of its two places a target is given: where it is; else where nothing holds; else where something has not
+    /// been used since another wanted its place. What has been used stays, once.
+    private mutating func place(for target: UnsafeRawBufferPointer, _ departures: Store.Departures) -> Int? {
+        let home = home(target)
+        let other = RecentAnswers.beside(home)
+        if slots[home].target.equals(target) { return home }
+        if slots[other].target.equals(target) { return other }
+        if !holds(home, departures) { return home }
+        if !holds(other, departures) { return other }
+        if !slots[home].wasUsed { return home }
+        if !slots[other].wasUsed { return other }
+        slots[home].wasUsed = false
+        slots[other].wasUsed = false
+        return nil
+    }
+
+    private func holds(_ index: Int, _ departures: Store.Departures) -> Bool {
+        guard let answer = slots[index].answer else { return false }
+        return slots[index].departures == answer.departures(departures)
+    }
+
     private static func release(_ slot: Slot) {
         slot.target.deallocate()
         slot.answer?.host.release()
     }
+
+    /// The other place of what is at home in one: two that meet would else take turns, each time on the longer way.
+    @inline(__always)
+    private static func beside(_ home: Int) -> Int { home ^ 1 }
 
     @inline(__always)
     private func home(_ target: UnsafeRawBufferPointer) -> Int {
