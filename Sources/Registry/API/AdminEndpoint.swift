@@ -140,23 +140,7 @@ private struct AdminAnswer {
         let type = asJSON && status == 200 ? "application/json" : "text/plain; charset=utf-8"
         let fields = ResponseFields.plain(
             contentType: type, length: text.count, extra: extra + [("Cache-Control", "no-store")])
-        let piece = AnswerBytes(fields, text)
         connection.respond(
-            status: status, wire: piece.wire, fieldBytes: fields.count, owner: piece,
-            verdict: status == 200 ? .none : .error)
+            status: status, ReadyAnswer(fields: fields, body: text), verdict: status == 200 ? .none : .error)
     }
-}
-
-/// Fields and body of one answer, in one piece of memory that lives as long as it is needed.
-private final class AnswerBytes {
-    let wire: UnsafeRawBufferPointer
-
-    init(_ fields: [UInt8], _ body: [UInt8]) {
-        let memory = UnsafeMutableRawBufferPointer.allocate(byteCount: fields.count + body.count, alignment: 16)
-        memory.copyBytes(from: fields)
-        UnsafeMutableRawBufferPointer(rebasing: memory[fields.count...]).copyBytes(from: body)
-        wire = UnsafeRawBufferPointer(memory)
-    }
-
-    deinit { wire.deallocate() }
 }

@@ -33,7 +33,7 @@ extension API {
     /// The whole of a blob that is in memory.
     @inline(__always)
     func give(_ connection: Connection, _ blob: CachedBlob) {
-        connection.respond(status: 200, wire: blob.wire, fieldBytes: blob.fieldsCount, owner: blob, verdict: .hit)
+        connection.respond(status: 200, blob, verdict: .hit)
     }
 
     private func send(_ connection: Connection, _ file: OpenFile, _ digest: Digest, _ conditions: Conditions) {

@@ -55,8 +55,7 @@ extension API {
     func give(_ connection: Connection, _ manifest: CachedManifest, _ host: HostTable.Entry) {
         metrics.countCachedPull(host.namespace(in: metrics))
         store.touch(manifest)
-        connection.respond(
-            status: 200, wire: manifest.wire, fieldBytes: manifest.fieldsCount, owner: manifest, verdict: .hit)
+        connection.respond(status: 200, manifest, verdict: .hit)
     }
 
     private func completeImage(_ manifest: CachedManifest, _ asked: Asked) {
@@ -70,9 +69,7 @@ extension API {
     ) {
         store.touch(manifest)
         switch conditions.plan(digest: manifest.digest, sizeBytes: Int64(manifest.sizeBytes)) {
-        case .whole:
-            connection.respond(
-                status: 200, wire: manifest.wire, fieldBytes: manifest.fieldsCount, owner: manifest, verdict: verdict)
+        case .whole: connection.respond(status: 200, manifest, verdict: verdict)
         case .part(let range):
             let body = UnsafeRawBufferPointer(
                 rebasing: manifest.body[Int(range.lowerBound)...Int(range.upperBound)])

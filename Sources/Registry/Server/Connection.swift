@@ -119,33 +119,34 @@ package final class Connection: TCPStream {
 
     // MARK: Answers
 
-    /// Answers with ready-made fields and, unless the request is a HEAD, the body behind them in the same memory.
-    package func respond(status: Int, wire: UnsafeRawBufferPointer, fieldBytes: Int, owner: AnyObject, verdict: Verdict)
-    {
+    /// Answers with what is ready: its fields and, unless the request is a HEAD, its body.
+    package func respond(status: Int, _ answer: ReadyAnswer, verdict: Verdict) {
         guard !isClosing else { return }
         let prefix = startPrefix(status, verdict)
-        let second = isHead ? UnsafeRawBufferPointer(rebasing: wire[..<fieldBytes]) : wire
+        let second = isHead ? answer.fields : answer.wire
         let first = prefix.count &+ extraField.count
-        let result =
-            extraField.isEmpty
-            ? tryWrite(prefix, second) : extraField.withUnsafeBytes { tryWrite(prefix, $0, second) }
+        let result: WriteResult
+        if let whole = answer.led(by: prefix, extraField, withBody: !isHead) {
+            result = tryWrite(whole)
+        } else {
+            result = extraField.withUnsafeBytes { tryWrite(prefix, $0, second) }
+        }
         switch result {
         case .failed: close()
-        case .took(first &+ second.count): endAnswer(bodyBytes: second.count &- fieldBytes)
-        case .took(let count): respondLater(prefix, second, took: count, fieldBytes: fieldBytes, owner)
-        case .full: respondLater(prefix, second, took: 0, fieldBytes: fieldBytes, owner)
+        case .took(first &+ second.count): endAnswer(bodyBytes: second.count &- answer.fieldsCount)
+        case .took(let count): respondLater(prefix, answer, took: count)
+        case .full: respondLater(prefix, answer, took: 0)
         }
     }
 
-    /// What the socket did not take of an answer from memory.
-    private func respondLater(
-        _ prefix: UnsafeRawBufferPointer, _ second: UnsafeRawBufferPointer, took count: Int, fieldBytes: Int,
-        _ owner: AnyObject
-    ) {
+    /// What the socket did not take of an answer from memory. What stands before the answer may change by then, and is
+    /// copied.
+    private func respondLater(_ prefix: UnsafeRawBufferPointer, _ answer: ReadyAnswer, took count: Int) {
         let head = Array(prefix) + extraField
         guard count >= head.count || queue(Array(head[count...])) else { return close() }
         let sent = max(0, count - head.count)
-        start(.memory(UnsafeRawBufferPointer(rebasing: second[sent...]), owner: owner), counting: sent - fieldBytes)
+        let rest = UnsafeRawBufferPointer(rebasing: (isHead ? answer.fields : answer.wire)[sent...])
+        start(.memory(rest, owner: answer), counting: sent - answer.fieldsCount)
     }
 
     /// Answers with fields and a body of a few kilobytes.

@@ -1,35 +1,21 @@
-// A small blob as it goes out, like a cached manifest: response fields and content in one piece of memory. Configs and
-// attestations are asked for with every pull and are a few kilobytes; reading one from its open file, though the kernel
-// has it in memory, would be a third of the system calls of its answer.
+// A small blob as it goes out, like a cached manifest. Configs and attestations are asked for with every pull and are a
+// few kilobytes; reading one from its open file, though the kernel has it in memory, would be a third of the system
+// calls of its answer.
 
-/// A small blob in memory. Immutable; the bytes live as long as the object.
-package final class CachedBlob {
+/// A small blob in memory.
+package final class CachedBlob: ReadyAnswer {
     /// Larger ones are read from their file each time: beside copying so much, one more call is little.
     static let maximumBytes: Int64 = 16 * 1024
 
-    /// Response fields (with the empty line) and content, contiguous.
-    package let wire: UnsafeRawBufferPointer
-    /// Bytes of `wire` that are response fields.
-    package let fieldsCount: Int
-
     /// Reads the file, as far as the kernel has it in memory; nil where it has not all of it.
     init?(_ file: OpenFile, fields: [UInt8]) {
-        let size = Int(file.sizeBytes)
-        let memory = UnsafeMutableRawBufferPointer.allocate(byteCount: fields.count + size, alignment: 16)
-        memory.copyBytes(from: fields)
-        let content = UnsafeMutableRawBufferPointer(rebasing: memory[fields.count...])
-        guard PageCache.read(file.descriptor, into: content, size, at: 0) == size else {
-            memory.deallocate()
-            return nil
+        super.init(fields: fields, bodyBytes: Int(file.sizeBytes)) { body in
+            PageCache.read(file.descriptor, into: body, body.count, at: 0) == body.count
         }
-        wire = UnsafeRawBufferPointer(memory)
-        fieldsCount = fields.count
     }
 
-    deinit { wire.deallocate() }
-
     /// What it costs the budget: the bytes, and about what the object and its place in the tables take.
-    var weight: Int { wire.count + 128 }
+    var weight: Int { ReadyAnswer.roomBytes + wire.count + 128 }
 }
 
 extension Store {
