@@ -1,5 +1,6 @@
-// The one event loop. Everything that is not pure and not in the thread pool happens on its thread; nothing here is
-// Sendable, so the compiler refuses to let any of it leave.
+// The one event loop: sockets (`SocketSet`), and libuv's timers, threads and signals. Everything that is not pure and
+// not in the thread pool happens on its thread; nothing here is Sendable, so the compiler refuses to let any of it
+// leave.
 
 internal import CLibuv
 
@@ -16,14 +17,17 @@ package struct LoopError: Error, CustomStringConvertible, Equatable {
     }
 }
 
-/// A libuv loop and the queue that is drained once each turn of it.
+/// The sockets, libuv's loop beside them, and the queue that is drained once each turn.
 ///
-/// Source: docs.libuv.org, "uv_loop_t".
+/// Source: docs.libuv.org, "uv_loop_t"; what of it runs when is up to `turn`.
 package final class EventLoop {
     let pointer: UnsafeMutablePointer<uv_loop_t>
-    package let deferred: DeferredQueue
+    package let deferred = DeferredQueue()
+    let sockets: SocketSet
     private let meter = TurnMeter()
-    private let hooks: TurnHooks
+    /// Whether libuv's loop has to run, whatever it says it can wait.
+    private var isLibuvDue = true
+    private var isStopping = false
     /// What every connection reads into: what has been read is dealt with at once, so one serves them all.
     let readBuffer = UnsafeMutableRawBufferPointer.allocate(byteCount: EventLoop.readBufferBytes, alignment: 64)
 
@@ -42,12 +46,12 @@ package final class EventLoop {
             throw LoopError(call: "uv_loop_init", code: code)
         }
         pointer = loop
-        deferred = try DeferredQueue(on: loop)
-        hooks = try TurnHooks(on: loop, deferred: deferred, meter: meter)
+        sockets = try SocketSet(beside: loop)
+        nowMilliseconds = meter.recentNanoseconds / 1_000_000
     }
 
     /// Milliseconds of a monotonic clock, read once a turn (`uv_now`).
-    package var nowMilliseconds: UInt64 { uv_now(pointer) }
+    package private(set) var nowMilliseconds: UInt64
 
     /// Nanoseconds of the same clock, read when asked (`uv_hrtime`).
     package static var nowNanoseconds: UInt64 { uv_hrtime() }
@@ -59,12 +63,14 @@ package final class EventLoop {
     /// happened since then is at most what one callback does.
     package var recentNanoseconds: UInt64 { meter.recentNanoseconds }
 
-    /// Said first by every callback that comes out of libuv's wait for events, so that the wait is known to have ended.
-    @inline(__always)
-    func wake() { meter.wake() }
+    /// Lets libuv's loop run in the next turn: it has been given something that it only then begins to watch.
+    func letLibuvRun() { isLibuvDue = true }
+
+    /// A timer has been found due by libuv's reading of the clock, which is newer than the turn's.
+    func timerIsDue() { nowMilliseconds = max(nowMilliseconds, uv_now(pointer)) }
 
     /// Handles that keep the loop running.
-    package var activeHandles: Int { Int(pointer.pointee.active_handles) }
+    package var activeHandles: Int { Int(pointer.pointee.active_handles) + sockets.count }
 
     /// Busy time of each iteration so far.
     package var turns: HistogramTable { meter.turns }
@@ -78,24 +84,59 @@ package final class EventLoop {
     /// Milliseconds since 1970, read when asked.
     package static var unixMilliseconds: Int64 { LogTimestamp.now() }
 
-    /// Runs until `stop` or until nothing active is left.
-    package func run() { uv_run(pointer, UV_RUN_DEFAULT) }
+    /// Runs until `stop`, or until nothing is left that could happen.
+    package func run() {
+        isStopping = false
+        isLibuvDue = true
+        while !isStopping, isAlive { turn() }
+    }
+
+    private var isAlive: Bool { uv_loop_alive(pointer) != 0 || deferred.isPending }
+
+    /// What was put off; timers, threads and signals, if any are due; then a wait, and the sockets that are ready.
+    private func turn() {
+        deferred.drain()
+        var wait = libuvWaits()
+        if isLibuvDue || wait == 0 {
+            isLibuvDue = false
+            uv_run(pointer, UV_RUN_NOWAIT)
+            deferred.drain()
+            wait = libuvWaits()
+        }
+        if deferred.isPending || sockets.isDue || isStopping { wait = 0 }
+        meter.sleep()
+        let ready = sockets.wait(milliseconds: wait)
+        nowMilliseconds = meter.wake() / 1_000_000
+        if sockets.tell(ready) { isLibuvDue = true }
+    }
+
+    /// How long libuv's loop may be left alone, in milliseconds; -1 without end.
+    private func libuvWaits() -> Int32 {
+        let wait = uv_backend_timeout(pointer)
+        guard wait > 0 else { return wait }
+        // It counts from when libuv last looked at the clock.
+        let now = meter.recentNanoseconds / 1_000_000
+        let passed = now > uv_now(pointer) ? now - uv_now(pointer) : 0
+        return passed < UInt64(wait) ? wait - Int32(passed) : 0
+    }
 
     /// Ends `run` after the current turn.
-    package func stop() { uv_stop(pointer) }
+    package func stop() { isStopping = true }
 
     /// Version of the libuv this process runs on.
     package static var libraryVersion: String { String(cString: uv_version_string()) }
 
-    /// Closes the queue's handles and runs the loop until every handle has gone. Other handles must have been closed.
+    /// Does what was put off, and runs libuv's loop until every handle has gone. All of them, and all sockets, must
+    /// have been closed.
     /// - Returns: whether the loop could be freed; false means that a handle was left open (a bug its owner should
     ///   see).
     @discardableResult
     package func close() -> Bool {
-        deferred.close()
-        hooks.close()
+        isStopping = false
+        while deferred.isPending { deferred.drain() }
+        sockets.close()
         uv_run(pointer, UV_RUN_DEFAULT)
-        guard uv_loop_close(pointer) == 0 else { return false }
+        guard uv_loop_close(pointer) == 0, sockets.count == 0 else { return false }
         pointer.deallocate()
         readBuffer.deallocate()
         writeBuffer.deallocate()

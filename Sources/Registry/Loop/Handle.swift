@@ -57,6 +57,9 @@ final class Handle<Raw>: AnyHandle {
     /// Lets the loop end while this handle is active.
     func unreference() { uv_unref(base) }
 
+    /// Keeps it again.
+    func reference() { uv_ref(base) }
+
     /// Closes the handle; its memory goes when libuv is done with it. Closing twice is allowed and does nothing.
     func close() {
         guard !isClosed else { return }

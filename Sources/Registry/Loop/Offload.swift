@@ -37,7 +37,6 @@ package final class Offload {
             loop.pointer, job.request, { Job.from($0).performMeasured() },
             { raw, _ in
                 let job = Job.from(raw)
-                job.owner?.loop.wake()
                 job.complete()
                 Unmanaged.passUnretained(job).release()
             })

@@ -1,49 +1,57 @@
-// Readiness of sockets that are not connections of this server: curl's, and listening ones.
+// Readiness of sockets that are not connections of this server: curl's, and listening ones. Those who read and write
+// them do not always go on to the end, and have to be told again.
 
-internal import CLibuv
+/// Watches one descriptor, and tells what it is ready for as long as it is. It keeps itself alive until `close`.
+package final class SocketPoll: WatchedSocket {
+    private let told: (_ readable: Bool, _ writable: Bool, _ failed: Bool) -> Void
+    private var wantsReadable = false
+    private var wantsWritable = false
+    private var isClosed = false
 
-/// Watches one descriptor (docs.libuv.org, "uv_poll_t"). It keeps itself alive until `close`.
-package final class SocketPoll {
-    private let handle: Handle<uv_poll_t>
-    private let loop: EventLoop
-    private let ready: (_ readable: Bool, _ writable: Bool, _ failed: Bool) -> Void
-
-    /// Nil when the descriptor cannot be polled.
+    /// Nil when the descriptor cannot be watched.
     package init?(
         on loop: EventLoop, descriptor: Int32,
-        _ ready: @escaping (_ readable: Bool, _ writable: Bool, _ failed: Bool) -> Void
+        _ told: @escaping (_ readable: Bool, _ writable: Bool, _ failed: Bool) -> Void
     ) {
-        guard let handle = try? Handle<uv_poll_t>("uv_poll_init", { uv_poll_init(loop.pointer, $0, descriptor) })
-        else { return nil }
-        self.handle = handle
-        self.loop = loop
-        self.ready = ready
-        handle.owner = self
+        self.told = told
+        super.init(watched: descriptor, on: loop)
+        guard watch(.readable), watch([]) else {
+            close()
+            return nil
+        }
     }
 
     /// Says what to wait for; neither stops the watch.
     package func watch(readable: Bool, writable: Bool) {
-        guard !handle.isClosed else { return }
-        let events = (readable ? Int32(UV_READABLE.rawValue) : 0) | (writable ? Int32(UV_WRITABLE.rawValue) : 0)
-        guard events != 0 else {
-            uv_poll_stop(handle.pointer)
-            return
-        }
-        uv_poll_start(handle.pointer, events) { raw, status, events in
-            let readable = events & Int32(UV_READABLE.rawValue) != 0
-            let writable = events & Int32(UV_WRITABLE.rawValue) != 0
-            Handle.withOwner(of: raw, as: SocketPoll.self) { poll in
-                poll.loop.wake()
-                poll.ready(readable, writable, status < 0)
-            }
-        }
+        guard !isClosed else { return }
+        wantsReadable = readable
+        wantsWritable = writable
+        var events: SocketEvents = readable ? [.readable, .peerHasEnded] : []
+        if writable { events.insert(.writable) }
+        // Where nothing is waited for, errors are not either.
+        guard !watch(events) else { return }
+        loop.deferred.enqueue { [self] in failed() }
     }
 
-    /// Unregisters the descriptor at once, so that whoever is given the same number next is not disturbed; only the
-    /// memory waits for libuv.
+    override func ready(_ events: SocketEvents) {
+        guard !isClosed else { return }
+        if events.contains(.failed) { return failed() }
+        let isReadable = !events.isDisjoint(with: [.readable, .peerHasEnded, .hasHungUp])
+        let isWritable = !events.isDisjoint(with: [.writable, .hasHungUp])
+        told(isReadable && wantsReadable, isWritable && wantsWritable, false)
+    }
+
+    /// The socket is in error, and would say so without end: it is watched no longer.
+    private func failed() {
+        guard !isClosed else { return }
+        watch(readable: false, writable: false)
+        told(false, false, true)
+    }
+
+    /// Ends the watch at once.
     package func close() {
-        guard !handle.isClosed else { return }
-        uv_poll_stop(handle.pointer)
-        handle.close()
+        guard !isClosed else { return }
+        isClosed = true
+        end()
     }
 }

@@ -22,7 +22,7 @@ final class Acceptor {
     init(on loop: EventLoop, descriptor: Int32, connected: @escaping (Int32) -> Void) throws(LoopError) {
         self.descriptor = descriptor
         let poll = SocketPoll(on: loop, descriptor: descriptor) { [unowned self] _, _, isFailed in
-            // libuv watches a socket no longer that is in error.
+            // A socket that is in error is watched no longer.
             if isFailed { waitAWhile() } else { accept(connected) }
         }
         guard let poll else {

@@ -1,29 +1,30 @@
 // One accepted connection. Server/Connection is its subclass: one object a connection, one virtual call an event, and
-// nothing allocated while requests come and go. Unlike other handles it keeps its libuv memory itself, for that reason.
+// nothing allocated while requests come and go. The kernel is told once what to watch for, and never again: what it has
+// told is remembered here until a call finds nothing more (`mayRead`, `mayWrite`).
 //
-// libuv says when the socket is readable or writable (`uv_poll_t`); bytes are moved by this file's own `recv` and
-// `send`. libuv's streams use `read` and `writev`, which ask the file layer first: measured on loopback, 0.1 µs more a
-// read and 0.25 µs more a write, out of the 6 µs that a cached answer takes in the kernel.
+// Bytes are moved by this file's own `recv` and `send`. libuv's streams use `read` and `writev`, which ask the file
+// layer first: measured on loopback, 0.1 µs more a read and 0.25 µs more a write, out of the 6 µs that a cached answer
+// takes in the kernel.
 
-internal import CLibuv
 internal import CLinux
 internal import Glibc
 
-/// A connected socket on the loop (docs.libuv.org, "uv_poll_t").
+/// A connected socket on the loop.
 ///
-/// It keeps itself alive from `init` to the close callback.
-package class TCPStream {
-    package final let loop: EventLoop
-    private final let raw: UnsafeMutablePointer<uv_poll_t>
-    private final let descriptor: Int32
+/// It keeps itself alive from `init` to `closed`.
+package class TCPStream: WatchedSocket {
     private final var isReading = false
-    /// What libuv has been told to wait for.
-    private final var watched: Int32 = 0
+    // What the kernel has told, which it does once, and no call has found used up since.
+    private final var mayRead = false
+    private final var mayWrite = true
+    /// Whether there is an end behind what can be read.
+    private final var hasEnded = false
     /// Bytes that the socket has not taken yet, from `unsentStart` on.
     private final var unsent: [UInt8] = []
     private final var unsentStart = 0
     private final var isWaitingForRoom = false
     private final var endsWhenSent = false
+    private final var isBroken = false
     package final private(set) var isClosing = false
 
     /// What a write came to.
@@ -42,22 +43,14 @@ package class TCPStream {
 
     /// Takes over a connected socket that does not block; it is closed here in any case.
     package init(on loop: EventLoop, descriptor: Int32) throws(LoopError) {
-        self.loop = loop
-        self.descriptor = descriptor
-        let memory = UnsafeMutablePointer<uv_poll_t>.allocate(capacity: 1)
-        let code = uv_poll_init(loop.pointer, memory, descriptor)
-        guard code == 0 else {
-            // Before `raw` is set: an object that is whole would free it again.
-            memory.deallocate()
+        super.init(watched: descriptor, on: loop)
+        guard watch([.readable, .writable, .peerHasEnded, .once]) else {
+            let code = errno
+            end()
             Glibc.close(descriptor)
-            throw LoopError(call: "uv_poll_init", code: code)
+            throw LoopError(call: "epoll_ctl", code: -code)
         }
-        raw = memory
-        // Paired with the release in the close callback.
-        raw.pointee.data = Unmanaged<TCPStream>.passRetained(self).toOpaque()
     }
-
-    deinit { raw.deallocate() }
 
     // MARK: What subclasses answer
 
@@ -73,25 +66,35 @@ package class TCPStream {
     // MARK: Reading
 
     package final func startReading() {
-        guard !isReading, !isClosing else { return }
+        guard !isReading, !isClosing, !isBroken else { return }
         isReading = true
-        watch()
+        if mayRead { goOnLater() }
     }
 
-    package final func stopReading() {
-        guard isReading else { return }
-        isReading = false
-        watch()
-    }
+    package final func stopReading() { isReading = false }
 
-    /// Reads once: what is left makes libuv call again, after the others had their turn.
+    /// Reads once; where more may be left, again in the next turn, after the others.
     private final func readable() {
         let shared = loop.readBuffer
         let count = linux_receive(descriptor, shared.baseAddress, shared.count)
-        if count > 0 { return received(UnsafeRawBufferPointer(start: shared.baseAddress, count: count)) }
-        if count < 0, TCPStream.isPassing(errno) { return }
+        if count > 0 {
+            // Less than there was room for is all there was (epoll(7)), but for the end.
+            mayRead = count == shared.count || hasEnded
+            if mayRead { goOnLater() }
+            return received(UnsafeRawBufferPointer(start: shared.baseAddress, count: count))
+        }
+        mayRead = false
+        guard count == 0 else { return readFailed(errno) }
         stopReading()
-        reachedEnd(failed: count < 0)
+        reachedEnd(failed: false)
+    }
+
+    private final func readFailed(_ code: Int32) {
+        guard TCPStream.isPassing(code) else { return broke() }
+        // Of more than nothing the kernel has told already.
+        guard code != EAGAIN else { return }
+        mayRead = true
+        goOnLater()
     }
 
     // MARK: Writing
@@ -102,7 +105,7 @@ package class TCPStream {
     /// Gives up to three pieces to the kernel in one call, without waiting. Empty pieces are allowed. What is queued is
     /// not overtaken, though the socket may have room again by now: it counts as full until that has gone.
     package final func tryWrite(
-        _ first: UnsafeRawBufferPointer, _ second: UnsafeRawBufferPointer = .init(start: nil, count: 0),
+        _ first: UnsafeRawBufferPointer, _ second: UnsafeRawBufferPointer,
         _ third: UnsafeRawBufferPointer = .init(start: nil, count: 0)
     ) -> WriteResult {
         guard unsent.isEmpty else { return .full }
@@ -112,7 +115,13 @@ package class TCPStream {
         TCPStream.copy(first, to: room, 0)
         TCPStream.copy(second, to: room, first.count)
         TCPStream.copy(third, to: room, first.count &+ second.count)
-        return TCPStream.result(linux_send(descriptor, room, count, 0))
+        return result(linux_send(descriptor, room, count, 0))
+    }
+
+    /// Gives one piece to the kernel, in the same way.
+    package final func tryWrite(_ bytes: UnsafeRawBufferPointer) -> WriteResult {
+        guard unsent.isEmpty else { return .full }
+        return result(linux_send(descriptor, bytes.baseAddress, bytes.count, 0))
     }
 
     private final func gather(
@@ -120,14 +129,14 @@ package class TCPStream {
     ) -> WriteResult {
         var pieces = (TCPStream.piece(first), TCPStream.piece(second), TCPStream.piece(third))
         return withUnsafeMutableBytes(of: &pieces) { bytes in
-            TCPStream.result(linux_send_pieces(descriptor, bytes.assumingMemoryBound(to: iovec.self).baseAddress, 3))
+            result(linux_send_pieces(descriptor, bytes.assumingMemoryBound(to: iovec.self).baseAddress, 3))
         }
     }
 
     /// Sends bytes that more will follow at once (`MSG_MORE`), so that head and body share a segment.
     package final func tryWriteMore(_ bytes: UnsafeRawBufferPointer) -> WriteResult {
         guard unsent.isEmpty else { return .full }
-        return TCPStream.result(linux_send(descriptor, bytes.baseAddress, bytes.count, Int32(MSG_MORE)))
+        return result(linux_send(descriptor, bytes.baseAddress, bytes.count, Int32(MSG_MORE)))
     }
 
     /// Sends part of a file without copying it (`sendfile(2)`). Pages that are not in memory make this block: the
@@ -135,7 +144,7 @@ package class TCPStream {
     package final func sendFile(_ file: Int32, offset: Int64, count: Int) -> WriteResult {
         guard unsent.isEmpty else { return .full }
         var position = off_t(offset)
-        return TCPStream.result(sendfile(descriptor, file, &position, count))
+        return result(sendfile(descriptor, file, &position, count))
     }
 
     /// Sends bytes behind what is queued already, and keeps what the socket does not take: `drained` is called when it
@@ -146,14 +155,14 @@ package class TCPStream {
             unsent += bytes
             return true
         }
-        switch bytes.withUnsafeBytes({ TCPStream.result(linux_send(descriptor, $0.baseAddress, $0.count, 0)) }) {
+        switch bytes.withUnsafeBytes({ result(linux_send(descriptor, $0.baseAddress, $0.count, 0)) }) {
         case .failed: return false
         case .took(bytes.count): return true
         case .took(let count): unsentStart = count
         case .full: unsentStart = 0
         }
         unsent = bytes
-        watch()
+        awaitRoom()
         return true
     }
 
@@ -161,28 +170,31 @@ package class TCPStream {
     package final func waitForRoom() {
         guard !isBlocked, !isClosing else { return }
         isWaitingForRoom = true
-        watch()
+        awaitRoom()
+    }
+
+    /// The kernel tells of room only after it has refused something.
+    private final func awaitRoom() {
+        if mayWrite { goOnLater() }
     }
 
     private final func writable() {
         isWaitingForRoom = false
         if !unsent.isEmpty {
-            let result = unsent.withUnsafeBytes { bytes in
+            let sent = unsent.withUnsafeBytes { bytes in
                 let rest = UnsafeRawBufferPointer(rebasing: bytes[unsentStart...])
-                return TCPStream.result(linux_send(descriptor, rest.baseAddress, rest.count, 0))
+                return result(linux_send(descriptor, rest.baseAddress, rest.count, 0))
             }
-            switch result {
+            switch sent {
             case .failed: return broke()
-            case .full: return
+            case .full: return awaitRoom()
             case .took(let count): unsentStart += count
             }
-            guard unsentStart == unsent.count else { return }
+            guard unsentStart == unsent.count else { return awaitRoom() }
             unsent = []
             if endsWhenSent { sendEnd() }
         }
         drained()
-        // Only now: who goes on with a full socket would have it watched again at once.
-        if !isClosing { watch() }
     }
 
     // MARK: Ending
@@ -203,16 +215,14 @@ package class TCPStream {
         guard !isClosing else { return }
         isClosing = true
         unsent = []
-        // libuv forgets the descriptor within this call: whoever is given the same number next is not disturbed.
-        uv_close(UnsafeMutableRawPointer(raw).assumingMemoryBound(to: uv_handle_t.self)) { handle in
-            guard let data = handle?.pointee.data else { return }
-            Unmanaged<TCPStream>.fromOpaque(data).takeRetainedValue().closed()
-        }
+        end { [self] in closed() }
         Glibc.close(descriptor)
     }
 
     /// The connection is broken; nothing more will be read or written.
     private final func broke() {
+        guard !isBroken else { return }
+        isBroken = true
         unsent = []
         stopReading()
         reachedEnd(failed: true)
@@ -236,34 +246,20 @@ package class TCPStream {
 
     // MARK: Plumbing
 
-    /// Tells libuv what to wait for, where that has changed.
-    private final func watch() {
-        let events =
-            (isReading ? Int32(UV_READABLE.rawValue) : 0) | (isBlocked ? Int32(UV_WRITABLE.rawValue) : 0)
-        guard events != watched, !isClosing else { return }
-        watched = events
-        // Neither fails: the descriptor is this handle's alone.
-        guard events != 0 else {
-            uv_poll_stop(raw)
-            return
+    override final func ready(_ events: SocketEvents) {
+        guard !isClosing else { return }
+        if events.contains(.failed) { return broke() }
+        if events.contains(.writable) { mayWrite = true }
+        if !events.isDisjoint(with: [.readable, .peerHasEnded, .hasHungUp]) {
+            mayRead = true
+            if !events.isDisjoint(with: [.peerHasEnded, .hasHungUp]) { hasEnded = true }
         }
-        uv_poll_start(raw, events) { handle, status, events in
-            // Set in `init`, and held by libuv's handle until the close callback, which comes in a turn of its own.
-            let data = handle.unsafelyUnwrapped.pointee.data.unsafelyUnwrapped
-            Unmanaged<TCPStream>.fromOpaque(data)._withUnsafeGuaranteedRef { $0.ready(status, events) }
-        }
+        goOn()
     }
 
-    @inline(__always)
-    private final func ready(_ status: Int32, _ events: Int32) {
-        loop.wake()
-        if status < 0 {
-            // libuv has stopped watching: the socket is in error.
-            watched = 0
-            return broke()
-        }
-        if events & Int32(UV_WRITABLE.rawValue) != 0, isBlocked { writable() }
-        if events & Int32(UV_READABLE.rawValue) != 0, isReading, !isClosing { readable() }
+    override final func goOn() {
+        if mayWrite, isBlocked, !isClosing, !isBroken { writable() }
+        if mayRead, isReading, !isClosing { readable() }
     }
 
     @inline(__always)
@@ -277,9 +273,11 @@ package class TCPStream {
     }
 
     @inline(__always)
-    private static func result(_ count: Int) -> WriteResult {
+    private final func result(_ count: Int) -> WriteResult {
         if count >= 0 { return .took(count) }
-        return isPassing(errno) ? .full : .failed
+        let code = errno
+        if code == EAGAIN { mayWrite = false }
+        return TCPStream.isPassing(code) ? .full : .failed
     }
 
     private static func isPassing(_ code: Int32) -> Bool { code == EAGAIN || code == EINTR || code == ENOBUFS }

@@ -5,10 +5,12 @@ internal import CLibuv
 /// A one-shot or repeating timer (docs.libuv.org, "uv_timer_t"). It keeps itself alive until `close`.
 package final class Timer {
     private let handle: Handle<uv_timer_t>
+    private let loop: EventLoop
     private let fire: () -> Void
 
     /// Makes a stopped timer. `uv_timer_init` cannot fail (it only fills in the struct), hence no throws.
     package init(on loop: EventLoop, _ fire: @escaping () -> Void) {
+        self.loop = loop
         self.fire = fire
         do {
             handle = try Handle("uv_timer_init") { uv_timer_init(loop.pointer, $0) }
@@ -21,9 +23,16 @@ package final class Timer {
     /// Starts or restarts it. `everyMilliseconds` 0 means once.
     package func start(afterMilliseconds: UInt64, everyMilliseconds: UInt64 = 0) {
         guard !handle.isClosed else { return }
+        // libuv counts from when it last looked at the clock, which may be many turns ago.
+        uv_update_time(loop.pointer)
         uv_timer_start(
-            handle.pointer, { Handle.withOwner(of: $0, as: Timer.self) { $0.fire() } }, afterMilliseconds,
-            everyMilliseconds)
+            handle.pointer,
+            { raw in
+                Handle.withOwner(of: raw, as: Timer.self) { timer in
+                    timer.loop.timerIsDue()
+                    timer.fire()
+                }
+            }, afterMilliseconds, everyMilliseconds)
     }
 
     package func stop() {
