@@ -1,8 +1,8 @@
 // Moves a body to a socket: as much a turn as is fair, no faster than the reader takes it, no further than a growing
 // blob has come, and without ever waiting for a disk on the loop.
 //
-// When the socket is full, the loop says when it has room again. When pages are not in memory, the pool reads them in, and
-// `sendfile` then finds them there.
+// When the socket is full, the loop says when it has room again. When pages are not in memory, the pool reads them in,
+// and `sendfile` then finds them there.
 
 /// One body on its way to one connection.
 package final class BodyPump: GrowingReader {

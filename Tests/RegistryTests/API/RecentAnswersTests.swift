@@ -125,7 +125,7 @@ import Testing
         #expect(position(&recent, long, 3) == nil)
     }
 
-    /// In one place each, a twentieth of so many would meet another, and be looked for the longer way every second time.
+    /// In one place each, a twentieth of so many would meet another, and go the longer way every second time.
     @Test func nearlyAllOfABusyHourAreRemembered() throws {
         var hosts = HostTable()
         var recent = RecentAnswers()

@@ -1,5 +1,5 @@
-// What the kernel tells once must not be lost, whoever looks at it when; and what libuv has (timers, signals) must go on
-// beside sockets that keep the loop busy, or that are all there is.
+// What the kernel tells once must not be lost, whoever looks at it when; and what libuv has (timers, signals) must go
+// on beside sockets that keep the loop busy, or that are all there is.
 
 import Glibc
 import Testing
