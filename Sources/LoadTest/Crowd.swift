@@ -35,7 +35,7 @@ final class Crowd {
         self.loop = loop
         self.catalog = catalog
         self.address = address
-        pruner = Pruner(ClientConnection(on: loop, to: address, buffer: buffer), authority: address.authority)
+        pruner = Pruner(on: loop, ClientConnection(on: loop, to: address, buffer: buffer), authority: address.authority)
     }
 
     deinit { buffer.deallocate() }

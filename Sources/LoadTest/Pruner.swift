@@ -3,6 +3,10 @@
 import Registry
 
 final class Pruner: AnswerHandler {
+    /// A manifest that the server is still writing to its disk is kept: asked again so many times, so long apart.
+    private static let mostTries = 50
+    private static let pauseMilliseconds: UInt64 = 100
+
     enum Outcome: Equatable {
         case pruned
         /// So many that were meant are still there.
@@ -12,11 +16,14 @@ final class Pruner: AnswerHandler {
 
     private let connection: ClientConnection
     private let authority: String
+    private let loop: EventLoop
+    private var tries = 0
     private var queue: [(pattern: String, then: (Outcome) -> Void)] = []
     /// The request that is out.
     private var request = UnsafeMutableRawBufferPointer(start: nil, count: 0)
 
-    init(_ connection: ClientConnection, authority: String) {
+    init(on loop: EventLoop, _ connection: ClientConnection, authority: String) {
+        self.loop = loop
         self.connection = connection
         self.authority = authority
     }
@@ -40,13 +47,27 @@ final class Pruner: AnswerHandler {
         let text = String(decoding: body, as: UTF8.self)
         guard status == 200 else { return end(.refused("status \(status): \(text)")) }
         let kept = text.split(separator: "\n").count { $0.hasPrefix("skipped ") }
-        end(kept == 0 ? .pruned : .kept(kept))
+        guard kept > 0 else { return end(.pruned) }
+        tries += 1
+        if tries < Pruner.mostTries { askLater() } else { end(.kept(kept)) }
+    }
+
+    private func askLater() {
+        request.deallocate()
+        var timer: Timer?
+        timer = Timer(on: loop) { [self] in
+            timer?.close()
+            timer = nil
+            ask()
+        }
+        timer?.start(afterMilliseconds: Pruner.pauseMilliseconds)
     }
 
     func failed(_ reason: String) { end(.refused(reason)) }
 
     private func end(_ outcome: Outcome) {
         request.deallocate()
+        tries = 0
         let (_, then) = queue.removeFirst()
         ask()
         then(outcome)
