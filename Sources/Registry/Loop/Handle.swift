@@ -13,7 +13,7 @@ class AnyHandle {
     final fileprivate(set) var isClosed = false
 }
 
-/// Owns one libuv handle of type `Raw` (`uv_timer_t`, `uv_poll_t`, …).
+/// Owns one libuv handle of type `Raw` (`uv_timer_t`, `uv_signal_t`, …).
 ///
 /// Source: docs.libuv.org, "uv_handle_t", "uv_close".
 final class Handle<Raw>: AnyHandle {

@@ -27,7 +27,7 @@ final class Acceptor {
         }
         guard let poll else {
             Glibc.close(descriptor)
-            throw LoopError(call: "uv_poll_init", code: UV_EINVAL.rawValue)
+            throw LoopError(call: "epoll_ctl", code: UV_EINVAL.rawValue)
         }
         self.poll = poll
         pause = Timer(on: loop) { [unowned self] in self.poll?.watch(readable: true, writable: false) }
