@@ -39,12 +39,16 @@ final class DoorFollower {
             try SignalWatcher(on: loop, signal: SIGTERM) { [unowned self] in stop(SIGTERM) },
             try SignalWatcher(on: loop, signal: SIGINT) { [unowned self] in stop(SIGINT) },
         ]
-        let poll = SocketPoll(on: loop, descriptor: descriptor) { [unowned self] _, _, failed in
-            if failed { end(DoorClient.broken) } else { receive() }
+        let poll = SocketPoll(on: loop, descriptor: descriptor) { [unowned self] readable, _, _ in
+            if readable { receive() } else { end(DoorClient.broken) }
         }
-        poll?.watch(readable: true, writable: false)
-        loop.run()
-        poll?.close()
+        if let poll {
+            poll.watch(readable: true, writable: false)
+            loop.run()
+            poll.close()
+        } else {
+            failure = DoorClient.broken
+        }
         for signal in signals { signal.close() }
         loop.close()
         if let stoppedBy { throw Exit.stopped(by: stoppedBy) }

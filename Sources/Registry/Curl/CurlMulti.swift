@@ -19,6 +19,8 @@ package final class CurlMulti {
     private let loop: EventLoop
     private let handle: UnsafeMutableRawPointer
     private var timer: Timer?
+    /// Whether curl wants to be called as soon as others have had their turn.
+    private var isTimeoutDue = false
     private var polls: [Int32: SocketPoll] = [:]
     /// Running transfers, by easy handle.
     private var transfers: [UnsafeMutableRawPointer: Transfer] = [:]
@@ -137,13 +139,22 @@ package final class CurlMulti {
 
     private func timedOut() { act(CURL_SOCKET_BAD, 0) }
 
-    // MARK: Called by curl, from inside its own calls: uv only from here
+    // MARK: Called by curl, from inside its own calls: nothing of curl's from here
 
     private func setTimeout(_ milliseconds: Int) {
-        if milliseconds < 0 {
-            timer?.stop()
-        } else {
+        isTimeoutDue = milliseconds == 0
+        guard milliseconds <= 0 else {
             timer?.start(afterMilliseconds: UInt64(milliseconds))
+            return
+        }
+        timer?.stop()
+        // At once is how curl lets others go first. libuv (1.44) would run a timer that is started anew within its
+        // callback before anything else.
+        guard isTimeoutDue else { return }
+        loop.deferred.enqueue { [self] in
+            guard isTimeoutDue else { return }
+            isTimeoutDue = false
+            timedOut()
         }
     }
 
@@ -157,12 +168,13 @@ package final class CurlMulti {
     }
 
     private func open(_ socket: Int32) -> SocketPoll? {
-        let poll = SocketPoll(on: loop, descriptor: socket) { [unowned self] readable, writable, failed in
-            let events =
-                (readable ? CURL_CSELECT_IN : 0) | (writable ? CURL_CSELECT_OUT : 0) | (failed ? CURL_CSELECT_ERR : 0)
-            act(socket, events)
+        let poll = SocketPoll(on: loop, descriptor: socket) { [unowned self] readable, writable, _ in
+            let events = (readable ? CURL_CSELECT_IN : 0) | (writable ? CURL_CSELECT_OUT : 0)
+            // Told of an error, curl would end the transfer without reading what came before it.
+            act(socket, events == 0 ? CURL_CSELECT_ERR : events)
         }
         polls[socket] = poll
+        if poll == nil { loop.deferred.enqueue { [self] in act(socket, CURL_CSELECT_ERR) } }
         return poll
     }
 

@@ -1,7 +1,9 @@
 // Readiness of sockets that are not connections of this server: curl's, and listening ones. Those who read and write
 // them do not always go on to the end, and have to be told again.
 
-/// Watches one descriptor, and tells what it is ready for as long as it is. It keeps itself alive until `close`.
+/// Watches one descriptor, and tells what it is ready for as long as it is and somebody wants to know: a socket in
+/// error is ready for everything, and fails as well. Failed alone: it cannot be watched. It keeps itself alive until
+/// `close`.
 package final class SocketPoll: WatchedSocket {
     private let told: (_ readable: Bool, _ writable: Bool, _ failed: Bool) -> Void
     private var wantsReadable = false
@@ -30,21 +32,20 @@ package final class SocketPoll: WatchedSocket {
         if writable { events.insert(.writable) }
         // Where nothing is waited for, errors are not either.
         guard !watch(events) else { return }
-        loop.deferred.enqueue { [self] in failed() }
+        loop.deferred.enqueue { [self] in refused() }
     }
 
     override func ready(_ events: SocketEvents) {
         guard !isClosed else { return }
-        if events.contains(.failed) { return failed() }
-        let isReadable = !events.isDisjoint(with: [.readable, .peerHasEnded, .hasHungUp])
-        let isWritable = !events.isDisjoint(with: [.writable, .hasHungUp])
-        told(isReadable && wantsReadable, isWritable && wantsWritable, false)
+        // What came before an error can still be read, and the call that comes upon the error says which it is.
+        let isReadable = !events.isDisjoint(with: [.readable, .peerHasEnded, .hasHungUp, .failed])
+        let isWritable = !events.isDisjoint(with: [.writable, .hasHungUp, .failed])
+        told(isReadable && wantsReadable, isWritable && wantsWritable, events.contains(.failed))
     }
 
-    /// The socket is in error, and would say so without end: it is watched no longer.
-    private func failed() {
+    /// The kernel refuses to watch it.
+    private func refused() {
         guard !isClosed else { return }
-        watch(readable: false, writable: false)
         told(false, false, true)
     }
 

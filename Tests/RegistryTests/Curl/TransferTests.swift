@@ -1,5 +1,6 @@
 // What a transfer does that no exchange lets through: addresses refused below the names.
 
+import Glibc
 import Testing
 
 @testable import Registry
@@ -63,6 +64,48 @@ import Testing
         #expect(try Self.get(url, isConfigured: false, run: run, multi: multi).failure?.kind == .localAddress)
         #expect(fake.requests.count == 1)
         #expect(try Self.get(url, isConfigured: true, run: run, multi: multi).body == [1])
+        run.close()
+    }
+
+    /// The whole answer and the reset behind it are there before curl looks: it is told of both at once.
+    @Test func whatCameBeforeAResetIsRead() throws {
+        let run = try LoopRun()
+        let multi = try #require(CurlMulti(on: run.loop))
+        let listener = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
+        run.atClose { multi.close() }
+        run.atClose { close(listener) }
+        var name = sockaddr_in()
+        name.sin_family = sa_family_t(AF_INET)
+        name.sin_addr.s_addr = UInt32(0x7F00_0001).bigEndian
+        let bound = withUnsafePointer(to: &name) { pointer in
+            pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) {
+                bind(listener, $0, socklen_t(MemoryLayout<sockaddr_in>.size))
+            }
+        }
+        try #require(bound == 0 && listen(listener, 1) == 0)
+        let port = try #require(SocketName.of(listener)).port
+        var taken: SocketPoll?
+        let poll = try #require(
+            SocketPoll(on: run.loop, descriptor: listener) { _, _, _ in
+                let descriptor = accept(listener, nil, nil)
+                taken = SocketPoll(on: run.loop, descriptor: descriptor) { _, _, _ in
+                    // In one go, so that curl sees nothing of it before it is over.
+                    var request = [UInt8](repeating: 0, count: 4096)
+                    #expect(recv(descriptor, &request, request.count, 0) > 0)
+                    let answer = Array("HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nabc".utf8)
+                    #expect(send(descriptor, answer, answer.count, 0) == answer.count)
+                    var linger = linger(l_onoff: 1, l_linger: 0)
+                    setsockopt(
+                        descriptor, SOL_SOCKET, SO_LINGER, &linger, socklen_t(MemoryLayout.size(ofValue: linger)))
+                    taken?.close()
+                    close(descriptor)
+                }
+                taken?.watch(readable: true, writable: false)
+            })
+        poll.watch(readable: true, writable: false)
+        run.atClose { poll.close() }
+        let record = try Self.get("http://127.0.0.1:\(port)/", isConfigured: true, run: run, multi: multi)
+        #expect(record.failure == nil && record.head?.status == 200 && record.body == Array("abc".utf8))
         run.close()
     }
 }
