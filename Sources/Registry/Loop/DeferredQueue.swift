@@ -1,16 +1,16 @@
-// The one named place for what happens once a turn of the loop. C callbacks record what they saw and enqueue; here
-// connections are closed, curl is un-paused, easy handles are removed, always from a clean stack.
+// The one named place for what happens between the callbacks of a turn. C callbacks record what they saw and enqueue;
+// here connections are closed, curl is un-paused, easy handles are removed, always from a clean stack.
 
 internal import DequeModule
 
 /// Actions to run soon, on the loop, outside anybody's callback.
 ///
 /// Drained before the loop waits, behind sockets and timers alike (`EventLoop.turn`), so that what those enqueue does
-/// not wait for the next input. An action may enqueue others; those run in the same drain up to
-/// `maximumActionsPerDrain`.
+/// not wait for the next input. An action may enqueue others; those run in the next drain, when sockets and timers have
+/// had their turn: who enqueues itself lets the others go first.
 package final class DeferredQueue {
-    /// Actions run in one drain before the loop gets to poll again: enough for any real burst, small enough that a
-    /// queue which feeds itself cannot starve the sockets.
+    /// Actions run in one drain before the loop gets to poll again: enough for any real burst, few enough that the
+    /// sockets do not starve.
     static let maximumActionsPerDrain = 4096
 
     private var actions: Deque<() -> Void> = []
@@ -27,7 +27,7 @@ package final class DeferredQueue {
     }
 
     private func runActions() {
-        var budget = DeferredQueue.maximumActionsPerDrain
+        var budget = min(actions.count, DeferredQueue.maximumActionsPerDrain)
         while budget > 0, let action = actions.popFirst() {
             action()
             budget -= 1

@@ -17,7 +17,7 @@ package struct LoopError: Error, CustomStringConvertible, Equatable {
     }
 }
 
-/// The sockets, libuv's loop beside them, and the queue that is drained once each turn.
+/// The sockets, libuv's loop beside them, and the queue that is drained in each turn.
 ///
 /// Source: docs.libuv.org, "uv_loop_t"; what of it runs when is up to `turn`.
 package final class EventLoop {
@@ -27,6 +27,7 @@ package final class EventLoop {
     private let meter = TurnMeter()
     /// Whether libuv's loop has to run, whatever it says it can wait.
     private var isLibuvDue = true
+    private var isInLibuv = false
     private var isStopping = false
     /// What every connection reads into: what has been read is dealt with at once, so one serves them all.
     let readBuffer = UnsafeMutableRawBufferPointer.allocate(byteCount: EventLoop.readBufferBytes, alignment: 64)
@@ -50,7 +51,7 @@ package final class EventLoop {
         nowMilliseconds = meter.recentNanoseconds / 1_000_000
     }
 
-    /// Milliseconds of a monotonic clock, read once a turn (`uv_now`).
+    /// Milliseconds of a monotonic clock (that of `uv_hrtime`), read when a turn's wait has ended.
     package private(set) var nowMilliseconds: UInt64
 
     /// Nanoseconds of the same clock, read when asked (`uv_hrtime`).
@@ -66,11 +67,17 @@ package final class EventLoop {
     /// Lets libuv's loop run in the next turn: it has been given something that it only then begins to watch.
     func letLibuvRun() { isLibuvDue = true }
 
+    /// A timer is about to be started. libuv counts from when it last looked at the clock, which may be many turns ago;
+    /// while it runs, no more than that: time that moves there would make its timers due again and again.
+    func timerStarts() {
+        if !isInLibuv { uv_update_time(pointer) }
+    }
+
     /// A timer has been found due by libuv's reading of the clock, which is newer than the turn's.
     func timerIsDue() { nowMilliseconds = max(nowMilliseconds, uv_now(pointer)) }
 
-    /// Handles that keep the loop running.
-    package var activeHandles: Int { Int(pointer.pointee.active_handles) + sockets.count }
+    /// Sockets, timers and signals that keep the loop running. (The sockets have one of libuv's handles together.)
+    package var activeHandles: Int { Int(pointer.pointee.active_handles) + max(0, sockets.count - 1) }
 
     /// Busy time of each iteration so far.
     package var turns: HistogramTable { meter.turns }
@@ -96,31 +103,40 @@ package final class EventLoop {
     /// What was put off; timers, threads and signals, if any are due; then a wait, and the sockets that are ready.
     private func turn() {
         deferred.drain()
-        var wait = libuvWaits()
-        if isLibuvDue || wait == 0 {
-            isLibuvDue = false
-            uv_run(pointer, UV_RUN_NOWAIT)
+        let hasRun = isLibuvDue
+        if hasRun {
+            runLibuv()
             deferred.drain()
-            wait = libuvWaits()
         }
-        if deferred.isPending || sockets.isDue || isStopping { wait = 0 }
         meter.sleep()
+        var wait = libuvWaits(leastMilliseconds: hasRun ? 1 : 0)
+        if wait == 0 { isLibuvDue = true }
+        if deferred.isPending || sockets.isDue || isStopping { wait = 0 }
         let ready = sockets.wait(milliseconds: wait)
         nowMilliseconds = meter.wake() / 1_000_000
         if sockets.tell(ready) { isLibuvDue = true }
     }
 
+    private func runLibuv() {
+        isLibuvDue = false
+        isInLibuv = true
+        uv_run(pointer, UV_RUN_NOWAIT)
+        isInLibuv = false
+    }
+
     /// How long libuv's loop may be left alone, in milliseconds; -1 without end.
-    private func libuvWaits() -> Int32 {
+    /// - Parameter leastMilliseconds: where it waits for time at all. libuv may read a clock that is a tick behind, and
+    ///   what has just run then finds nothing due yet.
+    private func libuvWaits(leastMilliseconds: Int32) -> Int32 {
         let wait = uv_backend_timeout(pointer)
         guard wait > 0 else { return wait }
         // It counts from when libuv last looked at the clock.
         let now = meter.recentNanoseconds / 1_000_000
         let passed = now > uv_now(pointer) ? now - uv_now(pointer) : 0
-        return passed < UInt64(wait) ? wait - Int32(passed) : 0
+        return max(leastMilliseconds, passed < UInt64(wait) ? wait - Int32(passed) : 0)
     }
 
-    /// Ends `run` after the current turn.
+    /// Ends the `run` that is in progress after its current turn; one that has not begun knows nothing of it.
     package func stop() { isStopping = true }
 
     /// Version of the libuv this process runs on.

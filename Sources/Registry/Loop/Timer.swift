@@ -23,8 +23,7 @@ package final class Timer {
     /// Starts or restarts it. `everyMilliseconds` 0 means once.
     package func start(afterMilliseconds: UInt64, everyMilliseconds: UInt64 = 0) {
         guard !handle.isClosed else { return }
-        // libuv counts from when it last looked at the clock, which may be many turns ago.
-        uv_update_time(loop.pointer)
+        loop.timerStarts()
         uv_timer_start(
             handle.pointer,
             { raw in

@@ -93,7 +93,7 @@ extension Catalog {
         counter("ociregistry_loop_idle_seconds_total", "Time the event loop waited for events.") {
             $2.sample(nanoseconds: $1.loop.idleNanoseconds)
         },
-        gauge("ociregistry_loop_active_handles", "Active handles of the event loop: sockets, timers, polls.") {
+        gauge("ociregistry_loop_active_handles", "Active handles of the event loop: sockets, timers, signals.") {
             $2.sample($1.loop.activeHandles)
         },
         gauge("ociregistry_pool_threads", "Threads of the pool for blocking work.") { $2.sample($1.loop.poolThreads) },

@@ -87,14 +87,11 @@ final class StoreFixture {
     /// Runs the loop until what `start` was given has been called.
     func wait<T>(_ start: (@escaping (T) -> Void) -> Void) throws -> T {
         var answer: T?
-        var isRunning = false
         watchdog?.start(afterMilliseconds: StoreFixture.patienceMilliseconds)
         start { value in
             answer = value
-            // Asked to stop before it runs, a loop would end its next run at once (uv_stop).
-            if isRunning { self.loop.stop() }
+            self.loop.stop()
         }
-        isRunning = true
         while answer == nil, !hasTimedOut { loop.run() }
         watchdog?.stop()
         guard let answer else { throw TimedOut() }
@@ -108,8 +105,13 @@ final class StoreFixture {
         }
     }
 
+    /// Recovers the store, and lets the pool finish what comes with its opening, so that a test counts its own jobs.
     @discardableResult
-    func recover() throws -> RecoveryReport { try wait { store.startRecovery(then: $0) } }
+    func recover() throws -> RecoveryReport {
+        let report = try wait { store.startRecovery(then: $0) }
+        try wait(until: { offload.inFlight == 0 })
+        return report
+    }
 
     /// Closes the store and opens it again, as a restart does.
     func reopen(limits: StoreLimits = StoreLimits(), isRecovered: Bool = true) throws {
