@@ -6,7 +6,6 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <stdint.h>
-#include <stdlib.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
@@ -54,8 +53,7 @@ static inline int linux_epoll_wait(int set, void *events, int most, int millisec
     return (int)syscall(SYS_epoll_pwait, set, events, most, milliseconds, NULL, 8);
 }
 
-static inline void *linux_epoll_room(int most) { return malloc(sizeof(struct epoll_event) * (size_t)most); }
-static inline void linux_epoll_free(void *events) { free(events); }
+enum { linux_epoll_event_bytes = sizeof(struct epoll_event) };
 static inline void *linux_epoll_data(const void *events, int index) { return ((const struct epoll_event *)events)[index].data.ptr; }
 static inline uint32_t linux_epoll_events(const void *events, int index) { return ((const struct epoll_event *)events)[index].events; }
 

@@ -29,7 +29,8 @@ final class SocketSet {
     static let maximumEvents: Int32 = 512
 
     private let descriptor: Int32
-    private let events = linux_epoll_room(maximumEvents)
+    private let events = UnsafeMutableRawPointer.allocate(
+        byteCount: Int(maximumEvents) * Int(linux_epoll_event_bytes), alignment: 8)
     /// Keeps libuv's loop alive while there are sockets: it ends, and runs no timer, when all it has is unreferenced.
     private let keeper: Handle<uv_async_t>
     private var due: [WatchedSocket] = []
@@ -40,10 +41,12 @@ final class SocketSet {
         keeper = try Handle("uv_async_init") { uv_async_init(loop, $0, nil) }
         keeper.unreference()
         descriptor = epoll_create1(Int32(EPOLL_CLOEXEC))
+        guard descriptor >= 0 else { throw LoopError(call: "epoll_create1", code: -errno) }
         // It has no object; that is how its events are known.
         let events = SocketEvents.readable.rawValue
-        guard descriptor >= 0, linux_epoll(descriptor, EPOLL_CTL_ADD, uv_backend_fd(loop), events, nil) == 0
-        else { throw LoopError(call: "epoll_create1", code: -errno) }
+        guard linux_epoll(descriptor, EPOLL_CTL_ADD, uv_backend_fd(loop), events, nil) == 0 else {
+            throw LoopError(call: "epoll_ctl", code: -errno)
+        }
     }
 
     /// Waits until something is ready: no longer than so many milliseconds, or -1 for as long as it takes.
@@ -88,7 +91,7 @@ final class SocketSet {
     func close() {
         keeper.close()
         Glibc.close(descriptor)
-        linux_epoll_free(events)
+        events.deallocate()
     }
 
     // MARK: For sockets
@@ -138,8 +141,10 @@ package class WatchedSocket {
     final func watch(_ events: SocketEvents) -> Bool {
         guard events != watched else { return true }
         let operation = events.isEmpty ? EPOLL_CTL_DEL : watched.isEmpty ? EPOLL_CTL_ADD : EPOLL_CTL_MOD
+        // What is to be watched no longer is not, whatever the kernel says.
+        guard loop.sockets.control(operation, self, events) || events.isEmpty else { return false }
         watched = events
-        return loop.sockets.control(operation, self, events)
+        return true
     }
 
     /// Asks for `goOn` in the next turn, which then waits for nothing.

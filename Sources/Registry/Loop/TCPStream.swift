@@ -78,7 +78,8 @@ package class TCPStream: WatchedSocket {
         let shared = loop.readBuffer
         let count = linux_receive(descriptor, shared.baseAddress, shared.count)
         if count > 0 {
-            // Less than there was room for is all there was (epoll(7)), but for the end.
+            // Less than there was room for is all there was (epoll(7)), but for the end. Not so where a peer sends
+            // urgent data, or descriptors over a Unix socket: what is behind those waits for what comes next.
             mayRead = count == shared.count || hasEnded
             if mayRead { goOnLater() }
             return received(UnsafeRawBufferPointer(start: shared.baseAddress, count: count))
@@ -280,5 +281,5 @@ package class TCPStream: WatchedSocket {
         return TCPStream.isPassing(code) ? .full : .failed
     }
 
-    private static func isPassing(_ code: Int32) -> Bool { code == EAGAIN || code == EINTR || code == ENOBUFS }
+    private static func isPassing(_ code: Int32) -> Bool { code == EAGAIN || code == EINTR }
 }

@@ -283,7 +283,8 @@ package final class Connection: TCPStream {
     override func closed() {
         pump?.abandon()
         if let metrics = server.metrics { measure.abandon(metrics) }
-        writeLog(bodyBytes: Int(pump?.bodyBytes ?? 0))
+        // Less than none where it was cut within the fields of a ready answer.
+        writeLog(bodyBytes: max(0, Int(pump?.bodyBytes ?? 0)))
         pump = nil
         server.removed(self)
     }
