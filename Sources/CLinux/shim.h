@@ -6,7 +6,6 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <stdint.h>
-#include <sys/epoll.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
@@ -39,23 +38,6 @@ static inline ssize_t linux_send_pieces(int descriptor, struct iovec *pieces, si
     struct msghdr message = { .msg_iov = pieces, .msg_iovlen = count };
     return syscall(SYS_sendmsg, descriptor, &message, linux_at_once);
 }
-
-/* epoll(7). Its event is a packed struct, which Swift does not read. */
-
-/// epoll_ctl(2). 0, or -1 with errno.
-static inline int linux_epoll(int set, int operation, int descriptor, uint32_t events, void *data) {
-    struct epoll_event event = { .events = events, .data = { .ptr = data } };
-    return epoll_ctl(set, operation, descriptor, &event);
-}
-
-/// epoll_wait(2), not as a point of cancellation.
-static inline int linux_epoll_wait(int set, void *events, int most, int milliseconds) {
-    return (int)syscall(SYS_epoll_pwait, set, events, most, milliseconds, NULL, 8);
-}
-
-enum { linux_epoll_event_bytes = sizeof(struct epoll_event) };
-static inline void *linux_epoll_data(const void *events, int index) { return ((const struct epoll_event *)events)[index].data.ptr; }
-static inline uint32_t linux_epoll_events(const void *events, int index) { return ((const struct epoll_event *)events)[index].events; }
 
 /// accept4(2): the next connection, as a descriptor that does not block and is closed in children; and where its other end is.
 static inline int linux_accept(int listener, struct sockaddr_storage *peer) {

@@ -137,7 +137,7 @@ package final class MetricsEndpoint {
     }
 
     private func readLoop() {
-        readings.loop.turns = loop.turns
+        readings.loop.turns = loop.iterations
         readings.loop.idleNanoseconds = loop.idleNanoseconds
         readings.loop.activeHandles = loop.activeHandles
         readings.loop.poolThreads = Offload.threads

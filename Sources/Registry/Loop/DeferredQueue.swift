@@ -1,30 +1,45 @@
-// The one named place for what happens between the callbacks of a turn. C callbacks record what they saw and enqueue;
-// here connections are closed, curl is un-paused, easy handles are removed, always from a clean stack.
+// The one place for work that has to wait until the current callback has returned. C callbacks record what they saw and
+// enqueue; here connections are closed, curl is un-paused and easy handles are removed, always from a clean stack.
 
+internal import CLibuv
 internal import DequeModule
 
-/// Actions to run soon, on the loop, outside anybody's callback.
+/// Actions to run soon, on the loop, outside every callback.
 ///
-/// Drained before the loop waits, behind sockets and timers alike (`EventLoop.turn`), so that what those enqueue does
-/// not wait for the next input. An action may enqueue others; those run in the next drain, when sockets and timers have
-/// had their turn: who enqueues itself lets the others go first.
+/// Drained before the loop polls and again after it (`LoopHooks`), so that an action enqueued by a timer does not wait
+/// for the next input. An action enqueued during a drain runs in the next one: an action that enqueues itself leaves
+/// the sockets and timers their turn.
 package final class DeferredQueue {
     /// Actions run in one drain before the loop gets to poll again: enough for any real burst, few enough that the
     /// sockets do not starve.
     static let maximumActionsPerDrain = 4096
 
     private var actions: Deque<() -> Void> = []
+    /// Active only while actions are pending: an active idle handle keeps the poll from blocking
+    /// (docs.libuv.org, "uv_idle_t").
+    private let idle: Handle<uv_idle_t>
+    private var idleIsActive = false
+
+    init(on loop: UnsafeMutablePointer<uv_loop_t>) throws(LoopError) {
+        idle = try Handle("uv_idle_init") { uv_idle_init(loop, $0) }
+    }
 
     /// Whether actions are left over.
     var isPending: Bool { !actions.isEmpty }
 
     /// Runs `action` on the loop, soon, after the current callback has returned.
-    package func enqueue(_ action: @escaping () -> Void) { actions.append(action) }
+    package func enqueue(_ action: @escaping () -> Void) {
+        actions.append(action)
+        if !idleIsActive { keepAwake() }
+    }
 
     @inline(__always)
     func drain() {
-        if !actions.isEmpty { runActions() }
+        // Twice an iteration, and nearly always without actions.
+        if idleIsActive { runActions() }
     }
+
+    func close() { idle.close() }
 
     private func runActions() {
         var budget = min(actions.count, DeferredQueue.maximumActionsPerDrain)
@@ -32,5 +47,13 @@ package final class DeferredQueue {
             action()
             budget -= 1
         }
+        guard actions.isEmpty else { return }
+        idleIsActive = false
+        if !idle.isClosed { uv_idle_stop(idle.pointer) }
+    }
+
+    private func keepAwake() {
+        idleIsActive = true
+        if !idle.isClosed { uv_idle_start(idle.pointer) { _ in } }
     }
 }

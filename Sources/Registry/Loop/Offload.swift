@@ -10,7 +10,7 @@ package final class Offload {
     /// and libuv's own 4 would let four fsyncs hold up all reads; idle threads cost little but address space.
     package static let threadCount = 16
 
-    private let loop: EventLoop
+    fileprivate let loop: EventLoop
     /// Jobs handed out whose completion has not run yet.
     package private(set) var inFlight = 0
     /// How long jobs waited for a thread, and how long they took on it.
@@ -37,6 +37,7 @@ package final class Offload {
             loop.pointer, job.request, { Job.from($0).performMeasured() },
             { raw, _ in
                 let job = Job.from(raw)
+                job.owner?.loop.wake()
                 job.complete()
                 Unmanaged.passUnretained(job).release()
             })

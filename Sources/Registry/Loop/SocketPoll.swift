@@ -1,58 +1,73 @@
-// Readiness of sockets that are not connections of this server: curl's, and listening ones. Those who read and write
-// them do not always go on to the end, and have to be told again.
+// Readiness of sockets that are not connections of this server: curl's, and listening ones.
 
-/// Watches one descriptor, and tells what it is ready for as long as it is and somebody wants to know: a socket in
-/// error is ready for everything, and fails as well. Failed alone: it cannot be watched. It keeps itself alive until
-/// `close`.
-package final class SocketPoll: WatchedSocket {
-    private let told: (_ readable: Bool, _ writable: Bool, _ failed: Bool) -> Void
-    private var wantsReadable = false
-    private var wantsWritable = false
-    private var isClosed = false
+internal import CLibuv
+
+/// Watches one descriptor (docs.libuv.org, "uv_poll_t") and reports what it is ready for, as long as it is ready and
+/// the owner waits for it. It keeps itself alive until `close`.
+package final class SocketPoll {
+    /// A socket in error is reported ready for everything that is waited for, and `failed`: what came before the error
+    /// can still be read, and the call that meets the error says which it is. `failed` alone: the descriptor cannot be
+    /// watched.
+    package typealias OnReady = (_ readable: Bool, _ writable: Bool, _ failed: Bool) -> Void
+
+    private let handle: Handle<uv_poll_t>
+    private let loop: EventLoop
+    private let onReady: OnReady
+    /// What the owner waits for, as libuv's flags.
+    private var wanted: Int32 = 0
 
     /// Nil when the descriptor cannot be watched.
-    package init?(
-        on loop: EventLoop, descriptor: Int32,
-        _ told: @escaping (_ readable: Bool, _ writable: Bool, _ failed: Bool) -> Void
-    ) {
-        self.told = told
-        super.init(watched: descriptor, on: loop)
-        guard watch(.readable), watch([]) else {
-            close()
-            return nil
-        }
+    package init?(on loop: EventLoop, descriptor: Int32, _ onReady: @escaping OnReady) {
+        guard let handle = try? Handle<uv_poll_t>("uv_poll_init", { uv_poll_init(loop.pointer, $0, descriptor) })
+        else { return nil }
+        self.handle = handle
+        self.loop = loop
+        self.onReady = onReady
+        handle.owner = self
     }
 
-    /// Says what to wait for; neither stops the watch.
+    /// Sets what to wait for; neither stops the watch.
     package func watch(readable: Bool, writable: Bool) {
-        guard !isClosed else { return }
-        wantsReadable = readable
-        wantsWritable = writable
-        var events: SocketEvents = readable ? [.readable, .peerHasEnded] : []
-        if writable { events.insert(.writable) }
-        // Where nothing is waited for, errors are not either.
-        guard !watch(events) else { return }
-        loop.deferred.enqueue { [self] in refused() }
+        guard !handle.isClosed else { return }
+        wanted =
+            (readable ? Int32(UV_READABLE.rawValue | UV_DISCONNECT.rawValue) : 0)
+            | (writable ? Int32(UV_WRITABLE.rawValue) : 0)
+        start()
     }
 
-    override func ready(_ events: SocketEvents) {
-        guard !isClosed else { return }
-        // What came before an error can still be read, and the call that comes upon the error says which it is.
-        let isReadable = !events.isDisjoint(with: [.readable, .peerHasEnded, .hasHungUp, .failed])
-        let isWritable = !events.isDisjoint(with: [.writable, .hasHungUp, .failed])
-        told(isReadable && wantsReadable, isWritable && wantsWritable, events.contains(.failed))
-    }
-
-    /// The kernel refuses to watch it.
-    private func refused() {
-        guard !isClosed else { return }
-        told(false, false, true)
-    }
-
-    /// Ends the watch at once.
+    /// Stops the watch at once, so that another owner of the same descriptor number is not disturbed; only the memory
+    /// waits for libuv.
     package func close() {
-        guard !isClosed else { return }
-        isClosed = true
-        end()
+        guard !handle.isClosed else { return }
+        uv_poll_stop(handle.pointer)
+        handle.close()
+    }
+
+    private func start() {
+        guard wanted != 0 else {
+            uv_poll_stop(handle.pointer)
+            return
+        }
+        let code = uv_poll_start(handle.pointer, wanted) { raw, status, events in
+            Handle.withOwner(of: raw, as: SocketPoll.self) { poll in
+                poll.loop.wake()
+                poll.report(failed: status < 0, events)
+            }
+        }
+        if code < 0 { loop.deferred.enqueue { [self] in refused() } }
+    }
+
+    private func report(failed: Bool, _ events: Int32) {
+        // Upon an error libuv names no events, and watches no longer.
+        let ready = failed ? wanted : events & wanted
+        onReady(
+            ready & Int32(UV_READABLE.rawValue | UV_DISCONNECT.rawValue) != 0,
+            ready & Int32(UV_WRITABLE.rawValue) != 0, failed)
+        if failed, wanted != 0, !handle.isClosed { start() }
+    }
+
+    private func refused() {
+        guard !handle.isClosed else { return }
+        onReady(false, false, true)
     }
 }

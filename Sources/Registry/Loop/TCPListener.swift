@@ -22,12 +22,11 @@ final class Acceptor {
     init(on loop: EventLoop, descriptor: Int32, connected: @escaping (Int32) -> Void) throws(LoopError) {
         self.descriptor = descriptor
         let poll = SocketPoll(on: loop, descriptor: descriptor) { [unowned self] _, _, isFailed in
-            // A socket that is in error is watched no longer.
             if isFailed { waitAWhile() } else { accept(connected) }
         }
         guard let poll else {
             Glibc.close(descriptor)
-            throw LoopError(call: "epoll_ctl", code: UV_EINVAL.rawValue)
+            throw LoopError(call: "uv_poll_init", code: UV_EINVAL.rawValue)
         }
         self.poll = poll
         pause = Timer(on: loop) { [unowned self] in self.poll?.watch(readable: true, writable: false) }
@@ -47,7 +46,7 @@ final class Acceptor {
         for _ in 0..<Acceptor.maximumAcceptsPerTurn {
             let taken = linux_accept(descriptor, &peer)
             if taken < 0 { return failed(errno) }
-            if LocalPath.leads(to: peer, from: taken) { LocalPath.unpace(taken) }
+            if LoopbackSocket.isLocal(taken, peer: peer) { LoopbackSocket.disablePacing(taken) }
             connected(taken)
             // Whoever is told may end it.
             guard poll != nil else { return }
@@ -134,44 +133,5 @@ package final class TCPListener {
             throw failure
         }
         return descriptor
-    }
-}
-
-/// The addresses of sockets, as text.
-enum SocketName {
-    /// Where a socket is bound.
-    static func of(_ descriptor: Int32) -> (text: String, port: UInt16)? { name(descriptor, getsockname) }
-
-    /// Where the other end of a connection is; `unix` for a Unix socket, whose ends have no names.
-    static func of(peerOf descriptor: Int32) -> (text: String, port: UInt16)? { name(descriptor, getpeername) }
-
-    private static func name(
-        _ descriptor: Int32,
-        _ get: (Int32, UnsafeMutablePointer<sockaddr>, UnsafeMutablePointer<socklen_t>) -> Int32
-    ) -> (text: String, port: UInt16)? {
-        var storage = sockaddr_storage()
-        var length = socklen_t(MemoryLayout<sockaddr_storage>.size)
-        return withUnsafeMutablePointer(to: &storage) { pointer in
-            pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) { address in
-                guard get(descriptor, address, &length) == 0 else { return nil }
-                return describe(address, length: length)
-            }
-        }
-    }
-
-    private static func describe(_ address: UnsafePointer<sockaddr>, length: socklen_t) -> (String, UInt16)? {
-        var host = [CChar](repeating: 0, count: Int(NI_MAXHOST))
-        var service = [CChar](repeating: 0, count: Int(NI_MAXSERV))
-        // `sa_family` comes first; its name is not visible when another C module was built before this one.
-        let family = UnsafeRawPointer(address).loadUnaligned(as: UInt16.self)
-        if family == UInt16(AF_UNIX) { return ("unix", 0) }
-        let code = getnameinfo(
-            address, length, &host, socklen_t(host.count), &service, socklen_t(service.count),
-            NI_NUMERICHOST | NI_NUMERICSERV)
-        guard code == 0 else { return nil }
-        let text = String(decoding: host.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
-        let port =
-            UInt16(String(decoding: service.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)) ?? 0
-        return ("\(family == UInt16(AF_INET6) ? "[\(text)]" : text):\(port)", port)
     }
 }

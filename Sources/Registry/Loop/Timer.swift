@@ -20,18 +20,21 @@ package final class Timer {
         handle.owner = self
     }
 
-    /// Starts or restarts it. `everyMilliseconds` 0 means once.
+    /// Starts or restarts it, counted from the start of the current iteration. `everyMilliseconds` 0 means once.
     package func start(afterMilliseconds: UInt64, everyMilliseconds: UInt64 = 0) {
         guard !handle.isClosed else { return }
-        loop.timerStarts()
+        // Between runs libuv's time stands still.
+        if !loop.isRunning { uv_update_time(loop.pointer) }
+        // Not 0: libuv 1.44 would run a timer that is due at once within the pass over timers that started it, and one
+        // that starts itself anew would never let that pass end.
         uv_timer_start(
             handle.pointer,
             { raw in
                 Handle.withOwner(of: raw, as: Timer.self) { timer in
-                    timer.loop.timerIsDue()
+                    timer.loop.wake()
                     timer.fire()
                 }
-            }, afterMilliseconds, everyMilliseconds)
+            }, max(1, afterMilliseconds), everyMilliseconds)
     }
 
     package func stop() {

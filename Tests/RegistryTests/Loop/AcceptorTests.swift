@@ -71,7 +71,7 @@ import Testing
         var algorithms: [String] = []
         let acceptor = try Acceptor(on: site.run.loop, descriptor: site.listener) { descriptor in
             algorithms.append(Self.algorithm(descriptor))
-            #expect(!LocalPath.leads(to: LocalPathTests.name("192.0.2.7"), from: descriptor))
+            #expect(!LoopbackSocket.isLocal(descriptor, peer: LoopbackSocketTests.name("192.0.2.7")))
             close(descriptor)
             site.run.finish()
         }
@@ -91,14 +91,14 @@ import Testing
         for _ in 0..<8 { site.reset(try site.connect()) }
         let client = try site.connect()
         try #require(write(client, "x", 1) == 1)
-        let before = site.run.loop.turns.count()
+        let before = site.run.loop.iterations.count()
         let acceptor = try Acceptor(on: site.run.loop, descriptor: site.listener) { descriptor in
             var byte: UInt8 = 0
             if read(descriptor, &byte, 1) == 1 { site.run.finish() }
             close(descriptor)
         }
         site.run.run()
-        let turns = site.run.loop.turns.count() - before
+        let turns = site.run.loop.iterations.count() - before
         #expect(turns <= 2, "\(turns) turns")
         acceptor.close()
         close(client)
@@ -124,7 +124,7 @@ import Testing
         later.start(afterMilliseconds: 20)
         site.run.run()
         #expect(taken == 1 && client >= 0)
-        #expect(site.run.loop.turns.count() < 50, "\(site.run.loop.turns.count()) turns")
+        #expect(site.run.loop.iterations.count() < 50, "\(site.run.loop.iterations.count()) turns")
         later.close()
         acceptor.close()
         close(client)

@@ -172,8 +172,8 @@ private final class Gatekeeper: @unchecked Sendable {
         loop.run()
         timer.close()
         loop.close()
-        #expect(loop.turns.count() >= 3)
-        #expect(loop.turns.sumNanoseconds() >= 40_000_000, "the last turn ends after the loop has been left")
+        #expect(loop.iterations.count() >= 3)
+        #expect(loop.iterations.sumNanoseconds() >= 40_000_000, "the last turn ends after the loop has been left")
     }
 
     @Test func jobsAreTimed() throws {

@@ -5,7 +5,7 @@ import Testing
 
 @testable import Registry
 
-@Suite struct LocalPathTests {
+@Suite struct LoopbackSocketTests {
     /// A name as the kernel gives it; of a family that has no addresses, all zeros.
     static func name(_ text: String) -> sockaddr_storage {
         var (storage, v4, v6) = (sockaddr_storage(), sockaddr_in(), sockaddr_in6())
@@ -24,8 +24,8 @@ import Testing
 
     @Test(arguments: ["127.0.0.1", "127.255.0.9", "::1", "::ffff:127.0.0.1", "::ffff:127.9.9.9"])
     func loopback(_ text: String) throws {
-        #expect(try #require(LocalPath.Address(Self.name(text))).isLoopback)
-        #expect(LocalPath.leads(to: Self.name(text), from: -1))
+        #expect(try #require(LoopbackSocket.Address(Self.name(text))).isLoopback)
+        #expect(LoopbackSocket.isLocal(-1, peer: Self.name(text)))
     }
 
     @Test(arguments: [
@@ -33,15 +33,15 @@ import Testing
         "::fffe:127.0.0.1", "fe80::1", "::ffff:10.127.0.1",
     ])
     func elsewhere(_ text: String) throws {
-        #expect(try !#require(LocalPath.Address(Self.name(text))).isLoopback)
-        #expect(!LocalPath.leads(to: Self.name(text), from: -1))
+        #expect(try !#require(LoopbackSocket.Address(Self.name(text))).isLoopback)
+        #expect(!LoopbackSocket.isLocal(-1, peer: Self.name(text)))
     }
 
     @Test func oneAddressInTwoFamiliesIsTheSame() throws {
-        let plain = try #require(LocalPath.Address(Self.name("192.0.2.7")))
-        #expect(plain == LocalPath.Address(Self.name("::ffff:192.0.2.7")))
-        #expect(plain != LocalPath.Address(Self.name("::192.0.2.7")))
-        #expect(plain != LocalPath.Address(Self.name("192.0.2.8")))
-        #expect(LocalPath.Address(Self.name("")) == nil)
+        let plain = try #require(LoopbackSocket.Address(Self.name("192.0.2.7")))
+        #expect(plain == LoopbackSocket.Address(Self.name("::ffff:192.0.2.7")))
+        #expect(plain != LoopbackSocket.Address(Self.name("::192.0.2.7")))
+        #expect(plain != LoopbackSocket.Address(Self.name("192.0.2.8")))
+        #expect(LoopbackSocket.Address(Self.name("")) == nil)
     }
 }

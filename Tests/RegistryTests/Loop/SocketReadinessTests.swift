@@ -1,13 +1,13 @@
-// What the kernel tells once must not be lost, whoever looks at it when; and what libuv has (timers, signals) must go
-// on beside sockets that keep the loop busy, or that are all there is.
+// Sockets on libuv's loop: nothing that arrives is lost, a socket that nobody reads costs nothing, and timers and
+// signals get their turn beside sockets that keep the loop busy.
 
 import Glibc
 import Testing
 
 @testable import Registry
 
-@Suite struct SocketSetTests {
-    /// A stream that notes what it hears, and does what it is told when it hears something.
+@Suite struct SocketReadinessTests {
+    /// A stream that records its events, and runs `whenRead` after each piece.
     private final class Probe: TCPStream {
         var pieces = 0
         var received: [UInt8] = []
@@ -51,9 +51,10 @@ import Testing
         run.close()
     }
 
-    /// Nothing more comes after it, so nothing more is told.
-    @Test(arguments: [EventLoop.readBufferBytes, 2 * EventLoop.readBufferBytes, 2 * EventLoop.readBufferBytes + 1])
-    func whatFillsTheBufferIsReadToItsEnd(count: Int) throws {
+    @Test(
+        "input that fills the read buffer is read to its end",
+        arguments: [EventLoop.readBufferBytes, 2 * EventLoop.readBufferBytes, 2 * EventLoop.readBufferBytes + 1])
+    func inputLargerThanTheBuffer(count: Int) throws {
         let run = try LoopRun()
         let (probe, other) = try pair(run.loop)
         let bytes = pattern(count)
@@ -64,7 +65,8 @@ import Testing
         finish(run, [probe], [other])
     }
 
-    @Test func anEndThatComesWithTheBytesIsHeardBehindThem() throws {
+    @Test("an end that arrives together with bytes is reported after them")
+    func endTogetherWithBytes() throws {
         let run = try LoopRun()
         let (probe, other) = try pair(run.loop)
         let bytes: [UInt8] = [1, 2, 3]
@@ -75,8 +77,8 @@ import Testing
         finish(run, [probe], [other])
     }
 
-    /// It was told while nobody read.
-    @Test func whatCameWhileNothingWasReadIsNotForgotten() throws {
+    @Test("bytes and an end that arrive while reading is stopped are delivered when it starts")
+    func inputWhileStopped() throws {
         let run = try LoopRun()
         let (probe, other) = try pair(run.loop)
         try #require(write(other, [1], 1) == 1)
@@ -91,8 +93,8 @@ import Testing
         finish(run, [probe], [])
     }
 
-    /// Where it says it wants no more after each piece, each is given when it wants more.
-    @Test func whoStopsAfterEachPieceGetsThemAll() throws {
+    @Test("a reader that stops after each piece gets all of them")
+    func stopAfterEachPiece() throws {
         let run = try LoopRun()
         let (probe, other) = try pair(run.loop)
         let bytes = pattern(3 * EventLoop.readBufferBytes)
@@ -107,21 +109,23 @@ import Testing
         finish(run, [probe], [other])
     }
 
-    /// The kernel says nothing of room that was never lacking.
-    @Test func whoWaitsForRoomThatIsThereGoesOn() throws {
+    @Test("waiting for room that is there already ends in a later iteration")
+    func waitForRoomThatIsThere() throws {
         let run = try LoopRun()
         let (probe, other) = try pair(run.loop)
         probe.waitForRoom()
-        #expect(probe.isBlocked && probe.drains == 0, "in a turn of its own")
+        #expect(probe.isBlocked && probe.drains == 0, "not within the call")
         wait(run, until: { probe.drains > 0 })
         #expect(probe.drains == 1 && !probe.isBlocked)
         finish(run, [probe], [other])
     }
 
-    /// A client that resets is known to be gone though nothing is read from it or written to it.
-    @Test func aBreakIsHeardByWhoDoesNotRead() throws {
+    @Test("a reset is reported while reading is stopped and nothing is written")
+    func resetWhileStopped() throws {
         let run = try LoopRun()
         let (probe, other) = try pair(run.loop)
+        probe.startReading()
+        probe.stopReading()
         // Closed with something unread in it: the other side is reset.
         let bytes: [UInt8] = [1]
         #expect(bytes.withUnsafeBytes { if case .took(1) = probe.tryWrite($0) { true } else { false } })
@@ -132,8 +136,8 @@ import Testing
         finish(run, [probe], [])
     }
 
-    /// Both are ready in one turn, and whichever comes first closes the other.
-    @Test func whoIsClosedInATurnHearsNothingMoreOfIt() throws {
+    @Test("a stream closed by another one's callback gets no event of the same iteration")
+    func closedByAnother() throws {
         let run = try LoopRun()
         let (first, one) = try pair(run.loop)
         let (second, two) = try pair(run.loop)
@@ -147,8 +151,8 @@ import Testing
         finish(run, [first, second], [one, two])
     }
 
-    /// What a server that ends has: connections, and a timer that would not keep the loop running.
-    @Test func timersRunWhileThereIsNothingButSockets() throws {
+    @Test("an unreferenced timer runs while a socket keeps the loop alive")
+    func unreferencedTimer() throws {
         let run = try LoopRun()
         let (probe, other) = try pair(run.loop)
         probe.startReading()
@@ -167,13 +171,13 @@ import Testing
         run.close()
     }
 
-    /// However long ago libuv looked at the clock, and whatever keeps the loop turning.
-    @Test func aTimerCountsFromWhenItIsStarted() throws {
+    @Test("a timer started while sockets keep the loop busy fires no earlier than asked")
+    func timerBesideBusySockets() throws {
         let run = try LoopRun()
         let (probe, other) = try pair(run.loop)
         var startedMilliseconds: UInt64 = 0, firedMilliseconds: UInt64 = 0
         let timer = Registry.Timer(on: run.loop) { firedMilliseconds = EventLoop.nowNanoseconds / 1_000_000 }
-        // Each turn has something to read, so that none waits.
+        // Each iteration has something to read, so that none waits.
         probe.whenRead = { [unowned probe] in
             guard firedMilliseconds == 0 else { return run.finish() }
             if probe.pieces == 1000 {
@@ -185,13 +189,14 @@ import Testing
         try #require(write(other, [1], 1) == 1)
         probe.startReading()
         run.run()
-        // libuv may read a clock that is a tick behind.
+        // libuv counts whole milliseconds from the start of an iteration.
         #expect(firedMilliseconds + 1 >= startedMilliseconds + 10)
         timer.close()
         finish(run, [probe], [other])
     }
 
-    @Test func aSignalIsHeardThatIsWatchedOnlyLater() throws {
+    @Test("a signal watched after the loop has started is reported")
+    func signalWatchedLater() throws {
         let run = try LoopRun()
         let (probe, other) = try pair(run.loop)
         var watcher: SignalWatcher?
@@ -207,8 +212,8 @@ import Testing
         finish(run, [probe], [other])
     }
 
-    /// An action that enqueues itself, as a body does that has had its turn, leaves the sockets theirs.
-    @Test func whoEnqueuesItselfLetsTheOthersGoFirst() throws {
+    @Test("an action that enqueues itself leaves the sockets their turn")
+    func actionThatEnqueuesItself() throws {
         let run = try LoopRun()
         let (probe, other) = try pair(run.loop)
         var rounds = 0
@@ -224,8 +229,8 @@ import Testing
         finish(run, [probe], [other])
     }
 
-    /// Its callback takes longer than its period, and starts another: that must not make it due again and again.
-    @Test func aTimerThatIsLateLetsTheOthersGoFirst() throws {
+    @Test("a timer whose callback outlasts its period and starts another timer leaves the sockets their turn")
+    func timerThatIsLate() throws {
         let run = try LoopRun()
         let (probe, other) = try pair(run.loop)
         let second = Registry.Timer(on: run.loop) {}
@@ -247,34 +252,69 @@ import Testing
         finish(run, [probe], [other])
     }
 
-    // MARK: Those that are told again
+    @Test("a timer that starts itself anew without delay leaves the sockets their turn")
+    func timerThatRestartsItself() throws {
+        let run = try LoopRun()
+        let (probe, other) = try pair(run.loop)
+        var timer: Registry.Timer?
+        timer = Registry.Timer(on: run.loop) { timer?.start(afterMilliseconds: 0) }
+        timer?.start(afterMilliseconds: 0)
+        probe.whenRead = { run.finish() }
+        probe.startReading()
+        try #require(write(other, [1], 1) == 1)
+        run.run()
+        #expect(probe.received == [1])
+        timer?.close()
+        timer = nil
+        finish(run, [probe], [other])
+    }
 
-    @Test func aPollTellsUntilItIsDealtWith() throws {
+    @Test("a megabyte that waits while reading is stopped keeps the loop idle")
+    func inputThatNobodyReads() throws {
+        let run = try LoopRun()
+        let (probe, other) = try pair(run.loop)
+        probe.startReading()
+        probe.stopReading()
+        let bytes = pattern(1 << 20)
+        // As much as the socket takes; then the end, which would be reported for as long as it is asked about.
+        #expect(write(other, bytes, bytes.count) > EventLoop.readBufferBytes)
+        shutdown(other, Int32(SHUT_WR))
+        let before = run.loop.iterations.count()
+        run.run(milliseconds: 50)
+        let iterations = run.loop.iterations.count() - before
+        #expect(iterations <= 5, "\(iterations) iterations")
+        finish(run, [probe], [other])
+    }
+
+    // MARK: Polls
+
+    @Test("a poll reports readiness until it is handled, and what came before an error together with the error")
+    func pollReportsUntilHandled() throws {
         let run = try LoopRun()
         var ends: [Int32] = [-1, -1]
         let kind = Int32(SOCK_STREAM.rawValue) | Int32(SOCK_NONBLOCK.rawValue)
         try #require(socketpair(AF_UNIX, kind, 0, &ends) == 0)
-        var told: [[Bool]] = []
+        var reports: [[Bool]] = []
         var poll: SocketPoll?
         poll = SocketPoll(on: run.loop, descriptor: ends[0]) { readable, writable, failed in
-            told.append([readable, writable, failed])
-            if told.count == 3 { poll?.watch(readable: false, writable: true) }
-            if told.count == 4 || failed { poll?.watch(readable: false, writable: false) }
+            reports.append([readable, writable, failed])
+            if reports.count == 3 { poll?.watch(readable: false, writable: true) }
+            if reports.count == 4 || failed { poll?.watch(readable: false, writable: false) }
         }
         poll?.watch(readable: true, writable: false)
         try #require(write(ends[1], [1], 1) == 1)
-        wait(run, until: { told.count == 4 })
+        wait(run, until: { reports.count == 4 })
         run.run(milliseconds: 5)
         let readable = [true, false, false]
-        #expect(told == [readable, readable, readable, [false, true, false]])
-        // The other end goes, with something unread in it: an error, and what came before it can still be read.
+        #expect(reports == [readable, readable, readable, [false, true, false]])
+        // The other end closes with an unread byte in it, which is an error here; the byte before it can still be read.
         #expect(write(ends[0], [1], 1) == 1)
         poll?.watch(readable: true, writable: false)
-        told = []
+        reports = []
         close(ends[1])
-        wait(run, until: { told.last == [true, false, true] })
+        wait(run, until: { reports.last == [true, false, true] })
         run.run(milliseconds: 5)
-        #expect(told.last == [true, false, true] && told.filter { $0[2] }.count == 1)
+        #expect(reports.last == [true, false, true] && reports.filter { $0[2] }.count == 1)
         var bytes: [UInt8] = [0, 0, 0]
         #expect(read(ends[0], &bytes, 3) == 1 && bytes[0] == 1)
         poll?.close()
@@ -283,7 +323,28 @@ import Testing
         run.close()
     }
 
-    @Test func whatCannotBeWatchedIsRefused() throws {
+    @Test("a poll in error reports again as long as its owner waits")
+    func pollInErrorReportsAgain() throws {
+        let run = try LoopRun()
+        var ends: [Int32] = [-1, -1]
+        try #require(socketpair(AF_UNIX, Int32(SOCK_STREAM.rawValue) | Int32(SOCK_NONBLOCK.rawValue), 0, &ends) == 0)
+        #expect(write(ends[0], [1], 1) == 1)
+        close(ends[1])
+        var failures = 0
+        let poll = SocketPoll(on: run.loop, descriptor: ends[0]) { _, _, failed in
+            failures += failed ? 1 : 0
+            if failures == 3 { run.finish() }
+        }
+        poll?.watch(readable: true, writable: false)
+        run.run()
+        #expect(failures == 3)
+        poll?.close()
+        close(ends[0])
+        run.close()
+    }
+
+    @Test("a descriptor that cannot be watched is refused")
+    func regularFile() throws {
         let run = try LoopRun()
         let file = open("/proc/self/exe", O_RDONLY)
         #expect(SocketPoll(on: run.loop, descriptor: file, { _, _, _ in }) == nil)

@@ -1,24 +1,24 @@
-// Connections that do not leave this machine: those of a node's own containerd, for whom this server is made. There is
-// no path between the ends that could be crowded, and nothing to find out about it.
+// Connections that do not leave this machine: those of a node's own containerd, whom this server is made for. Between
+// the two ends there is no path that could be congested, and nothing to probe.
 
 internal import CLinux
 internal import Glibc
 
-/// Whether both ends of a TCP connection are on this machine, and what is done for those.
-enum LocalPath {
-    /// What every Linux has, and lets every process choose; it neither paces nor probes.
+/// Whether both ends of a TCP connection are on this machine, and what is set on such connections.
+enum LoopbackSocket {
+    /// Every Linux has it and lets every process choose it; it neither paces nor probes (tcp(7), TCP_CONGESTION).
     private static var algorithm: StaticString { "reno" }
 
     /// Takes congestion control that spreads a body over time (bbr, where the administrator has made it the default)
-    /// off a connection. Through the loopback device it only holds the body back and has the kernel send it in smaller
+    /// off a connection. Through the loopback device it only delays the body and has the kernel send it in smaller
     /// pieces: measured, 1 GiB took 0.33 s and as much CPU time with bbr, 0.15 s and 0.06 s without.
-    static func unpace(_ descriptor: Int32) {
-        // Where it cannot be had the connection stays as it is.
+    static func disablePacing(_ descriptor: Int32) {
+        // Where reno cannot be had the connection stays as it is.
         _ = linux_set_congestion_control(descriptor, algorithm.utf8Start, algorithm.utf8CodeUnitCount)
     }
 
-    /// Whether a connection's other end is a loopback address, or the very address that it has here.
-    static func leads(to peer: sockaddr_storage, from descriptor: Int32) -> Bool {
+    /// Whether the peer of a connection has a loopback address, or the very address that the connection has here.
+    static func isLocal(_ descriptor: Int32, peer: sockaddr_storage) -> Bool {
         guard let there = Address(peer) else { return false }
         if there.isLoopback { return true }
         var own = sockaddr_storage()
