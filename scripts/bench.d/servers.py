@@ -14,6 +14,7 @@ import pathlib
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import tempfile
 import time
@@ -83,9 +84,9 @@ class Stage:
             self._end(process)
         shutil.rmtree(self.directory, ignore_errors=True)
 
-    def _start(self, *command, log):
+    def _start(self, *command, log, **more):
         with open(log, "wb") as sink:
-            process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=sink, stderr=sink)
+            process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=sink, stderr=sink, **more)
         self._processes.append(process)
         return process
 
@@ -186,13 +187,17 @@ class Stage:
             figures.OURS, int(found.group(1)), "/v2/docker.io", [process.pid], process=process, directory=home)
 
     def _nginx(self, home, prefix, inside):
-        port = parts.free_port()
+        listener = _unpaced_listener()
+        port = listener.getsockname()[1]
         # As root nginx would serve as another user, who may not read here.
         user = "user root;" if os.geteuid() == 0 else ""
         (home / "nginx.conf").write_text(
             NGINX_HEAD.format(user=user, home=home) + inside.format(home=home, port=port, upstream=self.upstream_port) + "}\n")
-        process = self._start(
-            "nginx", "-e", f"{home}/error.log", "-c", str(home / "nginx.conf"), log=home / "output.log")
+        # NGINX names the listening sockets that a new nginx takes over from an old one (nginx.org, "Upgrading Executable").
+        with listener:
+            process = self._start(
+                "nginx", "-e", f"{home}/error.log", "-c", str(home / "nginx.conf"), log=home / "output.log",
+                pass_fds=[listener.fileno()], env={**os.environ, "NGINX": f"{listener.fileno()};"})
         server = self._answering(Server("nginx", port, prefix, [], process=process, directory=home))
         parts.wait_for(lambda: _workers(process.pid), what="nginx's worker")
         server.pids = _workers(process.pid)
@@ -216,6 +221,17 @@ class Stage:
             "  server {{ listen 127.0.0.1:{port}; location / {{ proxy_cache bench; proxy_cache_valid 200 1h;\n"
             "    proxy_cache_lock on; proxy_cache_lock_timeout 120s; proxy_cache_lock_age 120s;\n"
             "    proxy_pass http://127.0.0.1:{upstream}; proxy_set_header Host $http_host; }} }}\n")
+
+
+def _unpaced_listener():
+    """A listening socket whose connections have the congestion control that this server gives to those of its own machine: with
+    the machine's default (bbr, where the administrator has made it that) a body is spread over time."""
+    listener = socket.socket()
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, b"reno")
+    listener.bind(("127.0.0.1", 0))
+    # What the kernel allows, as nginx itself would ask for (net.core.somaxconn).
+    listener.listen(65535)
+    return listener
 
 
 def _workers(master):
