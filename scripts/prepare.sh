@@ -1,5 +1,6 @@
 # shellcheck shell=bash
-# What scripts/serve and scripts/test share: finding Swift, and installing what a build lacks.
+# What scripts/serve and scripts/test share: finding Swift, and installing what a build lacks. Debian 12 and 13, and Ubuntu
+# 24.04.
 #
 # This may run on somebody's own machine. So: what is there already is used, whoever put it there; only what is missing
 # is installed; nothing is removed; no service is started, and none that came with a package is left enabled.
@@ -27,6 +28,11 @@ as_root() {
     fi
 }
 
+# can_install: whether packages can be installed: as root, or through a sudo that asks for nothing or has somebody to ask.
+can_install() {
+    [ "$(id -u)" -eq 0 ] || { command -v sudo >/dev/null && { sudo -n true 2>/dev/null || [ -t 0 ]; }; }
+}
+
 # Administrators' tools (nginx, dockerd) live in sbin, which an ordinary user's PATH may lack.
 PATH="$PATH:/usr/local/sbin:/usr/sbin:/sbin"
 
@@ -43,7 +49,8 @@ has_library() { [ -n "$(ldconfig -p | awk -v name="$1" '$1 == name { print; exit
 
 missing=()
 
-# need PACKAGE CHECK…: PACKAGE goes on the list when CHECK says that what it brings is not there.
+# need PACKAGE CHECK…: PACKAGE goes on the list when CHECK says that what it brings is not there. Where releases have it
+# under different names, PACKAGE is all of them with bars between, and the first that the release knows is installed.
 need() {
     local package=$1
     shift
@@ -58,7 +65,8 @@ need_swift_surroundings() {
     need zlib1g has_library libz.so.1
     need libuuid1 has_library libuuid.so.1
     need tzdata test -e /usr/share/zoneinfo/UTC
-    need binutils-gold has_tool ld.gold
+    # In a package of its own since Debian 13.
+    need 'binutils-gold|binutils' has_tool ld.gold
     need libc6-dev has_header stdio.h
     need g++ has_header 'c++/*/cstddef'
     need git has_tool git
@@ -79,6 +87,7 @@ need_build_packages() {
 install_missing() {
     [ ${#missing[@]} -gt 0 ] || return 0
     has_tool apt-get || die "missing, and there is no apt-get to install them with: ${missing[*]}"
+    can_install || die "missing, and only root can install them: ${missing[*]}"
     say "installing what is missing: ${missing[*]}"
     as_root env DEBIAN_FRONTEND=noninteractive bash -euo pipefail -c "$install_quietly" install "${missing[@]}" >&2 \
         || die "could not install: ${missing[*]}"
@@ -100,11 +109,19 @@ fi
 before=$(mktemp)
 dpkg-query -W -f "\${Package}\n" | sort >"$before"
 apt-get -o DPkg::Lock::Timeout=300 -q update
-apt-get -o DPkg::Lock::Timeout=300 -q install -y --no-install-recommends --no-remove "$@"
+packages=()
+for names in "$@"; do
+    for name in ${names//|/ }; do
+        # The last one is taken in any case: apt-get says what is wrong with it.
+        ! LC_ALL=C apt-cache policy "$name" | grep -q "Candidate: [^(]" || break
+    done
+    packages+=("$name")
+done
+apt-get -o DPkg::Lock::Timeout=300 -q install -y --no-install-recommends --no-remove "${packages[@]}"
 if command -v systemctl >/dev/null; then
     dpkg-query -W -f "\${Package}\n" | sort | comm -13 "$before" - | while read -r package; do
         case $package in
-        docker.io | containerd | docker-registry | nginx-light | nginx-common | nginx | podman | prometheus)
+        docker.io | containerd | docker-registry | haproxy | nginx-light | nginx-common | nginx | podman | prometheus)
             dpkg-query -L "$package" | sed -nE "s,^(/usr)?/lib/systemd/system/([^/@]+\.(service|socket|timer))\$,\2,p" |
                 xargs -r systemctl --quiet disable || true ;;
         esac

@@ -156,8 +156,7 @@ import Testing
 
     // MARK: The disk
 
-    @Test(.enabled(if: SmallDisk.isAllowed, "mounting a tmpfs takes root"))
-    func aFullDiskShowsEvenWhereALittleFits() throws {
+    @Test(.needs(.root)) func aFullDiskShowsEvenWhereALittleFits() throws {
         let disk = try SmallDisk(sizeBytes: 8 << 20)
         let kit = try Kit(imagePath: disk.path)
         #expect(kit.ask("/readyz").status == 200)
@@ -186,8 +185,7 @@ import Testing
         kit.close()
     }
 
-    @Test(.enabled(if: SmallDisk.isAllowed, "mounting a tmpfs takes root"))
-    func aDiskThatTakesNothingShowsUnlessNothingIsToBeWritten() throws {
+    @Test(.needs(.root)) func aDiskThatTakesNothingShowsUnlessNothingIsToBeWritten() throws {
         let disk = try SmallDisk(sizeBytes: 1 << 20)
         let kit = try Kit(imagePath: disk.path)
         let filler = disk.path + "/filler"

@@ -9,7 +9,7 @@ import Testing
 @Suite struct AdminDoorsTests {
     private static let prune = "/cmd/prune?type=pattern&expr=."
 
-    @Test func pagesAndProxiesCannotPruneOrStopAndTheOperatorCan() throws {
+    @Test(.needs(.curl)) func pagesAndProxiesCannotPruneOrStopAndTheOperatorCan() throws {
         let scene = try AdminScene()
         let server = try scene.serve()
         let port = server.address.components(after: ":")
@@ -43,8 +43,7 @@ import Testing
 
     /// In a network of its own, whose one interface has an address that is not a loopback one; as root only, who may
     /// make such a network. What is decided about it is tested without (AdminAccessTests).
-    @Test(.enabled(if: getuid() == 0, "a network namespace takes root"))
-    func aRemoteClientCannot() throws {
+    @Test(.needs(.root, .iproute2)) func aRemoteClientCannot() throws {
         let scene = try AdminScene()
         let script = """
             ip link set lo up && ip address add 10.99.0.1/32 dev lo || exit 9
@@ -63,7 +62,7 @@ import Testing
         #expect(try scene.run(["list"]).text.split(separator: "\n").count == 4, "nothing was pruned")
     }
 
-    @Test func aListenerOfItsOwnTakesTheToken() throws {
+    @Test(.needs(.curl)) func aListenerOfItsOwnTakesTheToken() throws {
         let scene = try AdminScene()
         let file = try scene.files.write("logLevel: info\nadminTokenFromEnv: ADMIN_TOKEN\n", to: "token.yaml")
         let child = try ChildProcess(

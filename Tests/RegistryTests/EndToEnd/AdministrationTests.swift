@@ -6,7 +6,7 @@ import Testing
 @testable import Registry
 
 @Suite struct AdministrationTests {
-    @Test func theListsAreTheReferencesToTheLetter() throws {
+    @Test(.needs(.curl)) func theListsAreTheReferencesToTheLetter() throws {
         let scene = try AdminScene()
         let server = try scene.serve()
         let header = "URL DIGEST  CREATED PULLED"
@@ -44,7 +44,7 @@ import Testing
         #expect(try server.stop() == 0)
     }
 
-    @Test func theOperatorListsPrunesAndStopsARunningServer() throws {
+    @Test(.needs(.curl)) func theOperatorListsPrunesAndStopsARunningServer() throws {
         let scene = try AdminScene()
         let server = try scene.serve()
         let header = "IMAGE TAG/DIGEST TYPE CREATED PULLED SIZE(MB)"
@@ -128,7 +128,7 @@ import Testing
     }
 
     /// The socket's name does not fit sockaddr_un here.
-    @Test func aCacheThatLiesDeep() throws {
+    @Test(.needs(.curl)) func aCacheThatLiesDeep() throws {
         let scene = try AdminScene(
             folder: (0..<3).map { "\($0)" + String(repeating: "d", count: 60) }.joined(separator: "/"))
         #expect(scene.socket.utf8.count > 108)
@@ -144,7 +144,7 @@ import Testing
     }
 
     /// An expression that takes for ever is given up, and nobody waits for it.
-    @Test func hostilePatternsAreGivenUp() throws {
+    @Test(.needs(.curl)) func hostilePatternsAreGivenUp() throws {
         let scene = try AdminScene()
         let server = try scene.serve()
         let fixture = "(([a-z]+)+[/.]?)+$"

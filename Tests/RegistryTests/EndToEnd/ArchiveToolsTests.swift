@@ -5,7 +5,7 @@ import Testing
 
 @testable import Registry
 
-@Suite struct ArchiveToolsTests {
+@Suite(.needs(.sampleImages, .zstd)) struct ArchiveToolsTests {
     private let files: TemporaryDirectory
     private let name = "docker.io/library/small:1.0"
 
@@ -120,7 +120,7 @@ import Testing
         try registry.stop()
     }
 
-    @Test(arguments: ["docker-archive", "oci-archive", "oci-dir", "docker-archive-many"])
+    @Test(.needs(.podman), arguments: ["docker-archive", "oci-archive", "oci-dir", "docker-archive-many"])
     func podmanSaves(_ format: String) throws {
         let layout = try makeLayout()
         let podman = try Podman(registries: "unqualified-search-registries = []\n")
@@ -170,7 +170,7 @@ import Testing
     }
 
     /// (podman takes the name of an unpacked layout from its path, so that goes by skopeo above.)
-    @Test func podmanLoadsWhatIsWritten() throws {
+    @Test(.needs(.podman)) func podmanLoadsWhatIsWritten() throws {
         let archive = try ImageArchive.open(try makeLayout())
         let path = files.file("written")
         try write(try read(archive), of: archive, to: path, .tar)

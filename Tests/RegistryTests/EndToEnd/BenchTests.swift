@@ -13,7 +13,7 @@ import Testing
         return Set(words.filter { $0.hasPrefix("--") && $0.count > 2 })
     }
 
-    @Test func theDocumentNamesTheOptionsThereAre() throws {
+    @Test(.needs(.python3)) func theDocumentNamesTheOptionsThereAre() throws {
         let told = Self.options(in: String(decoding: try Command.check([Self.script, "--help"]), as: UTF8.self))
         let document = try SourceTree.text("docs/performance.md")
         let table = document.split(separator: "\n").filter { $0.hasPrefix("| `--") }
@@ -21,7 +21,7 @@ import Testing
         #expect(named == told.subtracting(["--help"]))
     }
 
-    @Test func wrongOptionsAreRefused() throws {
+    @Test(.needs(.python3, .nginx, .wrk, .dockerRegistry)) func wrongOptionsAreRefused() throws {
         for arguments in [["--rounds", "0"], ["--only", "nothing"], ["--server", "a=b"], ["--quik"]] {
             let result = try Command.run([Self.script, "--program", Checkout.server] + arguments)
             #expect(result.status == 2 && result.errors.contains("usage: scripts/bench"), "\(result)")
@@ -29,7 +29,7 @@ import Testing
     }
 
     /// A row for each of these scenes' figures, positive numbers for each server, and the same table from the file.
-    @Test func aTinyRunFillsItsRows() throws {
+    @Test(.needs(.python3, .nginx, .wrk, .dockerRegistry)) func aTinyRunFillsItsRows() throws {
         let files = try TemporaryDirectory()
         let file = files.file("results.json")
         let scenes = ["digest", "image", "large", "cold-manifest", "cold-blob", "crowd"]
@@ -39,10 +39,11 @@ import Testing
                 "--rounds", "1", "--cold-rounds", "1", "--seconds", "1", "--repeats", "0",
             ] + scenes.flatMap { ["--only", $0] }, environment: ["TMPDIR": try files.directory("tmp")])
         let results = try Results(file)
-        #expect(results.keys == [
-            "digest-cpu", "large-seconds", "digest-rate", "digest-p99", "image-cpu", "cold-manifest", "cold-blob",
-            "crowd-gets", "crowd-first", "crowd-resident", "crowd-dirty",
-        ])
+        #expect(
+            results.keys == [
+                "digest-cpu", "large-seconds", "digest-rate", "digest-p99", "image-cpu", "cold-manifest", "cold-blob",
+                "crowd-gets", "crowd-first", "crowd-resident", "crowd-dirty",
+            ])
         for (key, row) in zip(results.keys, results.rows) {
             let medians = try results.medians(row)
             let origin = ["cold-manifest", "cold-blob"].contains(key) ? ["origin"] : []

@@ -9,6 +9,7 @@ final class Containerd {
     private let files: TemporaryDirectory
 
     init() throws {
+        Need.root.expectStated(by: "containerd")
         files = try TemporaryDirectory()
         socket = files.file("containerd.sock")
         let off = ["grpc.v1.cri", "snapshotter.v1.btrfs", "snapshotter.v1.zfs", "snapshotter.v1.devmapper"]

@@ -2,7 +2,7 @@
 
 import Testing
 
-@Suite struct ContainerdTests {
+@Suite(.needs(.root, .containerd, .sampleImages)) struct ContainerdTests {
     @Test(arguments: SampleImage.all) func pulls(_ image: SampleImage) throws {
         let scene = try MirrorScene()
         try scene.pullThrice { _ in

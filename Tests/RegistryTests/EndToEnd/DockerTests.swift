@@ -42,7 +42,7 @@ final class Docker {
     }
 }
 
-@Suite struct DockerTests {
+@Suite(.needs(.root, .docker, .containerd, .sampleImages)) struct DockerTests {
     /// dockerd does not say whose mirror it asks: Docker Hub is the server's default.
     @Test(arguments: [SampleImage.multi, .classic]) func pullsFromAMirror(_ image: SampleImage) throws {
         let scene = try MirrorScene(arguments: ["--default-ns", "docker.io"])

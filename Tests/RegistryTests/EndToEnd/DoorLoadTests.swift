@@ -5,7 +5,7 @@ import Testing
 
 @testable import Registry
 
-@Suite struct DoorLoadTests {
+@Suite(.needs(.sampleImages, .curl)) struct DoorLoadTests {
     private let files: TemporaryDirectory
     private let upstream: DockerRegistry
     private let cache: CacheDirectory

@@ -5,7 +5,7 @@ import Testing
 
 @testable import Registry
 
-@Suite struct ExportTests {
+@Suite(.needs(.sampleImages)) struct ExportTests {
     private let files: TemporaryDirectory
     private let upstream: DockerRegistry
     private let cache: CacheDirectory
@@ -36,7 +36,9 @@ import Testing
         return files.file(name)
     }
 
-    @Test(arguments: ["out.tar", "out"]) func whatIsExportedIsLoadedElsewhere(_ output: String) throws {
+    @Test(.needs(.root, .containerd), arguments: ["out.tar", "out"]) func whatIsExportedIsLoadedElsewhere(
+        _ output: String
+    ) throws {
         try load("multi:1.0", "classic", "docker.io/\(SampleImage.many)", options: ["--all-platforms"])
         let direct = try copy("docker://\(upstream.address)/\(SampleImage.multi)", to: "direct")
         let directClassic = try raw("docker://\(upstream.address)/\(SampleImage.classic)")

@@ -11,7 +11,7 @@ import Testing
         return (String(lines.last ?? ""), lines.dropLast().joined(separator: "\n"))
     }
 
-    @Test func itIsThereToTheEndAndSaysThatItEnds() throws {
+    @Test(.needs(.curl)) func itIsThereToTheEndAndSaysThatItEnds() throws {
         // An upstream that takes connections and says nothing keeps a client waiting, and with it the server's end.
         let silent = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
         defer { close(silent) }

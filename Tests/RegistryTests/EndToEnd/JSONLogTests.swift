@@ -4,7 +4,7 @@ import Foundation
 import Testing
 
 @Suite struct JSONLogTests {
-    @Test func everyLineIsAnObject() throws {
+    @Test(.needs(.curl)) func everyLineIsAnObject() throws {
         let server = try OciRegistryProcess(arguments: ["--log-format", "json", "--air-gapped", "--hello-world"])
         let curl = try ChildProcess([
             "curl", "-sS", "-D", "-", "-H", "X-Request-Id: from-outside", "http://\(server.address)/v2/a%22%1b/x",

@@ -3,7 +3,7 @@
 import Foundation
 import Testing
 
-@Suite struct LoadArchiveTests {
+@Suite(.needs(.sampleImages, .zstd)) struct LoadArchiveTests {
     private let files: TemporaryDirectory
     private let upstream: DockerRegistry
     private let cache: CacheDirectory
@@ -40,7 +40,7 @@ import Testing
         try containerd.ctr("images", "pull", "--hosts-dir", hosts, "--snapshotter", "native", image)
     }
 
-    @Test(arguments: ["oci-archive", "oci", "oci-archive.gz", "oci-archive.zst"])
+    @Test(.needs(.root, .containerd), arguments: ["oci-archive", "oci", "oci-archive.gz", "oci-archive.zst"])
     func layoutsOfAllPlatforms(_ form: String) throws {
         let direct = files.file("direct")
         try skopeo(
@@ -86,7 +86,9 @@ import Testing
         #expect(wrong.errors.contains("\(path): \(name): "), "\(wrong)")
     }
 
-    @Test(arguments: ["docker-archive", "oci-archive"]) func podmanSaves(_ format: String) throws {
+    @Test(.needs(.root, .containerd, .podman), arguments: ["docker-archive", "oci-archive"]) func podmanSaves(
+        _ format: String
+    ) throws {
         let podman = try Podman(registries: "unqualified-search-registries = []\n")
         let source = "\(upstream.address)/\(SampleImage.multi)"
         try podman("pull", "--quiet", "--tls-verify=false", source)
@@ -105,7 +107,7 @@ import Testing
     }
 
     /// Docker's old form has no registry manifest: one is made, the same every time.
-    @Test func skopeoDockerArchive() throws {
+    @Test(.needs(.root, .containerd)) func skopeoDockerArchive() throws {
         let path = files.file("docker.tar")
         try save([], to: "docker-archive:\(path):\(name)")
         var manifests: [[UInt8]] = []

@@ -3,7 +3,7 @@
 import Foundation
 import Testing
 
-@Suite struct LoadListTests {
+@Suite(.needs(.sampleImages)) struct LoadListTests {
     private let files: TemporaryDirectory
     private let upstream: DockerRegistry
     private let cache: CacheDirectory
@@ -15,7 +15,7 @@ import Testing
         cache = try CacheDirectory()
     }
 
-    @Test func aListIsLoadedOnceAndServedWithoutItsUpstream() throws {
+    @Test(.needs(.root, .containerd)) func aListIsLoadedOnceAndServedWithoutItsUpstream() throws {
         let list = try files.write("# images\nmulti:1.0\n\ndocker.io/\(SampleImage.many)\n", to: "list.txt")
         try files.write("docker.io/library/classic\n", to: "other.txt")
         let text = "\(list),\(files.path)/oth*.txt"

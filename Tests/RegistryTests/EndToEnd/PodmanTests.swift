@@ -33,7 +33,7 @@ struct Podman {
     }
 }
 
-@Suite struct PodmanTests {
+@Suite(.needs(.podman, .sampleImages)) struct PodmanTests {
     /// Every image, and one platform's manifest by its digest, by names with the mirror in them.
     @Test(arguments: SampleImage.all) func pullsByName(_ image: SampleImage) throws {
         let scene = try MirrorScene()

@@ -4,7 +4,7 @@
 import Foundation
 import Testing
 
-@Suite struct SkopeoTests {
+@Suite(.needs(.sampleImages)) struct SkopeoTests {
     private static func copy(_ source: String, to directory: String) throws {
         try Command.check([
             "skopeo", "--insecure-policy", "copy", "--quiet", "--all", "--src-tls-verify=false", "docker://\(source)",

@@ -26,7 +26,7 @@ import Testing
         try FileManager.default.contentsOfDirectory(atPath: "\(cache.imagePath)/store-v1/quarantine").sorted()
     }
 
-    @Test func flippedBitsAreFoundSetAsideAndHealed() throws {
+    @Test(.needs(.sampleImages)) func flippedBitsAreFoundSetAsideAndHealed() throws {
         let upstream = try DockerRegistry(storing: SampleImages.storage())
         let upstreams = ["docker.io": upstream.address]
         let list = try files.write("\(SampleImage.multi)\n", to: "list")
@@ -71,7 +71,7 @@ import Testing
 
     /// Beside a server: what it prints is the same, what is wrong leaves the server's indexes, and the next pull
     /// through that server heals it.
-    @Test func aServerVerifiesWhatItServes() throws {
+    @Test(.needs(.sampleImages, .curl)) func aServerVerifiesWhatItServes() throws {
         let upstream = try DockerRegistry(storing: SampleImages.storage())
         let upstreams = ["docker.io": upstream.address]
         let list = try files.write("\(SampleImage.multi)\n", to: "list")
@@ -111,7 +111,7 @@ import Testing
     }
 
     /// What the server has in memory was right when it was read: the disk gets it back at once.
-    @Test func aManifestInMemoryIsWrittenAgain() throws {
+    @Test(.needs(.sampleImages, .curl)) func aManifestInMemoryIsWrittenAgain() throws {
         let upstream = try DockerRegistry(storing: SampleImages.storage())
         let list = try files.write("\(SampleImage.many)\n", to: "list")
         try cache.check("load", "--image-file", list, upstreams: ["docker.io": upstream.address])

@@ -31,7 +31,7 @@ import Testing
             ] + arguments)
     }
 
-    @Test(arguments: [(["--index"], 8), (["--prune"], 7)])
+    @Test(.needs(.python3, .gnuplot, .dockerRegistry), arguments: [(["--index"], 8), (["--prune"], 7)])
     func aSmallRunGoesThroughAndItsNumbersAgree(_ arguments: [String], _ requestsPerImage: Double) throws {
         let files = try TemporaryDirectory()
         let result = try Self.run(files, arguments)
@@ -90,7 +90,7 @@ import Testing
             ] + arguments)
     }
 
-    @Test func optionsAndColumnsAreDescribed() throws {
+    @Test(.needs(.python3)) func optionsAndColumnsAreDescribed() throws {
         let text = try SourceTree.text(Self.document)
         let help = String(decoding: try Command.check([Self.script, "--help"]), as: UTF8.self)
         let options = Set(help.matches(of: /--[a-z-]+/).map { String($0.output) }).subtracting(["--help"])
@@ -105,7 +105,7 @@ import Testing
         }
     }
 
-    @Test(arguments: [
+    @Test(.needs(.python3, .gnuplot, .dockerRegistry), arguments: [
         (["--images", "3"], "--images: must be at least 4"), (["--layer-bytes", "2049"], "in steps of 512"),
         (["--prune", "--images", "20", "--pullers", "11"], "11 pullers need at least 22 images"),
         (["--server", "http://127.0.0.1:1"], "--server: needs --registry"), (["--pid", "1"], "go with --server"),

@@ -83,7 +83,7 @@ import Testing
     }
 
     /// As rules, so that Prometheus itself says whether they can be asked.
-    @Test func theExamplesAreQueries() throws {
+    @Test(.needs(.prometheus)) func theExamplesAreQueries() throws {
         let files = try TemporaryDirectory()
         let rules = try Row.all().enumerated().map { number, row in
             let quoted = row.example.replacingOccurrences(of: "'", with: "''")

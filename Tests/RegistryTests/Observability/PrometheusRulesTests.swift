@@ -20,14 +20,14 @@ import Testing
         }
     }
 
-    @Test(arguments: [["check", "config", "prometheus.yml"], ["check", "rules", "rules.yml"]])
+    @Test(.needs(.prometheus), arguments: [["check", "config", "prometheus.yml"], ["check", "rules", "rules.yml"]])
     func promtoolHasNothingToSay(_ arguments: [String]) throws {
         let command = ["promtool"] + arguments.dropLast() + ["\(Self.folder)/\(arguments[2])"]
         let text = String(decoding: try Command.check(command), as: UTF8.self)
         #expect(text.contains("SUCCESS") && !text.contains("FAILED"), "\(text)")
     }
 
-    @Test func everyRuleDoesWhatItShould() throws {
+    @Test(.needs(.prometheus)) func everyRuleDoesWhatItShould() throws {
         try Command.check(["promtool", "test", "rules", "\(Self.folder)/rules_test.yml"])
     }
 

@@ -128,10 +128,11 @@ import Testing
     }
 
     /// Everything people run from here.
-    @Test func shellcheckHasNothingToSay() throws {
+    @Test(.needs(.shellcheck)) func shellcheckHasNothingToSay() throws {
         let scripts = [
             "observability/start-containers", "observability/stop-containers", "observability/start-local",
             "scripts/serve", "scripts/test", "scripts/soak", "scripts/bench", "scripts/load-test",
+            "scripts/soak.d/roots.sh",
         ]
         let paths = scripts.map { "\(Checkout.root)/\($0)" }
         let result = try Command.run(

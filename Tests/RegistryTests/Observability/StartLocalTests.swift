@@ -18,7 +18,7 @@ import Testing
         try FileManager.default.contentsOfDirectory(atPath: files.file("tmp"))
     }
 
-    @Test func prometheusRunsWithTheTargetAndTheRulesUntilItIsStopped() throws {
+    @Test(.needs(.prometheus)) func prometheusRunsWithTheTargetAndTheRulesUntilItIsStopped() throws {
         let files = try TemporaryDirectory()
         let (port, target) = (LoopbackPort.free(), LoopbackPort.free())
         let child = try Self.start(["--port", "\(port)", "--target=127.0.0.1:\(target)"], in: files)
@@ -37,7 +37,7 @@ import Testing
         #expect(child.errors.text.contains("no Grafana here") || child.errors.text.contains("Grafana: http"))
     }
 
-    @Test func grafanaIsStartedWhereThereIsOne() throws {
+    @Test(.needs(.prometheus)) func grafanaIsStartedWhereThereIsOne() throws {
         let files = try TemporaryDirectory()
         let program = try files.write(
             """
@@ -69,7 +69,7 @@ import Testing
         #expect(try Self.leftovers(in: files) == [])
     }
 
-    @Test func aPrometheusThatEndsEndsTheScript() throws {
+    @Test(.needs(.prometheus)) func aPrometheusThatEndsEndsTheScript() throws {
         let files = try TemporaryDirectory()
         let program = try files.write("#!/bin/sh\nexit 3\n", to: "bin/prometheus")
         chmod(program, 0o755)
@@ -92,7 +92,7 @@ import Testing
         #expect(result.status == 1 && result.errors.contains(message), "\(result)")
     }
 
-    @Test func aPortThatIsTakenIsNamed() throws {
+    @Test(.needs(.prometheus)) func aPortThatIsTakenIsNamed() throws {
         let holder = PortHolder()
         defer { holder.close() }
         let result = try Command.run([Self.script, "--port", "\(holder.port)"])

@@ -6,7 +6,7 @@ import Testing
 
 @testable import Page
 
-@Suite struct PageInBrowserTests {
+@Suite(.needs(.chromium)) struct PageInBrowserTests {
     /// A reading with what the tests look at; everything else a server may lack, and the page must bear it.
     private static func metrics(
         hits: Int, misses: Int, fast: Int, start: Int = 1000, more: String = ""

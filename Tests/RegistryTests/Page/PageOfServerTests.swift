@@ -48,7 +48,7 @@ import Testing
         }
     }
 
-    @Test func theBrowserShowsWhatMetricsSay() throws {
+    @Test(.needs(.chromium)) func theBrowserShowsWhatMetricsSay() throws {
         let scene = try Scene()
         let name = "/v2/docker.io/library/hello-world"
         #expect(try scene.ask(scene.server.address, .get("\(name)/manifests/latest")).status == 200)

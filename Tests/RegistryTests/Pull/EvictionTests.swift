@@ -106,8 +106,7 @@ import Testing
         mirror.close()
     }
 
-    @Test(.enabled(if: SmallDisk.isAllowed, "mounting a tmpfs takes root"))
-    func aDiskThatOthersFillKeepsWhatMustStayFree() throws {
+    @Test(.needs(.root)) func aDiskThatOthersFillKeepsWhatMustStayFree() throws {
         let disk = try SmallDisk(sizeBytes: 8 << 20)
         let mirror = try MirrorKit {
             $0.imagePath = disk.path

@@ -4,7 +4,7 @@ import Testing
 
 @testable import Registry
 
-@Suite struct UpstreamTLSTests {
+@Suite(.needs(.openssl)) struct UpstreamTLSTests {
     /// An authority, a certificate for 127.0.0.1, one for another name, and a client's.
     private final class Certificates {
         let directory: TemporaryDirectory

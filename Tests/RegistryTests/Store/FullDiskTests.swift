@@ -62,8 +62,7 @@ import Testing
         #expect(fixture.log.text.contains("kept in memory only"))
     }
 
-    @Test(.enabled(if: SmallDisk.isAllowed, "mounting a tmpfs takes root"))
-    func aFullFileSystemEndsOnePullAndNothingElse() throws {
+    @Test(.needs(.root)) func aFullFileSystemEndsOnePullAndNothingElse() throws {
         let disk = try SmallDisk(sizeBytes: 4 << 20)
         let fixture = try StoreFixture(imagePath: disk.path)
         let small = try fixture.put(pattern(100_000))
@@ -98,15 +97,16 @@ final class SmallDisk {
     let path: String
     private let directory: TemporaryDirectory
 
-    init(sizeBytes: Int) throws {
+    /// - Parameter inodes: nil: as many as the kernel gives it.
+    init(sizeBytes: Int, inodes: Int? = nil) throws {
+        Need.root.expectStated(by: "SmallDisk")
         directory = try TemporaryDirectory()
         path = try directory.directory("disk")
-        guard mount("tmpfs", path, "tmpfs", 0, "size=\(sizeBytes)") == 0 else {
+        let options = "size=\(sizeBytes)" + (inodes.map { ",nr_inodes=\($0)" } ?? "")
+        guard mount("tmpfs", path, "tmpfs", 0, options) == 0 else {
             throw POSIXError(POSIXErrorCode(rawValue: errno) ?? .EIO)
         }
     }
 
     deinit { umount2(path, Int32(MNT_DETACH)) }
-
-    static let isAllowed = (try? SmallDisk(sizeBytes: 1 << 20)) != nil
 }

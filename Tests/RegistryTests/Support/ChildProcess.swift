@@ -26,6 +26,7 @@ final class ChildProcess {
     /// Starts `arguments[0]`, found along `PATH`, with this process's environment and `environment` over it.
     init(_ arguments: [String], environment: [String: String] = [:], input: String = "/dev/null") throws {
         self.arguments = arguments
+        Need.expectStated(program: arguments[0])
         // One start at a time: the pipes of one must be marked close-on-exec before another program is started, or that
         // one would hold them open.
         let (processID, outputReader, errorReader) = try Self.starting.withLock {
