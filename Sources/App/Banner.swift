@@ -15,6 +15,7 @@ enum Banner {
         if let metrics { lines.append("  metrics: http://\(metrics)/metrics") }
         if let health { lines.append("  health: http://\(health)/readyz") }
         if let admin { lines.append("  administration: http://\(admin)/cmd/") }
+        if config.adminOnServingPort { lines.append("  administration on the serving port: with adminToken") }
         if let host = config.defaultNamespace { lines.append("  default namespace: \(host)") }
         if !config.registries.isEmpty {
             lines.append("  configured registries: \(config.registries.map(\.name.text).joined(separator: ", "))")

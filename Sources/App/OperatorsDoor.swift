@@ -1,5 +1,6 @@
 // Where a running server listens to its operator: the Unix socket beside the store's lock, always, and a port of its
-// own where `adminListen` asks for one. (The serving port answers this machine's operator too: the API's part.)
+// own where `adminListen` asks for one. (The API refers requests on the serving port to `endpoint`, which refuses them
+// unless `adminOnServingPort` is set.)
 
 import Logging
 import Registry

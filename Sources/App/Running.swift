@@ -79,6 +79,7 @@ final class Running {
         loading = LoadContext(loop: loop, offload: offload, store: store, puller: puller, pseudonym: api.pseudonym)
         let door = try OperatorsDoor(config: config, context: loading, logger: logger) { [unowned self] in stop($0) }
         api.admin = door.endpoint
+        api.adminAccess = try .servingPort(isOpen: config.adminOnServingPort, token: config.adminToken)
         self.door = door
     }
 

@@ -32,6 +32,7 @@ struct Serve: ParsableCommand {
             if let point = config.adminListen {
                 _ = try AdminAccess.listener(host: point.host, token: config.adminToken)
             }
+            _ = try AdminAccess.servingPort(isOpen: config.adminOnServingPort, token: config.adminToken)
         }
     }
 

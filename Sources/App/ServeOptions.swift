@@ -36,6 +36,11 @@ struct ServeOptions: ParsableArguments {
     var adminListen: ListenPoint?
 
     @Option(
+        defaultAsFlag: Switch.on, parsing: .next,
+        help: .init("Administer on --port too; needs adminToken in the file.", valueName: "true|false"))
+    var adminOnServingPort: Switch?
+
+    @Option(
         help: .init("Most the cache may hold, as 500GB or 2TiB (default: no limit).", valueName: "size"),
         transform: { try ConfigRules.sizeBytes($0) ?? 0 })
     var maxBytes: Int64?
@@ -83,6 +88,7 @@ struct ServeOptions: ParsableArguments {
     var preloadImages: String?
 
     func validate() throws {
+        try Switch.check(adminOnServingPort, "--admin-on-serving-port")
         try Switch.check(airGapped, "--air-gapped")
         try Switch.check(alwaysPullLatest, "--always-pull-latest")
         try Switch.check(helloWorld, "--hello-world")
@@ -95,6 +101,7 @@ struct ServeOptions: ParsableArguments {
         if let metricsHost { config.metricsHost = metricsHost }
         if let health { config.healthPort = health }
         if let adminListen { config.adminListen = adminListen }
+        if let adminOnServingPort { config.adminOnServingPort = adminOnServingPort == .on }
         if let maxBytes { config.budget.maxBytes = maxBytes }
         if let minFreeBytes { config.budget.minFreeBytes = minFreeBytes }
         if let defaultNs { config.defaultNamespace = defaultNs }

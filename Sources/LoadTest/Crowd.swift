@@ -31,11 +31,12 @@ final class Crowd {
     /// Why it cannot go on.
     private(set) var failure: String?
 
-    init(on loop: EventLoop, catalog: Catalog, address: ServerAddress) {
+    /// - Parameter admin: where pruning is asked for.
+    init(on loop: EventLoop, catalog: Catalog, address: ServerAddress, admin: ServerAddress) {
         self.loop = loop
         self.catalog = catalog
         self.address = address
-        pruner = Pruner(on: loop, ClientConnection(on: loop, to: address, buffer: buffer), authority: address.authority)
+        pruner = Pruner(on: loop, ClientConnection(on: loop, to: admin, buffer: buffer), authority: admin.authority)
     }
 
     deinit { buffer.deallocate() }

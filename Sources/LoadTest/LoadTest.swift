@@ -22,6 +22,9 @@ struct LoadTest: ParsableCommand {
     @Option(help: "How long each step of the ramp is.")
     var stepSeconds = 5.0
 
+    @Option(help: .init("Where pruning is asked for, when that is not the server's own port.", valueName: "url"))
+    var admin: String?
+
     @Flag(help: "Prune each batch when it has been pulled, so that every pull goes to the upstream.")
     var prune = false
 
@@ -54,6 +57,7 @@ struct LoadTest: ParsableCommand {
         // A write to a connection that has gone must be an error, not the end.
         signal(SIGPIPE, SIG_IGN)
         let address = try ServerAddress(server)
+        let adminAddress = try admin.map { try ServerAddress($0) } ?? address
         guard let text = TextFile.read(catalog) else { throw ValidationError("--catalog: cannot read '\(catalog)'") }
         let images = try Catalog(text, host: address.authority)
         guard !images.images.isEmpty else { throw ValidationError("--catalog: '\(catalog)' has no images") }
@@ -64,7 +68,7 @@ struct LoadTest: ParsableCommand {
         setvbuf(output, nil, _IOLBF, 0)
         let loop = try EventLoop()
         let session = Session(
-            on: loop, crowd: Crowd(on: loop, catalog: images, address: address),
+            on: loop, crowd: Crowd(on: loop, catalog: images, address: address, admin: adminAddress),
             plan: .init(
                 pullers: Ramp.steps(most: pullers), stepSeconds: stepSeconds, prunes: prune, hashEvery: hashEvery,
                 server: pid, upstream: upstreamPid),

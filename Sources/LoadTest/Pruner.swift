@@ -1,4 +1,4 @@
-// Has the server prune images by pattern, one request at a time, over the operator's endpoint on its serving port.
+// Has the server prune images by pattern, one request at a time, where it answers administration.
 
 import Registry
 

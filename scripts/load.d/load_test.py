@@ -45,6 +45,7 @@ def options(arguments):
     add("--server", metavar="URL", help="test this running server instead of starting one; needs --registry")
     add("--pid", type=int, metavar="PID", help="with --server: its process, whose CPU time is read")
     add("--registry", metavar="URL", help="put the images into this running registry instead of starting a docker-registry")
+    add("--admin", metavar="URL", help="with --server and --prune: where it answers administration (adminListen), when that is not its own port")
     add("--name", default=NAME, metavar="HOST", help=f"with --server: the registry's name there (default {NAME}; empty for a server that mirrors just that one)")
     add("--bin", type=pathlib.Path, metavar="DIR", help="where ociregistry and ociregistry-load are, instead of building them")
     chosen = parser.parse_args(arguments)
@@ -52,8 +53,8 @@ def options(arguments):
         parser.error(f"--prune: {chosen.pullers} pullers need at least {2 * chosen.pullers} images, so that some are pulled while others are pruned")
     if chosen.server and not chosen.registry:
         parser.error("--server: needs --registry, the one it pulls from")
-    if not chosen.server and (chosen.pid or chosen.name != NAME):
-        parser.error("--pid and --name go with --server")
+    if not chosen.server and (chosen.pid or chosen.admin or chosen.name != NAME):
+        parser.error("--pid, --admin and --name go with --server")
     return chosen
 
 
@@ -75,23 +76,23 @@ def start_registry(bench, storage):
 
 
 def start_server(bench, program, registry):
-    """The server, with the registry as load.test. What has been pulled may be pruned at once. Returns (URL, process id)."""
+    """The server, with the registry as load.test. What has been pulled may be pruned at once. Returns (URL, URL of administration, process id)."""
     config = bench.directory / "ociregistry.yaml"
     config.write_text(f"registries:\n- name: {NAME}\n  endpoint: http://{registry}\nleaseDuration: 0s\n")
     log = bench.directory / "ociregistry.log"
     process = bench.start(
         str(program), "serve", "--config-file", str(config), "--image-path", str(bench.directory / "images"),
-        "--host", "127.0.0.1", "--port", "0", "--log-level", "error", log=log)
+        "--host", "127.0.0.1", "--port", "0", "--admin-listen", "127.0.0.1:0", "--log-level", "error", log=log)
     found = []
 
     def listens():
-        found[:] = re.findall(r"listening on (http://127\.0\.0\.1:\d+)", log.read_text())
-        return found or process.poll() is not None
+        found[:] = re.findall(r"(?:listening on|administration:) (http://127\.0\.0\.1:\d+)", log.read_text())
+        return len(found) == 2 or process.poll() is not None
 
     parts.wait_for(listens, what="the server")
-    if not found:
+    if len(found) != 2:
         raise SystemExit(f"the server did not start:\n{log.read_text()}")
-    return found[0], process.pid
+    return *found, process.pid
 
 
 def plot(csv, png, title):
@@ -116,13 +117,14 @@ def main(arguments):
             progress=say)
         if not registry:
             registry, registry_pid = start_registry(bench, storage)
-        server, pid = chosen.server, chosen.pid
+        server, admin, pid = chosen.server, chosen.admin, chosen.pid
         if not server:
-            server, pid = start_server(bench, chosen.bin / "ociregistry", registry)
+            server, admin, pid = start_server(bench, chosen.bin / "ociregistry", registry)
         command = [
             str(chosen.bin / "ociregistry-load"), "--server", server, "--catalog", str(listing), "--csv", str(csv),
             "--pullers", str(chosen.pullers), "--step-seconds", str(chosen.step_seconds), "--hash-every", str(chosen.hash_every)]
         command += ["--prune"] if chosen.prune else []
+        command += ["--admin", admin] if admin else []
         command += ["--pid", str(pid)] if pid else []
         command += ["--upstream-pid", str(registry_pid)] if registry_pid else []
         driver = subprocess.Popen(command, stdin=subprocess.DEVNULL)

@@ -33,6 +33,8 @@ package final class API {
     let builtin: Builtin?
     /// Who answers `/cmd/`; nil: nobody.
     package var admin: AdminEndpoint?
+    /// Who may on this port.
+    package var adminAccess = AdminAccess.closed
     let logger: Logger
     let metrics: Metrics
     private var hosts = HostTable()
@@ -84,7 +86,7 @@ package final class API {
         let route = Route(path)
         guard route.kind != .unknown else {
             if let admin, AdminCommand.isMeant(path) {
-                return admin.handle(connection, head, bytes, .servingPort)
+                return admin.handle(connection, head, bytes, adminAccess)
             }
             return connection.respond(RegistryError(status: 404, code: .unsupported, message: "no such endpoint"))
         }

@@ -73,11 +73,12 @@ package enum AdminCommand: Sendable, Equatable {
         }
     }
 
-    /// The methods it may be asked by.
-    package var methods: [RequestHead.Method] {
+    /// The methods it may be asked by. A GET that stops the server is for the socket, where the reference's scripts ask
+    /// so: elsewhere links are followed and fetched ahead by programs that nobody asked to.
+    package func methods(onSocket: Bool) -> [RequestHead.Method] {
         switch self {
         case .prune: [.delete]
-        case .stop: [.get, .post]
+        case .stop: onSocket ? [.get, .post] : [.post]
         case .load, .verify: [.post]
         default: [.get, .head]
         }

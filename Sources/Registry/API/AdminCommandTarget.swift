@@ -22,7 +22,7 @@ extension AdminCommand {
                     "table", [("pattern", pattern), ("header", "\(hasHeader)"), ("short", "\(isShort)")])
             )
         case .prune(let prune): ("DELETE", AdminCommand.target("prune", prune.parameters))
-        case .stop: ("GET", AdminCommand.target("stop", []))
+        case .stop: ("POST", AdminCommand.target("stop", []))
         case .load(let load): ("POST", AdminCommand.target("load", load.parameters))
         case .verify: ("POST", AdminCommand.target("verify", []))
         }

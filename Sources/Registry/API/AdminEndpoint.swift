@@ -1,5 +1,5 @@
-// `/cmd/…` over HTTP: who may, what is asked, and the answer as text or JSON. The doors it is behind are the serving
-// port, a listener of its own and the Unix socket in the store's directory; `AdminAccess` has the rules of each.
+// `/cmd/…` over HTTP: who may, what is asked, and the answer as text or JSON. Requests come in by the Unix socket in
+// the store's directory, by `adminListen` and by the serving port; `AdminAccess` has the rules of each.
 
 package import Logging
 
@@ -35,7 +35,8 @@ package final class AdminEndpoint {
         do throws(RegistryError) {
             let query = QueryItems(head.query.in(bytes))
             let command = try AdminCommand(path: head.path.in(bytes), query: query)
-            guard command.methods.contains(head.method) else { return answer.refuse(methodsOf: command) }
+            let methods = command.methods(onSocket: access.isSocket)
+            guard methods.contains(head.method) else { return answer.refuse(allowing: methods) }
             guard !command.isFollowed || access.isSocket else { throw AdminEndpoint.forTheSocket }
             if command.isMutating { log(head, bytes, connection) }
             if command.isFollowed { return answer.follow(work.start(command)) }
@@ -130,9 +131,13 @@ private struct AdminAnswer {
         send(denial.status, Array("\(denial.reason)\n".utf8), extra)
     }
 
-    func refuse(methodsOf command: AdminCommand) {
-        let names = command.methods.map { "\($0)".uppercased() }.joined(separator: ", ")
-        send(405, Array("this takes \(names)\n".utf8), [("Allow", names)])
+    func refuse(allowing methods: [RequestHead.Method]) {
+        let names = methods.map { "\($0)".uppercased() }.joined(separator: ", ")
+        let (reason, extra) = ("this takes \(names)", [("Allow", names)])
+        if asJSON {
+            return connection.respond(RegistryError(status: 405, code: .unsupported, message: reason), extra: extra)
+        }
+        send(405, Array("\(reason)\n".utf8), extra)
     }
 
     /// A list of a large cache has megabytes: it goes out piece by piece, like a blob.

@@ -45,6 +45,8 @@ package struct Config: Sendable, Equatable {
     package var adminListen: ListenPoint?
     /// What it asks for there; nil: nothing, which only a loopback address may have.
     package var adminToken: Secret?
+    /// Whether the port that serves images answers administration too, to requests with `adminToken`.
+    package var adminOnServingPort = false
     /// How large the cache may be.
     package var budget = Budget()
     /// Images that never leave by themselves: regular expressions, separated by commas, over their names.

@@ -17,6 +17,10 @@ package enum ConfigDecoder {
                 if document.isSet("adminToken"), document.isSet("adminTokenFromEnv") {
                     document.child("adminTokenFromEnv")?.report("adminToken is set too; only one of them can be")
                 }
+                // A token that is wrong or not there has a line of its own.
+                if config.adminOnServingPort, !document.isSet("adminToken"), !document.isSet("adminTokenFromEnv") {
+                    document.child("adminOnServingPort")?.report(ConfigRules.servingPortNeedsToken)
+                }
             }
         } catch {
             reader.report(error.reason, line: error.line, key: "")
@@ -122,6 +126,9 @@ package enum ConfigDecoder {
                 try value.assignUnlessEmpty(ConfigRules.line, to: &name)
                 if let name { config.adminToken = try value.token(fromVariable: name) }
             },
+            .init(name: "adminOnServingPort") { value, config throws(Refusal) in
+                try value.assign(ConfigRules.flag, to: &config.adminOnServingPort)
+            },
             .init(name: "registries", children: RegistryDecoder.allKeys.map { "[].\($0)" }) {
                 value, config throws(Refusal) in
                 config.registries = RegistryDecoder.decode(try value.items())
@@ -133,7 +140,7 @@ package enum ConfigDecoder {
         [
             .notBuilt("serverTlsConfig", keys: ["cert", "key", "ca", "clientAuth"]) { value in
                 value.holdsNothing(except: ["clientAuth": "none"])
-            },
+            }
         ]
     }
 }

@@ -88,6 +88,10 @@ package enum ConfigRules {
         return Secret(text)
     }
 
+    /// Why `adminOnServingPort` is refused without a token.
+    package static let servingPortNeedsToken =
+        "needs adminToken or adminTokenFromEnv, since a proxy in front of the port makes every client look local"
+
     package static func registryHost(_ text: String) throws(Refusal) -> RegistryHost {
         guard let host = RegistryHost(text) else {
             throw Refusal("must be a registry host[:port], not \(shown(text))")

@@ -1,11 +1,12 @@
-// Who may administer. The operator is whoever can open the socket in the store's directory, or sits at this machine and
-// speaks for himself. On a port of this machine the address alone does not tell that: a web page in a browser here and
-// a proxy here come from loopback as well. Both give themselves away by their fields, and are refused. Pure.
+// Who may administer: the processes that can open the Unix socket in the store's directory, and those that reach
+// `adminListen`. The port that serves images is closed unless configuration opens it for a token: a proxy on this
+// machine makes every client look local, and neither its address nor its fields need show that. A loopback
+// `adminListen` without a token refuses web pages in a browser here, and proxies, by the fields that they send. Pure.
 
-/// The rules of one door, and what they say of a request.
+/// The rules of one listener, and what they say of a request.
 package struct AdminAccess: Sendable {
     private enum Rule: Sendable {
-        case everyone, operatorOfThisMachine
+        case everyone, nobody, localOperator
         case token(Secret)
     }
 
@@ -43,31 +44,47 @@ package struct AdminAccess: Sendable {
     /// Whether it is that socket: who asks there may have this server open files.
     package var isSocket: Bool { if case .everyone = rule { true } else { false } }
 
+    /// A port that serves images and does not administer.
+    package static let closed = AdminAccess(.nobody)
+
     /// The port that serves images.
-    package static let servingPort = AdminAccess(.operatorOfThisMachine)
+    /// - Parameter isOpen: `adminOnServingPort`.
+    /// - Throws: when it is open and no token is set.
+    package static func servingPort(isOpen: Bool, token: Secret?) throws(Refusal) -> AdminAccess {
+        guard isOpen else { return closed }
+        guard let token else { throw Refusal("adminOnServingPort: \(ConfigRules.servingPortNeedsToken)") }
+        return AdminAccess(.token(token))
+    }
 
     /// A listener for administration alone.
-    /// - Throws: when others could reach it and no token is asked for.
+    /// - Throws: when others could reach it and no token is set.
     package static func listener(host: String, token: Secret?) throws(Refusal) -> AdminAccess {
         if let token { return AdminAccess(.token(token)) }
         guard NetworkAddress(literal: host)?.isLoopback == true else {
             throw Refusal(
                 "adminListen: \(host) is not a loopback address, so adminToken or adminTokenFromEnv must be set")
         }
-        return AdminAccess(.operatorOfThisMachine)
+        return AdminAccess(.localOperator)
     }
 
     /// Nil when the request may administer.
     package func denial(_ origin: Origin) -> Denial? {
         switch rule {
         case .everyone: nil
+        case .nobody: AdminAccess.elsewhere
         case .token(let token): AdminAccess.denial(origin, token)
-        case .operatorOfThisMachine:
+        case .localOperator:
             AdminAccess.reason(origin).map {
                 Denial(status: 403, reason: "administration is not open to this request: \($0)")
             }
         }
     }
+
+    /// Strangers read this: it names no path of this machine.
+    private static let elsewhere = Denial(
+        status: 403,
+        reason: "administration is not answered on this port: "
+            + "use the Unix socket in the cache's directory, or the address of adminListen")
 
     // MARK: A token
 
@@ -90,7 +107,7 @@ package struct AdminAccess: Sendable {
         return difference == 0
     }
 
-    // MARK: This machine's operator
+    // MARK: A loopback address without a token
 
     /// Fields that a proxy adds, each of which says that the sender is somebody else.
     private static let forwarding = [

@@ -55,6 +55,7 @@ struct CommandLineTests {
             "--log-level", "debug", "--log-format", "json", "--image-path", "/i", "--log-file", "/l", "serve", "--port",
             "0", "--health", "0", "--host", "localhost", "--default-ns", "Docker.io", "--pull-timeout", "5",
             "--air-gapped", "--always-pull-latest", "--hello-world", "--no-prefetch-layers",
+            "--admin-on-serving-port",
             "--preload-images", "a.txt,b*.tar", "--os", "linux", "--arch", "arm/v7", "--all-platforms",
         ])
         var expected = Config()
@@ -71,6 +72,7 @@ struct CommandLineTests {
         expected.alwaysPullLatest = true
         expected.helloWorld = true
         expected.prefetchLayers = false
+        expected.adminOnServingPort = true
         expected.preloadImages = "a.txt,b*.tar"
         expected.os = "linux"
         expected.arch = "arm/v7"
@@ -139,7 +141,7 @@ struct CommandLineTests {
     @Test(arguments: [
         ["serve", "--port", "65536"], ["serve", "--port", "-1"], ["serve", "--health", "x"],
         ["serve", "--host", "example.com"], ["serve", "--default-ns", "a/b"], ["serve", "--pull-timeout", "0"],
-        ["serve", "--air-gapped=perhaps"],
+        ["serve", "--air-gapped=perhaps"], ["serve", "--admin-on-serving-port=perhaps"],
         ["serve", "--hello-world", "perhaps"], ["serve", "--os", "Linux/x"], ["serve", "--arch", "a/b/c"],
         ["load", "--resolve-ref", "a b"], ["load", "--arch", ""], ["load", "--pull-timeout", "0"],
         ["--log-level", "verbose", "serve"], ["--log-format", "xml", "serve"], ["--image-path", "", "serve"],

@@ -53,11 +53,19 @@ import Testing
     @Test func theToken() throws {
         #expect(try config("adminToken: sesame").adminToken == Secret("sesame"))
         #expect(try config("adminTokenFromEnv: T", ["T": "sesame"]).adminToken == Secret("sesame"))
-        #expect(try config("adminToken:\nadminListen:\nadminTokenFromEnv:") == Config())
+        #expect(try config("adminToken:\nadminListen:\nadminTokenFromEnv:\nadminOnServingPort:") == Config())
+        #expect(try config("adminOnServingPort: true\nadminTokenFromEnv: T", ["T": "t"]).adminOnServingPort)
+        // One problem, not two.
+        let error = #expect(throws: ConfigError.self) {
+            _ = try config("adminOnServingPort: true\nadminTokenFromEnv: U")
+        }
+        #expect(error?.problems.map(\.key) == ["adminTokenFromEnv"])
         for (yaml, message) in [
             ("adminToken: a\nadminTokenFromEnv: T", "f:2: adminTokenFromEnv: adminToken is set too"),
             ("adminTokenFromEnv: U", "f:1: adminTokenFromEnv: the environment variable \"U\" is not set"),
             ("adminToken: \"a b\"", "f:1: adminToken: must be visible ASCII"),
+            ("port: 1\nadminOnServingPort: true", "f:2: adminOnServingPort: needs adminToken or adminTokenFromEnv"),
+            ("adminOnServingPort: true\nadminToken:", "f:1: adminOnServingPort: needs adminToken or adminTokenFromEnv"),
         ] {
             let error = #expect(throws: ConfigError.self) { _ = try config(yaml, ["T": "t"]) }
             #expect(error?.description.hasPrefix(message) == true, "\(error?.description ?? "-")")

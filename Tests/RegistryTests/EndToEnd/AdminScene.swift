@@ -91,6 +91,18 @@ final class AdminScene {
         try OciRegistryProcess(imagePath: imagePath, arguments: ["--air-gapped"] + arguments)
     }
 
+    /// `host:port` of `adminListen`, from the banner.
+    func adminAddress(of server: ChildProcess) throws -> String {
+        let line = try server.line(containing: "administration: http://", in: server.errors)
+        return String(line.components(after: "http://").prefix { $0 != "/" })
+    }
+
+    /// `host:port` of the serving port, from the banner.
+    func servingAddress(of server: ChildProcess) throws -> String {
+        let line = try server.line(containing: "listening on http://", in: server.errors)
+        return String(line.components(after: "http://").prefix { $0 != "/" })
+    }
+
     func run(_ arguments: [String]) throws -> Command.Result {
         try Command.run([Checkout.server] + arguments + ["--image-path", imagePath])
     }

@@ -161,9 +161,10 @@ import Testing
     /// It opens files of the server's by name: only who can open the socket may have that.
     @Test func otherDoorsAreClosedForIt() throws {
         let scene = try AdminScene()
-        let server = try scene.serve()
+        let server = try scene.serve(["--admin-listen", "127.0.0.1:0"])
+        let address = try scene.adminAddress(of: server.process)
         for path in ["/cmd/verify", "/cmd/load?files=x&directory=/"] {
-            let denied = try scene.curl(path, at: server.address, ["-X", "POST"])
+            let denied = try scene.curl(path, at: address, ["-X", "POST"])
             #expect(denied.status == 403 && denied.body.contains("for the socket"), "\(denied)")
             #expect(try scene.curl(path).status == 405)
         }
@@ -186,9 +187,9 @@ import Testing
             #expect(result.errors.contains("\(tags): opendir: No such file or directory"), "\(result)")
         }
         for path in ["/cmd/manifest/list", "/cmd/image/list", "/cmd/blob/list"] {
-            let text = try scene.curl(path, at: server.address)
+            let text = try scene.curl(path)
             #expect(text.status == 500 && text.body == "\(tags): opendir: No such file or directory\n", "\(text)")
-            let json = try scene.curl(path, at: server.address, ["-H", "Accept: application/json"])
+            let json = try scene.curl(path, ["-H", "Accept: application/json"])
             #expect(json.status == 500 && json.body.hasPrefix("{\"errors\":[{\"code\":\"UNKNOWN\""), "\(json)")
         }
         // A directory below that cannot be read leaves a hole that nobody would see.

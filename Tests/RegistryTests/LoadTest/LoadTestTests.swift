@@ -105,11 +105,14 @@ import Testing
         }
     }
 
-    @Test(.needs(.python3, .gnuplot, .dockerRegistry), arguments: [
-        (["--images", "3"], "--images: must be at least 4"), (["--layer-bytes", "2049"], "in steps of 512"),
-        (["--prune", "--images", "20", "--pullers", "11"], "11 pullers need at least 22 images"),
-        (["--server", "http://127.0.0.1:1"], "--server: needs --registry"), (["--pid", "1"], "go with --server"),
-    ])
+    @Test(
+        .needs(.python3, .gnuplot, .dockerRegistry),
+        arguments: [
+            (["--images", "3"], "--images: must be at least 4"), (["--layer-bytes", "2049"], "in steps of 512"),
+            (["--prune", "--images", "20", "--pullers", "11"], "11 pullers need at least 22 images"),
+            (["--server", "http://127.0.0.1:1"], "--server: needs --registry"), (["--pid", "1"], "go with --server"),
+            (["--admin", "http://127.0.0.1:1"], "go with --server"),
+        ])
     func wrongOptionsAreNamed(_ arguments: [String], _ message: String) throws {
         let result = try Command.run([Self.script, "--bin", "/nowhere"] + arguments)
         #expect(result.status == 2 && result.errors.contains(message), "\(result)")

@@ -5,6 +5,9 @@ import Testing
 @testable import Registry
 
 @Suite struct AdminAccessTests {
+    /// `adminListen` on a loopback address, without a token.
+    private static let local = try! AdminAccess.listener(host: "127.0.0.1", token: nil)  // a loopback address
+
     private func origin(
         _ peer: String? = "127.0.0.1", host: String = "localhost:8080", _ fields: [(String, String)] = []
     ) -> AdminAccess.Origin {
@@ -15,7 +18,7 @@ import Testing
 
     @Test(arguments: ["127.0.0.1", "127.0.0.2", "127.255.255.254", "::1", "::ffff:127.0.0.1"])
     func thisMachineIsLetIn(_ peer: String) {
-        #expect(AdminAccess.servingPort.denial(origin(peer)) == nil)
+        #expect(Self.local.denial(origin(peer)) == nil)
     }
 
     @Test(arguments: [
@@ -23,19 +26,19 @@ import Testing
         "2001:db8::1", "::ffff:10.0.0.1", "::127.0.0.1", "64:ff9b::7f00:1", "2002:7f00:1::",
     ])
     func othersAreNot(_ peer: String) {
-        let denial = AdminAccess.servingPort.denial(origin(peer))
+        let denial = Self.local.denial(origin(peer))
         #expect(denial?.status == 403 && denial?.reason.hasSuffix("it does not come from this machine") == true)
     }
 
     @Test func whoCannotBeToldIsNot() {
-        #expect(AdminAccess.servingPort.denial(origin(nil))?.status == 403)
+        #expect(Self.local.denial(origin(nil))?.status == 403)
     }
 
     @Test(arguments: [
         "localhost", "LOCALHOST:1", "127.0.0.1", "127.0.0.1:8080", "127.1.2.3:80", "[::1]", "[::1]:8080",
     ])
     func loopbackHosts(_ host: String) {
-        #expect(AdminAccess.servingPort.denial(origin(host: host)) == nil)
+        #expect(Self.local.denial(origin(host: host)) == nil)
     }
 
     /// A name that an attacker has made to mean 127.0.0.1 is still that name.
@@ -44,9 +47,9 @@ import Testing
         "::1", "[::1].example", "2130706433", "0x7f.1", "localhost.", "[::ffff:10.0.0.1]",
     ])
     func otherHosts(_ host: String) {
-        #expect(AdminAccess.servingPort.denial(origin(host: host))?.reason.contains("Host") == true, "\(host)")
+        #expect(Self.local.denial(origin(host: host))?.reason.contains("Host") == true, "\(host)")
         let field = origin([("host", host)])
-        #expect(AdminAccess.servingPort.denial(field)?.reason.contains("Host") == true, "\(host)")
+        #expect(Self.local.denial(field)?.reason.contains("Host") == true, "\(host)")
     }
 
     private func origin(_ fields: [(String, String)]) -> AdminAccess.Origin { origin("127.0.0.1", fields) }
@@ -62,7 +65,7 @@ import Testing
         (("via", "1.1 proxy"), "(via)"),
     ])
     func pagesAndProxiesGiveThemselvesAway(_ field: (String, String), _ reason: String) {
-        let denial = AdminAccess.servingPort.denial(origin([field]))
+        let denial = Self.local.denial(origin([field]))
         #expect(denial?.status == 403 && denial?.reason.hasSuffix(reason) == true, "\(field)")
         #expect(AdminAccess.socket.denial(origin([field])) == nil)
     }
@@ -72,11 +75,39 @@ import Testing
         [("sec-fetch-site", "none")], [("sec-fetch-site", "same-origin"), ("referer", "http://localhost/")],
     ])
     func theOperatorsOwnBrowserIsLetIn(_ fields: [(String, String)]) {
-        #expect(AdminAccess.servingPort.denial(origin(fields)) == nil)
+        #expect(Self.local.denial(origin(fields)) == nil)
     }
 
     @Test func whoCanOpenTheSocketIsLetIn() {
         #expect(AdminAccess.socket.denial(origin(nil, host: "", [("origin", "x"), ("via", "y")])) == nil)
+    }
+
+    // MARK: The serving port
+
+    @Test("the serving port administers for nobody, and names the two places that do")
+    func servingPortIsClosed() throws {
+        let access = try AdminAccess.servingPort(isOpen: false, token: Secret("sesame"))
+        for request in [origin(), origin("10.0.0.1"), origin(nil), origin([("authorization", "Bearer sesame")])] {
+            let denial = try #require(access.denial(request))
+            #expect(denial.status == 403)
+            #expect(denial.reason.contains("Unix socket") && denial.reason.contains("adminListen"))
+            #expect(!denial.reason.contains("/"), "no path of this machine")
+        }
+    }
+
+    @Test("adminOnServingPort takes the token alone, from a local client too")
+    func servingPortTakesTheToken() throws {
+        let access = try AdminAccess.servingPort(isOpen: true, token: Secret("sesame"))
+        #expect(access.denial(origin([("authorization", "Bearer sesame")])) == nil)
+        #expect(access.denial(origin("10.0.0.1", [("authorization", "Bearer sesame")])) == nil)
+        #expect(access.denial(origin())?.status == 401)
+        #expect(access.denial(origin([("authorization", "Bearer other")]))?.status == 401)
+    }
+
+    @Test("adminOnServingPort without a token is refused")
+    func servingPortNeedsAToken() {
+        let refusal = #expect(throws: Refusal.self) { _ = try AdminAccess.servingPort(isOpen: true, token: nil) }
+        #expect(refusal?.reason.hasPrefix("adminOnServingPort: needs adminToken or adminTokenFromEnv") == true)
     }
 
     // MARK: A listener of its own
@@ -87,7 +118,8 @@ import Testing
         _ = try AdminAccess.listener(host: host, token: Secret("t"))
     }
 
-    @Test func aLoopbackListenerWithoutATokenHasTheRulesOfTheServingPort() throws {
+    @Test("every loopback address without a token is for local clients that are no web page and no proxy")
+    func loopbackListener() throws {
         for host in ["127.0.0.1", "127.0.0.9", "::1"] {
             let access = try AdminAccess.listener(host: host, token: nil)
             #expect(access.denial(origin()) == nil)
