@@ -26,6 +26,7 @@ final class Running {
     private let puller: Puller
     private let api: API
     private let server: Server
+    private let probes: ReadinessProbes
     private let health: HealthEndpoint
     private let healthServer: Server
     private let metrics: Metrics
@@ -70,7 +71,8 @@ final class Running {
             on: loop, offload: offload, logger: logger, descriptorLimit: ProcessSetup.descriptorLimit,
             metrics: config.metricsPort == nil ? nil : metrics
         ) { [api] in api.handle($0, $1, $2) }
-        let health = HealthEndpoint(on: loop, store: store, offload: offload, writes: !config.airGapped)
+        probes = ReadinessProbes(on: loop, store: store, pulls: !config.airGapped)
+        let health = HealthEndpoint(store: store, offload: offload, probes: probes)
         self.health = health
         healthServer = Server(
             on: loop, offload: offload, logger: HealthEndpoint.logger(logger),
@@ -114,7 +116,7 @@ final class Running {
         let endpoint = MetricsEndpoint(
             loop: loop, offload: offload, metrics: metrics,
             sources: .init(
-                store: store, puller: puller, client: client, server: server,
+                store: store, puller: puller, client: client, server: server, probes: probes,
                 droppedLogLines: { [log] in log.droppedLinesTotal }),
             build: Version.parts, page: .init(html: Page.html, fields: Page.fields))
         // A scrape every few seconds is not what the log is read for.

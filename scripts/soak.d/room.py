@@ -176,14 +176,18 @@ def refuse(bench, program, registry, key, digests, more, what):
     assert reply.status == 503 and "no room in the cache" in text and reply.getheader("Retry-After"), (reply.status, text)
     refused = metric(scene.metrics, 'ociregistry_store_write_failures_total{reason="no_space"}')
     health = http.client.HTTPConnection("127.0.0.1", scene.health, timeout=30)
-    health.request("GET", "/readyz")
-    ready = health.getresponse()
-    reason = ready.read().decode().strip()
+    answers = {}
+    for target in ["/readyz", "/readyz?pull"]:
+        health.request("GET", target)
+        ready = health.getresponse()
+        answers[target] = ready.status, ready.read().decode().strip()
     log = [line for line in (bench.directory / "server.log").read_text().splitlines() if "no room in the cache" in line]
-    assert refused > 0 and ready.status == 503 and log, (refused, ready.status, log)
+    assert refused > 0 and log, (refused, log)
+    assert answers["/readyz"][0] == 200 and answers["/readyz?pull"][0] == 503, answers
+    assert metric(scene.metrics, "ociregistry_ready_for_pulls") == 0
     assert pull(bench, scene.port, 0, digests[0])[0], "what is cached is served"
     print(f"{what}: {layers} of 4 images refused: 503 {text.strip()}\n  metric: {refused:.0f} refused writes\n"
-          f"  log: {log[0][:160]}\n  /readyz: {ready.status} {reason}", flush=True)
+          f"  log: {log[0][:160]}\n  {answers}", flush=True)
     scene.end()
 
 

@@ -1,56 +1,8 @@
-// The health listener's answers. `/livez` says that the loop turns, `/readyz` that a pull could be served: the thread
-// pool answers in time, and the disk takes what is written. `/health` is the reference's, and says as much as it did:
-// that somebody listens.
+// The health listener's answers. `/livez` says that the loop turns, `/readyz` that cached content can be served, and
+// `/readyz?pull` that something new could be stored as well (`Readiness`). `/health` is the reference's, and says as
+// much as it did: that somebody listens.
 
 package import Logging
-
-/// What is known when somebody asks whether the server is ready.
-struct Readiness {
-    /// A pool that has not answered for so long serves nobody: no client waits as long for a file.
-    static let deadlineMilliseconds: UInt64 = 2_000
-
-    var isStopping = false
-    var isRecovered = true
-    /// Nil: not asked.
-    var disk: PoolProbe<Result<DiskReport, StoreError>>.Outcome?
-    var deadlineMilliseconds = Readiness.deadlineMilliseconds
-
-    var isReady: Bool { failures.isEmpty }
-
-    /// A line for each check that fails.
-    var failures: [String] { checks.filter { !$0.isGood }.map(\.text) }
-
-    /// The body of the answer. Recovery is told while it runs and asked of nobody: what is in the cache is found
-    /// meanwhile.
-    func text(verbose: Bool) -> String {
-        var lines = verbose ? checks.map { $0.isGood ? "[+] \($0.text)" : "[-] \($0.text)" } : failures
-        if verbose || (isReady && !isRecovered) { lines.append("recovery: \(isRecovered ? "done" : "running")") }
-        if isReady { lines.insert("ok", at: 0) }
-        return lines.joined(separator: "\n") + "\n"
-    }
-
-    private var checks: [(isGood: Bool, text: String)] {
-        var checks = [(!isStopping, isStopping ? "stopping" : "running")]
-        switch disk {
-        case nil: break
-        case .late: checks.append((false, "pool: no answer within \(deadlineMilliseconds) ms"))
-        case .answered(let result, let milliseconds):
-            checks.append((true, "pool: answered in \(milliseconds) ms"))
-            checks.append(Readiness.check(result))
-        }
-        return checks
-    }
-
-    private static func check(_ result: Result<DiskReport, StoreError>) -> (Bool, String) {
-        switch result {
-        case .success(let disk) where disk.isFull:
-            (false, "store: no room: \(disk.freeBytes) bytes free, \(disk.wantedBytes) wanted")
-        case .success(let disk): (true, "store: \(disk.freeBytes) bytes free")
-        case .failure(let error) where error.isNoSpace: (false, "store: no room: \(error)")
-        case .failure(let error): (false, "store: \(error)")
-        }
-    }
-}
 
 /// Answers the requests of the health listener.
 package final class HealthEndpoint {
@@ -59,26 +11,15 @@ package final class HealthEndpoint {
 
     private let store: Store
     private let offload: Offload
+    private let probes: ReadinessProbes
     private let startMilliseconds = EventLoop.unixMilliseconds
-    private let deadlineMilliseconds: UInt64
-    private let probe: PoolProbe<Result<DiskReport, StoreError>>
     /// The server is ending: no longer ready, but alive until the end.
     package var isStopping = false
 
-    /// - Parameter writes: whether being able to write is part of being ready.
-    package convenience init(on loop: EventLoop, store: Store, offload: Offload, writes: Bool) {
-        self.init(
-            on: loop, store: store, offload: offload, writes: writes,
-            deadlineMilliseconds: Readiness.deadlineMilliseconds)
-    }
-
-    init(on loop: EventLoop, store: Store, offload: Offload, writes: Bool, deadlineMilliseconds: UInt64) {
+    package init(store: Store, offload: Offload, probes: ReadinessProbes) {
         self.store = store
         self.offload = offload
-        self.deadlineMilliseconds = deadlineMilliseconds
-        probe = PoolProbe(on: loop, deadlineMilliseconds: deadlineMilliseconds) { then in
-            store.lookAtDisk(writes: writes, then: then)
-        }
+        self.probes = probes
     }
 
     /// A logger for the listener's own requests: kept out of the log unless everything is wanted, since something asks
@@ -102,8 +43,12 @@ package final class HealthEndpoint {
             return connection.respond(status: 200, fields: ResponseFields.plain(contentType: nil, length: 0))
         }
         let query = QueryItems(head.query.in(bytes))
-        let isVerbose = if case .absent = query.item(named: "verbose") { false } else { true }
-        if isLive { answer(connection, 200, livenessText(verbose: isVerbose)) } else { ready(connection, isVerbose) }
+        func isAsked(_ name: StaticString) -> Bool {
+            if case .absent = query.item(named: name) { false } else { true }
+        }
+        let isVerbose = isAsked("verbose")
+        if isLive { return answer(connection, 200, livenessText(verbose: isVerbose)) }
+        answerReadiness(connection, pulls: isAsked("pull"), isVerbose)
     }
 
     private func livenessText(verbose: Bool) -> String {
@@ -119,16 +64,33 @@ package final class HealthEndpoint {
             """
     }
 
-    private func ready(_ connection: Connection, _ isVerbose: Bool) {
+    private func answerReadiness(_ connection: Connection, pulls: Bool, _ isVerbose: Bool) {
         // Nothing more need be known, and a store that is closing takes no more jobs.
-        guard !isStopping else { return answer(connection, readiness(nil), isVerbose) }
-        probe.ask { [self] outcome in answer(connection, readiness(outcome), isVerbose) }
+        guard !isStopping else { return answer(connection, readiness(pulls: pulls), isVerbose) }
+        var readiness = readiness(pulls: pulls)
+        // Side by side: a disk that hangs costs the asker one deadline, not two.
+        var left = 1
+        let answerWhenKnown: () -> Void = { [self] in
+            left -= 1
+            if left == 0 { answer(connection, readiness, isVerbose) }
+        }
+        if pulls || isVerbose {
+            left += 1
+            probes.askPulling { outcome in
+                readiness.pulling = outcome
+                answerWhenKnown()
+            }
+        }
+        probes.reading.ask { outcome in
+            readiness.reading = outcome
+            answerWhenKnown()
+        }
     }
 
-    private func readiness(_ outcome: PoolProbe<Result<DiskReport, StoreError>>.Outcome?) -> Readiness {
+    private func readiness(pulls: Bool) -> Readiness {
         Readiness(
-            isStopping: isStopping, isRecovered: store.isRecovered, disk: outcome,
-            deadlineMilliseconds: deadlineMilliseconds)
+            isStopping: isStopping, isRecovered: store.isRecovered, asksForPulls: pulls,
+            deadlineMilliseconds: probes.deadlineMilliseconds)
     }
 
     private func answer(_ connection: Connection, _ readiness: Readiness, _ isVerbose: Bool) {

@@ -15,16 +15,18 @@ package final class MetricsEndpoint {
         package let puller: Puller
         package let client: UpstreamClient
         package let server: Server
+        package let probes: ReadinessProbes
         package let droppedLogLines: () -> UInt64
 
         package init(
-            store: Store, puller: Puller, client: UpstreamClient, server: Server,
+            store: Store, puller: Puller, client: UpstreamClient, server: Server, probes: ReadinessProbes,
             droppedLogLines: @escaping () -> UInt64
         ) {
             self.store = store
             self.puller = puller
             self.client = client
             self.server = server
+            self.probes = probes
             self.droppedLogLines = droppedLogLines
         }
     }
@@ -93,18 +95,28 @@ package final class MetricsEndpoint {
             Waiting(connection, deadlineMilliseconds: MetricsEndpoint.readingDeadlineMilliseconds, late: answer))
         guard !isReading else { return }
         isReading = true
+        var left = 2
+        let answerWhenRead: () -> Void = { [self] in
+            left -= 1
+            guard left == 0 else { return }
+            isReading = false
+            let all = waiting
+            waiting = []
+            for one in all { one.answer(answer) }
+        }
+        sources.probes.askPulling { [self] outcome in
+            readings.isReadyForPulls = outcome.isReady
+            answerWhenRead()
+        }
         let disk = sources.store.diskReading
         offload.run {
             (ProcessReadings.now(), disk())
         } then: { [self] (result: Result<(ProcessReadings, DiskReadings), any Error>) in
-            isReading = false
             if case .success((let process, let disk)) = result {
                 readings.process = process
                 readings.store.disk = disk
             }
-            let all = waiting
-            waiting = []
-            for one in all { one.answer(answer) }
+            answerWhenRead()
         }
     }
 

@@ -37,6 +37,10 @@ extension Catalog {
         gauge("ociregistry_store_recovered", "1 when the walk over the store at start is through.") {
             $2.sample($1.store.isRecovered)
         },
+        gauge(
+            "ociregistry_ready_for_pulls",
+            "1 while something new could be stored, or nothing ever is (air-gapped); 0 without room or writes to disk."
+        ) { $2.sample($1.isReadyForPulls) },
         gauge("ociregistry_store_tags", "Cached tags.") { $2.sample($1.store.tagCount) },
         gauge("ociregistry_store_filesystem_size_bytes", "Size of the file system that holds the store.") {
             $2.sample($1.store.disk.sizeBytes)

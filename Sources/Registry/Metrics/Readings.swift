@@ -12,6 +12,8 @@ package struct Readings: Sendable {
     package var pullsInFlight = Array(repeating: 0, count: PullKind.allCases.count)
     package var pullsQueued = 0
     package var upstreamRequestsInFlight = 0
+    /// Whether something new could be stored, when the disk was last looked at.
+    package var isReadyForPulls = false
     /// Seconds that an upstream's 429 has left, by the namespace's number; those not there are not limited.
     package var rateLimitSeconds: [Int: Int] = [:]
     package var logLinesDropped: UInt64 = 0

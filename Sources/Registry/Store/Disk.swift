@@ -159,7 +159,9 @@ enum Disk {
         func bytes(_ blocks: fsblkcnt_t) -> Int64 {
             Int64(clamping: UInt64(blocks).multipliedReportingOverflow(by: UInt64(raw.f_frsize)).partialValue)
         }
-        return DiskSpace(sizeBytes: bytes(raw.f_blocks), freeBytes: bytes(raw.f_bavail))
+        return DiskSpace(
+            sizeBytes: bytes(raw.f_blocks), freeBytes: bytes(raw.f_bavail),
+            freeInodes: raw.f_files > 0 ? Int64(clamping: raw.f_favail) : nil)
     }
 
     /// Repeats a call that a signal interrupted; a negative result becomes the error.

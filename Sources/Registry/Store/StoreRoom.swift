@@ -1,6 +1,6 @@
-// Whether the disk has room and can be written to: what the readiness check asks, and what the store remembers of
-// writes that found none. A full disk mostly has a few kilobytes left, so a small file that can be written proves
-// little.
+// Whether the disk can be read, and whether it has room and can be written to: what the readiness checks ask, and what
+// the store remembers of writes that found no room. A full disk mostly has a few kilobytes left, so being able to write
+// a small file proves little.
 
 internal import Glibc
 
@@ -10,9 +10,14 @@ package struct DiskReport: Sendable, Equatable {
     package let freeBytes: Int64
     /// What must be free before the disk counts as having room again; 0 when nothing was refused.
     package var wantedBytes: Int64 = 0
+    /// Files and directories that can still be made; nil where the file system has no fixed number of them.
+    package var freeInodes: Int64?
 
-    /// Whether a write was refused for want of room, and there still is not enough.
-    package var isFull: Bool { freeBytes < wantedBytes }
+    /// Whether a write was refused for want of room, and there still is not enough. With a limit on free space, less
+    /// than nothing may be free: images leave for the next pull then.
+    package var isFull: Bool { wantedBytes > 0 && freeBytes < wantedBytes }
+    /// Whether a new image could not have its files and directories.
+    package var lacksInodes: Bool { freeInodes.map { $0 < Store.leastInodes } ?? false }
 }
 
 extension Store {
@@ -22,18 +27,31 @@ extension Store {
     static let maximumWantedBytes: Int64 = 1 << 30
     /// What a look at the disk writes: a block of every usual file system.
     static let probeBytes = 4096
+    /// With fewer inodes than these no new image is stored: one of a single layer takes five files (two blobs,
+    /// manifest, tag, and one that is being written) and up to eleven directories for them.
+    static let leastInodes: Int64 = 16
 
     /// Room for so many bytes has been found.
     func noteRoom(for bytes: Int64) {
         if bytes >= roomWantedBytes { roomWantedBytes = 0 }
     }
 
-    /// Looks at the disk: at its free space and, where it `writes`, at whether a small file can be made and removed.
-    package func lookAtDisk(writes: Bool, then: @escaping (Result<DiskReport, StoreError>) -> Void) {
+    /// Looks whether what is cached can be read: the directories that content and names are in.
+    /// - Parameter then: given nil, or why one of them cannot be read.
+    package func checkReading(then: @escaping (StoreError?) -> Void) {
+        let directories = [layout.blobs, layout.manifests, layout.tags]
+        perform({ () throws(StoreError) in
+            for directory in directories { try Disk.tryReading(directory: directory) }
+        }) { then($0.failure) }
+    }
+
+    /// Looks whether something new could be stored: at the free space, and at whether a small file can be made and
+    /// removed.
+    package func lookAtDisk(then: @escaping (Result<DiskReport, StoreError>) -> Void) {
         let layout = layout
         perform({ () throws(StoreError) -> DiskSpace in
             let space = try Disk.space(layout.temporary)
-            if writes { try Disk.tryWriting(layout.probe, bytes: Store.probeBytes) }
+            try Disk.tryWriting(layout.probe, bytes: Store.probeBytes)
             return space
         }) { [self] result in
             then(result.map { space in report(space) })
@@ -46,7 +64,9 @@ extension Store {
         let couldFit = mayEvict && roomWantedBytes <= min(limits.budget.maxBytes ?? .max, space.sizeBytes)
         let share = couldFit ? Int64.max : space.sizeBytes / Store.wantedShare
         let report = DiskReport(
-            freeBytes: limits.budget.room(levels), wantedBytes: min(roomWantedBytes, share, Store.maximumWantedBytes))
+            freeBytes: limits.budget.room(levels), wantedBytes: min(roomWantedBytes, share, Store.maximumWantedBytes),
+            // None, and yet a file could be made: the file system does not know the number.
+            freeInodes: space.freeInodes == 0 ? nil : space.freeInodes)
         if !report.isFull { roomWantedBytes = 0 }
         return report
     }
@@ -57,6 +77,8 @@ struct DiskSpace: Sendable {
     let sizeBytes: Int64
     /// For an unprivileged process.
     let freeBytes: Int64
+    /// For an unprivileged process; nil where the file system has no fixed number of them (btrfs: `f_files` is 0).
+    let freeInodes: Int64?
 }
 
 extension Disk {
@@ -65,6 +87,14 @@ extension Disk {
         let descriptor = try open(path, O_RDONLY | O_DIRECTORY)
         defer { close(descriptor) }
         return try space(descriptor, path)
+    }
+
+    /// Opens a directory and reads its first entry.
+    static func tryReading(directory path: String) throws(StoreError) {
+        guard let stream = opendir(path) else { throw .from(errno, call: "opendir", path: path) }
+        defer { closedir(stream) }
+        guard nextName(stream) == nil, errno != 0 else { return }
+        throw .from(errno, call: "readdir", path: path)
     }
 
     /// Makes a file of so many bytes, and removes it.

@@ -17,12 +17,13 @@ import Testing
         private let server: Server
         private let port: UInt16
 
-        init(imagePath: String? = nil, writes: Bool = true, deadlineMilliseconds: UInt64 = 30_000) throws {
+        init(imagePath: String? = nil, pulls: Bool = true, deadlineMilliseconds: UInt64 = 30_000) throws {
             mirror = try MirrorKit { $0.imagePath = imagePath }
             let loop = mirror.run.loop
             let health = HealthEndpoint(
-                on: loop, store: mirror.store, offload: mirror.offload, writes: writes,
-                deadlineMilliseconds: deadlineMilliseconds)
+                store: mirror.store, offload: mirror.offload,
+                probes: ReadinessProbes(
+                    on: loop, store: mirror.store, pulls: pulls, deadlineMilliseconds: deadlineMilliseconds))
             self.health = health
             server = Server(
                 on: loop, offload: mirror.offload, logger: HealthEndpoint.logger(mirror.log.logger),
@@ -63,7 +64,9 @@ import Testing
         #expect(ready.status == 200 && ready.text.hasPrefix("ok\n"))
         #expect(ready.header("content-type")?.hasPrefix("text/plain") == true)
         #expect(ready.header("cache-control") == "no-store")
-        for path in ["/health", "/livez", "/readyz"] {
+        let pull = kit.ask("/readyz?pull")
+        #expect(pull.status == 200 && pull.text.hasPrefix("ok\n"))
+        for path in ["/health", "/livez", "/readyz", "/readyz?pull"] {
             let head = kit.ask(path, method: "HEAD")
             #expect(head.status == 200 && head.body.isEmpty, "\(path)")
             let post = kit.ask(path, method: "POST")
@@ -79,9 +82,12 @@ import Testing
     @Test func verboseTellsEachCheck() throws {
         let kit = try Kit()
         kit.mirror.wait(until: { kit.mirror.store.isRecovered })
-        let ready = kit.ask("/readyz?verbose").text
-        for line in ["ok\n", "[+] running\n", "[+] pool: answered in ", "[+] store: ", "recovery: done\n"] {
-            #expect(ready.contains(line), "\(line)")
+        for target in ["/readyz?verbose", "/readyz?verbose&pull", "/readyz?pull&verbose=1"] {
+            let ready = kit.ask(target).text
+            for line in [
+                "ok\n", "[+] running\n", "[+] pool: answered in ", "[+] store: readable\n", "[+] pull: ",
+                " bytes free\n", "recovery: done\n",
+            ] { #expect(ready.contains(line), "\(target): \(line)") }
         }
         let live = kit.ask("/livez?verbose=1").text
         for line in ["ok\n", "up for 0 s\n", "pool: ", "recovery: done\n"] { #expect(live.contains(line), "\(line)") }
@@ -90,12 +96,42 @@ import Testing
 
     @Test func recoveryIsToldAndNotWaitedFor() {
         var readiness = Readiness(isRecovered: false)
-        readiness.disk = .answered(.success(DiskReport(freeBytes: 1)), milliseconds: 0)
+        readiness.reading = .answered(nil, milliseconds: 0)
         #expect(readiness.isReady && readiness.text(verbose: false) == "ok\nrecovery: running\n")
         readiness.isStopping = true
         #expect(!readiness.isReady && readiness.text(verbose: false) == "stopping\n")
-        readiness.disk = .late
+        readiness.reading = .late
         #expect(readiness.text(verbose: false) == "stopping\npool: no answer within 2000 ms\n")
+    }
+
+    @Test("what a pull needs counts only for those who ask for it, and is told verbosely to all")
+    func pullReadinessIsAQuestionOfItsOwn() {
+        let cases: [(ReadinessProbes.Pulling, String?)] = [
+            (.never, nil), (.asked(.late), "no answer within 2000 ms"),
+            (.asked(.answered(.success(DiskReport(freeBytes: 9)), milliseconds: 1)), nil),
+            // Less than nothing is free within a limit, and nothing was refused: images leave for the next pull.
+            (.asked(.answered(.success(DiskReport(freeBytes: -9)), milliseconds: 1)), nil),
+            (
+                .asked(.answered(.success(DiskReport(freeBytes: 9, wantedBytes: 10)), milliseconds: 1)),
+                "no room: 9 bytes free, 10 wanted"
+            ),
+            (
+                .asked(.answered(.success(DiskReport(freeBytes: 9, freeInodes: 15)), milliseconds: 1)),
+                "no room: 15 inodes free, 16 wanted"
+            ),
+            (
+                .asked(.answered(.failure(.system(call: "open", path: "x", code: EROFS)), milliseconds: 1)),
+                "x: open: Read-only file system"
+            ),
+        ]
+        for (pulling, problem) in cases {
+            var readiness = Readiness(reading: .answered(nil, milliseconds: 0), pulling: pulling)
+            #expect(readiness.isReady && readiness.text(verbose: false) == "ok\n", "\(problem ?? "-")")
+            #expect(readiness.text(verbose: true).contains(problem.map { "[-] pull: \($0)\n" } ?? "[+] pull: "))
+            readiness.asksForPulls = true
+            #expect(readiness.isReady == (problem == nil) && pulling.isReady == (problem == nil))
+            #expect(readiness.text(verbose: false) == (problem.map { "pull: \($0)\n" } ?? "ok\n"))
+        }
     }
 
     // MARK: The pool
@@ -116,6 +152,11 @@ import Testing
         // Answered from what is known.
         #expect(kit.ask("/readyz").status == 503)
         #expect(kit.mirror.offload.inFlight == jobs + 1, "one round trip for all of them")
+        let pulls = (0..<20).map { _ in kit.start("/readyz?pull") }
+        kit.mirror.wait(for: pulls)
+        for client in pulls { #expect(client.response.status == 503) }
+        #expect(kit.ask("/readyz?pull&verbose").text.contains("[-] pull: no answer within 20 ms\n"))
+        #expect(kit.mirror.offload.inFlight == jobs + 2, "and one for all who ask whether there is room")
         #expect(kit.ask("/livez").status == 200 && kit.ask("/health").status == 200)
         jam.release()
         kit.mirror.settle()
@@ -159,13 +200,13 @@ import Testing
     @Test(.needs(.root)) func aFullDiskShowsEvenWhereALittleFits() throws {
         let disk = try SmallDisk(sizeBytes: 8 << 20)
         let kit = try Kit(imagePath: disk.path)
-        #expect(kit.ask("/readyz").status == 200)
+        #expect(kit.ask("/readyz?pull").status == 200)
         // All but 100 kB is taken; a blob comes that would need more.
         let filler = disk.path + "/filler"
         let descriptor = try Disk.open(filler, O_RDWR | O_CREAT)
         let free = try Disk.freeSpace(descriptor, filler)
         try Disk.write([UInt8](repeating: 1, count: Int(free) - 100_000), to: descriptor, filler)
-        #expect(kit.ask("/readyz").status == 200, "nobody has missed the room")
+        #expect(kit.ask("/readyz?pull").status == 200, "nobody has missed the room")
         let bytes = pattern(1_000_000)
         let target = "/v2/team/app/blobs/\(digestOf(bytes))"
         kit.mirror.fake.on(target) { .blob(bytes, for: $0) }
@@ -173,19 +214,23 @@ import Testing
         let refused = kit.mirror.get(target)
         #expect(refused.status == 503 || !refused.isComplete)
         kit.mirror.settle()
-        let full = kit.ask("/readyz")
-        #expect(full.status == 503 && full.text.hasPrefix("store: no room: "))
+        let full = kit.ask("/readyz?pull")
+        #expect(full.status == 503 && full.text.hasPrefix("pull: no room: "))
+        #expect(kit.ask("/readyz").status == 200, "what is cached is served")
+        #expect(try kit.mirror.scrape()["ociregistry_ready_for_pulls"] == 0)
         #expect(kit.ask("/livez").status == 200)
         // Room again.
         close(descriptor)
         unlink(filler)
-        #expect(kit.ask("/readyz").status == 200)
+        #expect(kit.ask("/readyz?pull").status == 200)
+        #expect(try kit.mirror.scrape()["ociregistry_ready_for_pulls"] == 1)
         #expect(kit.mirror.get(target).status == 200)
         kit.mirror.settle()
         kit.close()
     }
 
-    @Test(.needs(.root)) func aDiskThatTakesNothingShowsUnlessNothingIsToBeWritten() throws {
+    @Test("a disk that takes nothing is ready to serve, not to pull; an air-gapped server never pulls", .needs(.root))
+    func aDiskThatTakesNothing() throws {
         let disk = try SmallDisk(sizeBytes: 1 << 20)
         let kit = try Kit(imagePath: disk.path)
         let filler = disk.path + "/filler"
@@ -195,13 +240,46 @@ import Testing
         while (try? page.withUnsafeBytes { try Disk.write($0, to: descriptor, at: written, filler) }) != nil {
             written += 4096
         }
-        let full = kit.ask("/readyz")
-        #expect(full.status == 503 && full.text.hasPrefix("store: no room: "))
+        let full = kit.ask("/readyz?pull")
+        #expect(full.status == 503 && full.text.hasPrefix("pull: no room: "))
+        let told = kit.ask("/readyz?verbose")
+        #expect(told.status == 200 && told.text.hasPrefix("ok\n") && told.text.contains("[-] pull: no room: "))
+        #expect(kit.ask("/readyz?verbose&pull").status == 503)
+        #expect(kit.ask("/readyz").status == 200 && kit.ask("/readyz").text == "ok\n")
         close(descriptor)
         kit.close()
-        let reader = try Kit(imagePath: disk.path, writes: false)
-        #expect(reader.ask("/readyz").status == 200)
+        let reader = try Kit(imagePath: disk.path, pulls: false)
+        let airGapped = reader.ask("/readyz?pull&verbose")
+        #expect(airGapped.status == 200 && airGapped.text.contains("[+] pull: air-gapped, nothing is pulled\n"))
         reader.close()
+    }
+
+    /// Each tiny image takes several inodes; those of an image that was refused are free again, and are too few.
+    @Test("when inodes run out the server is ready to serve, not to pull, and a restart serves", .needs(.root))
+    func inodesRunOut() throws {
+        let disk = try SmallDisk(sizeBytes: 20 << 20, inodes: 120)
+        let kit = try Kit(imagePath: disk.path)
+        let images = (0..<60).map { FakeImage(layerBytes: [10], seed: UInt64(1000 + $0)) }
+        for (number, image) in images.enumerated() { image.put(on: kit.mirror.fake, tag: "t\(number)") }
+        func isServed(_ number: Int, by mirror: MirrorKit) -> Bool {
+            let blobs = images[number].blobs.map { mirror.get("/v2/team/app/blobs/\(digestOf($0))") }
+            return mirror.get("/v2/team/app/manifests/t\(number)").status == 200
+                && zip(blobs, images[number].blobs).allSatisfy { $0.status == 200 && $0.body == $1 }
+        }
+        let served = images.indices.filter { isServed($0, by: kit.mirror) }
+        kit.mirror.settle()
+        #expect(served.count > 5 && served.count < images.count)
+        #expect(served.prefix(5).allSatisfy { isServed($0, by: kit.mirror) })
+        #expect(kit.ask("/readyz").status == 200)
+        let pull = kit.ask("/readyz?pull")
+        #expect(pull.status == 503 && pull.text.hasPrefix("pull: no room: "), "\(pull.text)")
+        #expect(try kit.mirror.scrape()["ociregistry_ready_for_pulls"] == 0)
+        kit.close()
+        let restarted = try Kit(imagePath: disk.path)
+        #expect(restarted.ask("/readyz").status == 200 && restarted.ask("/readyz?pull").status == 503)
+        // Nothing is asked of the upstream, which knows none of it any more.
+        #expect(served.prefix(5).allSatisfy { isServed($0, by: restarted.mirror) })
+        restarted.close()
     }
 
     /// What an upstream claims says nothing of the disk: there is room, so the server is ready.
@@ -210,7 +288,7 @@ import Testing
         let ingest = try fixture.begin(try fixture.key(digestOf([1])))
         let error: StoreError? = try fixture.wait { ingest.reserve(totalBytes: Int64.max / 2, then: $0) }
         #expect(error?.isNoSpace == true && fixture.store.roomWantedBytes > 0)
-        let look: Result<DiskReport, StoreError> = try fixture.wait { fixture.store.lookAtDisk(writes: true, then: $0) }
+        let look: Result<DiskReport, StoreError> = try fixture.wait { fixture.store.lookAtDisk(then: $0) }
         let report = try look.get()
         #expect(report.wantedBytes <= Store.maximumWantedBytes)
         if !report.isFull { #expect(fixture.store.roomWantedBytes == 0) }
@@ -229,14 +307,21 @@ import Testing
         #expect(fixture.store.roomWantedBytes == 0)
     }
 
-    @Test func aStoreThatIsNotThereShows() throws {
+    @Test("a store that cannot be read is not ready, and one that cannot be written is not ready for pulls")
+    func aStoreThatIsNotThereShows() throws {
         let kit = try Kit()
-        try FileManager.default.removeItem(atPath: kit.mirror.store.layout.temporary)
-        let ready = kit.ask("/readyz")
-        #expect(ready.status == 503 && ready.text.hasPrefix("store: ") && ready.text.contains("/temporary"))
-        try FileManager.default.createDirectory(
-            atPath: kit.mirror.store.layout.temporary, withIntermediateDirectories: false)
-        #expect(kit.ask("/readyz").status == 200)
+        let layout = kit.mirror.store.layout
+        for (directory, target, name) in [
+            (layout.temporary, "/readyz?pull", "pull"), (layout.blobs, "/readyz", "store"),
+            (layout.manifests, "/readyz", "store"), (layout.tags, "/readyz", "store"),
+        ] {
+            try FileManager.default.moveItem(atPath: directory, toPath: directory + ".away")
+            let ready = kit.ask(target)
+            #expect(ready.status == 503 && ready.text.hasPrefix("\(name): \(directory)"), "\(ready.text)")
+            #expect(kit.ask("/readyz").status == (name == "pull" ? 200 : 503))
+            try FileManager.default.moveItem(atPath: directory + ".away", toPath: directory)
+            #expect(kit.ask("/readyz?pull").status == 200)
+        }
         kit.close()
     }
 
@@ -276,7 +361,8 @@ private final class PoolJam: Sendable {
             offload.run { [self] in
                 held.add(1, ordering: .sequentiallyConsistent)
                 gate.wait()
-            } then: { _ in }
+            } then: { _ in
+            }
         }
     }
 

@@ -37,6 +37,7 @@ final class MirrorKit {
     let port: UInt16
     private var clients: [TestClient] = []
     private var metricsServer: (server: Server, port: UInt16)?
+    private lazy var probes = ReadinessProbes(on: run.loop, store: store, pulls: true)
 
     init(_ change: (inout Options) -> Void = { _ in }) throws {
         var options = Options()
@@ -149,7 +150,8 @@ final class MirrorKit {
         if let metricsServer { return metricsServer.port }
         let endpoint = MetricsEndpoint(
             loop: run.loop, offload: offload, metrics: metrics,
-            sources: .init(store: store, puller: puller, client: client, server: server, droppedLogLines: { 7 }),
+            sources: .init(
+                store: store, puller: puller, client: client, server: server, probes: probes, droppedLogLines: { 7 }),
             build: [("version", "1"), ("swift", "2"), ("libuv", "3"), ("libcurl", "4"), ("openssl", "5")],
             page: .init(html: Array("<p>page</p>".utf8), fields: [("X-Test", "page")]))
         let server = Server(on: run.loop, offload: offload, logger: log.logger, descriptorLimit: 128) {
