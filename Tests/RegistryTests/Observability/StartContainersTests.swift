@@ -134,7 +134,8 @@ import Testing
             "scripts/serve", "scripts/test", "scripts/soak", "scripts/bench", "scripts/load-test",
             "scripts/soak.d/roots.sh",
         ]
-        let paths = scripts.map { "\(Checkout.root)/\($0)" }
+        let findings = SourceTree.paths(under: ["findings"]).filter { $0.hasSuffix(".sh") }
+        let paths = (scripts + findings).map { "\(Checkout.root)/\($0)" }
         let result = try Command.run(
             ["shellcheck", "--external-sources", "--source-path=\(Checkout.root)"] + paths)
         #expect(result.status == 0, "\(result)")

@@ -106,6 +106,8 @@ enum SourceTree {
     }
 
     /// What people write at the top of the checkout.
+    /// Folders whose files people read and write.
+    static let writtenFolders = ["Sources", "Tests", "scripts", "docs", "observability", "findings", ".ci"]
     static let topFiles = ["Package.swift", "README.md", ".gitignore", ".swift-format"]
 
     static func text(_ path: String) throws -> String {

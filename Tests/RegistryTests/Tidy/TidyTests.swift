@@ -188,7 +188,7 @@ import Testing
 
     @Test func whitespaceAndColumns() throws {
         var findings: [String] = []
-        for path in SourceTree.paths(under: ["Sources", "Tests", "scripts", "docs", "observability", ".ci"])
+        for path in SourceTree.paths(under: SourceTree.writtenFolders)
             + SourceTree.topFiles
         {
             for (number, line) in try SourceTree.text(path).split(separator: "\n", omittingEmptySubsequences: false)
@@ -209,7 +209,7 @@ import Testing
         // Put together here, so that this file does not find itself.
         let places = ["work", "root", "home"].map { "/\($0)/" }
         var findings: [String] = []
-        for path in SourceTree.paths(under: ["Sources", "Tests", "scripts", "docs", "observability", ".ci"])
+        for path in SourceTree.paths(under: SourceTree.writtenFolders)
             + SourceTree.topFiles
         {
             for (number, line) in try SourceTree.text(path).split(separator: "\n", omittingEmptySubsequences: false)
