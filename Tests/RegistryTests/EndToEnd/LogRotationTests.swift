@@ -4,7 +4,7 @@
 import Foundation
 import Testing
 
-@Suite struct LogRotationTests {
+@Suite(.needs(.curl)) struct LogRotationTests {
     /// A server whose log is a file of the test's own, in a directory that the test may move.
     private final class Scene {
         let files: TemporaryDirectory
