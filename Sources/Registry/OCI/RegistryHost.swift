@@ -22,9 +22,7 @@ package struct RegistryHost: Hashable, Sendable, CustomStringConvertible {
         let (name, port) = RegistryHost.split(lower)
         guard RegistryHost.isName(name) || RegistryHost.isBracketedAddress(name) else { return nil }
         if let port {
-            guard (1...5).contains(port.utf8.count), port.utf8.allSatisfy(ASCII.isDigit), let number = UInt16(port),
-                number > 0
-            else { return nil }
+            guard port.utf8.count <= 5, OutsideNumber.decimal(port, in: 1...UInt16.max) != nil else { return nil }
         }
         self.text = RegistryHost.dockerHubNames.contains(lower) ? "docker.io" : lower
     }
@@ -33,7 +31,9 @@ package struct RegistryHost: Hashable, Sendable, CustomStringConvertible {
     package var name: String { String(RegistryHost.split(text).name) }
 
     /// The port, where the reference names one.
-    package var port: UInt16? { RegistryHost.split(text).port.flatMap { UInt16($0) } }
+    package var port: UInt16? {
+        RegistryHost.split(text).port.flatMap { OutsideNumber.decimal($0, in: 1...UInt16.max) }
+    }
 
     package var isDockerHub: Bool { text == "docker.io" }
 
