@@ -66,7 +66,7 @@ package enum AdminText {
     }
 
     private static func decimal(_ bytes: Int64) -> String {
-        let tenths = (bytes + 50_000) / 100_000
+        let tenths = bytes.addingSaturated(50_000) / 100_000
         return "\(tenths / 10).\(tenths % 10)"
     }
 
@@ -120,7 +120,8 @@ extension AdminText {
             case .digest: "null"
             }
         let blobs = list(image.blobs) {
-            "{\"digest\":\"\($0.digest)\",\"sizeBytes\":\($0.sizeBytes),\"isCached\":\($0.isCached)}"
+            "{\"digest\":\"\($0.digest)\",\"sizeBytes\":\($0.sizeBytes.map { "\($0)" } ?? "null"),"
+                + "\"isCached\":\($0.isCached)}"
         }
         return "{\"name\":\"\(image.name)\",\"host\":\"\(image.host)\",\"repository\":\"\(image.repository)\","
             + "\"tag\":\(reference),\"digest\":\"\(image.digest)\",\"mediaType\":\"\(image.mediaType.text)\","
@@ -136,7 +137,7 @@ extension AdminText {
     /// RFC 3339.
     private static func utc(_ seconds: Int64) -> String {
         var bytes: [UInt8] = []
-        LogTimestamp.append(seconds * 1000, to: &bytes)
+        LogTimestamp.append(seconds.multipliedSaturated(by: 1000), to: &bytes)
         return String(decoding: bytes, as: UTF8.self)
     }
 }

@@ -14,7 +14,8 @@ struct IndexEntry: Sendable, Decodable {
 
     let mediaType: String
     let digest: Digest
-    let sizeBytes: Int64
+    /// Nil where it states none, or something that is no size.
+    let sizeBytes: Int64?
     let platform: Platform?
     let annotations: [String: String]
 
@@ -28,7 +29,7 @@ struct IndexEntry: Sendable, Decodable {
             throw DecodingError.dataCorruptedError(forKey: .digest, in: values, debugDescription: "not a digest")
         }
         self.digest = digest
-        sizeBytes = try values.decode(Int64.self, forKey: .size)
+        sizeBytes = try values.decodeIfPresent(StatedSize.self, forKey: .size)?.bytes
         let object = try values.decodeIfPresent(PlatformObject.self, forKey: .platform)
         platform = object.map { Platform(os: $0.os, architecture: $0.architecture, variant: $0.variant) }
         annotations = try values.decodeIfPresent([String: String].self, forKey: .annotations) ?? [:]

@@ -41,6 +41,9 @@ package struct ArchiveError: Error, Sendable, Equatable, CustomStringConvertible
         case exists
     }
 
+    /// For `badDocument`: a descriptor whose `size` is missing or is no size.
+    static let noSize = "is described without a size from 0 to 16 TiB"
+
     /// The archive's path, as the caller gave it.
     package let archive: String
     /// The file inside; nil when the archive as a whole is meant.

@@ -43,6 +43,9 @@ final class DirectoryCursor: EntryCursor {
             let entry = ArchiveEntry(
                 name: name, kind: isFile ? .file : .other("not a regular file"),
                 sizeBytes: isFile ? Int64(status.st_size) : 0)
+            guard ContentSize.accepted(entry.sizeBytes) != nil else {
+                throw ArchiveError(path, entry: name, .limit("a file of more than \(ContentSize.maximum) bytes"))
+            }
             if !isFile { throw ArchiveError(path, entry: name, .notAFile("a directory or a device")) }
             current = (entry, descriptor)
             return entry

@@ -163,7 +163,7 @@ struct DockerSave {
     /// it is one of this file's or hexadecimal, so that nothing needs escaping.
     static func manifest(_ config: Descriptor, _ layers: [Descriptor]) -> [UInt8] {
         func json(_ descriptor: Descriptor) -> String {
-            #"{"mediaType":"\#(descriptor.mediaType)","size":\#(descriptor.sizeBytes),"#
+            #"{"mediaType":"\#(descriptor.mediaType)","size":\#(descriptor.sizeBytes ?? 0),"#
                 + #""digest":"\#(descriptor.digest)"}"#
         }
         let list = layers.map(json).joined(separator: ",")

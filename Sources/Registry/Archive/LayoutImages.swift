@@ -53,8 +53,9 @@ struct LayoutImages {
     private mutating func read(_ entry: IndexEntry) throws(ArchiveError) -> [IndexEntry] {
         let name = EntryName.blob(entry.digest)
         let bytes = try contents.document(name)
-        guard bytes.count == entry.sizeBytes else {
-            throw failure(name, .wrongSize(expected: entry.sizeBytes, found: Int64(bytes.count)))
+        guard let sizeBytes = entry.sizeBytes else { throw failure(name, .badDocument(ArchiveError.noSize)) }
+        guard bytes.count == sizeBytes else {
+            throw failure(name, .wrongSize(expected: sizeBytes, found: Int64(bytes.count)))
         }
         let found = bytes.withUnsafeBytes { Digest.of($0, entry.digest.algorithm) }
         guard found == entry.digest else { throw failure(name, .wrongDigest(expected: entry.digest, found: found)) }

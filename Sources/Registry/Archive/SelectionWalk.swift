@@ -60,9 +60,12 @@ struct SelectionWalk {
             if !blob.urls.isEmpty { return }
             throw ArchiveError(archive.path, entry: EntryName.blob(blob.digest), .missing)
         }
-        guard file.sizeBytes == blob.sizeBytes else {
+        guard let sizeBytes = blob.sizeBytes else {
+            throw ArchiveError(archive.path, entry: file.name, .badDocument(ArchiveError.noSize))
+        }
+        guard file.sizeBytes == sizeBytes else {
             throw ArchiveError(
-                archive.path, entry: file.name, .wrongSize(expected: blob.sizeBytes, found: file.sizeBytes))
+                archive.path, entry: file.name, .wrongSize(expected: sizeBytes, found: file.sizeBytes))
         }
         blobs.append(blob)
     }

@@ -16,8 +16,8 @@ struct FileIdentity: Sendable, Equatable {
     let modifiedNanoseconds: Int64
 
     init(_ status: stat) {
-        device = UInt64(status.st_dev)
-        node = UInt64(status.st_ino)
+        device = UInt64(truncatingIfNeeded: status.st_dev)
+        node = UInt64(truncatingIfNeeded: status.st_ino)
         sizeBytes = Int64(status.st_size)
         modifiedSeconds = Int64(status.st_mtim.tv_sec)
         modifiedNanoseconds = Int64(status.st_mtim.tv_nsec)
@@ -96,8 +96,9 @@ final class TarCursor: EntryCursor {
             case .bytes(let bytes, let offset):
                 try checkExpansion()
                 if bytes.isEmpty { continue }
-                guard offset == positionBytes, Int64(bytes.count) <= current.sizeBytes - positionBytes else {
-                    throw wrongSize(current, offset + Int64(bytes.count))
+                let left = current.sizeBytes.subtractingSaturated(positionBytes)
+                guard offset == positionBytes, Int64(bytes.count) <= left else {
+                    throw wrongSize(current, offset.addingSaturated(Int64(bytes.count)))
                 }
                 positionBytes += Int64(bytes.count)
                 return bytes
@@ -139,11 +140,14 @@ extension TarCursor {
     /// Refuses at the header what could not be there, or would be too much, so that nothing is read of it.
     private func checkSize(_ name: String, _ sizeBytes: Int64) throws(ArchiveError) {
         guard sizeBytes >= 0 else { throw ArchiveError(path, entry: name, .unreadable("a negative size")) }
+        guard sizeBytes <= ContentSize.maximum else {
+            throw ArchiveError(path, entry: name, .limit("a file of more than \(ContentSize.maximum) bytes"))
+        }
         if archive.isCompressed {
             if sizeBytes > allowedBytes { throw tooMuch(name) }
             return try checkExpansion()
         }
-        let left = identity.sizeBytes - archive_read_header_position(archive.pointer)
+        let left = identity.sizeBytes.subtractingSaturated(archive_read_header_position(archive.pointer))
         if sizeBytes > left { throw ArchiveError(path, entry: name, .unreadable("the archive is cut short in it")) }
     }
 

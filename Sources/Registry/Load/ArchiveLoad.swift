@@ -84,7 +84,7 @@ final class ArchiveLoad {
         var keys: [Digest: PullKey] = [:]
         for work in works {
             for blob in work.selection.blobs where keys[blob.digest] == nil {
-                sizes[blob.digest] = blob.sizeBytes
+                sizes[blob.digest] = blob.sizeBytes ?? 0
                 keys[blob.digest] = PullKey(
                     host: work.names[0].host, repository: work.names[0].repository, digest: blob.digest)
             }
@@ -95,7 +95,7 @@ final class ArchiveLoad {
             context.store.hasBlob(digest) { [self] isPresent in
                 if !isPresent {
                     missing[digest] = key
-                    wantedBytes += sizes[digest] ?? 0
+                    wantedBytes = wantedBytes.addingSaturated(sizes[digest] ?? 0)
                 }
                 unknown -= 1
                 if unknown == 0 { read() }

@@ -16,7 +16,7 @@ final class BlobFetches {
 
     init(_ context: LoadContext) { self.context = context }
 
-    var arrivedBytes: Int64 { growing.values.reduce(endedBytes) { $0 + $1.readableBytes } }
+    var arrivedBytes: Int64 { growing.values.saturatedSum(\.readableBytes).addingSaturated(endedBytes) }
 
     /// Has a blob in the store, or says why not.
     /// - Parameter then: nil when it is there now; `wasMissing`: whether it had to be fetched.
@@ -35,7 +35,7 @@ final class BlobFetches {
             if isPresent { return then(nil, false) }
             if waiting[blob.digest] != nil { return need(blob, from: source, then: then) }
             waiting[blob.digest] = [{ then($0, true) }]
-            wantedBytes += blob.sizeBytes
+            wantedBytes = wantedBytes.addingSaturated(blob.sizeBytes ?? 0)
             gate.enter { self.fetch(blob, from: source) }
         }
     }
@@ -55,7 +55,12 @@ final class BlobFetches {
     }
 
     private func ended(_ blob: Descriptor, _ error: RegistryError?) {
-        if error == nil { endedBytes += blob.sizeBytes } else { wantedBytes -= blob.sizeBytes }
+        let sizeBytes = blob.sizeBytes ?? 0
+        if error == nil {
+            endedBytes = endedBytes.addingSaturated(sizeBytes)
+        } else {
+            wantedBytes = max(0, wantedBytes.subtractingSaturated(sizeBytes))
+        }
         let callers = waiting.removeValue(forKey: blob.digest) ?? []
         for then in callers { then(error) }
         gate.leave()

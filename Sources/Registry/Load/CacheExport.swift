@@ -37,7 +37,7 @@ package struct CacheExport: Sendable {
         names = images.map { "\($0.name)" }.sorted()
         self.problems = problems
         let blobs = Array(parts.blobs.values)
-        blobBytes = blobs.reduce(0) { $0 + $1.sizeBytes }
+        blobBytes = blobs.saturatedSum(\.sizeBytes)
         writer = ImageLayoutWriter(images: images, manifests: Array(parts.manifests.values), blobs: blobs)
     }
 

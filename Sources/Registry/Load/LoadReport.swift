@@ -43,7 +43,8 @@ package struct LoadProgress: Sendable, Equatable, Codable {
 
     package init() {}
 
-    package var ended: Int { loaded + present + failed }
+    /// Saturating: another process may have written these numbers.
+    package var ended: Int { loaded.addingSaturated(present).addingSaturated(failed) }
 }
 
 /// What has become of all of it.

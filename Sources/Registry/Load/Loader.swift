@@ -39,8 +39,10 @@ package final class Loader {
 
     package var progress: LoadProgress {
         var progress = counts
-        progress.wantedBytes = archives.values.reduce(endedBytes + blobs.wantedBytes) { $0 + $1.wantedBytes }
-        progress.arrivedBytes = archives.values.reduce(endedBytes + blobs.arrivedBytes) { $0 + $1.arrivedBytes }
+        progress.wantedBytes = archives.values.saturatedSum(\.wantedBytes).addingSaturated(endedBytes)
+            .addingSaturated(blobs.wantedBytes)
+        progress.arrivedBytes = archives.values.saturatedSum(\.arrivedBytes).addingSaturated(endedBytes)
+            .addingSaturated(blobs.arrivedBytes)
         return progress
     }
 
@@ -127,7 +129,9 @@ package final class Loader {
         ) { [self] image, outcome in
             ended(image, of: file, outcome)
         } then: { [self] in
-            if let identity, let load = archives.removeValue(forKey: identity) { endedBytes += load.arrivedBytes }
+            if let identity, let load = archives.removeValue(forKey: identity) {
+            endedBytes = endedBytes.addingSaturated(load.arrivedBytes)
+        }
             fileEnded()
         }
         identity = ObjectIdentifier(load)

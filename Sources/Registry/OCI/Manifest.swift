@@ -7,7 +7,9 @@ internal import FoundationEssentials
 package struct Descriptor: Sendable, Equatable {
     package let mediaType: String
     package let digest: Digest
-    package let sizeBytes: Int64
+    /// What it states, as far as that is a size (`ContentSize`); nil where it states none, or something else. Such
+    /// content is not fetched ahead and not counted.
+    package let sizeBytes: Int64?
     /// Where a foreign layer is to be had; such layers are not fetched ahead.
     package let urls: [String]
 }
@@ -57,6 +59,9 @@ package struct Manifest: Sendable {
         return ([config].compactMap { $0 } + layers).filter { $0.urls.isEmpty && seen.insert($0.digest).inserted }
     }
 
+    /// Those of `ownBlobs` that may be fetched before anybody asks for them: their descriptors state a size.
+    package var prefetchedBlobs: [Descriptor] { ownBlobs.filter { $0.sizeBytes != nil } }
+
     private static func read(_ list: [Body.Entry]) throws(RegistryError) -> [Descriptor] {
         var result: [Descriptor] = []
         result.reserveCapacity(list.count)
@@ -85,14 +90,26 @@ package struct Manifest: Sendable {
         struct Entry: Decodable {
             var mediaType: String?
             var digest: String
-            var size: Int64
+            var size: StatedSize?
             var urls: [String]?
 
             func read() throws(RegistryError) -> Descriptor {
                 guard let digest = Digest(digest) else { throw .badManifest("a descriptor's digest does not parse") }
-                guard size >= 0 else { throw .badManifest("a descriptor's size is negative") }
-                return Descriptor(mediaType: mediaType ?? "", digest: digest, sizeBytes: size, urls: urls ?? [])
+                return Descriptor(
+                    mediaType: mediaType ?? "", digest: digest, sizeBytes: size?.bytes, urls: urls ?? [])
             }
         }
+    }
+}
+
+/// A descriptor's `size` as it stands in JSON. No value is an error: the manifest is served as it is, whatever stands
+/// there.
+struct StatedSize: Decodable {
+    /// Nil for anything but a whole number from 0 to `ContentSize.maximum`.
+    let bytes: Int64?
+
+    init(from decoder: any Decoder) throws {
+        let value = try decoder.singleValueContainer()
+        bytes = (try? value.decode(Int64.self)).flatMap { ContentSize.accepted($0) }
     }
 }

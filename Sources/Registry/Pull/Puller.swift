@@ -218,7 +218,7 @@ package final class Puller {
         manifest.nextWholeCheckMilliseconds = now + Puller.wholeCheckPauseMilliseconds
         let (bytes, mediaType) = (Array(manifest.body), manifest.mediaType.text)
         context.offload.run {
-            try Manifest.decode(bytes, contentType: mediaType).ownBlobs
+            try Manifest.decode(bytes, contentType: mediaType).prefetchedBlobs
         } then: { [self] (result: Result<[Descriptor], any Error>) in
             guard case .success(let blobs) = result else { return }
             fetchMissing(blobs, of: manifest, from: source)

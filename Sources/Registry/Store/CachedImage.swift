@@ -5,8 +5,8 @@ package struct CachedImage: Sendable, Equatable {
     /// A config or layer of it.
     package struct Blob: Sendable, Equatable {
         package let digest: Digest
-        /// What the manifest says.
-        package let sizeBytes: Int64
+        /// What the manifest states; nil where that is no size (`Descriptor.sizeBytes`).
+        package let sizeBytes: Int64?
         package let isCached: Bool
     }
 
@@ -31,9 +31,9 @@ package struct CachedImage: Sendable, Equatable {
         }
     }
 
-    /// Config and layers together; nil for an index.
+    /// Config and layers together, as far as the manifest states their sizes; nil for an index.
     package var sizeBytes: Int64? {
-        mediaType.isIndex ? nil : blobs.reduce(0) { $0 + $1.sizeBytes }
+        mediaType.isIndex ? nil : blobs.saturatedSum { $0.sizeBytes ?? 0 }
     }
 }
 

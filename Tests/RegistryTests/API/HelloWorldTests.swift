@@ -27,11 +27,11 @@ import Testing
         var reached: Set<Digest> = []
         for platform in platforms {
             let entry = try #require(image.manifests.first { $0.digest == platform.digest })
-            #expect(Int(platform.sizeBytes) == entry.bytes.count)
+            #expect(platform.sizeBytes == Int64(entry.bytes.count))
             let manifest = try Manifest.decode(entry.bytes, contentType: entry.mediaType.text)
             for descriptor in [try #require(manifest.config)] + manifest.layers {
                 let blob = try #require(image.blobs.first { $0.digest == descriptor.digest })
-                #expect(Int(descriptor.sizeBytes) == blob.bytes.count)
+                #expect(descriptor.sizeBytes == Int64(blob.bytes.count))
                 reached.insert(descriptor.digest)
             }
         }
