@@ -144,7 +144,7 @@ package final class CurlMulti {
     private func setTimeout(_ milliseconds: Int) {
         isTimeoutDue = milliseconds == 0
         guard milliseconds <= 0 else {
-            timer?.start(afterMilliseconds: UInt64(milliseconds))
+            timer?.start(afterMilliseconds: UInt64(clamping: milliseconds))
             return
         }
         timer?.stop()

@@ -24,6 +24,7 @@ extension AddressGuard {
             parts.set(CURLUPART_URL, text, UInt32(CURLU_GUESS_SCHEME | CURLU_NON_SUPPORT_SCHEME)),
             let host = parts.get(CURLUPART_HOST)?.asciiLowercased
         else { return nil }
-        return (host, parts.get(CURLUPART_PORT).flatMap { UInt16($0) } ?? defaultPort)
+        let port = parts.get(CURLUPART_PORT).flatMap { OutsideNumber.decimal($0, in: 0...UInt16.max) }
+        return (host, port ?? defaultPort)
     }
 }

@@ -41,7 +41,7 @@ struct HeadLines {
 
     private mutating func begin(_ line: String) -> Outcome {
         let words = line.split(separator: " ", maxSplits: 2)
-        guard words.count >= 2, let status = Int(words[1]), (100...999).contains(status) else {
+        guard words.count >= 2, let status = OutsideNumber.decimal(words[1], in: 100...999) else {
             return .refused("its answer's first line is not HTTP")
         }
         self.status = status

@@ -47,7 +47,8 @@ extension UpstreamURL {
             parts.get(CURLUPART_ZONEID) == nil,
             let scheme = parts.get(CURLUPART_SCHEME).flatMap({ Scheme(rawValue: $0.asciiLowercased) }),
             var host = parts.get(CURLUPART_HOST)?.asciiLowercased,
-            let port = parts.get(CURLUPART_PORT, UInt32(CURLU_DEFAULT_PORT)).flatMap({ UInt16($0) }), port > 0
+            let digits = parts.get(CURLUPART_PORT, UInt32(CURLU_DEFAULT_PORT)),
+            let port = OutsideNumber.decimal(digits, in: 1...UInt16.max)
         else { return nil }
         if host.hasSuffix(".") { host.removeLast() }
         // A fragment is the browser's, and never sent (RFC 9110 §4.2.3).

@@ -261,7 +261,8 @@ package struct PullMachine {
         if let size, have > size { return fail(error, keepPartial: false) }
         state = .backingOff
         isPieced = isPieced || have > 0
-        return [.backOff(milliseconds: firstBackOffMilliseconds << UInt64(fruitless))]
+        let factor = UInt64(1) << min(fruitless, PullMachine.maximumFruitlessAttempts)
+        return [.backOff(milliseconds: firstBackOffMilliseconds.multipliedSaturated(by: factor))]
     }
 
     private mutating func verified(_ matches: Bool) -> [Action] {

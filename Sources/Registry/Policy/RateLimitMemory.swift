@@ -13,7 +13,7 @@ package struct RateLimitMemory: Sendable {
 
     package mutating func remember(retryAfterSeconds: Int?, now: UInt64) {
         let seconds = min(max(retryAfterSeconds ?? RateLimitMemory.defaultSeconds, 1), RateLimitMemory.maximumSeconds)
-        untilMilliseconds = max(untilMilliseconds, now + UInt64(seconds) * 1000)
+        untilMilliseconds = max(untilMilliseconds, now + UInt64(clamping: seconds) * 1000)
     }
 
     /// Whole seconds left, at least 1; nil when the upstream may be asked.
@@ -28,22 +28,24 @@ package enum RetryAfter {
     /// Seconds from now; nil when the value is neither a number nor an IMF-fixdate. A time that has passed is 0.
     package static func seconds(_ value: String, unixSeconds: Int64) -> Int? {
         let text = value.trimmed
-        if !text.isEmpty, text.utf8.allSatisfy(ASCII.isDigit) { return Int(text) ?? Int(Int32.max) }
-        return date(text).map { Int(max(0, $0 - unixSeconds)) }
+        if let seconds = OutsideNumber.decimal(text, clampedTo: 0...Int(Int32.max)) { return seconds }
+        return date(text).map { Int(clamping: max(0, $0.subtractingSaturated(unixSeconds))) }
     }
 
     /// `Sun, 06 Nov 1994 08:49:37 GMT` as seconds since 1970 (RFC 9110 §5.6.7).
     static func date(_ text: String) -> Int64? {
         let words = text.split(separator: " ")
         guard words.count == 6, words[5] == "GMT", words[0].hasSuffix(","),
-            let day = Int64(words[1]), (1...31).contains(day),
+            let day = OutsideNumber.decimal(words[1], in: 1...Int64(31)),
             let month = months.firstIndex(of: String(words[2])),
-            let year = Int64(words[3]), (1970...9999).contains(year)
+            let year = OutsideNumber.decimal(words[3], in: 1970...Int64(9999))
         else { return nil }
-        let clock = words[4].split(separator: ":").map { Int64($0) ?? -1 }
-        guard clock.count == 3, (0..<24).contains(clock[0]), (0..<60).contains(clock[1]), (0...60).contains(clock[2])
+        let clock = words[4].split(separator: ":")
+        guard clock.count == 3, let hour = OutsideNumber.decimal(clock[0], in: 0...Int64(23)),
+            let minute = OutsideNumber.decimal(clock[1], in: 0...Int64(59)),
+            let second = OutsideNumber.decimal(clock[2], in: 0...Int64(60))
         else { return nil }
-        return days(year: year, month: Int64(month) + 1, day: day) * 86_400 + clock[0] * 3600 + clock[1] * 60 + clock[2]
+        return days(year: year, month: Int64(month) + 1, day: day) * 86_400 + hour * 3600 + minute * 60 + second
     }
 
     private static let months = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"]

@@ -56,8 +56,9 @@ package struct TokenCache {
 
     package mutating func insert(_ reply: TokenReply, for key: Key, now: UInt64) {
         if entries.count >= TokenCache.maximumEntries, entries[key] == nil { makeRoom(now: now) }
-        let life = UInt64(reply.expiresInSeconds) * 1000
-        entries[key] = (reply.token, now + life - TokenCache.marginMilliseconds)
+        let life = UInt64(clamping: reply.expiresInSeconds).multipliedSaturated(by: 1000)
+        let used = life.subtractingSaturated(TokenCache.marginMilliseconds)
+        entries[key] = (reply.token, now.addingSaturated(used))
     }
 
     package mutating func remember(_ key: Key, at route: Route) {

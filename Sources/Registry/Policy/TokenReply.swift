@@ -62,7 +62,8 @@ package struct TokenReply: Equatable, Sendable {
         init(from decoder: any Decoder) throws {
             let value = try decoder.singleValueContainer()
             let number = (try? value.decode(Double.self)) ?? (try? value.decode(String.self)).flatMap { Double($0) }
-            seconds = number.flatMap { $0.isFinite ? Int(min(max($0, 0), Double(TokenReply.maximumSeconds))) : nil }
+            // What is out of range is moved into it by `TokenReply.init`.
+            seconds = number.flatMap { $0.isFinite ? Int(saturating: $0) : nil }
         }
     }
 }

@@ -37,12 +37,21 @@ package enum UpstreamAnswer {
         for head: UpstreamHead, kind: UpstreamRequest.Kind, host: RegistryHost
     ) -> RegistryError? {
         switch head.status {
-        case 200, 206: nil
+        case 200, 206: refusedSize(in: head, host: host)
         case 401, 403, 451: denied(host, status: head.status, hint: head.deniedHint)
         case 404, 410: unknown(kind, host)
         case 429: tooManyRequests(host, seconds: head.retryAfterSeconds)
         case 408, 500...599: .unavailable("\(host) answered \(head.status)")
         default: .senseless("\(host) answered \(head.status), which makes no sense here")
+        }
+    }
+
+    /// The error for a head that states a size no content has; nil for any other. Asking again would not help.
+    package static func refusedSize(in head: UpstreamHead, host: RegistryHost) -> RegistryError? {
+        head.refusedSize.map { stated in
+            RegistryError(
+                status: 502, code: .sizeInvalid,
+                message: "\(host) answered with \(stated): sizes above 16 TiB are not accepted")
         }
     }
 

@@ -32,10 +32,12 @@ enum Base64 {
         var result: [UInt8] = []
         for start in stride(from: 0, to: bytes.count, by: 3) {
             let group = bytes[start..<min(start + 3, bytes.count)]
-            let bits = group.enumerated().reduce(UInt32(0)) { $0 | UInt32($1.element) << UInt32(16 - 8 * $1.offset) }
+            let bits = group.enumerated().reduce(UInt32(0)) {
+                $0 | UInt32(truncatingIfNeeded: $1.element) << (16 - 8 * $1.offset)
+            }
             for place in 0..<4 {
                 let isPadding = place > group.count
-                result.append(isPadding ? 0x3D : alphabet[Int(bits >> UInt32(18 - 6 * place)) & 63])
+                result.append(isPadding ? 0x3D : alphabet[Int(bits >> (18 - 6 * place)) & 63])
             }
         }
         return String(decoding: result, as: UTF8.self)

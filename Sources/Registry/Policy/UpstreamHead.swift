@@ -24,8 +24,10 @@ package struct UpstreamFields: Sendable, Equatable {
 package struct UpstreamHead: Sendable {
     package let status: Int
     package let fields: UpstreamFields
-    /// Nil also for chunked bodies, whose length nobody knows before the end.
+    /// Nil also for chunked bodies, whose length nobody knows before the end, and where `refusedSize` is set.
     package let contentLength: Int64?
+    /// A field that states a size above `ContentSize.maximum`, with its value, for error messages.
+    package let refusedSize: String?
     /// The body ends where the connection does, so its end proves nothing.
     package let isCloseDelimited: Bool
     /// Where the answer came from, after redirects.
@@ -42,16 +44,37 @@ package struct UpstreamHead: Sendable {
             fields.values("content-length").flatMap { $0.split(separator: ",") }.map { String($0).trimmed })
         guard lengths.count <= 1 else { return nil }
         var length: Int64?
+        var refused: String?
         if let text = lengths.first {
-            guard let number = Int64(text), number >= 0, text.utf8.allSatisfy(ASCII.isDigit) else { return nil }
-            length = number
+            switch ContentSize.read(text) {
+            case .bytes(let number): length = number
+            // A chunked body has the length of its chunks (RFC 9112 §6.3).
+            case .tooLarge: refused = isChunked ? nil : UpstreamHead.stated("Content-Length", text)
+            case .malformed: return nil
+            }
+        }
+        if refused == nil, status == 206 || status == 416, let range = fields.first("content-range"),
+            UpstreamHead.hasTooLarge(range)
+        {
+            refused = UpstreamHead.stated("Content-Range", range)
         }
         self.status = status
         self.fields = fields
         self.url = url
         contentLength = isChunked ? nil : length
+        refusedSize = refused
         let hasBody = !isHead && status != 204 && status != 304
-        isCloseDelimited = hasBody && !isChunked && length == nil
+        isCloseDelimited = hasBody && !isChunked && lengths.isEmpty
+    }
+
+    /// A field and its value for an error message; a value can be as long as a head.
+    private static func stated(_ name: String, _ value: String) -> String {
+        "\(name): \(value.prefix(80))\(value.count > 80 ? "…" : "")"
+    }
+
+    /// Whether one of the numbers in a field's value is too large for a size.
+    private static func hasTooLarge(_ value: String) -> Bool {
+        value.split { !($0.isASCII && $0.isNumber) }.contains { ContentSize.read($0) == .tooLarge }
     }
 
     package var contentType: String? { fields.first("content-type") }
@@ -74,11 +97,11 @@ package struct UpstreamHead: Sendable {
         let parts = text.dropFirst(6).split(separator: "/", omittingEmptySubsequences: false)
         guard parts.count == 2 else { return nil }
         let ends = parts[0].split(separator: "-", omittingEmptySubsequences: false)
-        guard ends.count == 2, let first = Int64(ends[0]), let last = Int64(ends[1]), first >= 0, first <= last else {
-            return nil
-        }
+        guard ends.count == 2, case .bytes(let first) = ContentSize.read(ends[0]),
+            case .bytes(let last) = ContentSize.read(ends[1]), first <= last
+        else { return nil }
         if parts[1] == "*" { return (first, last, nil) }
-        guard let total = Int64(parts[1]), last < total else { return nil }
+        guard case .bytes(let total) = ContentSize.read(parts[1]), last < total else { return nil }
         return (first, last, total)
     }
 }

@@ -192,6 +192,7 @@ final class BlobPull: UpstreamExchangeHandler {
 
     func exchange(_ exchange: UpstreamExchange, received head: UpstreamHead) {
         guard exchange === self.exchange else { return }
+        if let error = UpstreamAnswer.refusedSize(in: head, host: source.host) { return fail(.refused(error)) }
         if [200, 206, 416].contains(head.status) { return tell(.answered(head.pullAnswer)) }
         let error =
             UpstreamAnswer.error(for: head, kind: .blob, host: source.host)
@@ -246,8 +247,10 @@ extension UpstreamHead {
 
     /// The size in a 416's `Content-Range: bytes */N` (RFC 9110 §14.4).
     private var unsatisfiedTotal: Int64? {
-        guard let text = fields.first("content-range"), text.hasPrefix("bytes */") else { return nil }
-        return Int64(text.dropFirst("bytes */".count))
+        guard let text = fields.first("content-range"), text.hasPrefix("bytes */"),
+            case .bytes(let total) = ContentSize.read(text.dropFirst("bytes */".count))
+        else { return nil }
+        return total
     }
 }
 

@@ -167,9 +167,8 @@ extension UpstreamExchange: TransferHandler {
         let action = machine.handle(.answer(answer))
         if case .deliver(let hint) = action { return deliver(head, hint: hint) }
         phase = .draining(then: action)
-        if head.isCloseDelimited || head.contentLength ?? 0 > Int64(UpstreamExchange.maximumDrainedBytes) {
-            abandonBody()
-        }
+        let isTooLong = head.contentLength ?? 0 > Int64(UpstreamExchange.maximumDrainedBytes)
+        if head.isCloseDelimited || head.refusedSize != nil || isTooLong { abandonBody() }
     }
 
     package func transfer(_ transfer: Transfer, received bytes: UnsafeRawBufferPointer) -> Bool {
