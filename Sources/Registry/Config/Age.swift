@@ -16,7 +16,7 @@ package struct Age: Sendable, Equatable {
     package init(_ text: String) throws(Refusal) {
         let digits = text.prefix { ("0"..."9").contains($0) }
         let unit = Age.units.first { $0.name == text.dropFirst(digits.count) }
-        guard let unit, let count = Int64(digits), count > 0 else {
+        guard let unit, let count = OutsideNumber.decimal(digits, in: 1...Int64.max) else {
             throw Refusal(
                 "must be a whole number and a unit (ns us ms s m h d), such as 30d, not "
                     + ConfigRules.shown(text))

@@ -1,6 +1,7 @@
 // How large the cache may be, as a pure value: what there is and what is wanted go in, how much has to leave comes out.
 
-/// Limits of the cache's size; nil means none.
+/// Limits of the cache's size; nil means none. Sums saturate: a file system may report any number of bytes, and an
+/// upstream may ask for any number.
 package struct Budget: Sendable, Equatable {
     /// Blobs, manifests and partial files, and what is reserved for pulls under way.
     package var maxBytes: Int64?
@@ -29,7 +30,9 @@ package struct Budget: Sendable, Equatable {
 
     /// What may still be stored.
     package func room(_ levels: Levels) -> Int64 {
-        min(levels.freeBytes - (minFreeBytes ?? 0), maxBytes.map { $0 - levels.usedBytes } ?? .max)
+        min(
+            levels.freeBytes.subtractingSaturated(minFreeBytes ?? 0),
+            maxBytes.map { $0.subtractingSaturated(levels.usedBytes) } ?? .max)
     }
 
     /// Whether so much more fits.
@@ -40,10 +43,9 @@ package struct Budget: Sendable, Equatable {
     /// Whether it is time to make room before anybody needs it.
     package func isHigh(_ levels: Levels) -> Bool {
         if let maxBytes, levels.usedBytes > Budget.percent(highPercent, of: maxBytes) { return true }
-        if let minFreeBytes, levels.freeBytes < minFreeBytes + Budget.percent(100 - highPercent, of: minFreeBytes) {
-            return true
-        }
-        return false
+        guard let minFreeBytes else { return false }
+        let margin = Budget.percent(100 - highPercent, of: minFreeBytes)
+        return levels.freeBytes < minFreeBytes.addingSaturated(margin)
     }
 
     /// How much has to leave, so that so much more fits and some room is left besides. What could never fit lets
@@ -52,20 +54,24 @@ package struct Budget: Sendable, Equatable {
         var excess: Int64 = 0
         if let maxBytes {
             guard wantedBytes <= maxBytes else { return 0 }
-            let goal = min(Budget.percent(lowPercent, of: maxBytes), maxBytes - wantedBytes)
-            if levels.usedBytes + wantedBytes > maxBytes || isHigh(levels) { excess = levels.usedBytes - goal }
-        }
-        if let minFreeBytes {
-            let goal = minFreeBytes + Budget.percent(100 - lowPercent, of: minFreeBytes) + wantedBytes
-            if levels.freeBytes - wantedBytes < minFreeBytes || isHigh(levels) {
-                excess = max(excess, goal - levels.freeBytes)
+            let goal = min(Budget.percent(lowPercent, of: maxBytes), maxBytes.subtractingSaturated(wantedBytes))
+            if levels.usedBytes.addingSaturated(wantedBytes) > maxBytes || isHigh(levels) {
+                excess = levels.usedBytes.subtractingSaturated(goal)
             }
         }
-        return max(excess, wantedBytes - levels.freeBytes, 0)
+        if let minFreeBytes {
+            let margin = Budget.percent(100 - lowPercent, of: minFreeBytes)
+            let goal = minFreeBytes.addingSaturated(margin).addingSaturated(wantedBytes)
+            if levels.freeBytes.subtractingSaturated(wantedBytes) < minFreeBytes || isHigh(levels) {
+                excess = max(excess, goal.subtractingSaturated(levels.freeBytes))
+            }
+        }
+        return max(excess, wantedBytes.subtractingSaturated(levels.freeBytes), 0)
     }
 
     private static func percent(_ percent: Int, of bytes: Int64) -> Int64 {
         // Divided first: a limit may be near the largest number.
-        bytes / 100 * Int64(percent) + bytes % 100 * Int64(percent) / 100
+        (bytes / 100).multipliedSaturated(by: Int64(percent))
+            .addingSaturated(bytes % 100 * Int64(percent) / 100)
     }
 }

@@ -86,7 +86,9 @@ extension ConfigRules {
     package static func sizeBytes(_ text: String) throws(Refusal) -> Int64? {
         let digits = text.prefix { ("0"..."9").contains($0) }
         let name = text.dropFirst(digits.count).drop { $0 == " " }
-        guard let count = Int64(digits), count > 0, let unit = sizeUnits.first(where: { $0.name == name }) else {
+        guard let count = OutsideNumber.decimal(digits, in: 1...Int64.max),
+            let unit = sizeUnits.first(where: { $0.name == name })
+        else {
             throw Refusal("must be bytes, as 500GB or 2TiB, not \(shown(text))")
         }
         let (product, overflow) = count.multipliedReportingOverflow(by: unit.bytes)
@@ -95,7 +97,7 @@ extension ConfigRules {
     }
 
     static func percent(_ text: String) throws(Refusal) -> Int {
-        guard let number = decimal(text), (1...100).contains(number) else {
+        guard let number = OutsideNumber.decimal(text, in: 1...100) else {
             throw Refusal("must be a percentage from 1 to 100, not \(shown(text))")
         }
         return number
@@ -121,7 +123,7 @@ extension ConfigRules {
     /// −1 is no limit.
     static func countLimit(_ text: String) throws(Refusal) -> Int? {
         if text == "-1" { return nil }
-        guard let number = decimal(text), number > 0 else {
+        guard let number = OutsideNumber.decimal(text, in: 1...Int.max) else {
             throw Refusal("must be a number above 0, or -1 for all, not \(shown(text))")
         }
         return number

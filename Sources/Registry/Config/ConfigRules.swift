@@ -32,7 +32,7 @@ package enum ConfigRules {
 
     /// 0 is any free port.
     package static func port(_ text: String) throws(Refusal) -> UInt16 {
-        guard let number = decimal(text), let port = UInt16(exactly: number) else {
+        guard let port = OutsideNumber.decimal(text, in: 0...UInt16.max) else {
             throw Refusal("must be a port from 1 to 65535, or 0 for any free one, not \(shown(text))")
         }
         return port
@@ -46,7 +46,7 @@ package enum ConfigRules {
     }
 
     package static func timeoutMilliseconds(_ text: String) throws(Refusal) -> Int {
-        guard let number = decimal(text), (1...maximumTimeoutMilliseconds).contains(number) else {
+        guard let number = OutsideNumber.decimal(text, in: 1...maximumTimeoutMilliseconds) else {
             throw Refusal("must be milliseconds from 1 to \(maximumTimeoutMilliseconds), not \(shown(text))")
         }
         return number
@@ -162,11 +162,6 @@ package enum ConfigRules {
             throw Refusal("must be host[:port] or an https URL of the token realm")
         }
         return String(authority)
-    }
-
-    /// Decimal digits only; no sign, blank or underscore.
-    static func decimal(_ text: String) -> Int? {
-        text.utf8.allSatisfy { (0x30...0x39).contains($0) } ? Int(text) : nil
     }
 
     /// For error messages: short, and on one line.

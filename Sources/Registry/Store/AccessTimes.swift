@@ -60,7 +60,8 @@ enum AccessFile {
                 lines += 1
                 guard let space = line.firstIndex(of: 0x20),
                     let digest = Digest(ascii: UnsafeRawBufferPointer(rebasing: line[(space + 1)...])),
-                    let time = Int64(String(decoding: line[..<space], as: UTF8.self))
+                    let time = OutsideNumber.decimal(
+                        String(decoding: line[..<space], as: UTF8.self), in: OutsideNumber.seconds)
                 else { continue }
                 result[digest] = time
             }

@@ -23,9 +23,8 @@ package final class BackgroundPruning {
 
     package func start() {
         let timer = Timer(on: store.loop) { [unowned self] in run() }
-        timer.start(
-            afterMilliseconds: min(BackgroundPruning.firstMilliseconds, UInt64(schedule.frequencySeconds) * 1000),
-            everyMilliseconds: UInt64(schedule.frequencySeconds) * 1000)
+        let pause = UInt64(clamping: schedule.frequencySeconds).multipliedSaturated(by: 1000)
+        timer.start(afterMilliseconds: min(BackgroundPruning.firstMilliseconds, pause), everyMilliseconds: pause)
         timer.unreference()
         self.timer = timer
     }

@@ -15,7 +15,8 @@ struct ContentIndex<Detail> {
     subscript(digest: Digest) -> Entry? {
         get { entries[digest] }
         set {
-            totalBytes += (newValue?.sizeBytes ?? 0) - (entries[digest]?.sizeBytes ?? 0)
+            let others = max(0, totalBytes.subtractingSaturated(entries[digest]?.sizeBytes ?? 0))
+            totalBytes = others.addingSaturated(newValue?.sizeBytes ?? 0)
             entries[digest] = newValue
         }
     }

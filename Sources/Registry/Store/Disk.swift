@@ -8,19 +8,21 @@ internal import Glibc
 struct FileStatus: Sendable {
     let isRegular: Bool
     let isDirectory: Bool
+    /// At most `ContentSize.maximum`, whatever a sparse file claims.
     let sizeBytes: Int64
     let linkCount: UInt64
+    /// Since 1970, within `OutsideNumber.seconds`.
     let modifiedSeconds: Int64
     let identity: InodeIdentity
 
     init(_ status: stat) {
         isRegular = status.st_mode & S_IFMT == S_IFREG
         isDirectory = status.st_mode & S_IFMT == S_IFDIR
-        sizeBytes = Int64(status.st_size)
-        linkCount = UInt64(status.st_nlink)
-        modifiedSeconds = Int64(status.st_mtim.tv_sec)
+        sizeBytes = ContentSize.nearest(status.st_size)
+        linkCount = UInt64(clamping: status.st_nlink)
+        modifiedSeconds = OutsideNumber.nearestSeconds(status.st_mtim.tv_sec)
         identity = InodeIdentity(
-            inode: UInt64(status.st_ino), changedSeconds: Int64(status.st_ctim.tv_sec),
+            inode: UInt64(truncatingIfNeeded: status.st_ino), changedSeconds: Int64(status.st_ctim.tv_sec),
             changedNanoseconds: Int64(status.st_ctim.tv_nsec))
     }
 }
@@ -156,12 +158,7 @@ enum Disk {
     static func space(_ descriptor: Int32, _ path: String) throws(StoreError) -> DiskSpace {
         var raw = statvfs()
         _ = try retry("fstatvfs", path) { fstatvfs(descriptor, &raw) }
-        func bytes(_ blocks: fsblkcnt_t) -> Int64 {
-            Int64(clamping: UInt64(blocks).multipliedReportingOverflow(by: UInt64(raw.f_frsize)).partialValue)
-        }
-        return DiskSpace(
-            sizeBytes: bytes(raw.f_blocks), freeBytes: bytes(raw.f_bavail),
-            freeInodes: raw.f_files > 0 ? Int64(clamping: raw.f_favail) : nil)
+        return DiskSpace(raw)
     }
 
     /// Repeats a call that a signal interrupted; a negative result becomes the error.

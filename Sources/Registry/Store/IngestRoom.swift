@@ -13,7 +13,7 @@ extension Ingest {
     /// grows. `then` hears nil, or why there is none (`isNoSpace`).
     package func reserve(totalBytes: Int64?, then: @escaping (StoreError?) -> Void) {
         guard let totalBytes else { return ask(nextStepBytes, atLeast: Ingest.leastBytes, then) }
-        let bytes = max(0, totalBytes - offsetBytes - reservedBytes)
+        let bytes = max(0, totalBytes.subtractingSaturated(offsetBytes).subtractingSaturated(reservedBytes))
         ask(bytes, atLeast: bytes) { [self] error in
             guard error == nil else { return then(error) }
             reserveOnDisk(totalBytes, mayEvict: true, then)
@@ -28,7 +28,9 @@ extension Ingest {
     }
 
     /// Whether a file of so many bytes is within what this has reserved.
-    func hasRoom(for bytes: Int64) -> Bool { !store.mayEvict || bytes - offsetBytes <= reservedBytes }
+    func hasRoom(for bytes: Int64) -> Bool {
+        !store.mayEvict || bytes.subtractingSaturated(offsetBytes) <= reservedBytes
+    }
 
     private var nextStepBytes: Int64 {
         min(max(reservedBytes, Ingest.firstStepBytes), Ingest.largestStepBytes)
@@ -42,8 +44,8 @@ extension Ingest {
             // Ended meanwhile: nothing has been promised yet.
             case .success where state == .ended: then(.closed)
             case .success(let granted):
-                store.reservedBytes += granted
-                reservedBytes += granted
+                store.reservedBytes = store.reservedBytes.addingSaturated(granted)
+                reservedBytes = reservedBytes.addingSaturated(granted)
                 // A budget has looked at the disk as well.
                 if store.mayEvict { store.noteRoom(for: granted) }
                 then(nil)
@@ -58,7 +60,7 @@ extension Ingest {
     /// A disk that has no room although the budget has: others use it too. Once, images leave for that as well.
     private func reserveOnDisk(_ totalBytes: Int64, mayEvict: Bool, _ then: @escaping (StoreError?) -> Void) {
         let writer = writer
-        let bytes = max(0, totalBytes - offsetBytes)
+        let bytes = max(0, totalBytes.subtractingSaturated(offsetBytes))
         chain.attempt({ () throws(StoreError) in try writer.reserve(totalBytes: totalBytes) }) { [self] result in
             guard mayEvict, result.failure?.isNoSpace == true, store.mayEvict else {
                 if let error = result.failure {
@@ -75,7 +77,7 @@ extension Ingest {
     /// The room is taken by now, or not wanted any more.
     /// - Parameter keptBytes: what stays of the partial file.
     func releaseRoom(keptBytes: Int64) {
-        store.reservedBytes -= reservedBytes
+        store.reservedBytes = max(0, store.reservedBytes.subtractingSaturated(reservedBytes))
         reservedBytes = 0
         store.partialEnded(writer.path, keptBytes: keptBytes)
     }

@@ -125,7 +125,7 @@ final class IngestWriter: @unchecked Sendable {
     /// Reserves room up to `totalBytes`.
     func reserve(totalBytes: Int64) throws(StoreError) {
         if let failure { throw failure }
-        try Disk.reserve(descriptor, offset: offset, length: totalBytes - offset, path)
+        try Disk.reserve(descriptor, offset: offset, length: totalBytes.subtractingSaturated(offset), path)
     }
 
     /// Whether all that was given is written.

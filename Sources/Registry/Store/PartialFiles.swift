@@ -18,7 +18,8 @@ struct PartialFiles {
     subscript(path: String) -> Entry? {
         get { entries[path] }
         set {
-            totalBytes += (newValue?.sizeBytes ?? 0) - (entries[path]?.sizeBytes ?? 0)
+            let others = max(0, totalBytes.subtractingSaturated(entries[path]?.sizeBytes ?? 0))
+            totalBytes = others.addingSaturated(newValue?.sizeBytes ?? 0)
             entries[path] = newValue
         }
     }
@@ -29,7 +30,7 @@ struct PartialFiles {
             .sorted { $0.value.modifiedSeconds < $1.value.modifiedSeconds }
         var sum: Int64 = 0
         return abandoned.prefix { entry in
-            defer { sum += entry.value.sizeBytes }
+            defer { sum = sum.addingSaturated(entry.value.sizeBytes) }
             return sum < goalBytes
         }.map(\.key)
     }
@@ -87,7 +88,7 @@ extension Store {
 
     private func unlinkPartials(_ paths: [String], _ then: @escaping (Int64) -> Void) {
         guard !paths.isEmpty else { return then(0) }
-        let freed = paths.reduce(Int64(0)) { $0 + (partials[$1]?.sizeBytes ?? 0) }
+        let freed = paths.saturatedSum { partials[$0]?.sizeBytes ?? 0 }
         for path in paths {
             partialEnded(path, keptBytes: 0)
             partialsLeaving[path] = []

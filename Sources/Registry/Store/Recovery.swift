@@ -49,7 +49,7 @@ extension Store {
     private func apply(_ batch: RecoveryScan.Batch, _ report: inout RecoveryReport) {
         for (digest, sizeBytes) in batch.blobs {
             report.blobCount += 1
-            report.blobBytes += sizeBytes
+            report.blobBytes = report.blobBytes.addingSaturated(sizeBytes)
             // What the loop has learned meanwhile is newer than what the walk saw.
             if blobs[digest] == nil, !setAsideInRecovery.contains(digest) {
                 blobs.set(digest, sizeBytes: sizeBytes)

@@ -26,7 +26,7 @@ struct Removals {
 extension Store {
     /// What the budget counts.
     package var usedBytes: Int64 {
-        blobs.totalBytes + manifests.totalBytes + partials.totalBytes + reservedBytes
+        [blobs.totalBytes, manifests.totalBytes, partials.totalBytes, reservedBytes].saturatedSum { $0 }
     }
 
     /// Without a budget nothing ever leaves by itself.

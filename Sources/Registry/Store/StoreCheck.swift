@@ -82,7 +82,7 @@ package final class StoreCheck: @unchecked Sendable {
         list(layout.blobs, nil, &found)
         for type in MediaType.allCases { list("\(layout.manifests)/\(type.directoryName)", type, &found) }
         progress.allFiles = found.count
-        progress.allBytes = found.reduce(0) { $0 + $1.sizeBytes }
+        progress.allBytes = found.saturatedSum(\.sizeBytes)
         return found.reversed()
     }
 

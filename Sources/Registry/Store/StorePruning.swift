@@ -197,7 +197,7 @@ extension Store {
 
     private func removeManifest(_ digest: Digest, _ running: Pruning) {
         guard let entry = running.plan.manifests.removeValue(forKey: digest) else { return }
-        running.outcome.freedBytes += entry.sizeBytes
+        running.outcome.freedBytes = running.outcome.freedBytes.addingSaturated(entry.sizeBytes)
         if !running.outcome.isDryRun {
             manifests[digest] = nil
             manifestCache.remove(digest)
@@ -224,7 +224,7 @@ extension Store {
     private func removeBlob(_ digest: Digest, _ running: Pruning) {
         guard let sizeBytes = running.plan.blobs[digest]?.sizeBytes, !running.protected.contains(digest) else { return }
         running.outcome.blobCount += 1
-        running.outcome.freedBytes += sizeBytes
+        running.outcome.freedBytes = running.outcome.freedBytes.addingSaturated(sizeBytes)
         guard !running.outcome.isDryRun else { return }
         if takeOutOfUse(digest) { running.leavingBlobs.append(digest) }
     }

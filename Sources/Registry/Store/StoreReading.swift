@@ -60,9 +60,8 @@ extension DiskReadings {
         quarantinedFiles = DiskReadings.files(in: layout.quarantine).count
         var system = statvfs()
         guard statvfs(layout.root, &system) == 0 else { return }
-        let block = Int64(clamping: system.f_frsize)
-        sizeBytes = Int64(clamping: system.f_blocks) * block
-        freeBytes = Int64(clamping: system.f_bavail) * block
+        let space = DiskSpace(system)
+        (sizeBytes, freeBytes) = (space.sizeBytes, space.freeBytes)
     }
 
     private static func files(in directory: String) -> (count: Int, bytes: Int64) {
@@ -73,7 +72,7 @@ extension DiskReadings {
             // Gone since: not there.
             guard let status = try? Disk.status(at: "\(directory)/\(name)") else { continue }
             count += 1
-            bytes += status.sizeBytes
+            bytes = bytes.addingSaturated(status.sizeBytes)
         }
         return (count, bytes)
     }

@@ -81,6 +81,16 @@ struct DiskSpace: Sendable {
     let freeInodes: Int64?
 }
 
+extension DiskSpace {
+    /// What statvfs(3) reports: on network and user-space file systems, any numbers.
+    init(_ raw: statvfs) {
+        let blockBytes = UInt64(clamping: raw.f_frsize)
+        sizeBytes = ContentSize.fileSystemBytes(blocks: UInt64(clamping: raw.f_blocks), blockBytes: blockBytes)
+        freeBytes = ContentSize.fileSystemBytes(blocks: UInt64(clamping: raw.f_bavail), blockBytes: blockBytes)
+        freeInodes = raw.f_files > 0 ? Int64(clamping: raw.f_favail) : nil
+    }
+}
+
 extension Disk {
     /// Of the file system that has the directory at `path`.
     static func space(_ path: String) throws(StoreError) -> DiskSpace {
