@@ -76,7 +76,8 @@ enum DoorClient {
         let body = Array(answer[(split + end.count)...])
         let length = head.first { String($0).asciiLowercased.hasPrefix("content-length:") }
         guard let status = head.first?.split(separator: " ").dropFirst().first,
-            let length, Int(length.split(separator: ":")[1].drop { $0 == " " }) == body.count
+            let digits = length?.drop(while: { $0 != ":" }).dropFirst().drop(while: { $0 == " " }),
+            OutsideNumber.decimal(digits, in: 0...maximumBytes) == body.count
         else { throw broken }
         guard status == "200" else {
             let text = String(decoding: body, as: UTF8.self)

@@ -87,8 +87,10 @@ final class DoorFollower {
 }
 
 /// An answer in chunks as it comes in (RFC 9112 §7.1), put together to lines.
-private struct FollowedAnswer {
+struct FollowedAnswer {
     private static let lineEnd = Array("\r\n".utf8)
+    /// Largest chunk taken: many times what `LineFeed` sends at once.
+    private static let maximumChunkBytes = 64 << 20
 
     private var waiting: [UInt8] = []
     private var line: [UInt8] = []
@@ -136,7 +138,8 @@ private struct FollowedAnswer {
     private mutating func nextData() throws -> [UInt8]? {
         if chunkBytes == 0 {
             guard let end = waiting.firstIndex(of: 0x0D), waiting.count > end + 1 else { return nil }
-            guard let size = Int(String(decoding: waiting[..<end], as: UTF8.self), radix: 16) else {
+            let digits = String(decoding: waiting[..<end], as: UTF8.self)
+            guard let size = OutsideNumber.hexadecimal(digits, atMost: FollowedAnswer.maximumChunkBytes) else {
                 throw DoorClient.broken
             }
             if size == 0 {

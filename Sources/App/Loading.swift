@@ -24,7 +24,7 @@ final class Loading {
             imagePath: config.imagePath, loop: loop, offload: offload, logger: logger, limits: StoreLimits(config))
         client = UpstreamClient(
             loop: loop, registries: config.registries,
-            noProgressMilliseconds: UInt64(config.pullTimeoutMilliseconds),
+            noProgressMilliseconds: UInt64(clamping: config.pullTimeoutMilliseconds),
             userAgent: "ociregistry/\(Version.text)", logger: logger, metrics: metrics)
         puller = Puller(
             context: PullContext(

@@ -5,7 +5,7 @@ import Glibc
 import Registry
 
 final class ProgressLines {
-    private static let barColumns = 24
+    static let barColumns = 24
 
     private let isTerminal = isatty(STDERR_FILENO) == 1
     private var hasDrawn = false
@@ -49,14 +49,19 @@ final class ProgressLines {
         // Some callers come by for every piece of a file.
         guard isTerminal, now >= drawnNanoseconds + LoadRun.pauseMilliseconds * 500_000 else { return }
         drawnNanoseconds = now
-        let share = all > 0 ? Double(min(done, all)) / Double(all) : 0
-        let filled = Int(share * Double(ProgressLines.barColumns))
+        let filled = ProgressLines.filledColumns(done, of: all)
         let bar =
             String(repeating: "#", count: filled)
             + String(repeating: ".", count: ProgressLines.barColumns - filled)
         hasDrawn = true
         // Carriage return, the line, and whatever is left of a longer one erased.
         write("\r[\(bar)] \(text)\u{1B}[K")
+    }
+
+    /// How much of the bar stands for `done`. The numbers may come from another process.
+    static func filledColumns(_ done: Int64, of all: Int64) -> Int {
+        guard all > 0 else { return 0 }
+        return Int(saturating: Double(min(max(done, 0), all)) / Double(all) * Double(barColumns))
     }
 
     /// Takes the bar away.
@@ -83,7 +88,7 @@ final class ProgressLines {
 enum ByteText {
     /// Millions of bytes with one decimal, as registries count.
     static func megabytes(_ bytes: Int64) -> String {
-        let tenths = (bytes + 50_000) / 100_000
+        let tenths = bytes.addingSaturated(50_000) / 100_000
         return "\(tenths / 10).\(tenths % 10)"
     }
 }

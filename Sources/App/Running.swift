@@ -55,7 +55,7 @@ final class Running {
         store.onHostKnown = { metrics.admit($0) }
         client = UpstreamClient(
             loop: loop, registries: config.registries,
-            noProgressMilliseconds: UInt64(config.pullTimeoutMilliseconds),
+            noProgressMilliseconds: UInt64(clamping: config.pullTimeoutMilliseconds),
             userAgent: "ociregistry/\(Version.text)", logger: logger, metrics: metrics)
         puller = Puller(
             context: PullContext(

@@ -50,7 +50,9 @@ private func route(_ bytes: UnsafeRawBufferPointer, calls: Int) -> Int {
 
 let arguments = CommandLine.arguments
 let parts = ["parser": parse, "parser-again": parseAgain, "router": route]
-guard arguments.count == 3, let part = parts[arguments[1]], let calls = Int(arguments[2]) else {
+guard arguments.count == 3, let part = parts[arguments[1]],
+    let calls = OutsideNumber.decimal(arguments[2], in: 0...Int.max)
+else {
     fatalError("counted parser|parser-again|router CALLS")  // Nobody runs this by hand.
 }
 print(Array(request.utf8).withUnsafeBytes { part($0, calls) })

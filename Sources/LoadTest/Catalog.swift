@@ -46,7 +46,9 @@ final class Catalog {
             }
             let begin = steps.count
             for first in stride(from: 1, to: words.count, by: 3) {
-                guard let size = Int(words[first + 1]), size >= 0, let digest = Digest(words[first + 2]) else {
+                guard let size = OutsideNumber.decimal(words[first + 1], in: 0...Int(ContentSize.maximum)),
+                    let digest = Digest(words[first + 2])
+                else {
                     throw Mistake(line: index + 1, description: "\(words[first]): no size and digest")
                 }
                 steps.append(PullStep(request: add(String(words[first]), host), sizeBytes: size, digest: digest))

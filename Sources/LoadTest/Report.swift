@@ -46,7 +46,7 @@ enum Text {
         guard let value, value.isFinite else { return "" }
         var scale = 1.0
         for _ in 0..<digits { scale *= 10 }
-        let whole = Int64((value.magnitude * scale).rounded())
+        let whole = Int64(saturating: (value.magnitude * scale).rounded())
         guard digits > 0 else { return "\(value < 0 ? "-" : "")\(whole)" }
         let fraction = "\(whole % Int64(scale))"
         let zeros = String(repeating: "0", count: digits - fraction.count)

@@ -42,8 +42,8 @@ final class Session {
         self.plan = plan
         self.file = file
         self.say = say
-        spansPerStep = max(1, Int((plan.stepSeconds / Session.spanSeconds).rounded()))
-        spanMilliseconds = max(1, UInt64(plan.stepSeconds * 1000 / Double(spansPerStep)))
+        spansPerStep = max(1, Int(saturating: (plan.stepSeconds / Session.spanSeconds).rounded()))
+        spanMilliseconds = max(1, UInt64(saturating: plan.stepSeconds * 1000 / Double(spansPerStep)))
     }
 
     /// Runs it all. What it returns is whether every pull was as it should be; what it found has been said.

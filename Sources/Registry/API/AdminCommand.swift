@@ -183,10 +183,11 @@ private struct AdminQuery {
     /// −1 is no limit.
     func limit() throws(RegistryError) -> Int? {
         guard let text = try text("count") else { return AdminCommand.usualLimit }
-        guard let number = Int(text), number == -1 || number > 0 else {
+        if text == "-1" { return nil }
+        guard let number = OutsideNumber.decimal(text, in: 1...Int.max) else {
             throw AdminQuery.refused("count: must be a number from 1, or -1 for no limit")
         }
-        return number == -1 ? nil : number
+        return number
     }
 
     func selection() throws(RegistryError) -> AdminCommand.Prune.Selection {
@@ -194,7 +195,10 @@ private struct AdminQuery {
         case "accessed": return .accessed(try age())
         case "created":
             guard let before = try text("before") else { return .created(try age()) }
-            guard let seconds = Int64(before) else { throw AdminQuery.refused("before: must be seconds since 1970") }
+            let latest = OutsideNumber.seconds.upperBound
+            guard let seconds = OutsideNumber.signedDecimal(before, in: -latest...latest) else {
+                throw AdminQuery.refused("before: must be seconds since 1970")
+            }
             return .createdBefore(seconds: seconds)
         case "pattern":
             guard let expression = try text("expr") else { throw AdminQuery.refused("type=pattern needs expr") }

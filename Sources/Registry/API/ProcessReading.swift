@@ -22,7 +22,9 @@ extension ProcessReadings {
         var usage = rusage()
         guard getrusage(__rusage_who_t(RUSAGE_SELF.rawValue), &usage) == 0 else { return }
         for time in [usage.ru_utime, usage.ru_stime] {
-            cpuNanoseconds += UInt64(clamping: time.tv_sec) * 1_000_000_000 + UInt64(clamping: time.tv_usec) * 1000
+            let seconds = UInt64(clamping: time.tv_sec).multipliedSaturated(by: 1_000_000_000)
+            let rest = UInt64(clamping: time.tv_usec).multipliedSaturated(by: 1000)
+            cpuNanoseconds = cpuNanoseconds.addingSaturated(seconds).addingSaturated(rest)
         }
     }
 
@@ -30,10 +32,13 @@ extension ProcessReadings {
     private mutating func readStat() {
         guard let text = ProcessReadings.text("/proc/self/stat"), let bracket = text.lastIndex(of: ")") else { return }
         let fields = text[bracket...].split(separator: " ")
-        func field(_ number: Int) -> Int64 { number - 2 < fields.count ? Int64(fields[number - 2]) ?? 0 : 0 }
-        threads = Int(field(20))
+        func field(_ number: Int) -> Int64 {
+            guard number - 2 < fields.count else { return 0 }
+            return OutsideNumber.decimal(fields[number - 2], in: 0...Int64.max) ?? 0
+        }
+        threads = Int(clamping: field(20))
         virtualBytes = field(23)
-        residentBytes = field(24) * Int64(sysconf(Int32(_SC_PAGESIZE)))
+        residentBytes = field(24).multipliedSaturated(by: Int64(sysconf(Int32(_SC_PAGESIZE))))
         let ticks = Double(max(1, sysconf(Int32(_SC_CLK_TCK))))
         startSeconds = ProcessReadings.bootSeconds + Double(field(22)) / ticks
     }
@@ -57,7 +62,9 @@ extension ProcessReadings {
     private mutating func readNetwork() {
         for line in ProcessReadings.text("/proc/self/net/dev")?.split(separator: "\n") ?? [] {
             guard let colon = line.firstIndex(of: ":") else { continue }
-            let fields = line[line.index(after: colon)...].split(separator: " ").map { UInt64($0) ?? 0 }
+            let fields = line[line.index(after: colon)...].split(separator: " ").map {
+                OutsideNumber.decimal($0, clampedTo: 0...UInt64.max) ?? 0
+            }
             guard fields.count > 8 else { continue }
             receivedBytes &+= fields[0]
             transmittedBytes &+= fields[8]

@@ -96,8 +96,8 @@ struct TagsQuery: Sendable {
         switch query.item(named: "n") {
         case .absent: limit = nil
         case .value(let text):
-            guard !text.isEmpty, text.utf8.allSatisfy(ASCII.isDigit) else { throw TagsQuery.malformed("n") }
-            limit = min(Int(text) ?? TagsQuery.maximumLimit, TagsQuery.maximumLimit)
+            limit = OutsideNumber.decimal(text, clampedTo: 0...TagsQuery.maximumLimit)
+            guard limit != nil else { throw TagsQuery.malformed("n") }
         case .malformed: throw TagsQuery.malformed("n")
         }
         if case .malformed = query.item(named: "last") { throw TagsQuery.malformed("last") }

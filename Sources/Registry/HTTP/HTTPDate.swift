@@ -38,8 +38,8 @@ package enum HTTPDate {
     }
 
     private static func appendPair(_ number: Int64, to text: inout [UInt8]) {
-        text.append(UInt8(0x30 + number / 10))
-        text.append(UInt8(0x30 + number % 10))
+        text.append(UInt8(truncatingIfNeeded: 0x30 + number / 10))
+        text.append(UInt8(truncatingIfNeeded: 0x30 + number % 10))
     }
 
     /// The date so many days after 1970-01-01. Years are counted from March, so that the leap day ends one.

@@ -72,7 +72,7 @@ package struct ServerConnectionMachine: Sendable {
 
     private mutating func skipBody(_ available: Int) -> Step {
         let count = min(available, Int(bodyBytesLeft))
-        bodyBytesLeft -= UInt32(count)
+        bodyBytesLeft -= UInt32(clamping: count)
         return .skip(count)
     }
 
@@ -114,7 +114,7 @@ package struct ServerConnectionMachine: Sendable {
         switch head.body {
         case .none: break
         case .length(let length) where length <= Self.maximumDrainedBodyBytes && !head.expectContinue:
-            bodyBytesLeft = UInt32(length)
+            bodyBytesLeft = UInt32(clamping: length)
         case .length, .chunked:
             // Too much to drain; of unknown size; or perhaps never sent, as no 100 asks for it (RFC 9110 §10.1.1).
             mustClose = true

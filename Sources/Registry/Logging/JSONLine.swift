@@ -95,7 +95,9 @@ struct JSONLine {
     /// `\u001b`
     private mutating func appendEscape(_ unit: UInt16) {
         append("\\u")
-        for shift: UInt16 in [12, 8, 4, 0] { bytes.append(ASCII.hexadecimalDigit(UInt8(unit >> shift & 0xF))) }
+        for shift: UInt16 in [12, 8, 4, 0] {
+            bytes.append(ASCII.hexadecimalDigit(UInt8(truncatingIfNeeded: unit >> shift & 0xF)))
+        }
     }
 
     private mutating func append(_ text: StaticString) {

@@ -6,6 +6,8 @@ import Glibc
 package enum LogTimestamp {
     /// `2026-11-22T16:00:00.123Z`
     static let byteCount = 24
+    /// 0000-01-01T00:00:00Z.
+    private static let firstMillisecond: Int64 = -62_167_219_200_000
 
     /// Milliseconds since 1970-01-01T00:00:00Z, by the wall clock.
     package static func now() -> Int64 {
@@ -14,8 +16,10 @@ package enum LogTimestamp {
         return Int64(time.tv_sec) * 1000 + Int64(time.tv_nsec) / 1_000_000
     }
 
-    /// Appends the 24 characters for `milliseconds` since 1970 (years 0 to 9999).
+    /// Appends the 24 characters for `milliseconds` since 1970. A time outside the years 0 to 9999 is written as the
+    /// nearest one inside: a file's time may be any number.
     static func append(_ milliseconds: Int64, to line: inout [UInt8]) {
+        let milliseconds = min(max(milliseconds, firstMillisecond), OutsideNumber.seconds.upperBound * 1000 + 999)
         let days = floorDivide(milliseconds, 86_400_000)
         let inDay = milliseconds - days * 86_400_000
         let date = HTTPDate.civil(days: days)
@@ -36,7 +40,7 @@ package enum LogTimestamp {
         var divisor: Int64 = 1
         for _ in 1..<digits { divisor *= 10 }
         while divisor > 0 {
-            line.append(UInt8(48 + value / divisor % 10))
+            line.append(UInt8(truncatingIfNeeded: 48 + value / divisor % 10))
             divisor /= 10
         }
         line.append(UInt8(truncatingIfNeeded: mark.value))

@@ -192,7 +192,7 @@ extension LogWriter {
         locked {
             isWriting = false
             droppedLines += lost + unreported
-            allDroppedLines += UInt64(lost)
+            allDroppedLines += UInt64(clamping: lost)
             pthread_cond_broadcast(roundDone)
         }
     }

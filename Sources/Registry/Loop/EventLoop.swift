@@ -67,7 +67,7 @@ package final class EventLoop {
     func wake() { metrics.wake() }
 
     /// Handles that keep the loop running.
-    package var activeHandles: Int { Int(pointer.pointee.active_handles) }
+    package var activeHandles: Int { Int(clamping: pointer.pointee.active_handles) }
 
     /// Busy time of each iteration so far.
     package var iterations: HistogramTable { metrics.iterations }

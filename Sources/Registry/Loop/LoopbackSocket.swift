@@ -40,7 +40,7 @@ enum LoopbackSocket {
             let (v4, v6) = (4, 8)
             let (family, words) = withUnsafeBytes(of: storage) { bytes in
                 (
-                    Int32(bytes.loadUnaligned(as: UInt16.self)),
+                    Int32(clamping: bytes.loadUnaligned(as: UInt16.self)),
                     (
                         bytes.loadUnaligned(fromByteOffset: v4, as: UInt32.self),
                         bytes.loadUnaligned(fromByteOffset: v6, as: UInt64.self),
@@ -49,7 +49,7 @@ enum LoopbackSocket {
                 )
             }
             switch family {
-            case AF_INET: (high, low) = (0, 0xFFFF << 32 | UInt64(UInt32(bigEndian: words.0)))
+            case AF_INET: (high, low) = (0, 0xFFFF << 32 | UInt64(clamping: UInt32(bigEndian: words.0)))
             case AF_INET6: (high, low) = (UInt64(bigEndian: words.1), UInt64(bigEndian: words.2))
             default: return nil
             }

@@ -22,7 +22,7 @@ package final class Offload {
     /// The pool's threads as libuv (1.44) takes the environment's word for them: 1 to 1024.
     package static var threads: Int {
         guard let text = getenv("UV_THREADPOOL_SIZE") else { return 4 }
-        return min(1024, max(1, Int(atoi(text))))
+        return OutsideNumber.decimal(String(cString: text), clampedTo: 1...1024) ?? 1
     }
 
     /// Runs `work` on a pool thread, then `then` on the loop. There is no order between jobs.

@@ -51,8 +51,8 @@ enum SocketName {
             NI_NUMERICHOST | NI_NUMERICSERV)
         guard code == 0 else { return nil }
         let text = String(decoding: host.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
-        let port =
-            UInt16(String(decoding: service.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)) ?? 0
+        let digits = String(decoding: service.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
+        let port = OutsideNumber.decimal(digits, in: 0...UInt16.max) ?? 0
         return ("\(family == UInt16(AF_INET6) ? "[\(text)]" : text):\(port)", port)
     }
 }

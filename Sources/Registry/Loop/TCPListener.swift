@@ -102,9 +102,9 @@ package final class TCPListener {
         let call = "bind \(host):\(port)"
         let name = host.hasPrefix("[") && host.hasSuffix("]") ? String(host.dropFirst().dropLast()) : host
         var v4 = sockaddr_in()
-        if uv_ip4_addr(name, Int32(port), &v4) == 0 { return try bound(AF_INET, v4, call) }
+        if uv_ip4_addr(name, Int32(clamping: port), &v4) == 0 { return try bound(AF_INET, v4, call) }
         var v6 = sockaddr_in6()
-        try LoopError.check(uv_ip6_addr(name, Int32(port), &v6), call)
+        try LoopError.check(uv_ip6_addr(name, Int32(clamping: port), &v6), call)
         return try bound(AF_INET6, v6, call)
     }
 

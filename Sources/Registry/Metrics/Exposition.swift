@@ -80,7 +80,7 @@ package struct Exposition {
         var rest = value
         let start = bytes.count
         repeat {
-            bytes.append(UInt8(48 + rest % 10))
+            bytes.append(UInt8(truncatingIfNeeded: 48 + rest % 10))
             rest /= 10
         } while rest > 0
         bytes[start...].reverse()

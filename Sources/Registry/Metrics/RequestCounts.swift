@@ -67,7 +67,7 @@ package struct RequestCounts: Sendable {
             bucket: isOneWrite ? bucket : firstBytes.bucket(of: request.firstByteNanoseconds), row: row)
         let status = Int(StatusClass(request.status).rawValue)
         responses[Int(request.endpoint.rawValue) * StatusClass.allCases.count + status] &+= 1
-        bytes[Int(request.verdict.rawValue)] &+= UInt64(request.bodyBytes)
+        bytes[Int(request.verdict.rawValue)] &+= UInt64(clamping: request.bodyBytes)
     }
 
     package func responses(_ endpoint: Endpoint, _ status: StatusClass) -> UInt64 {

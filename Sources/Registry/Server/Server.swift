@@ -100,7 +100,7 @@ package final class Server {
     private func refreshDate() {
         let milliseconds = EventLoop.unixMilliseconds
         prefixes.refresh(unixSeconds: milliseconds / 1000)
-        prefixSecondEnds = loop.nowMilliseconds + UInt64(1000 - milliseconds % 1000)
+        prefixSecondEnds = loop.nowMilliseconds + UInt64(clamping: 1000 - milliseconds % 1000)
     }
 
     // MARK: Connections
