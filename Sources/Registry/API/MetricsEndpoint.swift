@@ -1,6 +1,6 @@
 // `/metrics` and the page beside it, on a port of their own. Counters are read where they are; what has to be asked of
-// the kernel or the disk is read in the pool first, once for all who scrape meanwhile. A pool that is stuck, which is
-// when metrics matter most, does not keep the rest from being told.
+// the kernel or the disk is read in the pool first, once for all scrapes that wait, and the text is compressed there
+// for clients that take gzip. A pool that is stuck, which is when metrics matter most, does not keep the rest back.
 
 /// Answers the requests of the metrics listener.
 package final class MetricsEndpoint {
@@ -48,8 +48,18 @@ package final class MetricsEndpoint {
     private let sources: Sources
     private let page: Page?
     private var readings = Readings()
-    private var waiting: [Waiting] = []
-    private var isReading = false
+    /// Scrapes that the next reading is for. As many as the listener takes connections.
+    private var waiting: [Scrape] = []
+    /// Scrapes that the text being compressed is for.
+    private var compressing: [Scrape] = []
+    /// Whether the pool reads or compresses for some; then the others wait. So there is one such job at a time.
+    private var isBusy = false
+
+    /// A client that waits for the text.
+    private struct Scrape {
+        let waiting: Waiting
+        let prefersGzip: Bool
+    }
 
     /// - Parameter build: names and versions for `ociregistry_build_info`.
     package init(
@@ -69,7 +79,9 @@ package final class MetricsEndpoint {
             return respond(connection, 405, "only GET and HEAD\n", [("Allow", "GET, HEAD")])
         }
         let path = head.path.in(bytes)
-        if path.equals("/metrics") { return scrape(connection) }
+        if path.equals("/metrics") {
+            return scrape(connection, prefersGzip: AcceptEncoding(Headers(head, in: bytes)).prefersGzip)
+        }
         guard path.equals("/"), let page else {
             return respond(connection, 404, "there is /metrics, and a page at /\n")
         }
@@ -89,20 +101,21 @@ package final class MetricsEndpoint {
 
     // MARK: A scrape
 
-    private func scrape(_ connection: Connection) {
-        let answer: (Connection) -> Void = { [self] in send($0) }
-        waiting.append(
-            Waiting(connection, deadlineMilliseconds: MetricsEndpoint.readingDeadlineMilliseconds, late: answer))
-        guard !isReading else { return }
-        isReading = true
+    private func scrape(_ connection: Connection, prefersGzip: Bool) {
+        let wait = Waiting(connection, deadlineMilliseconds: MetricsEndpoint.readingDeadlineMilliseconds) {
+            [self] connection in answerLate(connection)
+        }
+        waiting.append(Scrape(waiting: wait, prefersGzip: prefersGzip))
+        startReading()
+    }
+
+    private func startReading() {
+        guard !isBusy, !waiting.isEmpty else { return }
+        isBusy = true
         var left = 2
         let answerWhenRead: () -> Void = { [self] in
             left -= 1
-            guard left == 0 else { return }
-            isReading = false
-            let all = waiting
-            waiting = []
-            for one in all { one.answer(answer) }
+            if left == 0 { answerWaiting() }
         }
         sources.probes.askPulling { [self] outcome in
             readings.isReadyForPulls = outcome.isReady
@@ -120,14 +133,54 @@ package final class MetricsEndpoint {
         }
     }
 
-    private func send(_ connection: Connection) {
+    /// Gives all that wait one text: as it is at once, or as gzip when the pool has made that.
+    private func answerWaiting() {
+        let all = waiting.filter { !$0.waiting.isAnswered }
+        waiting = []
+        guard !all.isEmpty else { return finish() }
+        let text = compose()
+        for scrape in all where !scrape.prefersGzip { scrape.waiting.answer { send(text, coding: nil, to: $0) } }
+        compressing = all.filter(\.prefersGzip)
+        guard !compressing.isEmpty else { return finish() }
+        offload.run {
+            Gzip.member(of: text)
+        } then: { [self] (result: Result<[UInt8]?, any Error>) in
+            let member = (try? result.get()).flatMap { $0 }
+            for scrape in compressing {
+                scrape.waiting.answer { send(member ?? text, coding: member == nil ? nil : "gzip", to: $0) }
+            }
+            compressing = []
+            finish()
+        }
+    }
+
+    private func finish() {
+        isBusy = false
+        startReading()
+    }
+
+    /// The pool is late. Everyone who waits is given what is known without it, so that there is one such text for all.
+    private func answerLate(_ connection: Connection) {
+        let text = compose()
+        send(text, coding: nil, to: connection)
+        for scrape in waiting + compressing { scrape.waiting.answer { send(text, coding: nil, to: $0) } }
+        waiting = []
+        compressing = []
+    }
+
+    private func compose() -> [UInt8] {
         let start = EventLoop.nowNanoseconds
         read()
         let text = Catalog.exposition(metrics, readings, reserving: MetricsEndpoint.usualBytes)
-        let fields = ResponseFields.plain(
-            contentType: Exposition.contentType, length: text.count, extra: [("Cache-Control", "no-store")])
         readings.lastScrapeNanoseconds = EventLoop.nowNanoseconds &- start
-        connection.respond(status: 200, fields: fields, body: text)
+        return text
+    }
+
+    private func send(_ body: [UInt8], coding: String?, to connection: Connection) {
+        var extra = [("Cache-Control", "no-store"), ("Vary", "Accept-Encoding")]
+        if let coding { extra.append(("Content-Encoding", coding)) }
+        let fields = ResponseFields.plain(contentType: Exposition.contentType, length: body.count, extra: extra)
+        connection.respond(status: 200, fields: fields, body: body)
     }
 
     /// What is known on the loop.

@@ -33,6 +33,53 @@ import Testing
         mirror.close()
     }
 
+    @Test("the text is sent as gzip to clients that prefer it") func textAsGzip() throws {
+        let mirror = try MirrorKit()
+        mirror.settle()
+        let port = try mirror.metricsPort()
+        func ask(_ request: TestClient.Request) -> TestClient.Response {
+            let client = mirror.start(request, port: port)
+            mirror.wait(for: [client])
+            return client.response
+        }
+        let plain = ask(.get("/metrics"))
+        #expect(plain.header("content-encoding") == nil && plain.header("vary") == "Accept-Encoding")
+        let packed = ask(.get("/metrics", [("Accept-Encoding", "gzip")]))
+        #expect(packed.status == 200 && packed.header("content-encoding") == "gzip")
+        #expect(packed.header("vary") == "Accept-Encoding" && packed.header("cache-control") == "no-store")
+        #expect(packed.header("content-type") == plain.header("content-type"))
+        #expect(packed.contentLength == packed.body.count && packed.body.count * 5 < plain.body.count)
+        let text = String(decoding: try GzipTests.unpacked(packed.body), as: UTF8.self)
+        func names(_ text: String) -> [Substring] { text.split(separator: "\n").map { $0.prefix { $0 != " " } } }
+        #expect(names(text) == names(plain.text))
+        let head = ask(.head("/metrics", [("Accept-Encoding", "gzip")]))
+        #expect(head.header("content-encoding") == "gzip" && head.body.isEmpty)
+        #expect(head.contentLength ?? 0 > 1000 && head.contentLength ?? 0 < 2 * packed.body.count)
+        let refused = ask(.get("/metrics", [("Accept-Encoding", "gzip;q=0, identity")]))
+        #expect(refused.header("content-encoding") == nil && refused.text.hasPrefix("# HELP "))
+        for target in ["/", "/else"] {
+            #expect(ask(.get(target, [("Accept-Encoding", "gzip")])).header("content-encoding") == nil)
+        }
+        mirror.close()
+    }
+
+    @Test("clients that scrape at once are each given what they take") func scrapesAtOnce() throws {
+        let mirror = try MirrorKit()
+        let port = try mirror.metricsPort()
+        let codings: [String?] = Array(repeating: ["gzip", nil, "identity"], count: 10).flatMap { $0 }
+        let clients = codings.map { coding in
+            mirror.start(.get("/metrics", coding.map { [("Accept-Encoding", $0)] } ?? []), port: port)
+        }
+        mirror.wait(for: clients)
+        for (client, coding) in zip(clients, codings) {
+            let response = client.response
+            #expect(response.header("content-encoding") == (coding == "gzip" ? "gzip" : nil))
+            let text = coding == "gzip" ? try GzipTests.unpacked(response.body) : response.body
+            #expect(Scrape(String(decoding: text, as: UTF8.self))["ociregistry_pool_threads"] ?? 0 > 0)
+        }
+        mirror.close()
+    }
+
     @Test func theProcessAndItsPartsAreRead() throws {
         let mirror = try MirrorKit()
         let image = FakeImage()
@@ -123,9 +170,12 @@ import Testing
         // More jobs than the pool has threads, all of which wait for this lock.
         let gate = Gatekeeper()
         for _ in 0..<(Offload.threads + 3) { mirror.offload.run({ gate.pass() }, then: { _ in }) }
-        let clients = try (0..<3).map { _ in mirror.start(.get("/metrics"), port: try mirror.metricsPort()) }
+        let clients = try ["gzip", "gzip", "identity"].map { coding in
+            mirror.start(.get("/metrics", [("Accept-Encoding", coding)]), port: try mirror.metricsPort())
+        }
         mirror.wait(for: clients)
         for client in clients {
+            #expect(client.response.header("content-encoding") == nil, "the pool compresses, and has no thread for it")
             let scrape = Scrape(client.response.text)
             #expect(scrape["ociregistry_pool_queue_depth"] ?? 0 >= 3)
             #expect(scrape["process_max_fds"] == first["process_max_fds"])

@@ -1,0 +1,53 @@
+// Content negotiation by coding: what a client says in `Accept-Encoding` (RFC 9110 §12.5.3), as far as gzip goes.
+
+package struct AcceptEncoding: Equatable, Sendable {
+    /// Weights in thousandths, as the field can state no finer ones; nil where the coding is not listed.
+    private var gzip: Int?
+    private var identity: Int?
+    private var anyOther: Int?
+
+    /// Of all the `Accept-Encoding` lines of a request, which stand for one list.
+    package init(_ headers: Headers) {
+        headers.forEach { name, value in
+            guard name.equalsIgnoringCase("accept-encoding") else { return }
+            for element in CommaList(value) { note(element) }
+        }
+    }
+
+    /// Whether the client takes gzip, and at least as gladly as no coding. A client that lists nothing gets no coding:
+    /// many of those could not undo one.
+    package var prefersGzip: Bool {
+        guard let weight = gzip ?? anyOther, weight > 0 else { return false }
+        return weight >= identity ?? anyOther ?? 0
+    }
+
+    /// `coding [ OWS ";" OWS "q=" weight ]`. Of a coding that is listed twice the lower weight counts, and a weight
+    /// that cannot be read is 0: no coding is always right.
+    private mutating func note(_ element: UnsafeRawBufferPointer) {
+        let semicolon = element.firstIndex(of: 0x3B) ?? element.count
+        let coding = element.part(0, semicolon).trimmed
+        let weight = semicolon == element.count ? 1000 : Self.weight(element.part(semicolon + 1, element.count).trimmed)
+        // RFC 9110 §8.4.1.3: x-gzip is the same.
+        if coding.equalsIgnoringCase("gzip") || coding.equalsIgnoringCase("x-gzip") {
+            gzip = min(weight, gzip ?? weight)
+        } else if coding.equalsIgnoringCase("identity") {
+            identity = min(weight, identity ?? weight)
+        } else if coding.equals("*") {
+            anyOther = min(weight, anyOther ?? weight)
+        }
+    }
+
+    /// `q=0.123`, in thousandths (RFC 9110 §12.4.2); 0 for anything else.
+    private static func weight(_ text: UnsafeRawBufferPointer) -> Int {
+        guard text.count >= 3, text.count <= 7, text.part(0, 2).equalsIgnoringCase("q=") else { return 0 }
+        guard text[2] == 0x30 || text[2] == 0x31, text.count == 3 || text[3] == 0x2E else { return 0 }
+        var thousandths = text[2] == 0x31 ? 1000 : 0
+        var place = 100
+        for byte in text.dropFirst(4) {
+            guard byte &- 0x30 < 10 else { return 0 }
+            thousandths += Int(byte &- 0x30) * place
+            place /= 10
+        }
+        return thousandths <= 1000 ? thousandths : 0
+    }
+}
