@@ -121,7 +121,8 @@ apt-get -o DPkg::Lock::Timeout=300 -q install -y --no-install-recommends --no-re
 if command -v systemctl >/dev/null; then
     dpkg-query -W -f "\${Package}\n" | sort | comm -13 "$before" - | while read -r package; do
         case $package in
-        docker.io | containerd | docker-registry | haproxy | nginx-light | nginx-common | nginx | podman | prometheus)
+        docker.io | containerd | docker-registry | haproxy | nginx-light | nginx-common | nginx | podman | \
+            prometheus | prometheus-node-exporter)
             dpkg-query -L "$package" | sed -nE "s,^(/usr)?/lib/systemd/system/([^/@]+\.(service|socket|timer))\$,\2,p" |
                 xargs -r systemctl --quiet disable || true ;;
         esac

@@ -34,6 +34,9 @@ extension Catalog {
         gauge("ociregistry_store_max_bytes", "What that may be at most; 0 without a limit.") {
             $2.sample($1.store.maxBytes ?? 0)
         },
+        gauge("ociregistry_store_min_free_bytes", "What the server keeps free on the file system; 0 without a limit.") {
+            $2.sample($1.store.minFreeBytes ?? 0)
+        },
         gauge("ociregistry_store_recovered", "1 when the walk over the store at start is through.") {
             $2.sample($1.store.isRecovered)
         },

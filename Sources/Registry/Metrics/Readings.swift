@@ -40,6 +40,8 @@ package struct StoreReadings: Sendable {
     /// What the budget counts, and its limit; nil for none.
     package var usedBytes: Int64 = 0
     package var maxBytes: Int64?
+    /// What the server keeps free on the file system; nil for none.
+    package var minFreeBytes: Int64?
     package var manifestMemoryBytes = 0
     package var cachedManifests = 0
     package var openFiles = 0

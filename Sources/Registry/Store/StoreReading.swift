@@ -21,6 +21,7 @@ extension Store {
         readings.evictedBytes = removals.evictedBytes
         readings.usedBytes = usedBytes
         readings.maxBytes = limits.budget.maxBytes
+        readings.minFreeBytes = limits.budget.minFreeBytes
         readings.manifestMemoryBytes = manifestCache.weight
         readings.cachedManifests = manifestCache.count
         readings.openFiles = openFiles.count

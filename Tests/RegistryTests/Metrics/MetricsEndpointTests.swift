@@ -80,6 +80,19 @@ import Testing
         mirror.close()
     }
 
+    @Test("limits are given in bytes, and as 0 where there are none", arguments: [nil, 20 << 30] as [Int64?])
+    func limitsAreGiven(_ limit: Int64?) throws {
+        let mirror = try MirrorKit {
+            $0.limits.budget.maxBytes = limit
+            $0.limits.budget.minFreeBytes = limit
+        }
+        mirror.settle()
+        let scrape = try mirror.scrape()
+        #expect(scrape["ociregistry_store_max_bytes"] == Double(limit ?? 0))
+        #expect(scrape["ociregistry_store_min_free_bytes"] == Double(limit ?? 0))
+        mirror.close()
+    }
+
     @Test func theProcessAndItsPartsAreRead() throws {
         let mirror = try MirrorKit()
         let image = FakeImage()

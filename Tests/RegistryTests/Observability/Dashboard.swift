@@ -17,7 +17,21 @@ struct Dashboard: Decodable, CustomTestStringConvertible {
         let expr: String
         let legendFormat: String
         let datasource: DataSource
+        let instant: Bool?
+        /// Asked for one moment, not for the time shown.
+        var isInstant: Bool { instant == true }
     }
+
+    /// Marks in every chart.
+    struct Annotation: Decodable {
+        let name: String
+        let enable: Bool
+        let expr: String
+        let useValueForTime: Bool
+        let datasource: DataSource
+    }
+
+    struct Annotations: Decodable { let list: [Annotation] }
 
     struct GridPosition: Decodable, Equatable {
         let x: Int
@@ -32,7 +46,27 @@ struct Dashboard: Decodable, CustomTestStringConvertible {
 
     struct Panel: Decodable {
         struct FieldConfig: Decodable {
-            struct Defaults: Decodable { let unit: String? }
+            struct Defaults: Decodable {
+                let unit: String?
+                let mappings: [Mapping]?
+            }
+            /// Texts in place of values: of a range, or by value.
+            struct Mapping: Decodable {
+                struct Range: Decodable {
+                    let from: Double?
+                    let to: Double?
+                }
+                let type: String
+                let range: Range?
+
+                private enum Key: String, CodingKey { case type, options }
+
+                init(from decoder: any Decoder) throws {
+                    let container = try decoder.container(keyedBy: Key.self)
+                    type = try container.decode(String.self, forKey: .type)
+                    range = type == "range" ? try container.decode(Range.self, forKey: .options) : nil
+                }
+            }
             let defaults: Defaults
         }
 
@@ -60,7 +94,10 @@ struct Dashboard: Decodable, CustomTestStringConvertible {
         }
 
         let name: String
+        let label: String
         let type: String
+        /// 2: when the time shown changes.
+        let refresh: Int
         let definition: String?
         let datasource: DataSource?
         let multi: Bool
@@ -77,6 +114,8 @@ struct Dashboard: Decodable, CustomTestStringConvertible {
     let schemaVersion: Int
     let graphTooltip: Int
     let refresh: String
+    let editable: Bool
+    let annotations: Annotations
     let templating: Templating
     let panels: [Panel]
 
@@ -90,6 +129,19 @@ struct Dashboard: Decodable, CustomTestStringConvertible {
 
     static func read(_ path: String) throws -> Dashboard {
         try JSONDecoder().decode(Dashboard.self, from: Data(SourceTree.text(path).utf8))
+    }
+
+    /// A query with all its variables chosen.
+    /// - Parameters:
+    ///   - instance: a regular expression; that of "All" when none is given, and so with `job`.
+    ///   - step: between two points of a chart, in milliseconds.
+    static func filled(
+        _ query: String, window: String, step: Int, job: String = ".+", instance: String = ".+"
+    ) -> String {
+        let values = [
+            "$__rate_interval": window, "$__interval_ms": "\(step)", "$job": job, "$instance": instance, "$ns": ".+",
+        ]
+        return values.reduce(query) { $0.replacingOccurrences(of: $1.key, with: $1.value) }
     }
 
     /// Every string anywhere in the file, keys left out.

@@ -1,5 +1,5 @@
-// A real server with a real Prometheus that scrapes it, and scripted upstreams on the test's own loop: what there is to
-// see in the dashboards, without a browser.
+// A real server with a real Prometheus that scrapes it, beside itself and a node_exporter, and scripted upstreams on
+// the test's own loop: what there is to see in the dashboards, without a browser.
 
 import Foundation
 import Testing
@@ -16,6 +16,8 @@ final class ObservedServer {
 
     /// Configured like the others, and nobody listens there.
     static let goneHost = "gone.test"
+    /// More than the tests store, and less than the largest blob that an upstream claims to have.
+    private static let maxBytes = "1TB"
     /// Often, so that the test need not wait long; the rules are evaluated as often.
     private static let interval = "500ms"
 
@@ -27,6 +29,7 @@ final class ObservedServer {
     let prometheus: PrometheusClient
     private let fakes: [Upstream: FakeUpstream]
     private let prometheusProcess: ChildProcess
+    private let nodeExporter: ChildProcess
     private var clients: [TestClient] = []
 
     /// - Parameter prepare: what is in the cache before the server starts.
@@ -41,14 +44,23 @@ final class ObservedServer {
         try prepare(Layout(imagePath: images))
         server = try OciRegistryProcess(
             upstreams: upstreams, imagePath: images,
-            arguments: ["--metrics", "0", "--always-pull-latest", "--hello-world"])
+            arguments: [
+                "--metrics", "0", "--always-pull-latest", "--hello-world", "--max-bytes", Self.maxBytes,
+                "--min-free-bytes", "1MB",
+            ])
         port = try Self.port(in: server.address)
         let mark = "metrics: http://"
         let line = try server.process.line(containing: mark, in: server.process.errors)
         metricsPort = try Self.port(in: String(line.components(after: mark).prefix { $0 != "/" }))
 
-        let prometheusPort = LoopbackPort.free()
-        prometheusProcess = try Self.startPrometheus(port: prometheusPort, target: metricsPort, in: files)
+        let (prometheusPort, nodePort) = (LoopbackPort.free(), LoopbackPort.free())
+        nodeExporter = try ChildProcess([
+            "prometheus-node-exporter", "--web.listen-address=127.0.0.1:\(nodePort)",
+        ])
+        _ = try nodeExporter.line(containing: "Listening on", in: nodeExporter.errors)
+        prometheusProcess = try Self.startPrometheus(
+            port: prometheusPort, target: metricsPort, others: ["prometheus": prometheusPort, "node": nodePort],
+            in: files)
         prometheus = try PrometheusClient(port: prometheusPort, run: run)
     }
 
@@ -62,6 +74,7 @@ final class ObservedServer {
         for fake in fakes.values { fake.close() }
         #expect(try server.stop() == 0, "\(server.process.errors.text)")
         prometheusProcess.stop()
+        nodeExporter.stop()
         run.close()
     }
 
@@ -69,13 +82,23 @@ final class ObservedServer {
         try #require(address.split(separator: ":").last.flatMap { UInt16($0) }, "\(address) has no port")
     }
 
-    /// With the configuration that users are given, but for the target and how often.
+    /// More lines for the job that scrapes the server, separated by semicolons: scripts/soak monitoring sets them.
+    private static let jobLines = (ProcessInfo.processInfo.environment["SCRAPE_OPTIONS"] ?? "")
+        .split(separator: ";").map { "  \($0)\n" }.joined()
+
+    /// With the configuration that users are given, but for the target, how often, and the other jobs.
     private static func startPrometheus(
-        port: UInt16, target: UInt16, in files: TemporaryDirectory
+        port: UInt16, target: UInt16, others: [String: UInt16], in files: TemporaryDirectory
     ) throws -> ChildProcess {
-        let configuration = try SourceTree.text("observability/prometheus/prometheus.yml")
+        let jobs = others.map { name, port in
+            "- job_name: \(name)\n  static_configs:\n  - targets: [\"127.0.0.1:\(port)\"]\n"
+        }
+        let configuration =
+            try SourceTree.text("observability/prometheus/prometheus.yml")
             .replacingOccurrences(of: "localhost:2112", with: "127.0.0.1:\(target)")
             .replacingOccurrences(of: "5s", with: interval)
+            .replacingOccurrences(of: "job_name: ociregistry\n", with: "job_name: ociregistry\n\(jobLines)")
+            + jobs.joined()
         try files.write(try SourceTree.text("observability/prometheus/rules.yml"), to: "rules.yml")
         let path = try files.write(configuration, to: "prometheus.yml")
         let child = try ChildProcess([
@@ -139,8 +162,10 @@ final class ObservedServer {
         }
     }
 
-    /// Until everything that has happened so far has been scraped, and the rules evaluated over it.
+    /// Until all three targets have been scraped, with everything that has happened so far, and the rules have been
+    /// evaluated over it.
     func waitForScrapes() throws {
+        try waitToSee("count(up == 1) == 3")
         let now = Date().timeIntervalSince1970
         try waitToSee("timestamp(up{job=\"ociregistry\"}) > \(now) + 1")
         try waitToSee("timestamp(instance:ociregistry_http_responses:rate5m) > \(now) + 2")

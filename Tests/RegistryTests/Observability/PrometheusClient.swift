@@ -15,6 +15,9 @@ final class PrometheusClient {
 
     struct Failure: Error, CustomStringConvertible { let description: String }
 
+    /// Between two points of a range: shorter than tests scrape.
+    static let stepSeconds = 0.25
+
     let run: LoopRun
     private let port: UInt16
 
@@ -41,15 +44,17 @@ final class PrometheusClient {
         return data
     }
 
-    /// A query all along some time, in steps shorter than tests scrape.
+    /// A query all along some time.
     func range(_ query: String, from start: Double, to end: Double) throws -> [Series] {
         try series(
-            "/api/v1/query_range?query=\(Self.escaped(query))&start=\(start)&end=\(end)&step=0.25", key: "values")
+            "/api/v1/query_range?query=\(Self.escaped(query))&start=\(start)&end=\(end)&step=\(Self.stepSeconds)",
+            key: "values")
     }
 
-    /// A query at one moment; now when none is named.
-    func now(_ query: String) throws -> [Series] {
-        try series("/api/v1/query?query=\(Self.escaped(query))", key: "value")
+    /// A query at one moment.
+    /// - Parameter time: seconds since 1970; now when none is named.
+    func now(_ query: String, at time: Double? = nil) throws -> [Series] {
+        try series("/api/v1/query?query=\(Self.escaped(query))\(time.map { "&time=\($0)" } ?? "")", key: "value")
     }
 
     private func series(_ target: String, key: String) throws -> [Series] {

@@ -1,5 +1,5 @@
 // The whole of it: a real Prometheus scrapes a real server through a session that provokes every kind of event, and
-// every query of both dashboards finds something.
+// every query of both dashboards finds something, and nothing of the other targets that this Prometheus scrapes.
 
 import Foundation
 import Testing
@@ -16,7 +16,7 @@ import Testing
     private static let quiet: Set<String> = [
         "Accepted and refused/refused", "Log lines dropped/dropped {{instance}}", "Pool queue/waiting {{instance}}",
         "Pool queue/in flight {{instance}}", "Heap bytes/mapped {{instance}}",
-        "Size and budget/limit", "Images removed/{{reason}}", "Bytes removed/{{reason}}",
+        "Images removed/{{reason}}", "Bytes removed/{{reason}}", "Disk/disk",
     ]
 
     /// What was provoked, as series that have to have counted.
@@ -68,9 +68,11 @@ import Testing
         }
         let end = Date().timeIntervalSince1970
         for path in Dashboard.paths {
-            for panel in try Dashboard.read(path).askingPanels {
+            let board = try Dashboard.read(path)
+            for panel in board.askingPanels {
                 for target in panel.targets ?? [] { try expect(target, of: panel, in: scene, start, end) }
             }
+            for annotation in board.annotations.list { try expect(annotation, in: scene) }
         }
         try expectVariables(in: scene)
         try expectRules(in: scene)
@@ -80,13 +82,55 @@ import Testing
     private func expect(
         _ target: Dashboard.Target, of panel: Dashboard.Panel, in scene: ObservedServer, _ start: Double, _ end: Double
     ) throws {
-        let query = target.expr.replacingOccurrences(of: "$__rate_interval", with: Self.window)
-            .replacingOccurrences(of: "$instance", with: ".*").replacingOccurrences(of: "$ns", with: ".*")
-        #expect(!query.contains("$"), "\(query)")
-        let values = try scene.prometheus.range(query, from: start, to: end).flatMap(\.values)
+        func ask(_ query: String) throws -> [PrometheusClient.Series] {
+            #expect(!query.contains("$"), "\(query)")
+            return target.isInstant
+                ? try scene.prometheus.now(query, at: end) : try scene.prometheus.range(query, from: start, to: end)
+        }
+        let step = Int(PrometheusClient.stepSeconds * 1000)
+        let query = Dashboard.filled(target.expr, window: Self.window, step: step)
+        let found = try ask(query)
+        let values = found.flatMap(\.values)
         let name = "\(panel.title)/\(target.legendFormat)"
         #expect(values.contains { !$0.isNaN }, "\(name) is empty: \(query)")
         if !Self.quiet.contains(name) { #expect(values.contains { $0 > 0 }, "\(name) is 0: \(query)") }
+        let alone = try ask(
+            Dashboard.filled(
+                target.expr, window: Self.window, step: step, job: "ociregistry",
+                instance: "127.0.0.1:\(scene.metricsPort)"))
+        #expect(Self.texts(found) == Self.texts(alone), "\(name) shows what is not this server's: \(query)")
+    }
+
+    private static func texts(_ series: [PrometheusClient.Series]) -> [String] {
+        series.map { "\($0.labels.sorted { $0.key < $1.key }) \($0.values)" }.sorted()
+    }
+
+    /// A restart's mark stands at the time that the server started, and at no time of another target.
+    private func expect(_ annotation: Dashboard.Annotation, in scene: ObservedServer) throws {
+        let found = try scene.prometheus.now(Dashboard.filled(annotation.expr, window: Self.window, step: 1000))
+        let start = try scene.prometheus.now(
+            "process_start_time_seconds{instance=\"127.0.0.1:\(scene.metricsPort)\"} * 1000")
+        #expect(found.flatMap(\.values) == start.flatMap(\.values) && found.count == 1, "\(annotation.name)")
+    }
+
+    /// What a number says has to be true of now: nothing, where there is nothing to say.
+    @Test("an idle server has no latency and no ratio, in place of old or undefined ones") func idleServer() throws {
+        let scene = try ObservedServer { _ in }
+        try scene.waitToSee("count_over_time(ociregistry_build_info[1m]) > 2")
+        var empty: Set<String> = []
+        for path in Dashboard.paths {
+            for panel in try Dashboard.read(path).askingPanels {
+                for target in (panel.targets ?? []).filter(\.isInstant) {
+                    let values = try scene.prometheus.now(
+                        Dashboard.filled(target.expr, window: Self.window, step: 1000)
+                    ).flatMap(\.values)
+                    #expect(!values.contains { $0.isNaN }, "\(panel.title)")
+                    if values.isEmpty { empty.insert(panel.title) }
+                }
+            }
+        }
+        #expect(empty == ["Hit ratio", "Error ratio", "p99 latency"])
+        try scene.close()
     }
 
     /// What can be chosen at the top of the dashboards.
