@@ -35,7 +35,8 @@ import Testing
         let all = rules.flatMap { $0["rules"]?.items ?? [] }
         let recorded = Set(all.compactMap { $0["record"]?.text })
         for query in all.compactMap({ $0["expr"]?.text }) {
-            let written = Set(query.matches(of: /[a-z_]+(?::[a-z0-9_]+)+/).map { String($0.0) })
+            let bare = query.replacing(/\[[^\]]*\]/, with: "")
+            let written = Set(bare.matches(of: /[a-z_]+(?::[a-z0-9_]+)+/).map { String($0.0) })
             #expect(written.isSubset(of: recorded), "\(query)")
             let rest = written.reduce(query) { $0.replacingOccurrences(of: $1, with: "") }
             let unknown = Dashboard.metrics(in: rest).subtracting(Self.names).subtracting(Self.foreign)
