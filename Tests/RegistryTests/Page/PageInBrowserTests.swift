@@ -87,6 +87,36 @@ import Testing
         #expect(page.attribute("data-readings", inTagWith: "html ") == "2")
     }
 
+    /// By the rule of the alerts: with minFreeBytes by it, else by the file system's size, unless maxBytes ends before.
+    @Test(
+        "a lack of room is said where the alerts would say it",
+        arguments: [
+            ((free: 21, size: 2000, keep: 20, max: 0, used: 1800), nil),
+            ((17, 2000, 20, 0, 1800), "OciregistryDiskNearlyFull"), ((9, 2000, 20, 0, 1800), "OciregistryDiskFull"),
+            ((150, 1000, 0, 0, 500), nil), ((90, 1000, 0, 0, 500), "OciregistryDiskNearlyFull"),
+            ((19, 1000, 0, 0, 500), "OciregistryDiskFull"), ((60, 1000, 0, 900, 890), nil),
+            ((60, 1000, 0, 900, 600), "OciregistryDiskNearlyFull"),
+        ] as [((free: Int, size: Int, keep: Int, max: Int, used: Int), String?)])
+    func lackOfRoom(_ disk: (free: Int, size: Int, keep: Int, max: Int, used: Int), _ entry: String?) throws {
+        let values = [
+            "filesystem_free": disk.free, "filesystem_size": disk.size, "min_free": disk.keep, "max": disk.max,
+            "used": disk.used,
+        ]
+        let more = values.map { "# TYPE ociregistry_store_\($0)_bytes gauge\nociregistry_store_\($0)_bytes \($1)e9" }
+        let page = try Self.browse(
+            [Self.metrics(hits: 1, misses: 1, fast: 1, more: more.joined(separator: "\n"))], milliseconds: 3000)
+        #expect(page.console.isEmpty, "\(page)")
+        let shown = page.markup.matches(of: /<small> (OciregistryDisk[A-Za-z]+)<\/small>/).map { String($0.1) }
+        #expect(shown == [entry].compactMap { $0 }, "\(disk)")
+    }
+
+    @Test("every chart says what is bad, and which entry of the runbooks follows") func chartsSayWhatIsBad() throws {
+        let page = try Self.browse([Self.metrics(hits: 1, misses: 1, fast: 1)], milliseconds: 3000)
+        let body = try #require(page.markup.components(separatedBy: "<script>").first)
+        let charts = body.components(separatedBy: "data-chart=\"").count - 1
+        #expect(charts >= 28 && charts == body.matches(of: /; bad: [^<(]+\([A-Za-z]+\)</).count)
+    }
+
     @Test func whatIsNoMetricsIsSaid() throws {
         let page = try Self.browse([.init(body: Array("<html>a proxy's page</html>".utf8))])
         #expect(page.markup.contains("no metrics in its answer") && page.markup.contains("nothing read yet"))
