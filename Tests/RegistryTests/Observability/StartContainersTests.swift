@@ -132,7 +132,7 @@ import Testing
         let scripts = [
             "observability/start-containers", "observability/stop-containers", "observability/start-local",
             "scripts/serve", "scripts/test", "scripts/soak", "scripts/bench", "scripts/load-test",
-            "scripts/soak.d/roots.sh",
+            "scripts/soak.d/monitoring.sh", "scripts/soak.d/roots.sh",
         ]
         let findings = SourceTree.paths(under: ["findings"]).filter { $0.hasSuffix(".sh") }
         let paths = (scripts + findings).map { "\(Checkout.root)/\($0)" }
