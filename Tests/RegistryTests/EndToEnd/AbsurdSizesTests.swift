@@ -5,7 +5,7 @@ import Testing
 
 @testable import Registry
 
-@Suite struct AbsurdSizesTests {
+@Suite(.needs(.curl)) struct AbsurdSizesTests {
     private let files: TemporaryDirectory
     private let cache: CacheDirectory
     private let image = FakeImage(layerBytes: [1000, 2000, 3000, 4000], seed: 6)

@@ -145,7 +145,7 @@ import Testing
     }
 
     /// Two images with layers in common, of which docker writes links to the first image's.
-    @Test func dockerSaves() throws {
+    @Test(.needs(.root, .docker, .containerd)) func dockerSaves() throws {
         let layout = try makeLayout()
         let more = try files.write("more\n", to: "more")
         try Command.check(["umoci", "insert", "--image", "\(layout):latest", "--tag", "more", more, "/more"])

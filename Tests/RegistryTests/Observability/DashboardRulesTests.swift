@@ -126,7 +126,7 @@ import Testing
     }
 
     /// Columns are a step apart, and the window is up to four scrapes wide: what adds up is a rate times the step.
-    @Test("columns of counted events add up to what happened", arguments: ["5s", "1m"])
+    @Test("columns of counted events add up to what happened", .needs(.prometheus), arguments: ["5s", "1m"])
     func countsOnce(_ step: String) throws {
         let (milliseconds, window) = step == "5s" ? (5000, "20s") : (60_000, "65s")
         var tests = ""

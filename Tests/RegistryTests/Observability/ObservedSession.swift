@@ -152,7 +152,7 @@ struct ObservedSession {
         Self.broken.put(on: good, tag: "broken")
         #expect(get(.good, "manifests/\(Self.broken.digest)").body == Self.broken.manifest)
         let huge = digestOf([1, 2, 3])
-        good.on("\(path)/blobs/\(huge)", .ok([1, 2, 3]).claiming(length: Int.max / 2).stall(after: 3))
+        good.on("\(path)/blobs/\(huge)", .ok([1, 2, 3]).claiming(length: 1 << 43).stall(after: 3))
         #expect(get(.good, "blobs/\(huge)").status == 503)
     }
 }

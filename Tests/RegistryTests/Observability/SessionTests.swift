@@ -6,7 +6,7 @@ import Testing
 
 @testable import Registry
 
-@Suite(.needs(.prometheus)) struct SessionTests {
+@Suite(.needs(.prometheus, .nodeExporter)) struct SessionTests {
     /// Wider than the session, so that a rate at its end has all of it.
     private static let window = "5m"
 

@@ -33,6 +33,7 @@ struct Need: Hashable, Sendable {
     static let haproxy = Need("haproxy")
     static let iproute2 = Need("iproute2", ["ip"])
     static let nginx = Need("nginx")
+    static let nodeExporter = Need("prometheus-node-exporter")
     static let openssl = Need("openssl")
     static let podman = Need("podman")
     static let prometheus = Need("prometheus", ["prometheus", "promtool"])
