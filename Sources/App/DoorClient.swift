@@ -38,8 +38,9 @@ enum DoorClient {
         do throws(LoopError) {
             return try UnixAddress(path).socket(.connect)
         } catch {
-            // Nobody has made it; somebody has, and has gone without taking it away.
-            if [ENOENT, ENOTDIR, ECONNREFUSED].contains(-error.code) { return nil }
+            // No server runs, or one has ended without removing it. Another user's may be either: the store's lock says
+            // whether a server runs.
+            if [ENOENT, ENOTDIR, ECONNREFUSED, EACCES].contains(-error.code) { return nil }
             throw Failure(description: "\(path): \(error)")
         }
     }

@@ -13,7 +13,7 @@ enum EasyOptions {
             (CURLOPT_QUICK_EXIT, 1),
             (CURLOPT_FOLLOWLOCATION, 0),
             (CURLOPT_HTTP_VERSION, Int(CURL_HTTP_VERSION_1_1)),
-            (CURLOPT_BUFFERSIZE, Transfer.bufferBytes),
+            (CURLOPT_BUFFERSIZE, request.bufferBytes),
             (CURLOPT_CONNECTTIMEOUT_MS, Transfer.connectTimeoutMilliseconds),
             (CURLOPT_TCP_NODELAY, 1),
             (CURLOPT_TCP_KEEPALIVE, 1),

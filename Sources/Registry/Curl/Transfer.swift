@@ -28,6 +28,7 @@ package struct TransferRequest {
     package var tls = TLS()
     package var addresses: AddressGuard
     package var noProgressMilliseconds: UInt64
+    package var bufferBytes = Transfer.smallBufferBytes
 
     package init(url: UpstreamURL, addresses: AddressGuard, noProgressMilliseconds: UInt64) {
         self.url = url
@@ -50,8 +51,10 @@ package protocol TransferHandler: AnyObject {
 package final class Transfer {
     /// To be connected, TLS included: a registry that takes longer is down for practical purposes.
     static let connectTimeoutMilliseconds = 5000
-    /// Most bytes curl reads at once. More saves system calls on a fast link only.
-    static let bufferBytes = 256 * 1024
+    /// What curl reads at once of a blob, and keeps again while paused; 288 blobs may be pulled at once.
+    package static let bufferBytes = 128 * 1024
+    /// The same of all else, which is small and may be asked for a thousand times at once.
+    package static let smallBufferBytes = 16 * 1024
 
     package let request: TransferRequest
     private let multi: CurlMulti

@@ -39,6 +39,9 @@ package class ReadyAnswer {
     /// The body alone.
     package final var body: UnsafeRawBufferPointer { UnsafeRawBufferPointer(rebasing: wire[fieldsCount...]) }
 
+    /// The body, for a job off the loop.
+    package final var sharedBody: SharedBody { SharedBody(self) }
+
     /// The response fields alone: what a HEAD is answered with.
     package final var fields: UnsafeRawBufferPointer { UnsafeRawBufferPointer(rebasing: wire[..<fieldsCount]) }
 
@@ -55,5 +58,25 @@ package class ReadyAnswer {
         }
         let end = withBody ? memory.count : ReadyAnswer.roomBytes &+ fieldsCount
         return UnsafeRawBufferPointer(rebasing: memory[start..<end])
+    }
+}
+
+/// The body of an answer, read by a job while the loop may be sending the answer.
+package struct SharedBody: @unchecked Sendable {
+    // Sendable since a body never changes: `led` writes before the fields only. The answer lives as long as this.
+    private let answer: ReadyAnswer
+
+    fileprivate init(_ answer: ReadyAnswer) { self.answer = answer }
+
+    package var count: Int { answer.wire.count - answer.fieldsCount }
+
+    /// A copy, for what takes an array.
+    package var bytes: [UInt8] { Array(answer.body) }
+
+    /// The bytes are valid within the call.
+    package func withBytes<R, E: Error>(_ body: (UnsafeRawBufferPointer) throws(E) -> R) throws(E) -> R {
+        let answer = answer
+        defer { withExtendedLifetime(answer) {} }
+        return try body(answer.body)
     }
 }

@@ -1,4 +1,6 @@
 // Upstream answers that are small and needed whole before anything can be said: manifests, tag lists, referrers, HEADs.
+// All of them together have only so much memory (MemoryBudget). Where there is none left, an upstream is asked later,
+// or its answer waits in the connection.
 
 /// One exchange whose body is gathered in memory, up to a limit.
 final class BufferedFetch: UpstreamExchangeHandler {
@@ -6,38 +8,73 @@ final class BufferedFetch: UpstreamExchangeHandler {
     struct Answer {
         let head: UpstreamHead
         let body: [UInt8]
+        /// Counts the body's memory for as long as it lives.
+        let hold: MemoryHold
     }
 
     /// For all of it: an upstream that sends a byte a minute makes progress, and would hold one of the few places for
     /// questions for days. Who waits for it has long been told 503.
     static let deadlineMilliseconds: UInt64 = 120_000
 
+    private let request: UpstreamRequest
+    private let client: UpstreamClient
     private let limitBytes: Int
     private let host: RegistryHost
+    private let hold: MemoryHold
     private let kind: UpstreamRequest.Kind
     private var then: ((Result<Answer, RegistryError>) -> Void)?
     private var exchange: UpstreamExchange?
     private var head: UpstreamHead?
     private var body: [UInt8] = []
     private var deadline: Timer?
+    /// More of the answer has to wait for memory.
+    private var isPaused = false
+    /// All of the answer has come meanwhile.
+    private var hasEnded = false
 
-    /// - Parameter then: called once, on the loop.
+    /// - Parameters:
+    ///   - memory: what the answer is gathered in.
+    ///   - deadlineMilliseconds: for all of it, what it waits for memory included.
+    ///   - then: called once, on the loop, and not before this returns.
     init(
-        _ request: UpstreamRequest, to host: RegistryHost, client: UpstreamClient, limitBytes: Int,
-        deadlineMilliseconds: UInt64 = BufferedFetch.deadlineMilliseconds,
+        _ request: UpstreamRequest, to host: RegistryHost, client: UpstreamClient, memory: MemoryBudget,
+        limitBytes: Int, deadlineMilliseconds: UInt64 = BufferedFetch.deadlineMilliseconds,
         then: @escaping (Result<Answer, RegistryError>) -> Void
     ) {
+        self.request = request
+        self.client = client
+        hold = MemoryHold(of: memory, for: host)
         self.limitBytes = limitBytes
         self.host = host
         kind = request.kind
         self.then = then
-        exchange = client.start(request, to: client.upstream(for: host), handler: self)
         let deadline = Timer(on: client.loop) { [weak self] in
-            self?.cancel(.unavailable("\(host) has not answered in full within \(deadlineMilliseconds / 1000) s"))
+            guard let self else { return }
+            let isOurs = exchange == nil || isPaused
+            cancel(
+                isOurs
+                    ? noMemory
+                    : .unavailable("\(host) has not answered in full within \(deadlineMilliseconds / 1000) s"))
         }
         deadline.start(afterMilliseconds: deadlineMilliseconds)
         deadline.unreference()
         self.deadline = deadline
+        guard memory.hasPlace else {
+            client.loop.deferred.enqueue { [self] in cancel(noMemory) }
+            return
+        }
+        hold.begin { [unowned self] in start() }
+    }
+
+    private var noMemory: RegistryError {
+        .unavailable(
+            kind == .manifest
+                ? "the disk is too slow for all that is being pulled" : "too many lists are being fetched at once")
+    }
+
+    private func start() {
+        guard then != nil else { return }
+        exchange = client.start(request, to: client.upstream(for: host), handler: self)
     }
 
     func cancel(_ error: RegistryError) { finish(.failure(error)) }
@@ -48,6 +85,19 @@ final class BufferedFetch: UpstreamExchangeHandler {
             return finish(.failure(tooLarge))
         }
         self.head = head
+        // The limit holds by now.
+        if request.method == .get, let length = head.contentLength, length > 0 { gather(Int(length)) }
+    }
+
+    /// Waits for memory for an answer of so many bytes, where it is more than the first ones.
+    private func gather(_ bytes: Int) {
+        guard bytes > hold.bytes else { return body.reserveCapacity(bytes) }
+        isPaused = true
+        hold.grow(to: bytes) { [unowned self] in
+            isPaused = false
+            body.reserveCapacity(bytes)
+            if hasEnded { finishComplete() } else { exchange?.resume() }
+        }
     }
 
     func exchange(_ exchange: UpstreamExchange, received bytes: UnsafeRawBufferPointer) -> Bool {
@@ -57,13 +107,21 @@ final class BufferedFetch: UpstreamExchangeHandler {
             return true
         }
         body.append(contentsOf: bytes)
-        return true
+        // An answer that does not say how long it is may be as long as any.
+        if !isPaused, body.count > hold.bytes { gather(limitBytes) }
+        return !isPaused
     }
 
     func exchange(_ exchange: UpstreamExchange, ended failure: UpstreamFailure?) {
         if let failure { return finish(.failure(failure.registryError(host: host))) }
+        guard !isPaused else { return hasEnded = true }
+        finishComplete()
+    }
+
+    private func finishComplete() {
         guard let head else { return finish(.failure(.unavailable("the upstream \(host) gave no answer"))) }
-        finish(.success(Answer(head: head, body: body)))
+        hold.shrink(to: body.count)
+        finish(.success(Answer(head: head, body: body, hold: hold)))
     }
 
     private var tooLarge: RegistryError {
@@ -79,6 +137,8 @@ final class BufferedFetch: UpstreamExchangeHandler {
         deadline = nil
         exchange?.cancel()
         exchange = nil
+        body = []
+        if case .failure = result { hold.release() }
         then(result)
     }
 }

@@ -31,7 +31,8 @@ final class ManifestPull {
     func start(ended: @escaping () -> Void) {
         let request = UpstreamRequest.manifest(.get, reference, source)
         fetch = BufferedFetch(
-            request, to: source.host, client: context.client, limitBytes: Manifest.maximumSizeBytes
+            request, to: source.host, client: context.client, memory: context.store.backlog,
+            limitBytes: Manifest.maximumSizeBytes
         ) { [self] result in
             switch result {
             case .failure(let error): finish(.failure(error), ended)
@@ -50,7 +51,10 @@ final class ManifestPull {
             try ManifestPull.check(body, reference: reference, stated: stated, contentType: contentType)
         } then: { [self] (result: Result<Verified, any Error>) in
             switch result {
-            case .success(let verified): store(verified, ended)
+            case .success(let verified):
+                store(verified, ended)
+                // The store counts it from here on.
+                answer.hold.release()
             case .failure(let error as RegistryError):
                 if error.code == .digestInvalid { context.metrics.pulls.verificationFailed(.manifest) }
                 finish(.failure(error), ended)

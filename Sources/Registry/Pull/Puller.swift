@@ -12,6 +12,8 @@ package struct UpstreamEntity: Sendable {
 package final class Puller {
     /// Largest tag list or referrers index taken from an upstream, as for manifests: it is gathered in memory.
     static let maximumListBytes = Manifest.maximumSizeBytes
+    /// Lists in memory at once, of all clients together: eight of the largest.
+    static let listMemoryBytes = 32 * 1024 * 1024
 
     private struct ManifestKey: Hashable {
         let host: RegistryHost
@@ -34,9 +36,14 @@ package final class Puller {
     private var heads: [HeadKey: [(Result<UpstreamEntity, RegistryError>) -> Void]] = [:]
     private var fetches: [ObjectIdentifier: BufferedFetch] = [:]
     private var tagHints = TagHints()
+    /// What lists of tags and referrers are gathered in; they never go to the disk, and do not wait for it.
+    private let listMemory: MemoryBudget
     private var isClosed = false
 
-    package init(context: PullContext) { self.context = context }
+    package init(context: PullContext) {
+        self.context = context
+        listMemory = MemoryBudget(on: context.loop, limitBytes: Puller.listMemoryBytes)
+    }
 
     /// Blob pulls that run or wait.
     package var blobsInFlight: Int { blobs.count }
@@ -195,7 +202,9 @@ package final class Puller {
         guard !isClosed else { return then(.failure(.unavailable("the server is stopping"))) }
         var identity: ObjectIdentifier?
         let fetch = BufferedFetch(
-            request, to: source.host, client: context.client, limitBytes: Puller.maximumListBytes
+            request, to: source.host, client: context.client,
+            memory: request.kind == .manifest ? context.store.backlog : listMemory,
+            limitBytes: Puller.maximumListBytes
         ) { [weak self] result in
             if let identity { self?.fetches[identity] = nil }
             then(result)
@@ -216,9 +225,10 @@ package final class Puller {
             return
         }
         manifest.nextWholeCheckMilliseconds = now + Puller.wholeCheckPauseMilliseconds
-        let (bytes, mediaType) = (Array(manifest.body), manifest.mediaType.text)
+        // Not a copy: any number of these jobs may wait for a thread.
+        let (body, mediaType) = (manifest.sharedBody, manifest.mediaType.text)
         context.offload.run {
-            try Manifest.decode(bytes, contentType: mediaType).prefetchedBlobs
+            try Manifest.decode(body.bytes, contentType: mediaType).prefetchedBlobs
         } then: { [self] (result: Result<[Descriptor], any Error>) in
             guard case .success(let blobs) = result else { return }
             fetchMissing(blobs, of: manifest, from: source)

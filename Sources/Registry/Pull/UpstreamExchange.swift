@@ -130,6 +130,7 @@ package final class UpstreamExchange {
         var asked = services.transferRequest(url, upstream)
         asked.method = request.method == .head ? .head : .get
         asked.headers = request.headerLines
+        if request.kind == .blob, request.method == .get { asked.bufferBytes = Transfer.bufferBytes }
         usesBasic = authorization == .basic
         switch authorization {
         case .none: break

@@ -1,25 +1,42 @@
-// When manifests were last served: in memory, and now and then appended to one file, so that a hit costs no write. A
-// crash loses the last minute of it, which only makes something look a minute older.
+// When manifests were last served: in memory, and now and then written to one file (AccessFile), so that a hit costs no
+// write. A crash loses the last minute of it, which only makes something look a minute older.
 
-internal import Glibc
 internal import Logging
 
 /// The last use of each manifest, in seconds since 1970.
 struct AccessTimes {
     /// How exactly it is known: a manifest used again within this is not noted again.
     static let granularityMilliseconds: UInt64 = 30_000
+    static let granularitySeconds = Int64(granularityMilliseconds / 1000)
     /// How often it is written.
     static let flushMilliseconds: UInt64 = 60_000
+    /// Digests without a manifest that are forgotten in one go, so that the loop is not kept.
+    static let maximumForgotten = 4096
 
     private(set) var seconds = DigestMap<Int64>()
-    private var unwritten: [(digest: Digest, seconds: Int64)] = []
+    /// What the file does not have yet: an entry a manifest, however long the disk takes.
+    private var unwritten = DigestMap<Int64>()
+
+    /// The file as it was last seen. Its size counts as the cache's.
+    var file = AccessFile.State()
+    /// Whether memory has what the file had: before that it must not be written anew.
+    var isLoaded = false
+    /// A job has the file.
+    var isBusy = false
+    /// Appending has failed: the end of the file may be half a line, or the file another user's.
+    var needsRewriting = false
+
+    var hasUnwritten: Bool { !unwritten.isEmpty }
 
     mutating func touch(_ digest: Digest, at now: Int64) {
         seconds[digest] = now
-        unwritten.append((digest, now))
+        unwritten[digest] = now
     }
 
-    mutating func forget(_ digest: Digest) { seconds[digest] = nil }
+    mutating func forget(_ digest: Digest) {
+        seconds[digest] = nil
+        unwritten[digest] = nil
+    }
 
     /// Takes what the disk had; what memory has is newer.
     mutating func merge(_ former: DigestMap<Int64>) {
@@ -30,65 +47,16 @@ struct AccessTimes {
     }
 
     /// What has to be appended to the file.
-    mutating func takeUnwritten() -> [(digest: Digest, seconds: Int64)] {
-        defer { unwritten = [] }
+    mutating func takeUnwritten() -> DigestMap<Int64> {
+        defer { unwritten = [:] }
         return unwritten
     }
-}
 
-/// `ACCESS`: lines of `seconds digest`, the last of a digest counts. Off the loop.
-enum AccessFile {
-    /// Largest file that is read; what is beyond it was written by somebody else.
-    static let maximumBytes = 512 * 1024 * 1024
-
-    static func line(_ digest: Digest, _ seconds: Int64) -> [UInt8] { Array("\(seconds) \(digest)\n".utf8) }
-
-    /// Reads the file, and writes it anew when most of its lines are out of date. A line that is none (the last, when
-    /// the machine stopped in the middle of it) is passed over.
-    static func load(_ layout: Layout) throws(StoreError) -> DigestMap<Int64> {
-        let bytes: [UInt8]
-        do throws(StoreError) {
-            bytes = try Disk.readFile(layout.access, maximumBytes: maximumBytes)
-        } catch {
-            if error.isMissing { return [:] }
-            throw error
+    /// They could not be written; those that have been used again since need not be.
+    mutating func giveBack(_ uses: DigestMap<Int64>) {
+        uses.forEach { digest, time in
+            if unwritten[digest] == nil, seconds[digest] != nil { unwritten[digest] = time }
         }
-        var result = DigestMap<Int64>()
-        var lines = 0
-        bytes.withUnsafeBytes { raw in
-            for line in raw.split(separator: 0x0A) {
-                lines += 1
-                guard let space = line.firstIndex(of: 0x20),
-                    let digest = Digest(ascii: UnsafeRawBufferPointer(rebasing: line[(space + 1)...])),
-                    let time = OutsideNumber.decimal(
-                        String(decoding: line[..<space], as: UTF8.self), in: OutsideNumber.seconds)
-                else { continue }
-                result[digest] = time
-            }
-        }
-        if lines > 2 * result.count + 1000 { try rewrite(result, layout) }
-        return result
-    }
-
-    static func append(
-        _ uses: [(digest: Digest, seconds: Int64)], _ layout: Layout
-    ) throws(StoreError) {
-        let lines = uses.flatMap { line($0.digest, $0.seconds) }
-        let descriptor = try Disk.open(layout.access, O_WRONLY | O_CREAT | O_APPEND)
-        defer { close(descriptor) }
-        try Disk.write(lines, to: descriptor, layout.access)
-    }
-
-    private static func rewrite(_ times: DigestMap<Int64>, _ layout: Layout) throws(StoreError) {
-        var lines: [UInt8] = []
-        times.forEach { lines += line($0, $1) }
-        let temporary = "\(layout.temporary)/ACCESS"
-        try Disk.unlink(temporary)
-        let descriptor = try Disk.open(temporary, O_WRONLY | O_CREAT | O_EXCL)
-        defer { close(descriptor) }
-        try Disk.write(lines, to: descriptor, temporary)
-        try Disk.sync(descriptor, temporary)
-        try Disk.rename(temporary, layout.access)
     }
 }
 
@@ -102,33 +70,110 @@ extension Store {
         let now = loop.nowMilliseconds
         guard now >= manifest.nextTouchMilliseconds || pruning != nil else { return }
         pruning?.touched.insert(manifest.digest)
+        // Not every time while images are being removed: that may take long, and nothing is known better by it.
+        guard now >= manifest.nextTouchMilliseconds else { return }
         manifest.nextTouchMilliseconds = now + AccessTimes.granularityMilliseconds
         accessTimes.touch(manifest.digest, at: EventLoop.unixSeconds)
     }
 
     /// Reads the times of former runs, then keeps the file up to date.
     func startAccessTimes() {
-        let layout = layout
-        perform({ () throws(StoreError) in try AccessFile.load(layout) }) { [self] result in
-            switch result {
-            case .success(let former): accessTimes.merge(former)
-            case .failure(let error): logger.error("store: last uses are not known: \(error)")
-            }
-            guard !isClosing else { return }
-            let timer = Timer(on: loop) { [unowned self] in flushAccessTimes() }
-            timer.start(
-                afterMilliseconds: AccessTimes.flushMilliseconds, everyMilliseconds: AccessTimes.flushMilliseconds)
-            timer.unreference()
-            accessTimer = timer
+        loadAccessTimes()
+        let timer = Timer(on: loop) { [unowned self] in saveAccessTimes() }
+        timer.start(afterMilliseconds: AccessTimes.flushMilliseconds, everyMilliseconds: AccessTimes.flushMilliseconds)
+        timer.unreference()
+        accessTimer = timer
+    }
+
+    /// A step of what the file needs. One at a time: a disk that hangs must not gather them.
+    func saveAccessTimes() {
+        guard !accessTimes.isBusy else { return }
+        if !accessTimes.isLoaded {
+            loadAccessTimes()
+        } else if accessTimes.needsRewriting
+            || accessTimes.file.isWorthRewriting(uses: accessTimes.seconds.count) && isRecovered
+        {
+            rewriteAccessTimes()
+        } else {
+            flushAccessTimes()
         }
     }
 
+    private func loadAccessTimes() {
+        let (layout, now) = (layout, EventLoop.unixSeconds)
+        withAccessFile({ () throws(StoreError) in try AccessFile.load(layout, now: now) }) { [self] result in
+            switch result {
+            case .success(let content):
+                accessTimes.isLoaded = true
+                accessTimes.merge(content.uses)
+                accessTimes.file = content.state
+                accessTimes.needsRewriting = content.isTorn
+                if let error = content.error { logger.error("store: last uses cannot be written: \(error)") }
+                guard content.skippedBytes > 0 else { return }
+                logger.warning(
+                    "store: ACCESS was too large: the oldest last uses are not known",
+                    metadata: ["skipped_bytes": "\(content.skippedBytes)"])
+            case .failure(let error): logger.error("store: last uses are not known yet: \(error)")
+            }
+        }
+    }
+
+    /// The last step, before the store closes.
+    func finishAccessTimes() {
+        accessTimer?.close()
+        accessTimer = nil
+        if accessTimes.needsRewriting, accessTimes.isLoaded { rewriteAccessTimes() } else { flushAccessTimes() }
+    }
+
+    /// Appends what is new.
     func flushAccessTimes() {
-        let uses = accessTimes.takeUnwritten()
-        guard !uses.isEmpty else { return }
-        let layout = layout
-        perform({ () throws(StoreError) in try AccessFile.append(uses, layout) }) { [self] result in
-            if let error = result.failure { logger.error("store: last uses cannot be written: \(error)") }
+        guard accessTimes.hasUnwritten else { return }
+        let (layout, uses, lines) = (layout, accessTimes.takeUnwritten(), accessTimes.file.lines)
+        withAccessFile({ () throws(StoreError) in try AccessFile.append(uses, to: lines, layout) }) { [self] result in
+            switch result {
+            case .success(let state): accessTimes.file = state
+            case .failure(let error):
+                accessTimes.giveBack(uses)
+                accessTimes.needsRewriting = true
+                logger.error("store: last uses cannot be written: \(error)")
+            }
+        }
+    }
+
+    /// Writes the file anew, from memory, without what is not in the cache any more.
+    func rewriteAccessTimes() {
+        let (layout, uses, unwritten) = (layout, accessTimes.seconds, accessTimes.takeUnwritten())
+        withAccessFile({ () throws(StoreError) -> (AccessFile.State, Set<Digest>) in
+            let gone = AccessFile.withoutManifest(uses, layout)
+            var kept = uses
+            for digest in gone { kept[digest] = nil }
+            return (try AccessFile.rewrite(kept, layout), gone)
+        }) { [self] result in
+            switch result {
+            case .success(let (state, gone)):
+                accessTimes.file = state
+                accessTimes.needsRewriting = false
+                for digest in gone.prefix(AccessTimes.maximumForgotten)
+                where isRecovered && manifests[digest] == nil && manifestsInWriting[digest] == nil {
+                    accessTimes.forget(digest)
+                }
+            case .failure(let error):
+                accessTimes.giveBack(unwritten)
+                logger.error("store: last uses cannot be written: \(error)")
+            }
+        }
+    }
+
+    /// All that reads or writes the file, one after the other.
+    private func withAccessFile<R: Sendable>(
+        _ work: @escaping @Sendable () throws(StoreError) -> R, then: @escaping (Result<R, StoreError>) -> Void
+    ) {
+        workBegins()
+        accessTimes.isBusy = true
+        accessChain.attempt(work) { [self] result in
+            accessTimes.isBusy = !accessChain.isIdle
+            then(result)
+            workEnds()
         }
     }
 }

@@ -13,6 +13,10 @@ struct FileStatus: Sendable {
     let linkCount: UInt64
     /// Since 1970, within `OutsideNumber.seconds`.
     let modifiedSeconds: Int64
+    /// Permission bits, without the kind.
+    let mode: mode_t
+    let owner: uid_t
+    let group: gid_t
     let identity: InodeIdentity
 
     init(_ status: stat) {
@@ -21,6 +25,9 @@ struct FileStatus: Sendable {
         sizeBytes = ContentSize.nearest(status.st_size)
         linkCount = UInt64(clamping: status.st_nlink)
         modifiedSeconds = OutsideNumber.nearestSeconds(status.st_mtim.tv_sec)
+        mode = status.st_mode & 0o7777
+        owner = status.st_uid
+        group = status.st_gid
         identity = InodeIdentity(
             inode: UInt64(truncatingIfNeeded: status.st_ino), changedSeconds: Int64(status.st_ctim.tv_sec),
             changedNanoseconds: Int64(status.st_ctim.tv_nsec))
@@ -36,6 +43,7 @@ struct InodeIdentity: Sendable, Equatable {
 
 enum Disk {
     /// Files are world-readable and directories world-searchable: the content is public by nature, and people grep it.
+    /// What the group may do besides is `GroupAccess`'s.
     static let fileMode: mode_t = 0o644
     static let directoryMode: mode_t = 0o755
 
@@ -46,7 +54,14 @@ enum Disk {
         }
     }
 
-    /// The same for reading, and not in the pool: nil where that might have to wait, or fails. Every directory of the
+    /// Opens a file, and makes it where there is none.
+    static func create(_ path: String, _ flags: Int32, _ group: GroupAccess) throws(StoreError) -> Int32 {
+        let descriptor = try open(path, flags | O_CREAT)
+        group.apply(to: descriptor, path)
+        return descriptor
+    }
+
+    /// As `open` for reading, and not in the pool: nil where that might have to wait, or fails. Every directory of the
     /// path and the file's inode are in memory then, so that `fstat` does not wait either.
     static func openAtOnce(_ path: String) -> Int32? {
         let descriptor = linux_open_cached(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY)
@@ -95,14 +110,25 @@ enum Disk {
     }
 
     /// Makes a directory and those above it where missing.
-    static func makeDirectories(_ path: String) throws(StoreError) {
-        if mkdir(path, directoryMode) == 0 || errno == EEXIST { return }
-        guard errno == ENOENT, let slash = path.utf8.lastIndex(of: 0x2F), slash > path.startIndex else {
-            throw .from(errno, call: "mkdir", path: path)
+    static func makeDirectories(_ path: String, _ group: GroupAccess) throws(StoreError) {
+        if try makeDirectory(path, group) { return }
+        guard let slash = path.utf8.lastIndex(of: 0x2F), slash > path.startIndex else {
+            throw .from(ENOENT, call: "mkdir", path: path)
         }
-        try makeDirectories(String(path[..<slash]))
-        guard mkdir(path, directoryMode) == 0 || errno == EEXIST else {
-            throw .from(errno, call: "mkdir", path: path)
+        try makeDirectories(String(path[..<slash]), group)
+        guard try makeDirectory(path, group) else { throw .from(ENOENT, call: "mkdir", path: path) }
+    }
+
+    /// - Returns: false when the one above is missing.
+    private static func makeDirectory(_ path: String, _ group: GroupAccess) throws(StoreError) -> Bool {
+        if mkdir(path, directoryMode) == 0 {
+            if let status = try? status(at: path) { group.apply(to: status, at: path) }
+            return true
+        }
+        switch errno {
+        case EEXIST: return true
+        case ENOENT: return false
+        default: throw .from(errno, call: "mkdir", path: path)
         }
     }
 

@@ -52,6 +52,8 @@ package final class Ingest {
     /// Buffers that a job of the other chain has to hash.
     var unhashedBuffers = 0
     var hasRefused = false
+    /// Waits in the queue for memory.
+    var memoryTicket: Int?
     /// Bytes given to jobs, those that were there included.
     var handedBytes: Int64
     /// Room the store's budget keeps for this, beyond what was there.
@@ -76,6 +78,7 @@ package final class Ingest {
 
     deinit {
         // Dropped without a word: the file stays as if suspended. No job can be under way, each holds the ingest.
+        dropWaiting()
         if state != .ended {
             releaseRoom(keptBytes: writtenBytes)
             store.ingestEnded(key)
@@ -89,7 +92,7 @@ package final class Ingest {
         guard state == .open, failure == nil else { return true }
         var rest = bytes
         while !rest.isEmpty {
-            let buffer = filling ?? store.buffers.take()
+            let buffer = filling ?? store.buffers.take(for: rest.count)
             filling = buffer
             rest = UnsafeRawBufferPointer(rebasing: rest[buffer.take(rest)...])
             if buffer.isFull {
@@ -98,7 +101,8 @@ package final class Ingest {
             }
         }
         flushIfIdle()
-        hasRefused = full.count >= Ingest.maximumWaitingBuffers
+        hasRefused = true
+        acceptIfRoom()
         return !hasRefused
     }
 
@@ -135,11 +139,15 @@ package final class Ingest {
     package func restart(then: @escaping (Result<Ingest, StoreError>) -> Void) {
         guard state != .ended else { return then(.failure(.closed)) }
         end()
-        let path = writer.path
+        let (path, layout) = (writer.path, store.layout)
         store.workBegins()
-        chain.attempt({ () throws(StoreError) in try OpenedPartial.openFresh(path) }) { [self] result in
-            releaseRoom(keptBytes: 0)
-            switch result {
+        chain.attempt({ () throws(StoreError) -> (Result<OpenedPartial, StoreError>, leftBytes: Int64) in
+            let result = Result { () throws(StoreError) in try OpenedPartial.openFresh(path, layout) }
+            return (result, result.failure == nil ? 0 : OpenedPartial.bytes(at: path))
+        }) { [self] result in
+            let (opened, leftBytes) = (try? result.get()) ?? (.failure(result.failure ?? .closed), writtenBytes)
+            releaseRoom(keptBytes: leftBytes)
+            switch opened {
             case .success(let opened): then(.success(store.makeIngest(key, opened, path: path)))
             case .failure(let error):
                 store.ingestEnded(key)
@@ -154,17 +162,14 @@ package final class Ingest {
         guard state != .ended else { return }
         flush()
         let writer = writer
-        endAfter { () throws(StoreError) in try writer.suspend() }
+        endAfter { writer.suspend() }
     }
 
     /// Ends this ingest and removes its file; a reader that still holds the descriptor finds it empty.
     package func discard() {
         guard state != .ended else { return }
         let writer = writer
-        endAfter { () throws(StoreError) in
-            try writer.discard()
-            return 0
-        }
+        endAfter { writer.discard() }
     }
 }
 
@@ -194,6 +199,8 @@ extension Ingest {
         if let filling { store.buffers.give(filling) }
         full = []
         filling = nil
+        if let memoryTicket { store.backlog.cancel(memoryTicket) }
+        memoryTicket = nil
     }
 
     /// No call but reads of `file` mean anything from here on.
@@ -205,16 +212,28 @@ extension Ingest {
         onFailure = nil
     }
 
-    /// - Parameter work: returns what is left of the partial file.
-    private func endAfter(_ work: @escaping @Sendable () throws(StoreError) -> Int64) {
+    private func endAfter(_ work: @escaping @Sendable () -> IngestEnd) {
         end()
         store.workBegins()
-        chain.attempt(work) { [self] result in
-            if let error = result.failure { store.logger.error("store: partial of \(key.digest): \(error)") }
-            releaseRoom(keptBytes: (try? result.get()) ?? handedBytes)
+        chain.attempt({ () throws(StoreError) in work() }) { [self] result in
+            let end = ended(result)
+            for error in end.errors { store.logger.error("store: partial of \(key.digest): \(error)") }
             store.ingestEnded(key)
             store.workEnds()
         }
+    }
+
+    /// Gives back what is not needed any more, and counts what is left.
+    private func ended(_ result: Result<IngestEnd, StoreError>) -> IngestEnd {
+        let end: IngestEnd
+        switch result {
+        case .success(let value): end = value
+        // The pool's refusal: the file is as it was.
+        case .failure(let error): end = IngestEnd(keptBytes: writtenBytes, errors: [error])
+        }
+        releaseRoom(keptBytes: end.keptBytes)
+        store.evictionBackOff.pullEnded(isStored: end.isNamed, now: store.loop.nowMilliseconds)
+        return end
     }
 
     private func publish(_ then: @escaping (Result<OpenFile, StoreError>) -> Void) {
@@ -224,19 +243,21 @@ extension Ingest {
         let directory = layout.blobDirectory(digest)
         let isKnown = store.directories.contains(directory)
         chain.attempt({ () throws(StoreError) in
-            try writer.publish(
-                as: layout.blob(digest), in: directory, isKnownDirectory: isKnown, root: layout.root)
+            writer.publish(as: layout.blob(digest), in: directory, isKnownDirectory: isKnown, layout: layout)
         }) { [self] result in
             store.syncs.leave()
-            if case .success = result {
-                store.directories.add(directory)
+            let end = ended(result)
+            if end.errors.isEmpty { store.directories.add(directory) }
+            // Content that has its name takes room and can be served, whatever a crash would make of the name.
+            if end.isNamed {
                 store.addBlob(digest, file)
+                store.blobMayBecomeOrphan()
             }
-            releaseRoom(keptBytes: result.failure == nil ? 0 : writtenBytes)
             store.keepBelowBudget()
-            if let error = result.failure { store.noteFailure(error) }
+            if let error = end.errors.first { store.noteFailure(error) }
+            for error in end.errors.dropFirst() { store.logger.error("store: partial of \(key.digest): \(error)") }
             store.ingestEnded(key)
-            then(result.map { file })
+            then(end.errors.first.map { .failure($0) } ?? .success(file))
             store.workEnds()
         }
     }

@@ -72,10 +72,23 @@ extension Ingest {
 
     private func goOn() {
         flushIfIdle()
-        if hasRefused, full.count < Ingest.maximumWaitingBuffers {
-            hasRefused = false
-            onDrained?()
-        }
+        guard hasRefused else { return }
+        acceptIfRoom()
+        if !hasRefused { onDrained?() }
+    }
+
+    /// Takes bytes again, or waits: for its own buffers to be written, or for its turn at the memory of all.
+    func acceptIfRoom() {
+        guard full.count < Ingest.maximumWaitingBuffers, memoryTicket == nil, state == .open else { return }
+        guard failure == nil, store.backlog.isFull else { return hasRefused = false }
+        memoryTicket = store.backlog.whenRoom { [weak self] in self?.memoryFound() }
+    }
+
+    private func memoryFound() {
+        memoryTicket = nil
+        guard full.count < Ingest.maximumWaitingBuffers else { return }
+        hasRefused = false
+        onDrained?()
     }
 
     private func takeWithinRoom() -> [IngestBuffer] {

@@ -27,7 +27,7 @@ final class IngestBuffer: @unchecked Sendable {
     func empty() { count = 0 }
 }
 
-/// Buffers between uses, on the loop: a pull in full flow allocates nothing.
+/// Buffers between uses, on the loop: a pull in full flow allocates nothing. Those in use are counted in a budget.
 final class BufferPool {
     /// One buffer: large enough that a job's overhead vanishes beside hashing it.
     static let bufferBytes = 256 * 1024
@@ -36,18 +36,29 @@ final class BufferPool {
     /// Buffers kept when none is in use.
     static let keptIdle = 8
 
+    private let memory: MemoryBudget
     private var kept: [IngestBuffer] = []
     private var inUse = 0
 
-    func take() -> IngestBuffer {
+    init(memory: MemoryBudget) { self.memory = memory }
+
+    /// A buffer for these bytes and more. Beyond the budget it is no larger than they are: hundreds of transfers that
+    /// are about to pause must not take a whole one each.
+    func take(for count: Int) -> IngestBuffer {
         inUse += 1
-        return kept.popLast() ?? IngestBuffer(sizeBytes: BufferPool.bufferBytes)
+        let buffer =
+            memory.heldBytes < memory.limitBytes
+            ? kept.popLast() ?? IngestBuffer(sizeBytes: BufferPool.bufferBytes)
+            : IngestBuffer(sizeBytes: min(BufferPool.bufferBytes, max(1, count)))
+        memory.hold(buffer.memory.count)
+        return buffer
     }
 
     func give(_ buffer: IngestBuffer) {
         buffer.empty()
         inUse -= 1
-        if kept.count < BufferPool.maximumKept { kept.append(buffer) }
+        memory.release(buffer.memory.count)
+        if kept.count < BufferPool.maximumKept, buffer.memory.count == BufferPool.bufferBytes { kept.append(buffer) }
         if inUse == 0, kept.count > BufferPool.keptIdle { kept.removeLast(kept.count - BufferPool.keptIdle) }
     }
 }
@@ -135,38 +146,66 @@ final class IngestWriter: @unchecked Sendable {
 
     /// Leaves the file for a later resume: what was reserved and not used is given back; a file with nothing in it
     /// goes.
-    /// - Returns: the bytes kept.
-    func suspend() throws(StoreError) -> Int64 {
-        if offset == 0 { try Disk.unlink(path) }
+    func suspend() -> IngestEnd {
+        if offset == 0 { return remove() }
         // Cutting at the end frees what lies reserved beyond it. If it fails, the next resume hashes whatever is there.
         _ = ftruncate(descriptor, off_t(offset))
-        return offset
+        return IngestEnd(keptBytes: offset)
     }
 
     /// Removes the file. Its blocks are freed here, in the pool, not when the loop closes the descriptor; who still
     /// reads it finds its end.
-    func discard() throws(StoreError) {
-        _ = ftruncate(descriptor, 0)
-        try Disk.unlink(path)
+    func discard() -> IngestEnd {
+        if ftruncate(descriptor, 0) == 0 { offset = 0 }
+        return remove()
     }
 
     /// Gives the file its final name. Fsync first, or a crash could leave the name on bytes that never reached the
     /// disk; fsync of the directory after, or the name itself could be lost after it was reported.
-    func publish(as target: String, in directory: String, isKnownDirectory: Bool, root: String) throws(StoreError) {
+    func publish(as target: String, in directory: String, isKnownDirectory: Bool, layout: Layout) -> IngestEnd {
         do throws(StoreError) { try Disk.sync(descriptor, path) } catch {
             // After a failed fsync the kernel may have dropped the pages and would call the next one a success: these
             // bytes cannot be trusted any more.
-            try? Disk.unlink(path)
-            throw error
+            var end = remove()
+            end.errors.insert(error, at: 0)
+            return end
         }
-        try Disk.makeDirectories(directory)
-        try Disk.rename(path, target)
-        if isKnownDirectory {
-            try Disk.syncDirectory(directory)
-        } else {
-            try Disk.syncDirectories(from: directory, upTo: root)
+        do throws(StoreError) {
+            try Disk.makeDirectories(directory, layout.group)
+            try Disk.rename(path, target)
+        } catch {
+            return IngestEnd(keptBytes: offset, errors: [error])
+        }
+        do throws(StoreError) {
+            if isKnownDirectory {
+                try Disk.syncDirectory(directory)
+            } else {
+                try Disk.syncDirectories(from: directory, upTo: layout.root)
+            }
+            return IngestEnd(keptBytes: 0, isNamed: true)
+        } catch {
+            return IngestEnd(keptBytes: 0, isNamed: true, errors: [error])
         }
     }
+
+    private func remove() -> IngestEnd {
+        do throws(StoreError) {
+            try Disk.unlink(path)
+            return IngestEnd(keptBytes: 0)
+        } catch {
+            return IngestEnd(keptBytes: offset, errors: [error])
+        }
+    }
+}
+
+/// What became of an ingest's file.
+struct IngestEnd: Sendable {
+    /// Bytes that are still there under the partial file's name.
+    var keptBytes: Int64
+    /// Whether the content has its final name.
+    var isNamed = false
+    /// What went wrong, the cause first.
+    var errors: [StoreError] = []
 }
 
 /// An ingest's file just opened. The descriptor belongs to whoever receives this.
@@ -185,8 +224,13 @@ struct OpenedPartial: Sendable {
         if let status, !status.isRegular || status.linkCount != 1 {
             try layout.setAside(path, reason: "not an ordinary file")
         }
-        try Disk.makeDirectories(layout.partial)
-        let descriptor = try Disk.open(path, O_RDWR | O_CREAT)
+        try Disk.makeDirectories(layout.partial, layout.group)
+        let descriptor: Int32
+        do throws(StoreError) { descriptor = try Disk.create(path, O_RDWR, layout.group) } catch {
+            // Another user's, who has not left it to the group.
+            guard error.isPermission else { throw error }
+            return try openFresh(path, layout)
+        }
         do throws(StoreError) {
             return OpenedPartial(descriptor: descriptor, sizeBytes: try Disk.status(of: descriptor, path).sizeBytes)
         } catch {
@@ -196,8 +240,11 @@ struct OpenedPartial: Sendable {
     }
 
     /// Removes the old file and makes a new, empty one. Who reads the old one keeps its descriptor.
-    static func openFresh(_ path: String) throws(StoreError) -> OpenedPartial {
+    static func openFresh(_ path: String, _ layout: Layout) throws(StoreError) -> OpenedPartial {
         try Disk.unlink(path)
-        return OpenedPartial(descriptor: try Disk.open(path, O_RDWR | O_CREAT | O_EXCL), sizeBytes: 0)
+        return OpenedPartial(descriptor: try Disk.create(path, O_RDWR | O_EXCL, layout.group), sizeBytes: 0)
     }
+
+    /// Bytes under a path now; 0 where nothing is.
+    static func bytes(at path: String) -> Int64 { (try? Disk.status(at: path))?.sizeBytes ?? 0 }
 }

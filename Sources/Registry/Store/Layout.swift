@@ -32,6 +32,8 @@ struct Layout: Sendable {
     static let partialSourceDigits = 16
 
     let root: String
+    /// What is made in the store is for this group as well.
+    var group = GroupAccess.none
 
     init(imagePath: String) {
         var base = imagePath

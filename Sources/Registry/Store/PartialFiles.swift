@@ -14,12 +14,16 @@ struct PartialFiles {
 
     private(set) var entries: [String: Entry] = [:]
     private(set) var totalBytes: Int64 = 0
+    /// Entries that no ingest writes.
+    private(set) var abandonedCount = 0
 
     subscript(path: String) -> Entry? {
         get { entries[path] }
         set {
-            let others = max(0, totalBytes.subtractingSaturated(entries[path]?.sizeBytes ?? 0))
+            let former = entries[path]
+            let others = max(0, totalBytes.subtractingSaturated(former?.sizeBytes ?? 0))
             totalBytes = others.addingSaturated(newValue?.sizeBytes ?? 0)
+            abandonedCount += (newValue?.isInUse == false ? 1 : 0) - (former?.isInUse == false ? 1 : 0)
             entries[path] = newValue
         }
     }
@@ -75,8 +79,8 @@ extension Store {
 
     /// Removes partial files that nobody writes, the oldest first, until so much is free. `then` hears how much it was.
     func removePartials(_ goalBytes: Int64, then: @escaping (Int64) -> Void) {
+        guard partials.abandonedCount > 0 else { return then(0) }
         let entries = partials.entries
-        guard !entries.isEmpty else { return then(0) }
         perform({ () throws(StoreError) in
             PartialFiles.leaving(entries, goalBytes: goalBytes)
         }) { [self] result in
@@ -88,17 +92,25 @@ extension Store {
 
     private func unlinkPartials(_ paths: [String], _ then: @escaping (Int64) -> Void) {
         guard !paths.isEmpty else { return then(0) }
-        let freed = paths.saturatedSum { partials[$0]?.sizeBytes ?? 0 }
+        let entries = paths.map { partials[$0] }
         for path in paths {
             partialEnded(path, keptBytes: 0)
             partialsLeaving[path] = []
         }
-        perform({ () throws(StoreError) in
-            for path in paths { try Disk.unlink(path) }
-        }) { [self] result in
-            if let error = result.failure { logger.error("store: partial files: \(error)") }
+        perform({ () throws(StoreError) in Disk.unlinkAll(paths) }) { [self] result in
+            let failures = UnlinkFailure.all(of: paths.count, result)
+            if let first = failures.first {
+                logger.error("store: \(failures.count) partial files cannot be removed, the first: \(first.error)")
+            }
+            for failure in failures {
+                partials[paths[failure.index]] = entries[failure.index]
+                partialsGoneInRecovery.remove(paths[failure.index])
+            }
+            let stays = Set(failures.map(\.index))
+            let freed = entries.indices.saturatedSum { stays.contains($0) ? 0 : entries[$0]?.sizeBytes ?? 0 }
             logger.notice(
-                "store: partial files removed for room", metadata: ["files": "\(paths.count)", "bytes": "\(freed)"])
+                "store: partial files removed for room",
+                metadata: ["files": "\(paths.count - failures.count)", "bytes": "\(freed)"])
             then(freed)
             for path in paths {
                 for waiter in partialsLeaving.removeValue(forKey: path) ?? [] { waiter() }

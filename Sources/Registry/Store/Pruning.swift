@@ -20,6 +20,9 @@ final class Pruning {
         var leased: [CachedImage] = []
         /// Blobs that no manifest uses.
         var orphans: [Digest] = []
+        /// Seconds from the look on until the first may go of what was too recent to: the end of a lease, or of a new
+        /// blob's time to get a manifest. Nil when nothing was.
+        var leaseEndSeconds: Int64?
         /// Names a manifest has.
         var names: [Digest: Int] = [:]
         /// Indexes that list it.
@@ -47,19 +50,26 @@ final class Pruning {
     let leasedSince: Int64?
     /// What is to be freed; nil: all that was picked goes.
     let goalBytes: Int64?
+    /// When it began, on the loop's clock.
+    let startedMilliseconds: UInt64
     var next = 0
+    /// Whether something stayed that has been used or stored since the look.
+    var hasSkippedInUse = false
+    /// Whether something stayed because a blob of it is being pulled.
+    var hasSkippedPulled = false
     /// Manifests that have been served or stored since the look.
     var touched: Set<Digest> = []
     /// Blobs that a manifest stored since the look may use.
     var protected: Set<Digest> = []
-    /// What the step under way removes.
-    var paths: [String] = []
-    var leavingBlobs: [Digest] = []
+    /// What the step under way removes: names and manifests, then blobs with their sizes.
+    var leaving: [Leaving] = []
+    var leavingBlobs: [(digest: Digest, sizeBytes: Int64)] = []
 
     /// - Parameter leasedSince: what has been used since then stays; nil: only what is used while this runs.
-    init(leasedSince: Int64?, goalBytes: Int64?, isDryRun: Bool) {
+    init(leasedSince: Int64?, goalBytes: Int64?, isDryRun: Bool, startedMilliseconds: UInt64) {
         self.leasedSince = leasedSince
         self.goalBytes = goalBytes
+        self.startedMilliseconds = startedMilliseconds
         outcome.isDryRun = isDryRun
     }
 
@@ -107,12 +117,30 @@ extension Pruning.Plan {
         }
         for image in picked {
             if let limit, images.count >= limit { break }
-            let isLeased = leasedSince.map { since in (accessed[image.digest] ?? 0) > since } ?? false
-            if isLeased { leased.append(image) } else { images.append(image) }
+            let lastUse = accessed[image.digest] ?? 0
+            if let leasedSince, lastUse > leasedSince {
+                leased.append(image)
+                noteRecent(lastUse, since: leasedSince)
+            } else {
+                images.append(image)
+            }
         }
         // An index before its images, which cannot go while it is there; by age it is, unless pulled again since.
         if indexesFirst { images = images.filter(\.mediaType.isIndex) + images.filter { !$0.mediaType.isIndex } }
         guard let orphansBefore else { return }
-        orphans = scan.blobs.filter { blobUses[$0.key] == nil && $0.value.createdSeconds < orphansBefore }.map(\.key)
+        for (digest, blob) in scan.blobs where blobUses[digest] == nil {
+            if blob.createdSeconds < orphansBefore {
+                orphans.append(digest)
+            } else {
+                noteRecent(blob.createdSeconds, since: orphansBefore)
+            }
+        }
+    }
+
+    /// Something is too recent to go now; the limit moves on with the clock.
+    private func noteRecent(_ seconds: Int64, since limit: Int64) {
+        let (rest, overflow) = seconds.subtractingReportingOverflow(limit)
+        // A second more: a blob goes when it is older than the limit.
+        leaseEndSeconds = min(leaseEndSeconds ?? .max, overflow || rest == .max ? .max : rest + 1)
     }
 }

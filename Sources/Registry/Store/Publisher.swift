@@ -8,6 +8,7 @@
 
 internal import DequeModule
 internal import Glibc
+internal import Logging
 
 /// Directories of this store whose own names are known to be durable, because this process has fsynced them and all
 /// above them. Starts empty: a former process may have died between making a directory and fsyncing its parent.
@@ -20,12 +21,45 @@ final class DirectoryBook {
 final class Publisher {
     /// A small file to be.
     struct Write: Sendable {
+        enum Content: Sendable {
+            case bytes([UInt8])
+            /// A manifest's body, which is served from the same memory.
+            case body(SharedBody)
+        }
+
         let directory: String
         let name: String
-        let bytes: [UInt8]
+        let content: Content
         /// Removed after the rename: the same manifest under another type.
         var obsolete: String?
         var isKnownDirectory = false
+
+        /// What it holds in memory until it has ended: the content, and about what names and callbacks take.
+        var heldBytes: Int {
+            switch content {
+            case .bytes(let bytes): bytes.count + 1024
+            case .body(let body): body.count + 1024
+            }
+        }
+    }
+
+    /// What became of a file.
+    enum Outcome: Sendable {
+        /// It has its name, and a crash leaves it that.
+        case durable
+        /// It has its name, but its directory could not be flushed: after a crash it may be missing.
+        case named(StoreError)
+        /// It has not been written.
+        case refused(StoreError)
+
+        var error: StoreError? {
+            switch self {
+            case .durable: nil
+            case .named(let error), .refused(let error): error
+            }
+        }
+
+        var isNamed: Bool { if case .refused = self { false } else { true } }
     }
 
     /// Files in one batch: bounds the memory and how long the first waits for the last.
@@ -34,20 +68,26 @@ final class Publisher {
     private let layout: Layout
     private let directories: DirectoryBook
     private let chain: SerialOffload
-    private var waiting: Deque<(write: Write, then: (StoreError?) -> Void)> = []
+    private let memory: MemoryBudget
+    private let logger: Logger
+    private var waiting: Deque<(write: Write, then: (Outcome) -> Void)> = []
     private var isRunning = false
     private var nextNumber = 0
     /// Files given, and files that are durable or refused.
     private var (givenCount, endedCount) = (0, 0)
 
-    init(layout: Layout, directories: DirectoryBook, offload: Offload) {
+    /// - Parameter memory: counts what waits to be written.
+    init(layout: Layout, directories: DirectoryBook, memory: MemoryBudget, offload: Offload, logger: Logger) {
         self.layout = layout
         self.directories = directories
+        self.memory = memory
+        self.logger = logger
         chain = SerialOffload(offload)
     }
 
-    /// Publishes a file. `then` hears nil when it is durable.
-    func publish(_ write: Write, then: @escaping (StoreError?) -> Void) {
+    /// Publishes a file. Files are never refused for want of memory: who fetches manifests has waited for that before.
+    func publish(_ write: Write, then: @escaping (Outcome) -> Void) {
+        memory.hold(write.heldBytes)
         waiting.append((write, then))
         givenCount += 1
         startBatch()
@@ -83,17 +123,22 @@ final class Publisher {
     }
 
     private func finish(
-        _ callers: [(StoreError?) -> Void], _ writes: [Write], _ result: Result<[StoreError?], StoreError>
+        _ callers: [(Outcome) -> Void], _ writes: [Write], _ result: Result<Batch.Report, StoreError>
     ) {
         isRunning = false
-        let errors: [StoreError?]
+        let outcomes: [Outcome]
         switch result {
-        case .success(let each): errors = each
-        case .failure(let error): errors = Array(repeating: error, count: callers.count)
+        case .success(let report):
+            outcomes = report.outcomes
+            for error in report.leftOver { logger.error("store: an obsolete file cannot be removed: \(error)") }
+        case .failure(let error): outcomes = Array(repeating: .refused(error), count: callers.count)
         }
-        for (write, error) in zip(writes, errors) where error == nil { directories.add(write.directory) }
+        for (write, outcome) in zip(writes, outcomes) {
+            if outcome.error == nil { directories.add(write.directory) }
+            memory.release(write.heldBytes)
+        }
         endedCount += callers.count
-        for (then, error) in zip(callers, errors) { then(error) }
+        for (then, outcome) in zip(callers, outcomes) { then(outcome) }
         startBatch()
     }
 }
@@ -105,21 +150,33 @@ extension Publisher {
         let writes: [Write]
         let firstNumber: Int
 
-        func perform() -> [StoreError?] {
-            var errors = writes.indices.map { index in outcome { () throws(StoreError) in try stage(index) } }
-            for index in writes.indices where errors[index] == nil {
-                errors[index] = outcome { () throws(StoreError) in try name(index) }
+        struct Report: Sendable {
+            var outcomes: [Outcome]
+            /// Why files that should have gone are still there.
+            var leftOver: [StoreError] = []
+        }
+
+        func perform() -> Report {
+            let staged = writes.indices.map { index in failure { () throws(StoreError) in try stage(index) } }
+            let named = writes.indices.map { index in
+                staged[index] ?? failure { () throws(StoreError) in try name(index) }
             }
+            var report = Report(outcomes: named.map { error in error.map { .refused($0) } ?? .durable })
             var synced: [String: StoreError?] = [:]
-            for index in writes.indices where errors[index] == nil {
+            for index in writes.indices where named[index] == nil {
                 let write = writes[index]
                 if synced[write.directory] == nil {
-                    synced[write.directory] = .some(outcome { () throws(StoreError) in try sync(write) })
+                    synced[write.directory] = .some(failure { () throws(StoreError) in try sync(write) })
                 }
-                errors[index] = synced[write.directory] ?? nil
-                if errors[index] == nil, let obsolete = write.obsolete { try? Disk.unlink(obsolete) }
+                if let error = synced[write.directory] ?? nil {
+                    report.outcomes[index] = .named(error)
+                } else if let obsolete = write.obsolete,
+                    let error = failure({ () throws(StoreError) in try Disk.unlink(obsolete) })
+                {
+                    report.leftOver.append(error)
+                }
             }
-            return errors
+            return report
         }
 
         private func temporary(_ index: Int) -> String { "\(layout.temporary)/\(firstNumber + index)" }
@@ -128,12 +185,19 @@ extension Publisher {
         private func stage(_ index: Int) throws(StoreError) {
             let path = temporary(index)
             try Disk.unlink(path)
-            let descriptor = try Disk.open(path, O_WRONLY | O_CREAT | O_EXCL)
+            let descriptor = try Disk.create(path, O_WRONLY | O_EXCL, layout.group)
             defer { close(descriptor) }
             do throws(StoreError) {
-                try Disk.write(writes[index].bytes, to: descriptor, path)
+                switch writes[index].content {
+                case .bytes(let bytes): try Disk.write(bytes, to: descriptor, path)
+                case .body(let body):
+                    try body.withBytes { (bytes) throws(StoreError) in
+                        try Disk.write(bytes, to: descriptor, at: 0, path)
+                    }
+                }
                 try Disk.sync(descriptor, path)
             } catch {
+                // What stays is removed at the next start.
                 try? Disk.unlink(path)
                 throw error
             }
@@ -142,7 +206,7 @@ extension Publisher {
         private func name(_ index: Int) throws(StoreError) {
             let write = writes[index]
             do throws(StoreError) {
-                try Disk.makeDirectories(write.directory)
+                try Disk.makeDirectories(write.directory, layout.group)
                 try Disk.rename(temporary(index), "\(write.directory)/\(write.name)")
             } catch {
                 try? Disk.unlink(temporary(index))
@@ -158,7 +222,7 @@ extension Publisher {
             }
         }
 
-        private func outcome(_ body: () throws(StoreError) -> Void) -> StoreError? {
+        private func failure(_ body: () throws(StoreError) -> Void) -> StoreError? {
             do throws(StoreError) {
                 try body()
                 return nil

@@ -14,7 +14,7 @@ extension Layout {
     /// - Returns: where it is now.
     @discardableResult
     func setAside(_ path: String, reason: String) throws(StoreError) -> String {
-        try Disk.makeDirectories(quarantine)
+        try Disk.makeDirectories(quarantine, group)
         let name = path.split(separator: "/").last.map(String.init) ?? "unnamed"
         let base = quarantine + "/" + Layout.shortened(name) + "." + Layout.slug(reason)
         var target = base

@@ -97,6 +97,8 @@ final class RecoveryScan: @unchecked Sendable {
 
     private func look(at path: String, _ name: String, _ place: Place, _ batch: inout Batch) throws(StoreError) {
         let status = try Disk.status(at: path)
+        // A former release has made it for its owner alone.
+        layout.group.apply(to: status, at: path)
         var fault: String?
         switch place {
         case .content(let content, let algorithm, let shard):

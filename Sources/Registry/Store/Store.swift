@@ -15,6 +15,9 @@ package struct StoreLimits: Sendable {
     package var manifestMemoryBytes = 64 * 1024 * 1024
     /// Descriptors of blob files kept open, so that a hit opens nothing. See `defaultOpenFiles`.
     package var openFiles = StoreLimits.defaultOpenFiles
+    /// Bytes in memory that the disk does not have yet, of all kinds together: what twenty pulls in full flow go round
+    /// with, and little enough for a node's mirror in 256 MB. When it is reached, upstreams wait for the disk.
+    package var backlogBytes = 64 * 1024 * 1024
     /// Small blobs kept in memory, in bytes: the configs of a thousand images.
     package var smallBlobBytes = 4 * 1024 * 1024
     /// What has been served this recently is not removed, see `Store.leaseSeconds`.
@@ -54,6 +57,8 @@ package final class Store {
     let logger: Logger
     let layout: Layout
     let directories = DirectoryBook()
+    /// What upstreams have sent and the disk does not have yet.
+    package let backlog: MemoryBudget
     let publisher: Publisher
     let syncs = Gate(limit: Store.maximumBlobSyncs)
     private let lock: StoreLock
@@ -111,14 +116,19 @@ package final class Store {
     /// Those who wait for images to leave.
     var waitingForRoom: [(_ foundEnough: Bool) -> Void] = []
     var isEvicting = false
+    var evictionBackOff = EvictionBackOff()
+    /// Requests for room that were refused because too little may leave, since the start.
+    var refusedAdmissions: UInt64 = 0
     var removals = Removals()
     var accessTimes = AccessTimes()
     var accessTimer: Timer?
+    /// The jobs that read and write the file of last uses.
+    let accessChain: SerialOffload
     /// The prune under way, and those that wait for it.
     var pruning: Pruning?
     var waitingPrunes: [() -> Void] = []
 
-    let buffers = BufferPool()
+    let buffers: BufferPool
     /// Keys being written, and who wants to write next.
     var writing: [PullKey: [() -> Void]] = [:]
 
@@ -140,7 +150,11 @@ package final class Store {
         self.offload = offload
         self.logger = logger
         self.limits = limits
-        publisher = Publisher(layout: layout, directories: directories, offload: offload)
+        accessChain = SerialOffload(offload)
+        backlog = MemoryBudget(on: loop, limitBytes: limits.backlogBytes)
+        buffers = BufferPool(memory: backlog)
+        publisher = Publisher(
+            layout: layout, directories: directories, memory: backlog, offload: offload, logger: logger)
         openFiles = ClockCache(budget: limits.openFiles)
         smallBlobs = ClockCache(budget: limits.smallBlobBytes)
         manifestCache = ClockCache(budget: limits.manifestMemoryBytes)
@@ -157,9 +171,17 @@ package final class Store {
     package static func open(
         imagePath: String, loop: EventLoop, offload: Offload, logger: Logger, limits: StoreLimits = StoreLimits()
     ) throws(StoreError) -> Store {
-        let layout = Layout(imagePath: imagePath)
-        try Disk.makeDirectories(layout.root)
-        let lock = try StoreLock(layout)
+        var layout = Layout(imagePath: imagePath)
+        layout.group = GroupAccess(of: imagePath)
+        try Disk.makeDirectories(layout.root, layout.group)
+        let lock: StoreLock
+        do throws(StoreError) { lock = try StoreLock(layout) } catch {
+            guard error.isPermission, let owner = try? Disk.status(at: layout.root).owner else { throw error }
+            throw .unusable(
+                path: layout.root,
+                reason: "is uid \(owner)'s, and uid \(geteuid()) may not write there (\(error)); run as that user, or "
+                    + "give the cache to a group of both: chgrp -R GROUP, chmod -R g+rwX, and g+s on directories")
+        }
         do throws(StoreError) {
             try prepare(layout)
         } catch {
@@ -172,11 +194,14 @@ package final class Store {
     /// Makes the top directories durable and removes what a former process was writing. The latter happens here, not in
     /// the background: afterwards every temporary file is this process's own.
     private static func prepare(_ layout: Layout) throws(StoreError) {
+        layout.group.apply(to: try Disk.status(at: layout.root), at: layout.root)
         for path in [layout.blobs, layout.manifests, layout.tags, layout.partial, layout.temporary, layout.quarantine] {
-            try Disk.makeDirectories(path)
-            guard try Disk.status(at: path).isDirectory else {
+            try Disk.makeDirectories(path, layout.group)
+            let status = try Disk.status(at: path)
+            guard status.isDirectory else {
                 throw .unusable(path: path, reason: "is in the way: not a directory")
             }
+            layout.group.apply(to: status, at: path)
         }
         try Disk.syncDirectory(layout.root)
         // The root's own name, where we may open the directory above: it can be somebody else's.
@@ -187,9 +212,7 @@ package final class Store {
     /// Waits for what is being written to the disk, then gives the lock back. Ingests should have been committed,
     /// suspended or discarded before; one that has not been keeps its partial file but is not waited for.
     package func close(then: @escaping () -> Void) {
-        flushAccessTimes()
-        accessTimer?.close()
-        accessTimer = nil
+        finishAccessTimes()
         isClosing = true
         // They are told that it is closing.
         for prune in waitingPrunes { prune() }

@@ -56,21 +56,6 @@ extension Store {
         }
     }
 
-    /// Removes the files of blobs that are out of use.
-    func removeBlobs(_ digests: [Digest], then: @escaping () -> Void) {
-        guard !digests.isEmpty else { return then() }
-        let layout = layout
-        perform({ () throws(StoreError) in
-            digests.compactMap { digest in
-                Result { () throws(StoreError) in try Disk.unlink(layout.blob(digest)) }.failure
-            }
-        }) { [self] (result: Result<[StoreError], StoreError>) in
-            for error in (try? result.get()) ?? [] { logger.error("store: a blob cannot be removed: \(error)") }
-            for digest in digests { endCondemnation(digest) }
-            then()
-        }
-    }
-
     /// Takes a blob out of use at once. A new file of the name waits until `endCondemnation`: the old one has to be out
     /// of the way. Who holds it open keeps it.
     /// - Returns: false when it was out of use already, and somebody else sees to the file.
@@ -84,7 +69,7 @@ extension Store {
         return true
     }
 
-    private func endCondemnation(_ digest: Digest) {
+    func endCondemnation(_ digest: Digest) {
         for waiter in condemned.removeValue(forKey: digest) ?? [] { waiter() }
     }
 

@@ -26,7 +26,8 @@ struct Removals {
 extension Store {
     /// What the budget counts.
     package var usedBytes: Int64 {
-        [blobs.totalBytes, manifests.totalBytes, partials.totalBytes, reservedBytes].saturatedSum { $0 }
+        [blobs.totalBytes, manifests.totalBytes, partials.totalBytes, reservedBytes, accessTimes.file.bytes]
+            .saturatedSum { $0 }
     }
 
     /// Without a budget nothing ever leaves by itself.
@@ -54,9 +55,11 @@ extension Store {
             case .success(let levels):
                 let excess = limits.budget.excess(bytes, levels)
                 guard looks > 0, excess > 0 else {
-                    // What can never fit is refused at once.
                     let room = limits.budget.room(levels)
-                    return then(room >= least ? .success(room) : .failure(.noSpace(call: "budget", path: layout.root)))
+                    guard room < least else { return then(.success(room)) }
+                    // What can never fit is refused at once, and is not for want of what may leave.
+                    if excess > 0 { refusedAdmissions &+= 1 }
+                    return then(.failure(.noSpace(call: "budget", path: layout.root)))
                 }
                 let isOthers = isEvicting
                 evict(excess) { [self] foundEnough in
@@ -91,6 +94,7 @@ extension Store {
         isEvicting = true
         removePartials(bytes) { [self] freed in
             guard freed < bytes else { return roomMade(true) }
+            guard !evictionBackOff.isActive(now: loop.nowMilliseconds) else { return roomMade(false) }
             let isPinned = limits.isPinned
             prune(
                 selecting: { try !isPinned($0) }, orphansBefore: EventLoop.unixSeconds - limits.leaseSeconds,
@@ -129,5 +133,43 @@ extension Store {
         let waiting = waitingForRoom
         waitingForRoom = []
         for then in waiting { then(foundEnough) }
+    }
+
+    /// Milliseconds until a manifest's last use no longer keeps it from leaving.
+    func millisecondsToLeaseEnd(of digest: Digest) -> UInt64 {
+        guard limits.leaseSeconds > 0, let lastUse = accessTimes.seconds[digest] else { return 0 }
+        let (age, overflow) = EventLoop.unixSeconds.subtractingReportingOverflow(lastUse)
+        return EvictionBackOff.milliseconds(overflow ? 0 : leaseReachSeconds - min(max(age, 0), leaseReachSeconds))
+    }
+
+    /// A new blob may leave if no manifest uses it by the end of what a lease lasts.
+    func blobMayBecomeOrphan() {
+        evictionBackOff.mayLeave(
+            inMilliseconds: EvictionBackOff.milliseconds(leaseReachSeconds), now: loop.nowMilliseconds)
+    }
+
+    /// How long a use keeps an image from leaving: uses are known to the granularity only.
+    private var leaseReachSeconds: Int64 {
+        guard limits.leaseSeconds > 0 else { return 0 }
+        return min(limits.leaseSeconds, Int64(Int32.max)) + AccessTimes.granularitySeconds
+    }
+
+    /// An eviction has found too little, and nothing more may leave for now.
+    func backOffEvictions(after running: Pruning) {
+        var leaseEnd = running.plan.leaseEndSeconds
+        // What was used while it ran is in use for as long as anything else that has just been.
+        if running.hasSkippedInUse { leaseEnd = min(leaseEnd ?? .max, leaseReachSeconds) }
+        evictionBackOff.begin(
+            now: loop.nowMilliseconds, startedAt: running.startedMilliseconds,
+            leaseEndsAt: leaseEnd.map { running.startedMilliseconds &+ EvictionBackOff.milliseconds($0) },
+            awaitsPulls: running.hasSkippedPulled)
+    }
+
+    /// The store could not be read: what may leave is not known.
+    func backOffEvictionsAfterFailure(_ running: Pruning) {
+        let now = loop.nowMilliseconds
+        evictionBackOff.begin(
+            now: now, startedAt: running.startedMilliseconds,
+            leaseEndsAt: now &+ EvictionBackOff.afterFailureMilliseconds, awaitsPulls: false)
     }
 }

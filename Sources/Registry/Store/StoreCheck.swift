@@ -49,7 +49,9 @@ package final class StoreCheck: @unchecked Sendable {
     /// Takes the store's lock if it is free.
     /// - Throws: when there is no store, or it cannot be read.
     package init(imagePath: String) throws(StoreError) {
-        layout = Layout(imagePath: imagePath)
+        var layout = Layout(imagePath: imagePath)
+        layout.group = GroupAccess(of: imagePath)
+        self.layout = layout
         guard try Disk.status(at: layout.root).isDirectory else {
             throw .unusable(path: layout.root, reason: "not a directory")
         }

@@ -35,6 +35,11 @@ package enum StoreError: Error, Sendable, Equatable, CustomStringConvertible {
         if case .system(_, _, let code) = self { code == ENOENT || code == ENOTDIR } else { false }
     }
 
+    /// Whether it is for this user not to do.
+    var isPermission: Bool {
+        if case .system(_, _, let code) = self { code == EACCES || code == EPERM } else { false }
+    }
+
     package var description: String {
         switch self {
         case .locked(let path, let holder): "\(path): in use by another server (\(holder))"

@@ -85,7 +85,8 @@ extension Store {
     private func openFresh(
         _ key: PullKey, path: String, _ then: @escaping (Result<Ingest, StoreError>) -> Void
     ) {
-        perform({ () throws(StoreError) in try OpenedPartial.openFresh(path) }) { [self] result in
+        let layout = layout
+        perform({ () throws(StoreError) in try OpenedPartial.openFresh(path, layout) }) { [self] result in
             switch result {
             case .success(let opened): then(.success(makeIngest(key, opened, path: path)))
             case .failure(let error): failIngest(key, error, then)

@@ -6,25 +6,78 @@ internal import Glibc
 /// The held lock of a store. Given back by `release` or with the process.
 struct StoreLock {
     private let descriptor: Int32
+    /// Another user's file that has been replaced, locked as well: a release that does not look whether its file still
+    /// has the name could take it for the lock.
+    private let former: Int32?
+
+    /// Times that the file is opened anew, each because another process has replaced it meanwhile.
+    private static let maximumAttempts = 8
 
     /// Takes the lock or says who has it.
     init(_ layout: Layout) throws(StoreError) {
         let path = layout.lock
-        descriptor = try Disk.open(path, O_RDWR | O_CREAT)
-        guard flock(descriptor, LOCK_EX | LOCK_NB) == 0 else {
-            let code = errno
-            let holder = StoreLock.holder(descriptor)
-            close(descriptor)
-            if code == EWOULDBLOCK { throw .locked(path: path, holder: holder) }
-            throw .from(code, call: "flock", path: path)
+        var former: Int32?
+        do throws(StoreError) {
+            descriptor = try StoreLock.take(layout, &former)
+        } catch {
+            if let former { close(former) }
+            throw error
         }
+        self.former = former
         // The lock is what counts: a disk too full for the note must not keep the server from serving what it has.
         let note = Array(StoreLock.ownNote(layout).utf8)
         ftruncate(descriptor, 0)
         note.withUnsafeBytes { try? Disk.write($0, to: descriptor, at: 0, path) }
     }
 
-    func release() { close(descriptor) }
+    func release() {
+        close(descriptor)
+        if let former { close(former) }
+    }
+
+    /// - Parameter former: gets the descriptor of another user's file that this one takes the place of.
+    private static func take(_ layout: Layout, _ former: inout Int32?) throws(StoreError) -> Int32 {
+        let path = layout.lock
+        for _ in 0..<maximumAttempts {
+            let (descriptor, isWritable) = try open(layout)
+            do throws(StoreError) {
+                try lock(descriptor, path)
+                // One without a name has been replaced since it was opened. Who replaces it has it locked, so that one
+                // with a name is the lock.
+                let isCurrent = try Disk.status(of: descriptor, path).linkCount > 0
+                if isCurrent, isWritable { return descriptor }
+                if isCurrent, former == nil {
+                    // Left by another user, and not held.
+                    try Disk.unlink(path)
+                    former = descriptor
+                    continue
+                }
+            } catch {
+                close(descriptor)
+                throw error
+            }
+            close(descriptor)
+        }
+        throw .unusable(path: path, reason: "is replaced again and again by other processes")
+    }
+
+    /// A file that this user may only read can be locked all the same (flock(2)).
+    private static func open(_ layout: Layout) throws(StoreError) -> (Int32, isWritable: Bool) {
+        do throws(StoreError) {
+            return (try Disk.create(layout.lock, O_RDWR, layout.group), true)
+        } catch {
+            guard error.isPermission, let descriptor = try? Disk.open(layout.lock, O_RDONLY) else { throw error }
+            return (descriptor, false)
+        }
+    }
+
+    private static func lock(_ descriptor: Int32, _ path: String) throws(StoreError) {
+        guard flock(descriptor, LOCK_EX | LOCK_NB) == 0 else {
+            let code = errno
+            guard code == EWOULDBLOCK else { throw .from(code, call: "flock", path: path) }
+            throw .locked(path: path, holder: holder(descriptor))
+        }
+    }
 
     /// Longest note read from another's lock file: a path of the longest kind and the rest.
     private static let maximumNoteBytes = 4096 + 512

@@ -56,31 +56,35 @@ extension Store {
             return manifest
         }
         manifestsInWriting[digest, default: []] += blobs
-        writeManifest(manifest, bytes) { [self] in
+        evictionBackOff.mayLeave(inMilliseconds: millisecondsToLeaseEnd(of: digest), now: loop.nowMilliseconds)
+        writeManifest(manifest) { [self] in
             manifestsInWriting[digest] = nil
             then($0)
         }
         return manifest
     }
 
-    func writeManifest(
-        _ manifest: CachedManifest, _ bytes: [UInt8], _ then: @escaping (Result<CachedManifest, StoreError>) -> Void
-    ) {
+    func writeManifest(_ manifest: CachedManifest, _ then: @escaping (Result<CachedManifest, StoreError>) -> Void) {
         let digest = manifest.digest
         var write = Publisher.Write(
-            directory: layout.manifestDirectory(digest, manifest.mediaType), name: digest.hex, bytes: bytes)
+            directory: layout.manifestDirectory(digest, manifest.mediaType), name: digest.hex,
+            content: .body(manifest.sharedBody))
         if let former = manifests[digest]?.detail, former != manifest.mediaType {
             write.obsolete = layout.manifest(digest, former)
         }
         workBegins()
-        publisher.publish(write) { [self] error in
+        publisher.publish(write) { [self] outcome in
             manifestCache.unpin(digest)
-            if let error {
-                noteFailure(error, bytes: Int64(bytes.count))
-                logger.error("store: manifest \(digest) is kept in memory only: \(error)")
+            // A file that has its name takes room, whatever a crash would make of it.
+            if outcome.isNamed {
+                manifests[digest] = .init(sizeBytes: Int64(manifest.sizeBytes), detail: manifest.mediaType)
+            }
+            if let error = outcome.error {
+                noteFailure(error, bytes: Int64(manifest.sizeBytes))
+                let state = outcome.isNamed ? "may be lost by a crash" : "is kept in memory only"
+                logger.error("store: manifest \(digest) \(state): \(error)")
                 then(.failure(error))
             } else {
-                manifests[digest] = .init(sizeBytes: Int64(manifest.sizeBytes), detail: manifest.mediaType)
                 keepBelowBudget()
                 then(.success(manifest))
             }

@@ -49,7 +49,8 @@ extension Store {
             }
         }
         let since = ignoringLease || limits.leaseSeconds == 0 ? nil : leaseBegin
-        let running = Pruning(leasedSince: since, goalBytes: goalBytes, isDryRun: dryRun)
+        let running = Pruning(
+            leasedSince: since, goalBytes: goalBytes, isDryRun: dryRun, startedMilliseconds: loop.nowMilliseconds)
         // What is on its way to the disk, a look at it may miss.
         running.touched.formUnion(manifestsInWriting.keys)
         running.protected.formUnion(manifestsInWriting.values.joined())
@@ -61,6 +62,7 @@ extension Store {
         } then: { [self] (result: Result<Pruning.Plan, any Error>) in
             switch result {
             case .failure(let error):
+                if goalBytes != nil { backOffEvictionsAfterFailure(running) }
                 endPruning()
                 then(.failure(error))
             case .success(let plan):
@@ -79,6 +81,12 @@ extension Store {
     ) {
         let (plan, outcome) = (running.plan, running.outcome)
         if !outcome.isDryRun { removals.add(outcome, isEviction: running.goalBytes != nil) }
+        if running.goalBytes == nil {
+            // What the removed ones kept may leave.
+            if !outcome.removed.isEmpty, !outcome.isDryRun { evictionBackOff.end() }
+        } else if !running.hasEnough {
+            backOffEvictions(after: running)
+        }
         endPruning()
         workBegins()
         offload.run {
@@ -94,7 +102,7 @@ extension Store {
 
     /// What has been used since then is in use. Uses are known to `granularityMilliseconds`.
     private var leaseBegin: Int64 {
-        EventLoop.unixSeconds - limits.leaseSeconds - Int64(AccessTimes.granularityMilliseconds / 1000)
+        EventLoop.unixSeconds - limits.leaseSeconds - AccessTimes.granularitySeconds
     }
 
     private func endPruning() {
@@ -150,9 +158,17 @@ extension Store {
     /// Has the files of what was taken out of memory removed, manifests before blobs, as far as a crash may come in
     /// between. `then` in a later turn of the loop, also where there are none.
     private func endStep(_ running: Pruning, then: @escaping () -> Void) {
-        let (paths, blobs) = (running.outcome.isDryRun ? [] : running.paths, running.leavingBlobs)
-        (running.paths, running.leavingBlobs) = ([], [])
-        unlink(paths) { [self] in removeBlobs(blobs, then: then) }
+        let leaving = running.outcome.isDryRun ? [] : running.leaving
+        running.leaving = []
+        unlink(leaving, running) { [self] in
+            let blobs = running.leavingBlobs
+            running.leavingBlobs = []
+            removeBlobs(blobs) { failed in
+                running.outcome.blobCount -= failed.count
+                running.outcome.freedBytes -= failed.reduce(0) { $0 + $1.sizeBytes }
+                then()
+            }
+        }
     }
 
     /// Takes one name out of memory, and with it what nothing else needs; its files are noted for the step's end.
@@ -161,18 +177,28 @@ extension Store {
         // One without a name of its own goes by that of the index that lists it, and with that index.
         let isNamed = running.plan.names[image.digest, default: 0] > 0
         let isListed = running.plan.listings[image.digest, default: 0] > 0
+        var tag: (TagName, TagRecord)?
         guard isNamed || !isListed, !isUsedAgain(image.digest, running),
-            removeName(image, dryRun: running.outcome.isDryRun)
+            removeName(image, dryRun: running.outcome.isDryRun, &tag)
         else { return running.outcome.skipped.append(position) }
         running.outcome.removed.append(position)
-        running.paths.append(layout.nameFile(image.host, image.repository, image.reference))
+        running.leaving.append(
+            Leaving(
+                path: layout.nameFile(image.host, image.repository, image.reference),
+                content: .name(position: position, tag: tag)))
         if isNamed { running.plan.names[image.digest, default: 1] -= 1 }
         if running.isUnneeded(image.digest) { removeManifest(image.digest, running) }
     }
 
     /// Served or stored since the look, or about to be served: it is being read from the disk.
     private func isUsedAgain(_ digest: Digest, _ running: Pruning) -> Bool {
-        running.touched.contains(digest) || loading[digest] != nil || isBeingPulled(digest, running)
+        if running.touched.contains(digest) || loading[digest] != nil {
+            running.hasSkippedInUse = true
+            return true
+        }
+        guard isBeingPulled(digest, running) else { return false }
+        running.hasSkippedPulled = true
+        return true
     }
 
     /// Whether room is made, and a blob of the manifest, or of one that it lists, is on its way: what has come of it so
@@ -187,10 +213,13 @@ extension Store {
     }
 
     /// False when the name means something else by now.
-    private func removeName(_ image: CachedImage, dryRun: Bool) -> Bool {
+    /// - Parameter former: what memory had of a tag.
+    private func removeName(_ image: CachedImage, dryRun: Bool, _ former: inout (TagName, TagRecord)?) -> Bool {
         guard case .tag(let tag) = image.reference else { return true }
         let name = TagName(host: image.host, repository: image.repository, tag: tag)
-        if let record = name.withBytes({ tags.record($0) }), record.digest != image.digest { return false }
+        let record = name.withBytes { tags.record($0) }
+        if let record, record.digest != image.digest { return false }
+        former = record.map { (name, $0) }
         if !dryRun { name.withBytes { tags.remove($0) } }
         return true
     }
@@ -203,7 +232,8 @@ extension Store {
             manifestCache.remove(digest)
             accessTimes.forget(digest)
         }
-        running.paths.append(layout.manifest(digest, entry.mediaType))
+        running.leaving.append(
+            Leaving(path: layout.manifest(digest, entry.mediaType), content: .manifest(digest, entry)))
         for child in Set(entry.children) {
             running.plan.listings[child, default: 1] -= 1
             if running.isUnneeded(child), !isUsedAgain(child, running), !isLeased(child, running) {
@@ -226,18 +256,6 @@ extension Store {
         running.outcome.blobCount += 1
         running.outcome.freedBytes = running.outcome.freedBytes.addingSaturated(sizeBytes)
         guard !running.outcome.isDryRun else { return }
-        if takeOutOfUse(digest) { running.leavingBlobs.append(digest) }
-    }
-
-    /// Names and manifests, in turn with their writes: a tag that is set anew meanwhile is written after this.
-    private func unlink(_ paths: [String], then: @escaping () -> Void) {
-        workBegins()
-        publisher.exclusively({ () throws(StoreError) in
-            for path in paths { try Disk.unlink(path) }
-        }) { [self] result in
-            if let error = result.failure { logger.error("store: prune: \(error)") }
-            then()
-            workEnds()
-        }
+        if takeOutOfUse(digest) { running.leavingBlobs.append((digest, sizeBytes)) }
     }
 }

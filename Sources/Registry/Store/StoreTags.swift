@@ -44,17 +44,19 @@ extension Store {
         guard !isClosing else { return then(.closed) }
         if former?.digest == digest, !unsavedTags.contains(name) { return then(nil) }
         let write = Publisher.Write(
-            directory: layout.tagDirectory(name), name: tag, bytes: Layout.tagContent(digest))
+            directory: layout.tagDirectory(name), name: tag, content: .bytes(Layout.tagContent(digest)))
+        evictionBackOff.mayLeave(inMilliseconds: millisecondsToLeaseEnd(of: digest), now: loop.nowMilliseconds)
         workBegins()
         unsavedTags.insert(name)
-        publisher.publish(write) { [self] error in
-            if let error {
+        publisher.publish(write) { [self] outcome in
+            if let error = outcome.error {
                 noteFailure(error)
-                logger.error("store: tag \(name) is kept in memory only: \(error)")
+                let state = outcome.isNamed ? "may be lost by a crash" : "is kept in memory only"
+                logger.error("store: tag \(name) \(state): \(error)")
             } else if name.withBytes({ tags.record($0) })?.digest == digest {
                 unsavedTags.remove(name)
             }
-            then(error)
+            then(outcome.error)
             workEnds()
         }
     }
@@ -68,14 +70,16 @@ extension Store {
         guard !isClosing else { return then(.closed) }
         let write = Publisher.Write(
             directory: layout.digestsDirectory(host, repository), name: Layout.digestFileName(digest),
-            bytes: Layout.tagContent(digest))
+            content: .bytes(Layout.tagContent(digest)))
+        evictionBackOff.mayLeave(inMilliseconds: millisecondsToLeaseEnd(of: digest), now: loop.nowMilliseconds)
         workBegins()
-        publisher.publish(write) { [self] error in
-            if let error {
+        publisher.publish(write) { [self] outcome in
+            if let error = outcome.error {
                 noteFailure(error)
-                logger.error("store: \(host)/\(repository)@\(digest) is not on disk: \(error)")
+                let state = outcome.isNamed ? "may be lost by a crash" : "is not on disk"
+                logger.error("store: \(host)/\(repository)@\(digest) \(state): \(error)")
             }
-            then(error)
+            then(outcome.error)
             workEnds()
         }
     }

@@ -110,7 +110,7 @@ extension Store {
                 if manifests[fault.digest]?.detail == type { manifests[fault.digest] = nil }
                 if !isRecovered { setAsideInRecovery.insert(fault.digest) }
                 if let manifest = manifestCache.value(for: fault.digest), manifest.mediaType == type {
-                    writeManifest(manifest, Array(manifest.body)) { _ in }
+                    writeManifest(manifest) { _ in }
                 }
             case .failure(let error): reportQuarantine(fault.path, fault.reason, .failure(error))
             }

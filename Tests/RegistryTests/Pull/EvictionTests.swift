@@ -81,10 +81,63 @@ import Testing
         #expect(try mirror.scrape()["ociregistry_store_write_failures_total{reason=\"no_space\"}"] ?? 0 > 0)
         for number in 0..<2 { #expect(!Self.pull(mirror, images[number], "v\(number)").contains(503)) }
         // Their leases end; what was refused is pulled.
-        for image in images[..<2] {
-            mirror.store.accessTimes.touch(image.digest, at: EventLoop.unixSeconds - 2 * Store.leaseSeconds)
-        }
+        for image in images[..<2] { mirror.store.endLease(of: image.digest) }
         #expect(Self.pull(mirror, images[2], "v2") == [200, 200, 200, 200])
+        mirror.close()
+    }
+
+    /// A full cache of pinned images: the store is walked once, not for every pull.
+    @Test("a look in vain for something to remove is remembered until something may leave")
+    func lookInVain() throws {
+        let mirror = try MirrorKit {
+            $0.limits.budget.maxBytes = 2 * Self.imageBytes + 50_000
+            $0.limits.isPinned = { $0.name.hasSuffix(":v0") || $0.name.hasSuffix(":v1") }
+        }
+        mirror.wait(until: { mirror.store.isRecovered })
+        let images = (0..<3).map { Self.image($0) }
+        for (number, image) in images.enumerated() { image.put(on: mirror.fake, tag: "v\(number)") }
+        for number in 0..<2 { #expect(!Self.pull(mirror, images[number], "v\(number)").contains(503)) }
+        mirror.settle()
+        // The first may have been the one that keeps the cache below its high watermark.
+        func looks() -> UInt64 { mirror.store.evictionBackOff.inVain }
+        for _ in 0..<20 {
+            let blob = mirror.get("/v2/team/app/blobs/\(digestOf(images[2].blobs[2]))")
+            #expect(blob.status == 503)
+        }
+        #expect(looks() == 1)
+        let scrape = try mirror.scrape()
+        #expect(scrape["ociregistry_store_evictions_in_vain_total"] == Double(looks()))
+        #expect(scrape["ociregistry_store_refused_admissions_total"] ?? 0 >= 20)
+        // Its manifest is new, and in use for as long as any.
+        #expect(mirror.get("/v2/team/app/manifests/v2").status == 200)
+        #expect(mirror.get("/v2/team/app/blobs/\(digestOf(images[2].blobs[2]))").status == 503)
+        #expect(looks() == 1)
+        // An operator's prune makes room, and is noticed at once.
+        mirror.wait(for: { done in
+            mirror.store.prune(
+                selecting: { $0.name.hasSuffix(":v0") }, ignoringLease: true, reporting: { _ in }
+            ) { _ in done() }
+        })
+        #expect(Self.pull(mirror, images[2], "v2") == [200, 200, 200, 200])
+        mirror.close()
+    }
+
+    @Test("a lease that ends is looked for again, and not before") func leaseEnds() throws {
+        let mirror = try MirrorKit {
+            $0.limits.budget.maxBytes = Self.imageBytes + 50_000
+            $0.limits.leaseSeconds = 1000
+        }
+        mirror.wait(until: { mirror.store.isRecovered })
+        let images = (0..<2).map { Self.image($0) }
+        for (number, image) in images.enumerated() { image.put(on: mirror.fake, tag: "v\(number)") }
+        #expect(!Self.pull(mirror, images[0], "v0").contains(503))
+        mirror.settle()
+        #expect(Self.pull(mirror, images[1], "v1").contains(503))
+        let store = mirror.store
+        #expect(store.evictionBackOff.inVain == 1)
+        #expect(store.evictionBackOff.isActive(now: mirror.run.loop.nowMilliseconds + 500_000))
+        let reach = store.millisecondsToLeaseEnd(of: images[0].digest)
+        #expect(reach >= 601_000, "a lease of a thousand seconds, as far as it matters")
         mirror.close()
     }
 

@@ -78,7 +78,7 @@ import Testing
         func endLeases() {
             let kept = [chance(imageCount), chance(imageCount)]
             for (number, image) in images.enumerated() where !kept.contains(number) || chance(2) > 0 {
-                mirror.store.accessTimes.touch(image.digest, at: EventLoop.unixSeconds - 2 * Store.leaseSeconds)
+                mirror.store.endLease(of: image.digest)
             }
         }
 

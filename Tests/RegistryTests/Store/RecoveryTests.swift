@@ -121,7 +121,7 @@ import Testing
         try fixture.reopen(isRecovered: false)
         // Each name is one by the grammar; together they are longer than a repository name may be.
         let names = (0..<10).map { _ in String(repeating: "d", count: 200) }
-        try Disk.makeDirectories("\(fixture.store.layout.tags)/docker.io/\(names.joined(separator: "/"))")
+        try Disk.makeDirectories("\(fixture.store.layout.tags)/docker.io/\(names.joined(separator: "/"))", .none)
         let report = try fixture.recover()
         #expect(report.isComplete && report.blobCount == blobs.count)
         #expect(report.setAsideCount == 1 && report.unreadableCount == 0)
@@ -133,7 +133,7 @@ import Testing
         for number in 0..<10_000 {
             let digest = digestOf(withUnsafeBytes(of: number) { Array($0) })
             let path = number % 2 == 0 ? layout.blob(digest) : layout.manifest(digest, .ociManifest)
-            try Disk.makeDirectories((path as NSString).deletingLastPathComponent)
+            try Disk.makeDirectories((path as NSString).deletingLastPathComponent, .none)
             let descriptor = try Disk.open(path, O_WRONLY | O_CREAT)
             try Disk.write(withUnsafeBytes(of: number) { Array($0) }, to: descriptor, path)
             close(descriptor)

@@ -56,7 +56,7 @@ import Testing
         #expect(small(fixture, first) != nil && small(fixture, second) != nil)
         fixture.store.quarantineBlob(first, reason: "flipped")
         #expect(fixture.store.takeOutOfUse(second))
-        fixture.store.removeBlobs([second]) {}
+        fixture.store.removeBlobs([(second, 0)]) { _ in }
         #expect(small(fixture, first) == nil && small(fixture, second) == nil)
         #expect(fixture.store.smallBlobs.count == 0)
         try fixture.wait(until: { fixture.store.condemned.isEmpty })

@@ -171,6 +171,12 @@ final class StoreFixture {
 }
 
 extension Store {
+    /// As if so much time had passed that a manifest's last use keeps nothing.
+    func endLease(of digest: Digest) {
+        accessTimes.touch(digest, at: EventLoop.unixSeconds - 2 * Store.leaseSeconds)
+        evictionBackOff.mayLeave(inMilliseconds: 0, now: loop.nowMilliseconds)
+    }
+
     /// A manifest that is ready in memory.
     func cachedManifest(_ digest: Digest) -> CachedManifest? { manifestCache.value(for: digest) }
 }

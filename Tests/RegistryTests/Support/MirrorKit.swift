@@ -102,6 +102,15 @@ final class MirrorKit {
         timer.close()
     }
 
+    /// Runs the loop until what `start` was given has been called.
+    func wait(
+        for start: (@escaping () -> Void) -> Void, _ location: SourceLocation = #_sourceLocation
+    ) {
+        var isDone = false
+        start { isDone = true }
+        wait(until: { isDone }, location)
+    }
+
     // MARK: Clients
 
     /// Starts a client with its first requests.
