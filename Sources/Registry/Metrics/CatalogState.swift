@@ -27,9 +27,20 @@ extension Catalog {
             text.sample(readings.store.prunedBytes, Labels("reason", "prune"))
             text.sample(readings.store.evictedBytes, Labels("reason", "no_room"))
         },
+        counter(
+            "ociregistry_store_evictions_in_vain_total",
+            "Looks over the store for images to remove that found too few: the rest is pinned or in use."
+        ) { $2.sample($1.store.evictionsInVain) },
+        counter(
+            "ociregistry_store_refused_admissions_total",
+            "Requests of pulls for room that were refused because too little may be removed."
+        ) { $2.sample($1.store.refusedAdmissions) },
+        gauge("ociregistry_store_backlog_bytes", "Bytes in memory that the disk does not have yet.") {
+            $2.sample($1.store.backlogBytes)
+        },
         gauge(
             "ociregistry_store_used_bytes",
-            "What the budget counts: blobs, manifests, partial files, and room reserved for pulls."
+            "What the budget counts: blobs, manifests, partial files, last uses, and room reserved for pulls."
         ) { $2.sample($1.store.usedBytes) },
         gauge("ociregistry_store_max_bytes", "What that may be at most; 0 without a limit.") {
             $2.sample($1.store.maxBytes ?? 0)

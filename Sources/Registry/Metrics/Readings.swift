@@ -45,6 +45,11 @@ package struct StoreReadings: Sendable {
     package var manifestMemoryBytes = 0
     package var cachedManifests = 0
     package var openFiles = 0
+    /// Bytes in memory that the disk does not have yet.
+    package var backlogBytes = 0
+    /// Evictions that found too little that may leave, and requests for room that were refused for that.
+    package var evictionsInVain: UInt64 = 0
+    package var refusedAdmissions: UInt64 = 0
     package var disk = DiskReadings()
 
     package init() {}

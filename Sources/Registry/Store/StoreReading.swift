@@ -25,6 +25,9 @@ extension Store {
         readings.manifestMemoryBytes = manifestCache.weight
         readings.cachedManifests = manifestCache.count
         readings.openFiles = openFiles.count
+        readings.backlogBytes = backlog.heldBytes
+        readings.evictionsInVain = evictionBackOff.inVain
+        readings.refusedAdmissions = refusedAdmissions
         return readings
     }
 
