@@ -1,5 +1,7 @@
 // The server as its users run it: the executable, with a configuration file and a cache directory.
 
+import Glibc
+
 /// An `ociregistry serve` on a free loopback port.
 final class OciRegistryProcess {
     /// `127.0.0.1:port`
@@ -10,18 +12,24 @@ final class OciRegistryProcess {
     /// - Parameters:
     ///   - upstreams: where the requests for a registry really go: its host to the `host:port` of a plain-HTTP server.
     ///   - imagePath: the cache, when it is to outlive this server.
-    init(upstreams: [String: String] = [:], imagePath: String? = nil, arguments: [String] = []) throws {
+    ///   - launcher: a program with its arguments that starts the server: as another user, say.
+    init(
+        upstreams: [String: String] = [:], imagePath: String? = nil, arguments: [String] = [],
+        launcher: [String] = [], environment: [String: String] = [:]
+    ) throws {
         files = try TemporaryDirectory()
+        // Another user reads the configuration file as well.
+        if !launcher.isEmpty { chmod(files.path, 0o755) }
         var configuration = "logLevel: info\n"
         if !upstreams.isEmpty { configuration += "registries:\n" }
         for (host, address) in upstreams.sorted(by: { $0.key < $1.key }) {
             configuration += "- name: \"\(host)\"\n  endpoint: \"http://\(address)\"\n"
         }
         process = try ChildProcess(
-            [
+            launcher + [
                 Checkout.server, "serve", "--config-file", files.write(configuration, to: "config.yaml"),
                 "--image-path", imagePath ?? files.file("images"), "--host", "127.0.0.1", "--port", "0",
-            ] + arguments)
+            ] + arguments, environment: environment)
         let mark = "listening on http://127.0.0.1:"
         let line = try process.line(containing: mark, in: process.errors)
         guard let port = line.components(after: mark).prefix(while: \.isNumber).nonEmpty else {

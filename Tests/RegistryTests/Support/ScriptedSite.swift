@@ -10,7 +10,18 @@ final class ScriptedSite {
     struct Answer: Sendable {
         var status = 200
         var fields: [(String, String)] = []
-        var body: [UInt8] = []
+        /// One after the other; the large ones of many answers may be the same memory.
+        var pieces: [[UInt8]] = []
+
+        init(status: Int = 200, fields: [(String, String)] = [], body: [UInt8] = []) {
+            self.init(status: status, fields: fields, pieces: [body])
+        }
+
+        init(status: Int = 200, fields: [(String, String)] = [], pieces: [[UInt8]]) {
+            self.status = status
+            self.fields = fields
+            self.pieces = pieces
+        }
     }
 
     /// `127.0.0.1:port`
@@ -18,7 +29,13 @@ final class ScriptedSite {
     private let listener: Int32
 
     /// - Parameter answers: for each path what it answers in turn; the last answer stays. Other paths: 404.
-    init(_ answers: [String: [Answer]]) throws {
+    convenience init(_ answers: [String: [Answer]]) throws {
+        let script = Script(answers)
+        try self.init(answering: { script.next($0) })
+    }
+
+    /// - Parameter answer: the answer to a path. Called on any thread.
+    init(answering answer: @escaping @Sendable (String) -> Answer) throws {
         listener = socket(AF_INET, Int32(SOCK_STREAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue), 0)
         var name = sockaddr_in()
         name.sin_family = sa_family_t(AF_INET)
@@ -27,18 +44,17 @@ final class ScriptedSite {
         let (descriptor, size) = (listener, length)
         let listens = withUnsafeMutablePointer(to: &name) { pointer in
             pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) {
-                bind(descriptor, $0, size) == 0 && listen(descriptor, 64) == 0
+                bind(descriptor, $0, size) == 0 && listen(descriptor, 512) == 0
                     && getsockname(descriptor, $0, &length) == 0
             }
         }
         guard listens else { throw POSIXError(POSIXErrorCode(rawValue: errno) ?? .EIO) }
         address = "127.0.0.1:\(UInt16(bigEndian: name.sin_port))"
-        let script = Script(answers)
         Thread.detachNewThread {
             while true {
                 let client = accept(descriptor, nil, nil)
                 guard client >= 0 else { break }
-                Thread.detachNewThread { Self.serve(client, script) }
+                Thread.detachNewThread { Self.serve(client, answer) }
             }
             close(descriptor)
         }
@@ -48,7 +64,7 @@ final class ScriptedSite {
     deinit { shutdown(listener, Int32(SHUT_RDWR)) }
 
     /// One request, one answer, and the end.
-    private static func serve(_ client: Int32, _ script: Script) {
+    private static func serve(_ client: Int32, _ answering: (String) -> Answer) {
         defer { close(client) }
         var request: [UInt8] = []
         var chunk = [UInt8](repeating: 0, count: 16 * 1024)
@@ -58,14 +74,19 @@ final class ScriptedSite {
             request += chunk[..<count]
         }
         let words = request.prefix { $0 != 0x0D }.split(separator: 0x20)
-        let answer = script.next(words.count > 1 ? String(decoding: words[1], as: UTF8.self) : "")
-        let fields = answer.fields + [("Content-Length", "\(answer.body.count)"), ("Connection", "close")]
+        let answer = answering(words.count > 1 ? String(decoding: words[1], as: UTF8.self) : "")
+        let length = answer.pieces.reduce(0) { $0 + $1.count }
+        let fields = answer.fields + [("Content-Length", "\(length)"), ("Connection", "close")]
         let lines = ["HTTP/1.1 \(answer.status) Scripted"] + fields.map { "\($0.0): \($0.1)" }
-        var output = Array((lines.joined(separator: "\r\n") + "\r\n\r\n").utf8) + answer.body
-        while !output.isEmpty {
-            let count = send(client, output, output.count, Int32(MSG_NOSIGNAL))
-            guard count > 0 else { return }
-            output.removeFirst(count)
+        for piece in [Array((lines.joined(separator: "\r\n") + "\r\n\r\n").utf8)] + answer.pieces {
+            var sent = 0
+            while sent < piece.count {
+                let count = piece[sent...].withUnsafeBytes {
+                    send(client, $0.baseAddress, $0.count, Int32(MSG_NOSIGNAL))
+                }
+                guard count > 0 else { return }
+                sent += count
+            }
         }
     }
 
