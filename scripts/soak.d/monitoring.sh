@@ -48,9 +48,12 @@ make_root() {
     mkdir "$work/bin"
     local program
     for program in prometheus promtool prometheus-node-exporter vmalert-tool; do
-        printf '#!/bin/sh\nexec chroot "%s" %s "$@"\n' "$sid" "$program" >"$work/bin/$program"
+        # By its path: PATH leads to these wrappers inside the root too.
+        printf '#!/bin/sh\nexec chroot "%s" /usr/bin/%s "$@"\n' "$sid" "$program" >"$work/bin/$program"
         chmod 755 "$work/bin/$program"
     done
+    # shellcheck disable=SC2016
+    sed -i 's,/prometheus "\$@"$,/prometheus ${PROMETHEUS_FLAGS-} "$@",' "$work/bin/prometheus"
 }
 
 # tests FILTER: of this project, with the root's programs.
@@ -75,6 +78,7 @@ say "dashboards, alerts and text, by Prometheus 3"
 tests 'SessionTests'
 
 say "the same, where it makes native histograms of classic ones, and scrapes those as well"
+export PROMETHEUS_FLAGS=--enable-feature=native-histograms
 export SCRAPE_OPTIONS='convert_classic_histograms_to_nhcb: true;always_scrape_classic_histograms: true'
 tests 'SessionTests'
 say "monitoring: all as it should be"

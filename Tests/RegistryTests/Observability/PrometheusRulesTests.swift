@@ -48,6 +48,23 @@ import Testing
         #expect(asked == Set(rules.recorded.compactMap { $0["record"]?.text }))
     }
 
+    /// VictoriaMetrics takes a series' first sample for a rise from nothing in these; rate() and resets() need two.
+    @Test("no rule takes the beginning of a series for an event") func noFirstSamples() throws {
+        let rules = try Rules()
+        for rule in rules.recorded + rules.alerts {
+            let query = rule["expr"]?.text ?? ""
+            #expect(!query.contains(/\b(increase|changes|delta|idelta)\(/), "use rate() or resets(): \(query)")
+        }
+    }
+
+    /// Two recorded series may be of different evaluations, and a range query over one sees the other at other times.
+    @Test("a series is recorded of metrics, not of other recorded series") func recordedOfMetrics() throws {
+        for rule in try Rules().recorded {
+            let query = (rule["expr"]?.text ?? "").replacing(/\[[^\]]*\]/, with: "")
+            #expect(!query.contains(":"), "\(rule["record"]?.text ?? ""): \(query)")
+        }
+    }
+
     @Test func everyAlertSaysWhatItMeansAndWhatToDo() throws {
         let alerts = try Rules().alerts
         #expect(alerts.count > 10)
