@@ -162,17 +162,17 @@ enum Disk {
         return done
     }
 
-    /// Reserves room for `length` bytes at `offset` without changing the file's size. Where the file system has no
-    /// fallocate, the free space is looked at instead: a promise less, but a full disk is still refused at once.
+    /// Reserves room for `length` bytes at `offset` without changing the file's size. The free space is looked at first:
+    /// ext4 gives a file all blocks that are left before it refuses it the rest, and until they are given back no other
+    /// program can write. Where the file system has no fallocate, that look is all: a full disk is still refused.
     static func reserve(_ descriptor: Int32, offset: Int64, length: Int64, _ path: String) throws(StoreError) {
         guard length > 0 else { return }
+        if try freeSpace(descriptor, path) < length { throw .noSpace(call: "statvfs", path: path) }
         do throws(StoreError) { _ = try retry("fallocate", path) { linux_reserve(descriptor, offset, length) } } catch {
             guard case .system(_, _, let code) = error else { throw error }
             // EFBIG: larger than any file of this file system can be, so there will never be room.
             if code == EFBIG { throw .noSpace(call: "fallocate", path: path) }
             guard code == EOPNOTSUPP || code == ENOSYS else { throw error }
-            let freeBytes = try freeSpace(descriptor, path)
-            if freeBytes < length { throw .noSpace(call: "statvfs", path: path) }
         }
     }
 
