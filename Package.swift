@@ -23,6 +23,8 @@ let package = Package(
         .executable(name: "counted", targets: ["Counted"]),
         // The driver of scripts/load-test. Nothing else needs it, and nothing of it is in the server.
         .executable(name: "ociregistry-load", targets: ["LoadTest"]),
+        // For scripts/soak fuzz-parsers.
+        .executable(name: "parser-fuzzer", targets: ["ParserFuzzer"]),
     ],
     dependencies: [
         // Pinned exactly: no lock file is kept, so this is the one place that says what is built.
@@ -65,9 +67,19 @@ let package = Package(
             dependencies: ["Registry", .product(name: "ArgumentParser", package: "swift-argument-parser")],
             swiftSettings: hot
         ),
+        // The parsers as a fuzzer feeds them, and the fuzzer (scripts/soak fuzz-parsers). Without its flags it is built as
+        // a program that runs single inputs.
+        .target(name: "ParserFuzz", dependencies: ["Registry"], path: "Tests/ParserFuzz", swiftSettings: strict),
+        .systemLibrary(name: "CLibFuzzer", path: "Tests/CLibFuzzer"),
+        .executableTarget(
+            name: "ParserFuzzer",
+            dependencies: ["CLibFuzzer", "ParserFuzz"],
+            path: "Tests/ParserFuzzer",
+            swiftSettings: strict
+        ),
         .testTarget(
             name: "RegistryTests",
-            dependencies: ["Registry", "App", "LoadTest", "Page"],
+            dependencies: ["Registry", "App", "LoadTest", "Page", "ParserFuzz"],
             swiftSettings: strict
         ),
     ]

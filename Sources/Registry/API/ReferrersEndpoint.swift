@@ -125,7 +125,7 @@ struct ReferrersPage {
 }
 
 /// A list of referrers as a client is given it.
-struct ReferrersAnswer: Sendable {
+package struct ReferrersAnswer: Sendable {
     let body: [UInt8]
     /// Only the type asked for is in it.
     let isFiltered: Bool
@@ -139,7 +139,7 @@ struct ReferrersAnswer: Sendable {
     /// Reads an upstream's index and filters it. Where an entry does not tell its type (an old client's, under the
     /// fallback tag), all go out and the client filters: leaving that one out could hide a signature.
     /// - Throws: when the bytes are no index.
-    init(_ bytes: [UInt8], artifactType: String?) throws {
+    package init(_ bytes: [UInt8], artifactType: String?) throws {
         var index = try JSONDecoder().decode(ReferrersIndex.self, from: Data(bytes))
         isFiltered = artifactType != nil && index.manifests.allSatisfy { $0.artifactType != nil }
         if isFiltered { index.manifests.removeAll { $0.artifactType != artifactType } }

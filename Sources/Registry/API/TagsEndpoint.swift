@@ -55,7 +55,7 @@ extension API {
 
 /// The upstream's list, with what the specification demands of it made true: lexical order, exactly `n` entries where
 /// there are as many, nothing up to `last`.
-struct TagsPage: Sendable {
+package struct TagsPage: Sendable {
     /// The specification's tag list.
     private struct TagList: Decodable {
         var tags: [String]?
@@ -67,7 +67,7 @@ struct TagsPage: Sendable {
     let last: String?
 
     /// - Throws: when the bytes are no tag list.
-    init(_ bytes: [UInt8], of repository: RepositoryName, _ parameters: TagsQuery, hasNext: Bool) throws {
+    package init(_ bytes: [UInt8], of repository: RepositoryName, _ parameters: TagsQuery, hasNext: Bool) throws {
         let list = try JSONDecoder().decode(TagList.self, from: Data(bytes))
         var tags = (list.tags ?? []).filter { tag in Reference(tag).map { $0 == .tag(tag) } ?? false }
         tags.sort { $0.utf8.lexicographicallyPrecedes($1.utf8) }
@@ -84,7 +84,7 @@ struct TagsPage: Sendable {
 }
 
 /// The parameters of a tag list request.
-struct TagsQuery: Sendable {
+package struct TagsQuery: Sendable {
     /// Longest list a client may ask for in one page; more are taken as this.
     static let maximumLimit = 10_000
 
@@ -92,7 +92,7 @@ struct TagsQuery: Sendable {
     let last: String?
     private let namespace: String?
 
-    init(_ query: QueryItems) throws(RegistryError) {
+    package init(_ query: QueryItems) throws(RegistryError) {
         switch query.item(named: "n") {
         case .absent: limit = nil
         case .value(let text):
@@ -114,7 +114,7 @@ struct TagsQuery: Sendable {
     }
 
     /// A `Link` to the next page here (RFC 8288; the upstream's own would lead clients past this server).
-    func link(path: String, last: String) -> String {
+    package func link(path: String, last: String) -> String {
         var query = "last=\(PercentEncoding.encode(last))"
         if let limit { query += "&n=\(limit)" }
         if let namespace { query += "&ns=\(PercentEncoding.encode(namespace))" }

@@ -1,11 +1,11 @@
 // curl hands over header lines one by one; this makes a head of them.
 
 /// Collects the lines of one answer's head.
-struct HeadLines {
+package struct HeadLines {
     /// Largest head read, in bytes, interim answers included: many times what registries send.
     static let maximumBytes = 64 * 1024
 
-    enum Outcome {
+    package enum Outcome {
         case more
         case head(UpstreamHead)
         case refused(String)
@@ -20,13 +20,13 @@ struct HeadLines {
     private(set) var isComplete = false
     var hasBegun: Bool { byteCount > 0 }
 
-    init(url: UpstreamURL, isHead: Bool) {
+    package init(url: UpstreamURL, isHead: Bool) {
         self.url = url
         self.isHead = isHead
     }
 
     /// Takes one line, its line end included. The empty line ends the head; 1xx heads are skipped.
-    mutating func read(_ bytes: UnsafeRawBufferPointer) -> Outcome {
+    package mutating func read(_ bytes: UnsafeRawBufferPointer) -> Outcome {
         byteCount += bytes.count
         guard byteCount <= HeadLines.maximumBytes else { return .refused("its answer's head is too long") }
         if isComplete { return .more }

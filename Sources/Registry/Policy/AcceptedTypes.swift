@@ -1,12 +1,12 @@
 // What a client accepts beyond the manifest types that are always asked for.
 
-enum AcceptedTypes {
+package enum AcceptedTypes {
     /// Further types passed on; clients name half a dozen.
     static let maximumExtra = 16
 
     /// Types of the client's `Accept` lines, in order, that an upstream should hear of as well: not those always sent,
     /// not wildcards, and not Docker's schema 1, which would be refused if it came.
-    static func extra(_ lines: [String]) -> [String] {
+    package static func extra(_ lines: [String]) -> [String] {
         var result: [String] = []
         for line in lines {
             for item in line.split(separator: ",") {

@@ -1,7 +1,7 @@
 // Chains of caches, and loops among them (RFC 9110 §7.6.3). A request that comes back to the server that sent it must
 // be refused: joined to its own pull, it would wait for itself.
 
-enum ViaChain {
+package enum ViaChain {
     /// Servers a request may have come through; more is a loop of servers that do not know themselves.
     static let maximumHops = 16
     /// Longest `Via` taken over, in bytes.
@@ -9,7 +9,7 @@ enum ViaChain {
 
     /// The `Via` to send upstream: what came, and this server.
     /// - Throws: 508 when this server is in it already, or it is too long.
-    static func extend(_ received: String?, with pseudonym: String) throws(RegistryError) -> String {
+    package static func extend(_ received: String?, with pseudonym: String) throws(RegistryError) -> String {
         let own = "1.1 \(pseudonym)"
         guard let received else { return own }
         let hops = received.split(separator: ",")

@@ -7,7 +7,7 @@
 
 internal import Glibc
 
-enum AccessFile {
+package enum AccessFile {
     /// Largest file: the lines of a million and a half manifests. Of a larger one the end is read, where the newest
     /// lines are.
     static let maximumBytes: Int64 = 128 << 20
@@ -104,7 +104,8 @@ enum AccessFile {
         return content
     }
 
-    private static func parse(_ line: UnsafeRawBufferPointer) -> (Digest, Int64)? {
+    /// Reads a line without its end; nil where it is not a line of this file.
+    package static func parse(_ line: UnsafeRawBufferPointer) -> (digest: Digest, seconds: Int64)? {
         guard let space = line.firstIndex(of: 0x20),
             let digest = Digest(ascii: UnsafeRawBufferPointer(rebasing: line[(space + 1)...])),
             let seconds = OutsideNumber.decimal(

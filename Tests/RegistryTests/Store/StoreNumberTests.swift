@@ -61,7 +61,7 @@ import Testing
         let digests = Extremes.texts.indices.map { digestOf(Array("access \($0)".utf8)) }
         let lines = zip(Extremes.texts, digests).map { "\($0) \($1)\n" }.joined()
         let fixture = try StoreFixture(isRecovered: false) { try $0.write(lines, to: "store-v1/ACCESS") }
-        let times = try AccessFile.load(fixture.store.layout)
+        let times = try AccessFile.load(fixture.store.layout, now: OutsideNumber.seconds.upperBound).uses
         for (text, digest) in zip(Extremes.texts, digests) {
             #expect(times[digest] == OutsideNumber.decimal(text, in: OutsideNumber.seconds), "\(text)")
         }

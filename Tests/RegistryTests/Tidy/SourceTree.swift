@@ -95,7 +95,8 @@ enum SourceTree {
         .filter { path in
             var isDirectory: ObjCBool = false
             let exists = FileManager.default.fileExists(atPath: "\(Checkout.root)/\(path)", isDirectory: &isDirectory)
-            let isMade = path.hasSuffix(".png") || path.hasSuffix(".pyc")
+            // Inputs of the fuzzer are any bytes.
+            let isMade = path.hasSuffix(".png") || path.hasSuffix(".pyc") || path.hasPrefix("Tests/Corpus/")
             return exists && !isDirectory.boolValue && path.hasSuffix(suffix) && !isMade
         }
         .sorted()

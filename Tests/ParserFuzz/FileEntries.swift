@@ -1,0 +1,39 @@
+// What files hold: the configuration, lists of images, last uses, and the lines that a server tells a sub-command.
+
+import Registry
+
+enum FileEntries {
+    static func config(_ bytes: UnsafeRawBufferPointer) {
+        do {
+            let config = try ConfigDecoder.decode(yaml: Array(bytes), file: "f.yaml") { $0.isEmpty ? nil : "value" }
+            require((1...86_400_000).contains(config.pullTimeoutMilliseconds), "\(config.pullTimeoutMilliseconds) ms")
+            require(config.budget.maxBytes ?? 1 > 0 && config.budget.minFreeBytes ?? 1 > 0, "\(config.budget)")
+            let levels = Budget.Levels(usedBytes: .max, freeBytes: 0)
+            require(config.budget.excess(ContentSize.maximum, levels) >= 0, "\(config.budget)")
+        } catch {
+            require(!"\(error)".isEmpty, "an error without a reason")
+        }
+    }
+
+    static func list(_ bytes: UnsafeRawBufferPointer) {
+        for name in (try? ImageList.parse(Array(bytes), path: "list")) ?? [] {
+            require(ImageName("\(name)") == name, "\(name) is not read as it is written")
+        }
+    }
+
+    /// Lines of `ACCESS`.
+    static func access(_ bytes: UnsafeRawBufferPointer) {
+        for line in bytes.split(separator: 0x0A) {
+            guard let use = AccessFile.parse(UnsafeRawBufferPointer(rebasing: line)) else { continue }
+            require(OutsideNumber.seconds.contains(use.seconds), "\(use)")
+        }
+    }
+
+    /// Lines of JSON from a server.
+    static func news(_ bytes: UnsafeRawBufferPointer) {
+        for line in bytes.split(separator: 0x0A) {
+            if case .progress(let progress)? = NewsLine.decode(line, as: LoadNews.self) { _ = progress.ended }
+            if case .ended(let report)? = NewsLine.decode(line, as: VerifyNews.self) { _ = report.isSound }
+        }
+    }
+}

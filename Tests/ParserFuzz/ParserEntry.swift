@@ -1,0 +1,58 @@
+// What a fuzzer feeds: every parser of bytes from outside behind one shape. The same entries replay the inputs kept in
+// Tests/Corpus, as an ordinary test.
+
+import Registry
+
+/// A parser that takes any bytes. It ends the process where the parser does, or where a result is one it must not give.
+package struct ParserEntry: Sendable {
+    /// Names the folder of Tests/Corpus.
+    package let name: String
+    package let run: @Sendable (UnsafeRawBufferPointer) -> Void
+
+    init(_ name: String, _ run: @escaping @Sendable (UnsafeRawBufferPointer) -> Void) {
+        self.name = name
+        self.run = run
+    }
+
+    package static let all: [ParserEntry] = [
+        ParserEntry("access", FileEntries.access), ParserEntry("archive", ArchiveEntry.run),
+        ParserEntry("challenge", UpstreamEntries.challenge), ParserEntry("config", FileEntries.config),
+        ParserEntry("head", UpstreamEntries.head), ParserEntry("list", FileEntries.list),
+        ParserEntry("manifest", UpstreamEntries.manifest), ParserEntry("names", TextEntries.names),
+        ParserEntry("news", FileEntries.news), ParserEntry("numbers", NumberEntries.run),
+        ParserEntry("pattern", TextEntries.pattern), ParserEntry("pull", NumberEntries.pull),
+        ParserEntry("range", RequestEntries.range), ParserEntry("request", RequestEntries.request),
+        ParserEntry("token", UpstreamEntries.token), ParserEntry("url", UpstreamEntries.url),
+    ]
+}
+
+/// Takes parameters from the front of an input.
+struct InputReader {
+    private(set) var rest: UnsafeRawBufferPointer
+
+    init(_ bytes: UnsafeRawBufferPointer) { rest = bytes }
+
+    /// 0 at the end.
+    mutating func byte() -> UInt8 {
+        guard let first = rest.first else { return 0 }
+        rest = UnsafeRawBufferPointer(rebasing: rest.dropFirst())
+        return first
+    }
+
+    /// Eight bytes, the lowest first.
+    mutating func number() -> Int64 {
+        var value: UInt64 = 0
+        for shift in 0..<UInt64(8) { value |= UInt64(byte()) << (8 * shift) }
+        return Int64(bitPattern: value)
+    }
+
+    /// A size as a file or a blob can have one.
+    mutating func size() -> Int64 { ContentSize.nearest(number()) }
+
+    var array: [UInt8] { Array(rest) }
+}
+
+/// Ends the process with a reason, for the fuzzer to find.
+func require(_ condition: Bool, _ reason: @autoclosure () -> String) {
+    if !condition { fatalError(reason()) }
+}

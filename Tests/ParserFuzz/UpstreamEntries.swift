@@ -1,0 +1,89 @@
+// What an upstream answers: heads, challenges, tokens, manifests and lists, and the URLs it leads to.
+
+import Registry
+
+enum UpstreamEntries {
+    private static let host = RegistryHost.dockerHub
+
+    /// A byte of choices, then the lines of a head.
+    static func head(_ bytes: UnsafeRawBufferPointer) {
+        guard let url = UpstreamURL("https://registry.example/v2/") else { return }
+        var input = InputReader(bytes)
+        let choice = input.byte()
+        var lines = HeadLines(url: url, isHead: choice & 1 != 0)
+        let first = "HTTP/1.1 \([200, 206, 416, 401, 307, 429, 404, 503][Int(choice >> 1 & 7)]) X\r\n"
+        _ = Array(first.utf8).withUnsafeBytes { lines.read($0) }
+        for line in input.rest.split(separator: 0x0A, omittingEmptySubsequences: false) {
+            guard case .more = lines.read(UnsafeRawBufferPointer(rebasing: line)) else { break }
+        }
+        let end = Array("\r\n".utf8).withUnsafeBytes { lines.read($0) }
+        if case .head(let head) = end { look(at: head) }
+        for line in input.rest.split(separator: 0x0A) {
+            _ = RetryAfter.seconds(String(decoding: line, as: UTF8.self), unixSeconds: 1_700_000_000)
+        }
+    }
+
+    private static func look(at head: UpstreamHead) {
+        require((0...ContentSize.maximum).contains(head.contentLength ?? 0), "\(head.contentLength ?? 0) bytes")
+        if let range = head.contentRange {
+            require(range.first >= 0 && range.first <= range.last && range.last < ContentSize.maximum, "\(range)")
+            require(range.total.map { range.last < $0 && $0 <= ContentSize.maximum } ?? true, "\(range)")
+        }
+        let error = UpstreamAnswer.error(for: head, kind: .blob, host: host)
+        if head.refusedSize != nil, head.status < 300 { require(error?.status == 502, "\(head)") }
+        require(head.retryAfter(unixSeconds: 1_700_000_000) ?? 0 >= 0, "a Retry-After in the past")
+        _ = error?.json
+        _ = head.nextLink
+        _ = head.contentType.flatMap { MediaType($0) }
+        _ = head.dockerContentDigest.flatMap { Digest($0) }
+        _ = BearerChallenge.parse(head.fields.values("www-authenticate"))
+        _ = head.fields.first("location").flatMap { head.url.resolving($0) }
+    }
+
+    /// The values of WWW-Authenticate, one a line.
+    static func challenge(_ bytes: UnsafeRawBufferPointer) {
+        let values = bytes.split(separator: 0x0A).map { String(decoding: $0, as: UTF8.self) }
+        guard let challenge = BearerChallenge.parse(values), challenge.scheme == .bearer else { return }
+        require(!challenge.realm.isEmpty, "a Bearer challenge without a realm")
+        _ = UpstreamURL(challenge.realm)?.adding([("service", challenge.service ?? ""), ("scope", "x")])
+    }
+
+    static func token(_ bytes: UnsafeRawBufferPointer) {
+        guard let reply = try? TokenReply.decode(Array(bytes)) else { return }
+        require((60...86_400).contains(reply.expiresInSeconds), "\(reply.expiresInSeconds) s")
+        require(reply.token.utf8.allSatisfy { (0x21...0x7E).contains($0) }, "a token that is no field's value")
+        var cache = TokenCache()
+        cache.insert(reply, for: .init(realm: "r", service: nil, scope: "s", identity: ""), now: 5)
+    }
+
+    /// A byte for the Content-Type, then a manifest; the same bytes are a list of tags and of referrers as well.
+    static func manifest(_ bytes: UnsafeRawBufferPointer) {
+        var input = InputReader(bytes)
+        var types: [String?] = MediaType.acceptTypes.map { $0 }
+        types += [nil, "application/json", "text/html; charset=x"]
+        let type = types[Int(input.byte()) % types.count]
+        let body = input.array
+        if let manifest = try? Manifest.decode(body, contentType: type) {
+            for blob in manifest.ownBlobs + manifest.manifests {
+                require((0...ContentSize.maximum).contains(blob.sizeBytes ?? 0), "a size of \(blob.sizeBytes ?? 0)")
+            }
+            require(manifest.prefetchedBlobs.allSatisfy { $0.sizeBytes != nil }, "prefetches what has no size")
+            _ = manifest.layers.saturatedSum { $0.sizeBytes ?? 0 }
+        }
+        _ = try? ReferrersAnswer(body, artifactType: "a/b")
+        let none = QueryItems(UnsafeRawBufferPointer(start: nil, count: 0))
+        guard let repository = RepositoryName("a/b"), let query = try? TagsQuery(none) else { return }
+        _ = try? TagsPage(body, of: repository, query, hasNext: true)
+    }
+
+    /// A URL, and another relative to it on the second line.
+    static func url(_ bytes: UnsafeRawBufferPointer) {
+        let lines = bytes.split(separator: 0x0A, maxSplits: 1).map { String(decoding: $0, as: UTF8.self) }
+        guard let first = lines.first, let url = UpstreamURL(first) else { return }
+        require(url.port > 0 && !url.host.isEmpty, "\(url)")
+        _ = url.redacted
+        _ = url.with(path: "/v2/x", query: "n=1")
+        _ = AddressGuard.isLocal(host: url.host)
+        if lines.count > 1 { _ = url.resolving(lines[1]) }
+    }
+}
