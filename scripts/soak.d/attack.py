@@ -1,9 +1,12 @@
 #!/usr/bin/env python3
-"""Attacks a running server over real sockets: scripts/soak.d/attack.py PROGRAM [--requests N] [--seed N] [--only PHASE …]
+"""Attacks a running server over real sockets: scripts/soak.d/attack.py PROGRAM [--minutes N | --brief SECONDS] [--seed N] …
 
-PROGRAM is the server, best built with AddressSanitizer (scripts/soak.d/fuzz does that). After every phase the server must
-work, and must hold no more descriptors or memory than when it was new. Everything stays on 127.0.0.1. Ends with 0 when all
-is well; the same seed sends the same requests.
+PROGRAM is the server, best built with AddressSanitizer or ThreadSanitizer (`scripts/soak fuzz` and `fuzz-thread` do that).
+After every phase the server must work, and must hold no more descriptors or memory than when it was new. Everything stays on
+127.0.0.1. Ends with 0 when all is well; the same seed sends the same requests.
+
+Without --minutes every phase runs once; with it, those that send something else each time are repeated until the time is
+over. --brief runs the phases that find most in little time, the random ones for so many seconds each.
 """
 
 import argparse
@@ -24,9 +27,7 @@ def run(options, directory):
     target = Target(options.program, directory, upstreams.config(), ["--pull-timeout", "5000"])
     bad = []
     try:
-        for phase in phases.ALL:
-            if options.only and phase.__name__ not in options.only:
-                continue
+        for phase in plan(options):
             start = time.monotonic()
             try:
                 told = phase(**{name: value for name, value in {
@@ -40,7 +41,7 @@ def run(options, directory):
             if target.process.poll() is not None:
                 print(target.output()[-8000:], file=sys.stderr)
                 return bad or ["the server ended"]
-        if not options.only:
+        if not options.only or "stop" in options.only:
             print(f"stopped in {target.stop():.1f} s")
     except Failed as error:
         bad.append(str(error))
@@ -50,15 +51,30 @@ def run(options, directory):
     return bad
 
 
+def plan(options):
+    """The phases in order."""
+    end = time.monotonic() + 60 * options.minutes
+    once = phases.BRIEF if options.brief else phases.ALL
+    yield from (phase for phase in once if not options.only or phase.__name__ in options.only)
+    while time.monotonic() < end:
+        for phase in phases.REPEATED:
+            if time.monotonic() < end and (not options.only or phase.__name__ in options.only):
+                options.seed += 1000
+                yield phase
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("program")
     parser.add_argument("--requests", type=int, default=100_000, help="damaged requests to send")
     parser.add_argument("--seed", type=int, default=int.from_bytes(os.urandom(4), "big"))
     parser.add_argument("--only", nargs="*", choices=[phase.__name__ for phase in phases.ALL])
+    parser.add_argument("--minutes", type=float, default=0, help="go on for so long")
+    parser.add_argument("--brief", type=float, default=0, metavar="SECONDS", help="only the most fruitful phases")
     parser.add_argument("--patient", action="store_true", help="also wait for the timeouts of 60 and 120 seconds")
     options = parser.parse_args()
-    print(f"seed {options.seed}, {options.requests} damaged requests", flush=True)
+    options.seconds = options.brief or (30 if options.minutes else None)
+    print(f"seed {options.seed}", flush=True)
     with tempfile.TemporaryDirectory(prefix="ociregistry-attack-") as directory:
         bad = run(options, directory)
     print(f"FAILED: {', '.join(bad)}" if bad else "all is well")

@@ -3,13 +3,16 @@
 import concurrent.futures
 import json
 import multiprocessing
+import os
 import random
 import resource
+import socket
 import tempfile
 import threading
 import time
 
 import corpus
+import extremes as extreme
 import upstreams as upstream
 from target import Target, check
 from wire import Hang, Malformed, Peer, ask
@@ -65,10 +68,12 @@ def odd(target):
     return f"{len(corpus.ODD)} requests, and HEAD of all"
 
 
-def _fuzz_worker(port, seed, count):
+def _fuzz_worker(port, seed, count, seconds=None):
     rng = random.Random(seed)
-    sent = 0
+    sent, end = 0, seconds and time.monotonic() + seconds
     for number in range(count):
+        if end and time.monotonic() > end:
+            break
         try:
             sent += _fuzz_one(port, rng)
         except (Malformed, Hang, OSError) as error:
@@ -114,10 +119,11 @@ def fuzz(target, options):
     ask(target.port, f"/v2/{corpus.REPOSITORY}/manifests/latest")
     share = -(-options.requests // WORKERS)
     with multiprocessing.get_context("fork").Pool(WORKERS) as pool:
-        results = pool.starmap(_fuzz_worker, [(target.port, options.seed + n, share) for n in range(WORKERS)])
+        work = [(target.port, options.seed + n, share, options.seconds) for n in range(WORKERS)]
+        results = pool.starmap(_fuzz_worker, work)
     faults = [fault for _, fault in results if fault]
     check(not faults, "; ".join(faults))
-    return f"{sum(sent for sent, _ in results)} requests on {share * WORKERS} connections"
+    return f"{sum(sent for sent, _ in results)} requests on at most {share * WORKERS} connections"
 
 
 def pipelines(target):
@@ -313,6 +319,81 @@ def liar(target, options):
     return f"{len(names)} lies, {len(cases)} questions, {tally}"
 
 
+# MARK: Numbers
+
+def _exchange(peer, data):
+    """Sends one request, and reads to the end. The status, or None where the connection was only ended."""
+    peer.send(data)
+    peer.half_close()
+    while peer.more():
+        pass
+    first = peer.buffer.split(b"\r\n", 1)[0]
+    if first and not (first[:9] == b"HTTP/1.1 " and int(first[9:12]) in STATUSES | {401}):
+        raise Malformed(f"{data!r} got {first!r}")
+    return int(first[9:12]) if first else None
+
+
+def _extremes_worker(port, door, seed, repositories, seconds):
+    """Asks the server's port, and its operator's socket, for so long."""
+    rng, end, count = random.Random(seed), time.monotonic() + seconds, 0
+    try:
+        while time.monotonic() < end:
+            count += 1
+            if rng.random() < 0.05:
+                with Peer(port, timeout=60) as peer:
+                    peer.sock.close()
+                    peer.sock = socket.socket(socket.AF_UNIX)
+                    peer.sock.settimeout(60)
+                    peer.sock.connect(door)
+                    _exchange(peer, extreme.command(rng))
+                continue
+            with Peer(port, timeout=60) as peer:
+                _exchange(peer, b"".join(extreme.request(rng, repositories) for _ in range(rng.choice((1, 1, 3)))))
+    except (Malformed, Hang, OSError) as error:
+        return count, f"worker seed {seed}, request {count}: {type(error).__name__} {error}"
+    return count, None
+
+
+def _look(target, directory, repositories):
+    """Everything that adds up what the cache holds: sums over manifests that state any sizes."""
+    check(ask(target.metrics, "/metrics").status == 200, "a scrape")
+    json.loads(target.run("list", "--json"))
+    target.run("list", "--header")
+    target.run("verify")
+    names = os.path.join(directory, "names.txt")
+    with open(names, "w", encoding="ascii") as file:
+        file.writelines(f"{repository}:latest\n{repository}:multi\n" for repository in repositories[:3])
+    target.run("load", "--image-file", names, "--all-platforms", statuses=(0, 1))
+    target.run("prune", "--unused-for", "36500d", "--dry-run")
+
+
+def extremes(upstreams, options, directory):
+    """Extreme numbers from clients and from an upstream at the same time, with and without limits of the cache."""
+    seconds, told = (options.seconds or 60) / 2, []
+    for kind, limits in (("beyond", []), ("extreme", ["--max-bytes", "200MB", "--min-free-bytes", "1KB"])):
+        place = tempfile.mkdtemp(dir=directory)
+        target = Target(options.program, place, upstreams.config(), ["--metrics", "0", "--pull-timeout", "5000", *limits])
+        try:
+            repositories = [f"extreme.test/{kind}/{options.seed}/{n}" for n in range(20)]
+            door = os.path.join(target.images, "store-v1", "ADMIN")
+            with multiprocessing.get_context("fork").Pool(WORKERS) as pool:
+                results = pool.starmap(_extremes_worker, [
+                    (target.port, door, options.seed + n, repositories, seconds) for n in range(WORKERS)])
+            faults = [fault for _, fault in results if fault]
+            check(not faults, "; ".join(faults) + target.output()[-4000:])
+            _look(target, place, repositories)
+            told.append(f"{kind}: {sum(count for count, _ in results)} requests, {target.settle()}")
+            target.stop()
+            # The same without a server.
+            json.loads(target.run("list", "--json"))
+            target.run("verify")
+            target.run("export", "--pattern", ".", "--output", os.path.join(place, "layout"), statuses=(0, 1))
+            target.run("prune", "--unused-for", "1ns")
+        finally:
+            target.kill()
+    return "; ".join(told)
+
+
 # MARK: The end
 
 def stop(upstreams, options, directory):
@@ -344,4 +425,8 @@ def stop(upstreams, options, directory):
             peer.close()
 
 
-ALL = [smuggling, odd, fuzz, pipelines, slow_heads, never_read, idle, hang_up, cap, liar, stop]
+ALL = [smuggling, odd, fuzz, pipelines, slow_heads, never_read, idle, hang_up, cap, liar, extremes, stop]
+# Seconds: for every run of the tests.
+BRIEF = [smuggling, odd, fuzz, extremes]
+# Those that send something else each time.
+REPEATED = [fuzz, hang_up, liar, extremes]

@@ -15,8 +15,10 @@ from wire import ask
 
 # What may stay open when nobody is connected any more: curl's idle connections, open blobs, partial files.
 SPARE_DESCRIPTORS = 200
-# What a server that has been attacked may hold beyond what it held when it was new, in bytes; ASan's own included.
-SPARE_MEMORY = 768 * 1024 * 1024
+# What a server that has been attacked may hold beyond what it held when it was new, in bytes; a sanitizer's own included, of
+# which ThreadSanitizer's is some eight times the program's.
+SPARE_MEMORY = {"AddressSanitizer": 768 * 1024 * 1024, "ThreadSanitizer": 4 * 1024 * 1024 * 1024}
+SUPPRESSIONS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "tsan.supp")
 
 
 class Failed(Exception):
@@ -38,7 +40,8 @@ class Upstreams:
         self.good, self.liar = ours.recv()
 
     def config(self):
-        hosts = [("good.test", self.good)] + [(f"{name}.liar.test", self.liar) for name in upstreams.names()]
+        hosts = [("good.test", self.good), ("extreme.test", self.liar)]
+        hosts += [(f"{name}.liar.test", self.liar) for name in upstreams.names()]
         lines = [f"  - name: {host}\n    endpoint: http://127.0.0.1:{port}" for host, port in hosts]
         return "registries:\n" + "\n".join(lines) + "\n"
 
@@ -51,17 +54,25 @@ class Target:
         file = os.path.join(directory, "config.yaml")
         with open(file, "w", encoding="utf-8") as out:
             out.write(config)
-        environment = dict(os.environ, ASAN_OPTIONS="detect_leaks=0:quarantine_size_mb=16:abort_on_error=1")
+        environment = dict(
+            os.environ, ASAN_OPTIONS="detect_leaks=0:quarantine_size_mb=16:abort_on_error=1",
+            TSAN_OPTIONS=f"halt_on_error=1:abort_on_error=1:suppressions={SUPPRESSIONS}")
+        self.program, self.images = program, os.path.join(directory, "images")
         # Requests name any host there is. Nothing leaves this machine: what is not local goes to a proxy that is not there.
         environment.update(http_proxy="http://127.0.0.1:9", https_proxy="http://127.0.0.1:9", no_proxy="127.0.0.1")
         limit = descriptors and (lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (descriptors, descriptors)))
         arguments = ["--config-file", file, "serve", "--host", "127.0.0.1", "--port", "0", "--hello-world",
-                     "--default-ns", "good.test", "--image-path", os.path.join(directory, "images"), *options]
+                     "--default-ns", "good.test", "--image-path", self.images, *options]
+        self.configuration, self.environment = file, environment
         self.process = subprocess.Popen(
             [program, *arguments], stdin=subprocess.DEVNULL, stdout=self.log, stderr=subprocess.PIPE,
             env=environment, preexec_fn=limit, start_new_session=True)
         os.set_blocking(self.process.stderr.fileno(), False)
-        self.port = self._banner()
+        banner = self._banner()
+        self.port = int(re.search(r"127\.0\.0\.1:(\d+)", banner)[1])
+        metrics = re.search(r"metrics: http://127\.0\.0\.1:(\d+)", banner)
+        self.metrics = int(metrics[1]) if metrics else None
+        self.sanitizer = "ThreadSanitizer" if "/tsan/" in program else "AddressSanitizer"
         self.pulls = 0
         self.pull()
         self.descriptors, self.memory = self.count_descriptors(), self.resident()
@@ -71,8 +82,9 @@ class Target:
         while time.monotonic() < end:
             select.select([self.process.stderr], [], [], 1)
             text += (self.process.stderr.read() or b"").decode()
-            if found := re.search(r"127\.0\.0\.1:(\d+)", text):
-                return int(found[1])
+            # Its last line is about hello-world.
+            if "hello-world:" in text:
+                return text
             check(self.process.poll() is None, f"the server did not start: {text}")
         raise Failed(f"no banner: {text}")
 
@@ -108,10 +120,20 @@ class Target:
             time.sleep(0.2)
         self.pull()
         grown = self.resident() - self.memory
-        check(grown < SPARE_MEMORY, f"{grown >> 20} MiB more are held than at the start")
+        check(grown < SPARE_MEMORY[self.sanitizer], f"{grown >> 20} MiB more are held than at the start")
         text = self.output()
-        check("AddressSanitizer" not in text and "Fatal error" not in text, text[-4000:])
+        check("Sanitizer: " not in text and "Fatal error" not in text, text[-4000:])
         return f"{held} descriptors ({self.descriptors} at the start), {grown >> 20:+} MiB"
+
+    def run(self, *arguments, statuses=(0,), seconds=120):
+        """A sub-command on the same cache; what it writes to standard output."""
+        done = subprocess.run(
+            [self.program, "--config-file", self.configuration, *arguments, "--image-path", self.images],
+            stdin=subprocess.DEVNULL, capture_output=True, timeout=seconds, env=self.environment, check=False)
+        errors = done.stderr.decode(errors="replace")
+        check(done.returncode in statuses and "Sanitizer: " not in errors and "Fatal error" not in errors,
+              f"{' '.join(arguments)}: {done.returncode}: {errors[-4000:]}")
+        return done.stdout.decode(errors="replace")
 
     def stop(self, within=30):
         """Asks it to end as an operator does; it must do so with 0 in time."""

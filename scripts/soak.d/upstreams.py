@@ -9,6 +9,8 @@ import gzip
 import hashlib
 import json
 
+import extremes
+
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 LARGEST = 2**63 - 1
 BIG_BYTES = 16 * 1024 * 1024
@@ -182,10 +184,14 @@ ENDLESS = {
 
 class Liar:
     def __init__(self, port):
-        self.lies = lies(port)
+        self.lies, self.port, self.extremes = lies(port), port, 0
 
     async def answer(self, asked, writer):
-        if asked.path.startswith("/token/"):
+        if asked.repository.startswith(("extreme/", "beyond/")) or asked.path == "/token/extreme":
+            self.extremes += 1
+            writer.write(extremes.answer(asked, self.extremes, self.port))
+            await writer.drain()
+        elif asked.path.startswith("/token/"):
             await self.token(asked.path.split("/")[2], writer)
         else:
             await self.lie(asked.repository.split("/")[0], asked, writer)
