@@ -71,7 +71,7 @@ import Testing
     func largestSize() throws {
         let mirror = try MirrorKit { $0.limits.budget.maxBytes = 1 << 40 }
         mirror.wait(until: { mirror.store.isRecovered })
-        mirror.fake.answer = { _ in Self.answer(200, "Content-Length: \(ContentSize.maximum)") }
+        mirror.fake.answer = { _ in .ok([1]).claiming(length: Int(ContentSize.maximum)).stall(after: 1) }
         let path = "/v2/team/app/blobs/\(digestOf([1]))"
         #expect(mirror.head(path).header("content-length") == "\(ContentSize.maximum)")
         let response = mirror.get(path)
