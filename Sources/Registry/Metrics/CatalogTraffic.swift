@@ -100,9 +100,20 @@ extension Catalog {
                 text.sample(counts.tokensRefused, Labels([("ns", host), ("result", "failure")]))
             }
         },
+        counter(
+            "ociregistry_upstream_rate_limited_total", "Answers of 429, by upstreams and their token services.", ["ns"]
+        ) { metrics, _, text in
+            for (label, counts) in metrics.perNamespace { text.sample(counts.rateLimited, label) }
+        },
+        counter(
+            "ociregistry_upstream_credentials_refused_total",
+            "Times that the configured credentials were sent and refused.", ["ns"]
+        ) { metrics, _, text in
+            for (label, counts) in metrics.perNamespace { text.sample(counts.credentialsRefused, label) }
+        },
         gauge(
             "ociregistry_upstream_rate_limit_remaining_seconds",
-            "How long the upstream will not be asked, since it answered 429; 0 is not limited.", ["ns"]
+            "Longest pause left of the upstream's repositories, since it answered 429; 0 is not limited.", ["ns"]
         ) { metrics, readings, text in
             for (number, host) in metrics.namespaces.labels.enumerated() {
                 text.sample(readings.rateLimitSeconds[number] ?? 0, Labels("ns", host))
@@ -110,6 +121,9 @@ extension Catalog {
         },
         gauge("ociregistry_upstream_requests_in_flight", "Questions to upstreams under way.") {
             $2.sample($1.upstreamRequestsInFlight)
+        },
+        gauge("ociregistry_upstream_requests_waiting", "Requests that wait for the end of a pause after a 429.") {
+            $2.sample($1.rateLimitedRequests)
         },
     ]
 

@@ -12,6 +12,8 @@ package struct NamespaceCounts: Sendable {
     package var receivedBytes: UInt64 = 0
     package var tokensGranted: UInt64 = 0
     package var tokensRefused: UInt64 = 0
+    package var rateLimited: UInt64 = 0
+    package var credentialsRefused: UInt64 = 0
 }
 
 /// Counters of one server.
@@ -76,6 +78,16 @@ package final class Metrics {
         byNamespace[number].receivedBytes &+= question.receivedBytes
         upstreamDurations.observe(question.durationNanoseconds, row: number)
         if let first = question.firstByteNanoseconds { upstreamFirstBytes.observe(first, row: number) }
+    }
+
+    /// An upstream, or its token service, has answered 429.
+    package func rateLimited(_ host: RegistryHost) {
+        byNamespace[number(of: host) ?? Namespaces.other].rateLimited &+= 1
+    }
+
+    /// An upstream, or its token service, has refused the configured credentials.
+    package func credentialsRefused(_ host: RegistryHost) {
+        byNamespace[number(of: host) ?? Namespaces.other].credentialsRefused &+= 1
     }
 
     /// A token service has answered, or not.

@@ -16,6 +16,7 @@ package struct Readings: Sendable {
     package var isReadyForPulls = false
     /// Seconds that an upstream's 429 has left, by the namespace's number; those not there are not limited.
     package var rateLimitSeconds: [Int: Int] = [:]
+    package var rateLimitedRequests = 0
     package var logLinesDropped: UInt64 = 0
     package var lastScrapeNanoseconds: UInt64 = 0
 
