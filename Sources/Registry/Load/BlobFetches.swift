@@ -62,7 +62,7 @@ final class BlobFetches {
             wantedBytes = max(0, wantedBytes.subtractingSaturated(sizeBytes))
         }
         let callers = waiting.removeValue(forKey: blob.digest) ?? []
-        for then in callers { then(error) }
+        context.loop.deferred.forEach(callers) { $0(error) }
         gate.leave()
     }
 }

@@ -41,6 +41,25 @@ package final class DeferredQueue {
 
     func close() { idle.close() }
 
+    /// Calls made in one iteration for one list of callbacks that all wait for the same thing. Each may write an
+    /// answer, some 10 µs, so a list of ten thousand would hold up every connection for a tenth of a second.
+    package static let maximumCallsPerIteration = 64
+
+    /// Calls `body` for each element, in order: the first ones now, the others in the next iterations.
+    /// - Parameter limit: how many in an iteration.
+    package func forEach<Element>(
+        _ elements: [Element], atMost limit: Int = DeferredQueue.maximumCallsPerIteration,
+        _ body: @escaping (Element) -> Void
+    ) {
+        call(elements[...], limit, body)
+    }
+
+    private func call<Element>(_ elements: ArraySlice<Element>, _ limit: Int, _ body: @escaping (Element) -> Void) {
+        for element in elements.prefix(limit) { body(element) }
+        let rest = elements.dropFirst(limit)
+        if !rest.isEmpty { enqueue { [self] in call(rest, limit, body) } }
+    }
+
     private func runActions() {
         var budget = min(actions.count, DeferredQueue.maximumActionsPerDrain)
         while budget > 0, let action = actions.popFirst() {

@@ -61,6 +61,6 @@ final class PoolProbe<Answer> {
     private func tell(_ outcome: Outcome) {
         let all = waiting
         waiting = []
-        for then in all { then(outcome) }
+        loop.deferred.forEach(all) { $0(outcome) }
     }
 }

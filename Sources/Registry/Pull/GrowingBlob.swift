@@ -34,24 +34,38 @@ package final class GrowingBlob {
     /// Counts the fresh starts: a reader that has been given bytes of an older file cannot go on with a newer one.
     package private(set) var generation = 0
 
-    private var parked: [any GrowingReader] = []
+    /// Readers woken in one iteration of the loop: each may send up to `BodyPump.bytesPerTurn` and let go of what it
+    /// had to wait for, and all other connections wait meanwhile.
+    static let maximumWokenPerIteration = 64
+
+    private let loop: EventLoop
+    private var parked = ParkedReaders()
+    /// Readers parked before the one with this ticket are to be woken.
+    private var wakeTicket: UInt64 = 0
+    private var isWaking = false
     private var waitingForHead: [() -> Void] = []
 
-    init(key: PullKey) { self.key = key }
+    init(key: PullKey, loop: EventLoop) {
+        self.key = key
+        self.loop = loop
+    }
 
     /// Whether all is there and verified.
     package var isComplete: Bool { if case .complete = phase { true } else { false } }
 
-    /// Calls `then` once the upstream has answered or the pull has failed; at once where that is so already.
+    /// Calls `then` once the upstream has answered or the pull has failed; at once where that is so already. Of many
+    /// that wait some are called in later iterations of the loop.
     package func whenAnswered(_ then: @escaping () -> Void) {
         if case .asking = phase { waitingForHead.append(then) } else { then() }
     }
 
     /// Parks a reader until something changes. One call wakes it once.
-    package func park(_ reader: any GrowingReader) { parked.append(reader) }
+    /// - Returns: its place, for `unpark`.
+    @discardableResult
+    package func park(_ reader: any GrowingReader) -> Int { parked.park(reader) }
 
     /// Forgets a parked reader that has gone.
-    package func unpark(_ reader: any GrowingReader) { parked.removeAll { $0 === reader } }
+    package func unpark(_ reader: any GrowingReader, at place: Int) { parked.remove(reader, at: place) }
 
     // MARK: Told by the pull
 
@@ -101,12 +115,24 @@ package final class GrowingBlob {
     private func tellHeadWaiters() {
         let waiting = waitingForHead
         waitingForHead = []
-        for then in waiting { then() }
+        loop.deferred.forEach(waiting) { $0() }
     }
 
+    /// Wakes everyone who is parked now, in order, so many in an iteration. Those who park again meanwhile have seen
+    /// what there is and wait for the next call.
     private func wake() {
-        let readers = parked
-        parked = []
-        for reader in readers { reader.growingBlobAdvanced() }
+        wakeTicket = parked.nextTicket
+        if !isWaking { wakeSome() }
+    }
+
+    private func wakeSome() {
+        isWaking = true
+        var budget = GrowingBlob.maximumWokenPerIteration
+        while budget > 0, let reader = parked.popFirst(before: wakeTicket) {
+            reader.growingBlobAdvanced()
+            budget -= 1
+        }
+        isWaking = parked.hasAny(before: wakeTicket)
+        if isWaking { loop.deferred.enqueue { [self] in wakeSome() } }
     }
 }

@@ -86,7 +86,7 @@ final class ManifestPull {
         ended()
         let all = waiting
         waiting = []
-        for then in all { then(outcome) }
+        context.loop.deferred.forEach(all) { $0(outcome) }
     }
 
     /// The digest asked for, or stated by the upstream, must be that of the bytes; a tag without a stated one gets

@@ -38,6 +38,8 @@ package final class BodyPump: GrowingReader {
     private var warmUntil: Int64 = 0
     private var generation = 0
     var isWaiting = false
+    /// Where it is parked on a growing blob.
+    private var place = 0
     private let alreadyCounted: Int64
 
     init(_ content: Content, head: [UInt8], alreadyCounted: Int64, connection: Connection) {
@@ -91,7 +93,7 @@ package final class BodyPump: GrowingReader {
     /// The connection has closed.
     func abandon() {
         switch content {
-        case .growing(let blob, _), .growingChunked(let blob): blob.unpark(self)
+        case .growing(let blob, _), .growingChunked(let blob): blob.unpark(self, at: place)
         default: inputEnded()
         }
     }
@@ -129,7 +131,7 @@ package final class BodyPump: GrowingReader {
 
     func park(on blob: GrowingBlob) -> Step {
         isWaiting = true
-        blob.park(self)
+        place = blob.park(self)
         return .wait
     }
 

@@ -31,7 +31,7 @@ extension Store {
             try BlobOpening.open(path, digest: digest, sizeBytes: sizeBytes)
         }) { result in
             let file = self.finishOpening(digest, result)
-            for waiter in self.opening.removeValue(forKey: digest) ?? [] { waiter(file) }
+            self.loop.deferred.forEach(self.opening.removeValue(forKey: digest) ?? []) { $0(file) }
         }
     }
 

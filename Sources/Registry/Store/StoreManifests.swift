@@ -29,7 +29,7 @@ extension Store {
         let layout = layout
         perform({ () throws(StoreError) in try ManifestFile.load(digest, types, layout) }) { result in
             let manifest = self.finishLoading(digest, result)
-            for waiter in self.loading.removeValue(forKey: digest) ?? [] { waiter(manifest) }
+            self.loop.deferred.forEach(self.loading.removeValue(forKey: digest) ?? []) { $0(manifest) }
         }
     }
 

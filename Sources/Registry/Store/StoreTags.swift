@@ -26,7 +26,7 @@ extension Store {
         let path = layout.tag(name)
         perform({ () throws(StoreError) in try TagRecord.read(path) }) { result in
             let record = self.finishReading(name, path, result)
-            for waiter in self.tagReads.removeValue(forKey: name) ?? [] { waiter(record) }
+            self.loop.deferred.forEach(self.tagReads.removeValue(forKey: name) ?? []) { $0(record) }
         }
     }
 
