@@ -1,9 +1,12 @@
 // Which blob pulls run now. What a client waits for goes first; what is fetched ahead runs in a small share, so that
-// one image's layers cannot hold up another client's.
+// one image's layers cannot hold up another client's. Hosts take turns, and a host that has answered 429 gets less.
 
 internal import DequeModule
 
-/// Decides when pulls start. A pure value: keys in, keys to start out.
+/// Decides when pulls start. A pure value: keys in, keys to start out. Times are the loop's milliseconds.
+///
+/// What a call costs depends on how many pulls it starts, not on how many wait: each host has its own lines, and only
+/// hosts with a waiting pull and room for it are in the rounds that `startable` goes through.
 package struct PullQueue<Key: Hashable> {
     /// Why a pull was asked for.
     package enum Demand: Sendable {
@@ -26,28 +29,35 @@ package struct PullQueue<Key: Hashable> {
     /// Pulls ahead of demand, running and waiting: a manifest that names more layers than this (4 MiB can name 30,000)
     /// must not fill the places of clients.
     package static var maximumKnownAhead: Int { 1024 }
+    /// Hosts with less parallelism at a time; further ones are not slowed down. Each has answered 429 within a minute.
+    package static var maximumSlowHosts: Int { 256 }
+
+    private enum State { case waiting, running, held }
 
     private struct Entry {
-        var host: RegistryHost
+        let host: RegistryHost
         var demand: Demand
-        var isRunning: Bool
-    }
-
-    private struct Load {
-        var forClients = 0
-        var ahead = 0
+        var state: State
+        /// Its place in a line. Places that a pull has left, promoted or removed, are passed over.
+        var ticket: UInt64
     }
 
     private var entries: [Key: Entry] = [:]
     /// How many of the entries are ahead of demand.
     private var knownAhead = 0
-    private var waitingForClients: Deque<Key> = []
-    private var waitingAhead: Deque<Key> = []
-    private var total = Load()
-    private var perHost: [RegistryHost: Load] = [:]
+    private var hosts: [RegistryHost: HostPulls<Key>] = [:]
+    /// Hosts that may have something to start, in the order of their turns.
+    private var rounds = (clients: Deque<RegistryHost>(), ahead: Deque<RegistryHost>())
+    private var total = (clients: 0, ahead: 0)
+    private var nextTicket: UInt64 = 0
+    private var slowHosts: Set<RegistryHost> = []
+    /// No host's slowdown ends before this.
+    private var slowdownCheckMilliseconds = UInt64.max
+    /// Places and hosts that `startable` has looked at since the start: its work.
+    private(set) var examinedCount = 0
 
     /// Pulls that may run, whoever wants them.
-    package var running: Int { total.forClients + total.ahead }
+    package var running: Int { total.clients + total.ahead }
 
     package init() {}
 
@@ -58,65 +68,171 @@ package struct PullQueue<Key: Hashable> {
             return true
         }
         guard hasPlace(demand) else { return false }
-        entries[key] = Entry(host: host, demand: demand, isRunning: false)
         if demand == .ahead { knownAhead += 1 }
-        if demand == .client { waitingForClients.append(key) } else { waitingAhead.append(key) }
+        entries[key] = Entry(host: host, demand: demand, state: .waiting, ticket: 0)
+        line(up: key)
         return true
     }
 
     /// Whether no client has asked for it yet.
     package func isAhead(_ key: Key) -> Bool { entries[key]?.demand == .ahead }
 
-    /// The pulls to start now. Each is running from here on, until `remove`.
-    package mutating func startable() -> [Key] {
-        var clients: Deque<Key> = []
-        swap(&clients, &waitingForClients)
-        var ahead: Deque<Key> = []
-        swap(&ahead, &waitingAhead)
-        let result = take(from: &clients, demand: .client) + take(from: &ahead, demand: .ahead)
-        waitingForClients = clients
-        waitingAhead = ahead
-        return result
+    /// The pulls to start now. Each is running from here on, until `remove` or `hold`.
+    package mutating func startable(now: UInt64) -> [Key] {
+        endSlowdowns(now: now)
+        return take(.client) + take(.ahead)
     }
 
     /// The pull has ended, or is given up.
     package mutating func remove(_ key: Key) {
         guard let entry = entries.removeValue(forKey: key) else { return }
         if entry.demand == .ahead { knownAhead -= 1 }
-        if entry.isRunning { count(entry, -1) }
+        leave(entry)
     }
+
+    /// A running pull waits for something else than its turn: its place is free for another.
+    package mutating func hold(_ key: Key) {
+        guard let entry = entries[key], entry.state == .running else { return }
+        entries[key]?.state = .held
+        leave(entry)
+    }
+
+    /// A running pull gives its place away and waits again, as the next of its host.
+    package mutating func putBack(_ key: Key) {
+        hold(key)
+        resume(key)
+    }
+
+    /// A pull that was held may run again: it is the next of its host.
+    package mutating func resume(_ key: Key) {
+        guard entries[key]?.state == .held else { return }
+        entries[key]?.state = .waiting
+        line(up: key, atFront: true)
+    }
+
+    // MARK: Slow hosts
+
+    /// The host has answered 429: nothing is fetched ahead from it for a minute, and the number of transfers for
+    /// clients is halved, down to one.
+    package mutating func slowDown(_ host: RegistryHost, now: UInt64) {
+        endSlowdowns(now: now)
+        guard slowHosts.contains(host) || slowHosts.count < PullQueue.maximumSlowHosts else { return }
+        slowHosts.insert(host)
+        let end = hosts[host, default: HostPulls()].slowDown(now: now)
+        slowdownCheckMilliseconds = min(slowdownCheckMilliseconds, end)
+    }
+
+    package func isSlow(_ host: RegistryHost) -> Bool { slowHosts.contains(host) }
+
+    /// When `startable` may have more to start although no pull has ended; nil: never.
+    package var nextSlowdownCheck: UInt64? { slowHosts.isEmpty ? nil : slowdownCheckMilliseconds }
+
+    private mutating func endSlowdowns(now: UInt64) {
+        guard now >= slowdownCheckMilliseconds else { return }
+        slowdownCheckMilliseconds = .max
+        for host in slowHosts {
+            if let end = hosts[host]?.slowdownEnd(now: now) {
+                slowdownCheckMilliseconds = min(slowdownCheckMilliseconds, end)
+            } else {
+                slowHosts.remove(host)
+                join(host, .client)
+                join(host, .ahead)
+                forgetIfIdle(host)
+            }
+        }
+    }
+
+    // MARK: Lines
 
     private mutating func promote(_ key: Key, to demand: Demand) {
         guard demand == .client, let entry = entries[key], entry.demand == .ahead else { return }
         knownAhead -= 1
-        if entry.isRunning {
-            count(entry, -1)
-            entries[key]?.demand = .client
-            count(Entry(host: entry.host, demand: .client, isRunning: true), 1)
-        } else {
-            // Its place among those ahead is passed over when its turn comes.
-            entries[key]?.demand = .client
-            waitingForClients.append(key)
+        entries[key]?.demand = .client
+        switch entry.state {
+        case .held: break
+        case .waiting:
+            line(up: key)
+            leaveLine(entry)
+        case .running:
+            count(entry.host, .client, 1)
+            leave(entry)
         }
     }
 
-    private mutating func take(from queue: inout Deque<Key>, demand: Demand) -> [Key] {
-        var result: [Key] = []
-        var heldBack: [Key] = []
-        while hasRoom(demand), let key = queue.popFirst() {
-            guard var entry = entries[key], !entry.isRunning, entry.demand == demand else { continue }
-            guard hasRoom(demand, on: entry.host) else {
-                heldBack.append(key)
-                continue
-            }
-            entry.isRunning = true
-            entries[key] = entry
-            count(entry, 1)
-            result.append(key)
-        }
-        for key in heldBack.reversed() { queue.prepend(key) }
-        return result
+    /// Gives a waiting pull a place.
+    private mutating func line(up key: Key, atFront: Bool = false) {
+        guard let entry = entries[key] else { return }
+        nextTicket += 1
+        entries[key]?.ticket = nextTicket
+        hosts[entry.host, default: HostPulls()].line(up: key, nextTicket, entry.demand, atFront: atFront)
+        join(entry.host, entry.demand)
     }
+
+    /// A pull has left its line or its place among those that run.
+    private mutating func leave(_ entry: Entry) {
+        switch entry.state {
+        case .held: return
+        case .waiting: leaveLine(entry)
+        case .running:
+            count(entry.host, entry.demand, -1)
+            join(entry.host, entry.demand)
+        }
+        forgetIfIdle(entry.host)
+    }
+
+    /// A waiting pull's place stays where it is; when most places of a line are such, they are taken out.
+    private mutating func leaveLine(_ entry: Entry) {
+        guard hosts[entry.host]?.leftLine(entry.demand) == true else { return }
+        let places = hosts[entry.host]?.takePlaces(entry.demand) ?? []
+        let live = Deque(places.filter { isLive($0) })
+        hosts[entry.host]?.putBack(live, entry.demand)
+    }
+
+    private func isLive(_ place: HostPulls<Key>.Place) -> Bool {
+        entries[place.key].map { $0.ticket == place.ticket && $0.state == .waiting } ?? false
+    }
+
+    /// Takes the host into a round, if it has a pull for it and room.
+    private mutating func join(_ host: RegistryHost, _ demand: Demand) {
+        guard hosts[host]?.joinRound(demand) == true else { return }
+        if demand == .client { rounds.clients.append(host) } else { rounds.ahead.append(host) }
+    }
+
+    /// One pull of each host in turn, while there is room.
+    private mutating func take(_ demand: Demand) -> [Key] {
+        var started: [Key] = []
+        while hasRoom(demand) {
+            let next = demand == .client ? rounds.clients.popFirst() : rounds.ahead.popFirst()
+            guard let host = next else { break }
+            examinedCount &+= 1
+            if let key = nextKey(of: host, demand) {
+                entries[key]?.state = .running
+                count(host, demand, 1)
+                started.append(key)
+            }
+            join(host, demand)
+            forgetIfIdle(host)
+        }
+        return started
+    }
+
+    /// The first pull of a host whose turn it is. Since then it may have been slowed down.
+    private mutating func nextKey(of host: RegistryHost, _ demand: Demand) -> Key? {
+        guard hosts[host]?.leaveRound(demand) == true else { return nil }
+        while let place = hosts[host]?.popFirst(demand) {
+            examinedCount &+= 1
+            guard isLive(place) else { continue }
+            hosts[host]?.started(demand)
+            return place.key
+        }
+        return nil
+    }
+
+    private mutating func forgetIfIdle(_ host: RegistryHost) {
+        if hosts[host]?.isIdle == true { hosts[host] = nil }
+    }
+
+    // MARK: Limits
 
     /// Whether one more may be known, running or waiting.
     private func hasPlace(_ demand: Demand) -> Bool {
@@ -128,29 +244,13 @@ package struct PullQueue<Key: Hashable> {
 
     private func hasRoom(_ demand: Demand) -> Bool {
         switch demand {
-        case .client: total.forClients < PullQueue.maximumForClients
+        case .client: total.clients < PullQueue.maximumForClients
         case .ahead: total.ahead < PullQueue.maximumAhead
         }
     }
 
-    private func hasRoom(_ demand: Demand, on host: RegistryHost) -> Bool {
-        let load = perHost[host] ?? Load()
-        return switch demand {
-        case .client: load.forClients < PullQueue.maximumForClientsPerHost
-        case .ahead: load.ahead < PullQueue.maximumAheadPerHost
-        }
-    }
-
-    private mutating func count(_ entry: Entry, _ difference: Int) {
-        var load = perHost[entry.host] ?? Load()
-        switch entry.demand {
-        case .client:
-            load.forClients += difference
-            total.forClients += difference
-        case .ahead:
-            load.ahead += difference
-            total.ahead += difference
-        }
-        perHost[entry.host] = load.forClients == 0 && load.ahead == 0 ? nil : load
+    private mutating func count(_ host: RegistryHost, _ demand: Demand, _ difference: Int) {
+        hosts[host]?.count(demand, difference)
+        if demand == .client { total.clients += difference } else { total.ahead += difference }
     }
 }
