@@ -148,9 +148,13 @@ package final class API {
         connection.respond(status: 200, fields: ResponseFields.json(length: body.count), body: body, verdict: verdict)
     }
 
-    /// An answer owed to a client until the deadline for answers.
-    func owe(_ connection: Connection) -> Waiting {
-        Waiting(connection, deadlineMilliseconds: policy.answerDeadlineMilliseconds)
+    /// An answer owed to a client until the deadline for answers. What is late then because its repository is paused
+    /// after a 429 is answered 429.
+    func owe(_ connection: Connection, _ source: PullSource) -> Waiting {
+        Waiting(connection, deadlineMilliseconds: policy.answerDeadlineMilliseconds) { [self] connection in
+            connection.respond(
+                puller.rateLimitRefusal(of: source) ?? .unavailable("the upstream has not answered in time"))
+        }
     }
 
     // MARK: Upstream choice

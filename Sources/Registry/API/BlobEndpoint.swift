@@ -87,9 +87,9 @@ extension API {
         if asked.isHead, running?.sizeBytes == nil { return forwardHead(connection, digest, asked) }
         if running != nil { metrics.pulls.joined(.blob) }
         guard let growing = puller.blob(digest, from: asked.source) else {
-            return connection.respond(.unavailable("too many pulls are waiting", retryAfterSeconds: 5))
+            return connection.respond(.unavailable("too many pulls are waiting"))
         }
-        let waiting = owe(connection)
+        let waiting = owe(connection, asked.source)
         growing.whenAnswered { [self] in
             follow(waiting, growing, digest, asked, running == nil ? .miss : .joined)
         }
@@ -137,7 +137,7 @@ extension API {
     }
 
     private func forwardHead(_ connection: Connection, _ digest: Digest, _ asked: Asked) {
-        let waiting = owe(connection)
+        let waiting = owe(connection, asked.source)
         puller.head(.blob(.head, digest, asked.source), from: asked.source) { [self] result in
             waiting.answer { connection in
                 switch result {

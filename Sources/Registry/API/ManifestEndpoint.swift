@@ -140,7 +140,8 @@ extension API {
         }
         let waiting = Waiting(
             connection, deadlineMilliseconds: policy.revalidationDeadlineMilliseconds, late: serveStale)
-        puller.manifestHead(.tag(tag), from: asked.source) { [self] result in
+        // What is cached is at hand: there is nothing to wait for while the repository is paused.
+        puller.manifestHead(.tag(tag), from: asked.source, waitsForPause: false) { [self] result in
             countEnd(tally)
             guard case .success(let entity) = result else { return waiting.answer(serveStale) }
             if let digest = entity.digest, digest == cached.digest {
@@ -167,7 +168,7 @@ extension API {
         if policy.airGapped {
             return connection.respond(.manifestUnknown("\(asked.source.repository):\(reference) is not in the cache"))
         }
-        let waiting = owe(connection)
+        let waiting = owe(connection, asked.source)
         if asked.isHead { forwardHead(waiting, reference, asked) } else { pullManifest(waiting, reference, asked) }
     }
 

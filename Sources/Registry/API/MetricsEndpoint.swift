@@ -194,9 +194,11 @@ package final class MetricsEndpoint {
         readings.pullsQueued = sources.puller.blobsInFlight - sources.puller.runningBlobs
         readings.upstreamRequestsInFlight = sources.client.exchangeCount
         readings.rateLimitSeconds = [:]
-        for (host, seconds) in sources.client.rateLimits {
-            readings.rateLimitSeconds[metrics.number(of: host) ?? Namespaces.other] = seconds
+        for (host, seconds) in sources.client.rateLimitSeconds {
+            let number = metrics.number(of: host) ?? Namespaces.other
+            readings.rateLimitSeconds[number] = max(seconds, readings.rateLimitSeconds[number] ?? 0)
         }
+        readings.rateLimitedRequests = sources.client.rateLimitedCount
         readings.logLinesDropped = sources.droppedLogLines()
         readLoop()
     }

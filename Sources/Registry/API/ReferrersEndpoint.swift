@@ -19,7 +19,7 @@ extension API {
             subject: subject, artifactType: query.value(named: "artifactType"), namespace: query.value(named: "ns"),
             path: "/v2/\(String(decoding: request.route.name, as: UTF8.self))/referrers/\(subject)",
             upstreamQuery: ReferrersPage.forwarded(request.head.query.in(request.bytes)))
-        fetchReferrers(owe(connection), page, asked)
+        fetchReferrers(owe(connection, asked.source), page, asked)
     }
 
     private func fetchReferrers(_ waiting: Waiting, _ page: ReferrersPage, _ asked: Asked) {
@@ -109,15 +109,18 @@ struct ReferrersPage {
     /// The client's query without `ns`, which is for this server alone. It is made of characters that a request target
     /// may hold, so it can be passed on as it is.
     static func forwarded(_ query: UnsafeRawBufferPointer) -> String? {
-        let parts = query.split(separator: 0x26).filter { !$0.starts(with: "ns=".utf8) }
-        let text = parts.map { String(decoding: $0, as: UTF8.self) }.joined(separator: "&")
+        let items = zip(query.split(separator: 0x26), QueryItems(query).names)
+        // An escaped name (`n%73`) is still this parameter to the server that reads it.
+        let text = items.filter { $0.1 != "ns" }.map { String(decoding: $0.0, as: UTF8.self) }.joined(separator: "&")
         return text.isEmpty ? nil : text
     }
 
-    /// The upstream's next page, as a `Link` to this server: same path here, the upstream's query, and `ns` again.
+    /// The upstream's next page, as a `Link` to this server: same path here, the upstream's query without the `ns` that
+    /// it may have been sent, and the client's `ns` again.
     func link(to next: String) -> String? {
         guard let mark = next.firstIndex(of: "?") else { return nil }
-        var query = String(next[next.index(after: mark)...])
+        let items = Array(next[next.index(after: mark)...].utf8).withUnsafeBytes { ReferrersPage.forwarded($0) }
+        guard var query = items else { return nil }
         if let namespace { query += "&ns=\(PercentEncoding.encode(namespace))" }
         guard query.utf8.allSatisfy({ $0 > 0x20 && $0 < 0x7F && $0 != 0x3C && $0 != 0x3E }) else { return nil }
         return "<\(path)?\(query)>; rel=\"next\""

@@ -18,7 +18,7 @@ extension API {
                     status: 404, code: .nameUnknown, message: "tag lists are not cached, and this server is air-gapped")
             )
         }
-        let waiting = owe(connection)
+        let waiting = owe(connection, asked.source)
         var fetch = UpstreamRequest(
             method: .get, path: "/v2/\(asked.source.repository)/tags/list", query: parameters.upstream,
             repository: asked.source.repository, kind: .tags)

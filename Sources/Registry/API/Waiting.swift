@@ -9,15 +9,12 @@ final class Waiting {
     private let startMilliseconds: UInt64
     private(set) var isAnswered = false
 
-    /// - Parameter late: what to do if nothing has come by the deadline; by default, say 503.
-    init(_ connection: Connection, deadlineMilliseconds: UInt64, late: ((Connection) -> Void)? = nil) {
+    /// - Parameter late: what to do if nothing has come by the deadline.
+    init(_ connection: Connection, deadlineMilliseconds: UInt64, late: @escaping (Connection) -> Void) {
         self.connection = connection
         startMilliseconds = connection.loop.nowMilliseconds
         let timer = Timer(on: connection.loop) { [weak self] in
-            self?.answer { connection in
-                if let late { return late(connection) }
-                connection.respond(.unavailable("the upstream has not answered in time", retryAfterSeconds: 5))
-            }
+            self?.answer(late)
         }
         timer.start(afterMilliseconds: deadlineMilliseconds)
         timer.unreference()

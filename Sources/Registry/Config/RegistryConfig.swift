@@ -12,6 +12,9 @@ package struct RegistryConfig: Sendable, Equatable {
     package var scheme: Scheme = .https
     /// Where requests for `name` really go: `scheme://host[:port]`, lower case, no trailing slash. Nil: `name` itself.
     package var endpoint: String?
+    /// Whether requests to an endpoint that is not the registry's own host carry `ns=<name>`, as containerd's requests
+    /// to a mirror do.
+    package var sendsNamespace = true
     package var auth: RegistryAuth?
     package var tls = RegistryTLS()
 

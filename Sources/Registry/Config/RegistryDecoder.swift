@@ -35,6 +35,7 @@ enum RegistryDecoder {
         var registry = RegistryConfig(name: name)
         registry.description = draft.description
         registry.endpoint = draft.endpoint?.url
+        registry.sendsNamespace = draft.sendsNamespace
         registry.scheme = draft.scheme ?? draft.endpoint?.scheme ?? .https
         registry.auth = auth(draft.auth, at: item.child("auth") ?? item)
         registry.tls = draft.tls
@@ -61,6 +62,7 @@ enum RegistryDecoder {
         var description: String?
         var scheme: RegistryConfig.Scheme?
         var endpoint: (scheme: RegistryConfig.Scheme, url: String)?
+        var sendsNamespace = true
         var auth = AuthDraft()
         var tls = RegistryTLS()
     }
@@ -78,6 +80,9 @@ enum RegistryDecoder {
             },
             .init(name: "endpoint") { value, draft throws(Refusal) in
                 try value.assignUnlessEmpty(ConfigRules.endpoint, to: &draft.endpoint)
+            },
+            .init(name: "sendNamespace") { value, draft throws(Refusal) in
+                try value.assign(ConfigRules.flag, to: &draft.sendsNamespace)
             },
             .init(name: "auth", children: authKeys.flatMap(\.paths)) { value, draft throws(Refusal) in
                 try value.decode(authKeys, into: &draft.auth)

@@ -46,6 +46,9 @@ package struct ExchangeMachine {
         case send(UpstreamURL, Authorization, afterMilliseconds: UInt64)
         /// - Parameter refusing: a token for it that was just refused.
         case askToken(TokenRequest, refusing: String?)
+        /// Ask again when the repository's pause is over. The machine never says this: what is remembered of 429s is
+        /// the runner's to know.
+        case waitForPause
         /// This head is the answer.
         case deliver(deniedHint: String?)
         case fail(UpstreamFailure)
@@ -127,7 +130,7 @@ package struct ExchangeMachine {
 
     private mutating func basicAsked() -> Action {
         guard hasCredentials else { return .deliver(deniedHint: "it asks for a user and a password: set auth.user") }
-        guard authorization != .basic else { return .deliver(deniedHint: "it refused auth.user and its password") }
+        guard authorization != .basic else { return .deliver(deniedHint: UpstreamAnswer.credentialsHint) }
         authorization = .basic
         return send()
     }

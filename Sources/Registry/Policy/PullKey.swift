@@ -8,6 +8,9 @@ package struct PullKey: Hashable, Sendable {
     package let repository: RepositoryName
     package let digest: Digest
 
+    /// What a 429 is about.
+    package var limited: UpstreamRepository { UpstreamRepository(host: host, repository: repository) }
+
     package init(host: RegistryHost, repository: RepositoryName, digest: Digest) {
         self.host = host
         self.repository = repository

@@ -10,65 +10,6 @@
 
 /// The states and transitions of one blob pull.
 package struct PullMachine {
-    /// What the upstream said to a request, as far as a pull cares.
-    package struct Answer: Sendable, Equatable {
-        package var status: Int
-        package var contentLength: Int64?
-        /// A 206's `Content-Range`: first byte and total, where stated; a 416's total alone.
-        package var rangeFirst: Int64?
-        package var rangeTotal: Int64?
-
-        package init(status: Int, contentLength: Int64? = nil, rangeFirst: Int64? = nil, rangeTotal: Int64? = nil) {
-            self.status = status
-            self.contentLength = contentLength
-            self.rangeFirst = rangeFirst
-            self.rangeTotal = rangeTotal
-        }
-    }
-
-    package enum Event: Sendable, Equatable {
-        /// The file is open and holds this many hashed bytes of an earlier pull.
-        case opened(offset: Int64)
-        /// The final answer's head, after tokens and redirects.
-        case answered(Answer)
-        /// Room is reserved: for the whole, or for the beginning of a body of unknown length.
-        case reserved
-        /// The upstream's body ended; the file and what is on its way to it come to `total` bytes.
-        case bodyEnded(total: Int64)
-        /// The exchange failed, before or amid the body; `received` bytes are in the file or on their way to it.
-        case broke(RegistryError, received: Int64)
-        /// The upstream will not give it: 404, 403, 429 and the like. Asking again would not help.
-        case refused(RegistryError)
-        case backOffElapsed
-        /// The whole file's hash is, or is not, the digest.
-        case verified(Bool)
-        case committed
-        /// The store could not write, reserve, verify or commit.
-        case storeFailed(RegistryError)
-    }
-
-    package enum Action: Sendable, Equatable {
-        /// Ask the upstream for the bytes from this offset on (0: all of it).
-        case request(offset: Int64)
-        /// The next bytes received are already in the file: pass over this many.
-        case skip(Int64)
-        /// Tell the readers the size (nil: unknown until the end) and let them begin.
-        case announce(sizeBytes: Int64?)
-        /// Keep room for so much in all; nil: for a body of unknown length, as it grows.
-        case reserve(Int64?)
-        /// Stop the exchange, whose answer is of no use.
-        case dropExchange
-        case backOff(milliseconds: UInt64)
-        case verify
-        /// Begin a new, empty file; end the readers that were given bytes of the old one.
-        case startOver
-        case commit
-        /// Over: the readers may have the last byte.
-        case finish
-        /// Over: end every reader. The bytes so far are kept for a later pull, or are of no use.
-        case fail(RegistryError, keepPartial: Bool)
-    }
-
     /// Attempts in a row that brought nothing before a pull is given up.
     package static let maximumFruitlessAttempts = 5
     /// Attempts in all: an upstream that breaks every few bytes must not keep a pull alive for ever.
@@ -140,6 +81,7 @@ package struct PullMachine {
             (.streaming, .broke(let error, let received)):
             return broke(error, received: received)
         case (.requesting, .refused(let error)): return fail(error, keepPartial: have > 0)
+        case (.requesting, .rateLimited(let error, let canWait)): return rateLimited(error, canWait)
         case (.backingOff, .backOffElapsed): return request()
         case (.verifying, .verified(let matches)): return verified(matches)
         case (.committing, .committed):
@@ -263,6 +205,14 @@ package struct PullMachine {
         isPieced = isPieced || have > 0
         let factor = UInt64(1) << min(fruitless, PullMachine.maximumFruitlessAttempts)
         return [.backOff(milliseconds: firstBackOffMilliseconds.multipliedSaturated(by: factor))]
+    }
+
+    private mutating func rateLimited(_ error: RegistryError, _ canWait: Bool) -> [Action] {
+        guard canWait else { return fail(error, keepPartial: have > 0) }
+        // It was no attempt at the content: what follows fails and is repeated as the first attempt would be.
+        attempts -= 1
+        state = .backingOff
+        return [.waitForPause]
     }
 
     private mutating func verified(_ matches: Bool) -> [Action] {

@@ -9,8 +9,10 @@ package enum UpstreamFailure: Error, Sendable, Equatable {
     case timedOut(String)
     /// The answer broke off, or is not HTTP.
     case broken(String)
-    /// Decided here: a policy, a token that cannot be had, a remembered 429.
+    /// Decided here: a policy, a token that cannot be had, a pause after a 429.
     case refused(RegistryError)
+    /// The token service answered 429; its `Retry-After` in seconds, where it sent one.
+    case rateLimited(retryAfterSeconds: Int?)
 
     /// The error for the client.
     package func registryError(host: RegistryHost) -> RegistryError {
@@ -19,6 +21,7 @@ package enum UpstreamFailure: Error, Sendable, Equatable {
         case .timedOut(let reason): .unavailable("\(host) does not answer: \(reason)")
         case .broken(let reason): .unavailable("\(host) broke off its answer: \(reason)")
         case .refused(let error): error
+        case .rateLimited(let seconds): UpstreamAnswer.tooManyRequests(host, retryAfterSeconds: seconds)
         }
     }
 
@@ -27,6 +30,7 @@ package enum UpstreamFailure: Error, Sendable, Equatable {
         switch self {
         case .unreachable(let reason), .timedOut(let reason), .broken(let reason): reason
         case .refused(let error): error.message
+        case .rateLimited: "its token service answered 429"
         }
     }
 }
@@ -40,8 +44,9 @@ package enum UpstreamAnswer {
         case 200, 206: refusedSize(in: head, host: host)
         case 401, 403, 451: denied(host, status: head.status, hint: head.deniedHint)
         case 404, 410: unknown(kind, host)
-        case 429: tooManyRequests(host, seconds: head.retryAfterSeconds)
-        case 408, 500...599: .unavailable("\(host) answered \(head.status)")
+        case 429: tooManyRequests(host, retryAfterSeconds: head.retryAfterSeconds)
+        case 408, 500...599:
+            .unavailable("\(host) answered \(head.status)", retryAfterSeconds: head.retryAfterSeconds)
         default: .senseless("\(host) answered \(head.status), which makes no sense here")
         }
     }
@@ -60,11 +65,24 @@ package enum UpstreamAnswer {
         return RegistryError(status: 403, code: .denied, message: "\(host) denied access", detail: detail)
     }
 
-    package static func tooManyRequests(_ host: RegistryHost, seconds: Int?) -> RegistryError {
+    /// - Parameter retryAfterSeconds: what `RateLimitMemory` says of it.
+    package static func tooManyRequests(_ host: RegistryHost, retryAfterSeconds: Int?) -> RegistryError {
         RegistryError(
             status: 429, code: .tooManyRequests, message: "\(host) asks for fewer requests",
-            retryAfterSeconds: seconds ?? RateLimitMemory.defaultSeconds)
+            retryAfterSeconds: retryAfterSeconds)
     }
+
+    /// The registry refused the configured credentials.
+    package static func credentialsRefused(by host: RegistryHost) -> RegistryError {
+        denied(host, status: 401, hint: credentialsHint)
+    }
+
+    /// The registry's token service refused them.
+    package static func credentialsRefused(byTokenServiceOf host: RegistryHost) -> RegistryError {
+        denied(host, status: 401, hint: "its token service refused auth.user and its password")
+    }
+
+    static let credentialsHint = "it refused auth.user and its password"
 
     /// Configuration or caution forbids it.
     package static func refused(_ host: RegistryHost, _ reason: String) -> RegistryError {

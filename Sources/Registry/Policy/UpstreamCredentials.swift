@@ -10,7 +10,7 @@ package struct TokenRequest: Hashable, Sendable {
 }
 
 /// Client credentials of one upstream. Only ever turned into a header.
-package struct UpstreamCredentials: Sendable {
+package struct UpstreamCredentials: Sendable, Equatable {
     package let user: String
     private let password: String
 

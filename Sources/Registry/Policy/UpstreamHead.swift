@@ -34,7 +34,7 @@ package struct UpstreamHead: Sendable {
     package let url: UpstreamURL
     /// What an operator could do about a 401 or 403: the configuration key to set.
     package var deniedHint: String?
-    /// With a 429: how long the upstream is left alone.
+    /// With a 429 or 503: the `Retry-After` for the client, in seconds.
     package var retryAfterSeconds: Int?
 
     /// Nil when the lengths contradict each other (RFC 9112 §6.3: such a message cannot be delimited).

@@ -18,6 +18,9 @@ package struct UpstreamRequest: Sendable {
     /// The whole value.
     package var via: String?
     package var kind: Kind
+    /// Whether it waits for the end of a pause that a 429 began, or is refused at once. A blob's content does not wait
+    /// here: its pull does.
+    package var waitsForPause = true
 
     package init(
         method: Method, path: String, query: String? = nil, repository: RepositoryName, accept: [String] = [],

@@ -10,6 +10,15 @@ final class BlobPull: UpstreamExchangeHandler {
     private let source: PullSource
     private let context: PullContext
     private let ended: (BlobPull, GrowingBlob) -> Void
+    /// Called when it has to wait for the end of its repository's pause; `start` then resumes it.
+    var onPause: (BlobPull) -> Void = { _ in }
+    /// Since when it has been waiting for the end of a pause, or of several; nil once it has been answered.
+    private(set) var waitingSinceMilliseconds: UInt64?
+    /// Whether it has waited for the end of a pause and is the next to be sent.
+    var isReleased = false
+    /// Whether it was fetched ahead of demand, was refused by a 429, and waits for its host's slowdown to end.
+    var wasPutBack = false
+    private var hasStarted = false
     private var machine: PullMachine
     private var ingest: Ingest?
     private var exchange: UpstreamExchange?
@@ -23,16 +32,30 @@ final class BlobPull: UpstreamExchangeHandler {
     init(
         key: PullKey, source: PullSource, context: PullContext, ended: @escaping (BlobPull, GrowingBlob) -> Void
     ) {
-        blob = GrowingBlob(key: key)
+        blob = GrowingBlob(key: key, loop: context.loop)
         self.source = source
         self.context = context
         self.ended = ended
         machine = PullMachine(firstBackOffMilliseconds: context.firstBackOffMilliseconds)
     }
 
-    /// Opens the file and begins.
+    /// Opens the file and begins, or resumes after a pause.
     func start() {
+        isReleased = false
+        guard !hasStarted else { return tell(.backOffElapsed) }
+        hasStarted = true
         context.store.beginIngest(blob.key) { [self] result in opened(result) }
+    }
+
+    /// It waits for the end of its repository's pause.
+    func waits() {
+        if waitingSinceMilliseconds == nil { waitingSinceMilliseconds = context.loop.nowMilliseconds }
+    }
+
+    /// Ends it because it would have to wait for too long, or too many wait.
+    func refuse(_ error: RegistryError) {
+        guard !isClosed else { return }
+        finish(with: error, keepPartial: true)
     }
 
     /// Ends it from outside: the bytes so far are kept.
@@ -93,6 +116,7 @@ final class BlobPull: UpstreamExchangeHandler {
             }
         case .dropExchange: dropExchange()
         case .backOff(let milliseconds): wait(milliseconds)
+        case .waitForPause: onPause(self)
         case .verify: verify()
         case .startOver: startOver()
         case .commit: commit()
@@ -193,11 +217,21 @@ final class BlobPull: UpstreamExchangeHandler {
     func exchange(_ exchange: UpstreamExchange, received head: UpstreamHead) {
         guard exchange === self.exchange else { return }
         if let error = UpstreamAnswer.refusedSize(in: head, host: source.host) { return fail(.refused(error)) }
-        if [200, 206, 416].contains(head.status) { return tell(.answered(head.pullAnswer)) }
+        if [200, 206, 416].contains(head.status) {
+            waitingSinceMilliseconds = nil
+            return tell(.answered(head.pullAnswer))
+        }
         let error =
             UpstreamAnswer.error(for: head, kind: .blob, host: source.host)
             ?? .unavailable("\(source.host) answered \(head.status)")
-        fail(head.status >= 500 ? .broke(error, received: received) : .refused(error))
+        fail(head.status >= 500 ? .broke(error, received: received) : refusal(error))
+    }
+
+    /// What a refusal is to the machine: after a 429 the pull may wait.
+    private func refusal(_ error: RegistryError) -> PullMachine.Event {
+        guard error.status == 429 else { return .refused(error) }
+        let since = waitingSinceMilliseconds ?? context.loop.nowMilliseconds
+        return .rateLimited(error, canWait: context.client.rateLimits.canWait(source.limited, since: since))
     }
 
     /// The answer's body says nothing more; it is not waited for.
@@ -227,7 +261,10 @@ final class BlobPull: UpstreamExchangeHandler {
     func exchange(_ exchange: UpstreamExchange, ended failure: UpstreamFailure?) {
         guard exchange === self.exchange else { return }
         self.exchange = nil
-        if let failure {
+        if case .refused(let error) = failure, error.status < 500 {
+            // Decided here, or by a token service: to ask again at once would not help.
+            tell(refusal(error))
+        } else if let failure {
             tell(.broke(failure.registryError(host: source.host), received: received))
         } else if toSkip > 0 {
             tell(.broke(.unavailable("the upstream's body is shorter than before"), received: received))
@@ -261,12 +298,5 @@ extension UpstreamRequest {
         )
         request.via = source.via
         return request
-    }
-}
-
-extension StoreError {
-    /// What a client is told: it is this server that has no room or a failing disk, and the next host may do better.
-    var registryError: RegistryError {
-        .unavailable(isNoSpace ? "no room in the cache" : "the cache cannot be written", retryAfterSeconds: 30)
     }
 }

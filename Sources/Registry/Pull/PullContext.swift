@@ -28,3 +28,10 @@ package struct PullContext {
         self.prefetchLayers = prefetchLayers
     }
 }
+
+extension StoreError {
+    /// What a client is told: it is this server that has no room or a failing disk, and the next host may do better.
+    var registryError: RegistryError {
+        .unavailable(isNoSpace ? "no room in the cache" : "the cache cannot be written")
+    }
+}

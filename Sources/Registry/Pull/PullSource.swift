@@ -18,6 +18,9 @@ package struct PullSource: Sendable {
         self.via = via
     }
 
+    /// What a 429 is about.
+    package var limited: UpstreamRepository { UpstreamRepository(host: host, repository: repository) }
+
     /// The pull of one of its blobs.
     package func key(_ digest: Digest) -> PullKey { PullKey(host: host, repository: repository, digest: digest) }
 }

@@ -28,8 +28,8 @@ package final class Puller {
     }
 
     let context: PullContext
-    private var blobs: [PullKey: BlobPull] = [:]
-    private var queue = PullQueue<PullKey>()
+    private(set) var blobs: [PullKey: BlobPull] = [:]
+    var queue = PullQueue<PullKey>()
     /// Who waits for a blob to be in the store, or for its pull to fail.
     private var endings: [PullKey: [(GrowingBlob) -> Void]] = [:]
     private var manifests: [ManifestKey: ManifestPull] = [:]
@@ -38,11 +38,16 @@ package final class Puller {
     private var tagHints = TagHints()
     /// What lists of tags and referrers are gathered in; they never go to the disk, and do not wait for it.
     private let listMemory: MemoryBudget
-    private var isClosed = false
+    private(set) var isClosed = false
+    /// Pulls that wait for the end of their repository's pause.
+    var held: [PullKey: RateLimitGate.Ticket] = [:]
+    /// Runs while pulls wait that a slowed-down host may take later.
+    var slowdownTimer: Timer?
 
     package init(context: PullContext) {
         self.context = context
         listMemory = MemoryBudget(on: context.loop, limitBytes: Puller.listMemoryBytes)
+        context.client.rateLimits.onPause = { [weak self] host in self?.slowDown(host) }
     }
 
     /// Blob pulls that run or wait.
@@ -66,13 +71,10 @@ package final class Puller {
         let pull = blobs[key] ?? BlobPull(key: key, source: source, context: context) { [weak self] _, blob in
             self?.ended(blob)
         }
+        pull.onPause = { [weak self] in self?.hold($0) }
         blobs[key] = pull
         startWaiting()
         return pull.blob
-    }
-
-    private func startWaiting() {
-        for key in queue.startable() { blobs[key]?.start() }
     }
 
     /// Fetches a blob for nobody in particular, after what clients wait for.
@@ -104,9 +106,10 @@ package final class Puller {
         blobs[blob.key] = nil
         queue.remove(blob.key)
         let waiting = endings.removeValue(forKey: blob.key) ?? []
+        held.removeValue(forKey: blob.key)?.cancel()
         // Not from within the pull that has just ended.
-        context.loop.deferred.enqueue { [weak self] in
-            for then in waiting { then(blob) }
+        context.loop.deferred.enqueue { [weak self, context] in
+            context.loop.deferred.forEach(waiting) { $0(blob) }
             self?.startWaiting()
         }
     }
@@ -164,17 +167,20 @@ package final class Puller {
                     contentType: answer.head.contentType, sizeBytes: answer.head.contentLength,
                     digest: answer.head.dockerContentDigest.flatMap { Digest($0) })
             }
-            for then in waiting { then(entity) }
+            context.loop.deferred.forEach(waiting) { $0(entity) }
         }
     }
 
     /// Asks what manifest a reference means now. A tag's answer is remembered until that manifest is pulled by digest
     /// (as containerd and dockerd do next), so that the tag is in the cache as well.
+    /// - Parameter waitsForPause: false to be refused at once where the repository is paused after a 429.
     package func manifestHead(
-        _ reference: Reference, from source: PullSource,
+        _ reference: Reference, from source: PullSource, waitsForPause: Bool = true,
         then: @escaping (Result<UpstreamEntity, RegistryError>) -> Void
     ) {
-        head(.manifest(.head, reference, source), from: source) { [self] result in
+        var request = UpstreamRequest.manifest(.head, reference, source)
+        request.waitsForPause = waitsForPause
+        head(request, from: source) { [self] result in
             if case .success(let entity) = result, case .tag(let tag) = reference, let digest = entity.digest {
                 remember(tag, means: digest, source)
             }
@@ -213,65 +219,15 @@ package final class Puller {
         fetches[ObjectIdentifier(fetch)] = fetch
     }
 
-    // MARK: Whole images
-
-    /// Starts what is missing of an image's config and layers, so that a cached image is a whole image. Asked on every
-    /// GET of a manifest; answered by a flag once the image is known to be whole.
-    package func completeImage(_ manifest: CachedManifest, from source: PullSource) {
-        let now = context.loop.nowMilliseconds
-        guard now >= manifest.nextWholeCheckMilliseconds, !isClosed else { return }
-        guard context.prefetchLayers else {
-            manifest.nextWholeCheckMilliseconds = .max
-            return
-        }
-        manifest.nextWholeCheckMilliseconds = now + Puller.wholeCheckPauseMilliseconds
-        // Not a copy: any number of these jobs may wait for a thread.
-        let (body, mediaType) = (manifest.sharedBody, manifest.mediaType.text)
-        context.offload.run {
-            try Manifest.decode(body.bytes, contentType: mediaType).prefetchedBlobs
-        } then: { [self] (result: Result<[Descriptor], any Error>) in
-            guard case .success(let blobs) = result else { return }
-            fetchMissing(blobs, of: manifest, from: source)
-        }
-    }
-
-    /// Pause before an image whose layers could not all be fetched is looked at again.
-    static let wholeCheckPauseMilliseconds: UInt64 = 30_000
-
-    private func fetchMissing(_ blobs: [Descriptor], of manifest: CachedManifest, from source: PullSource) {
-        var unknown = blobs.count
-        var missing = 0
-        for blob in blobs {
-            context.store.hasBlob(blob.digest) { [self] isPresent in
-                unknown -= 1
-                if !isPresent {
-                    missing += 1
-                    _ = self.blob(blob.digest, from: source, demand: .ahead)
-                }
-                if unknown == 0, missing == 0 { manifest.nextWholeCheckMilliseconds = .max }
-            }
-        }
-        if blobs.isEmpty { manifest.nextWholeCheckMilliseconds = .max }
-    }
-
     // MARK: The end
 
     /// Ends every pull; partial files are kept.
     package func close() {
         isClosed = true
+        slowdownTimer?.close()
+        slowdownTimer = nil
         for pull in Array(blobs.values) { pull.close("the server is stopping") }
         for pull in Array(manifests.values) { pull.cancel(.unavailable("the server is stopping")) }
         for fetch in Array(fetches.values) { fetch.cancel(.unavailable("the server is stopping")) }
-    }
-}
-
-extension Store {
-    /// Whether the store has a blob: from memory, or from the disk while recovery has not finished.
-    func hasBlob(_ digest: Digest, then: @escaping (Bool) -> Void) {
-        switch blobSize(digest) {
-        case .present: then(true)
-        case .absent: then(false)
-        case .unknown: findBlob(digest) { then($0 != nil) }
-        }
     }
 }

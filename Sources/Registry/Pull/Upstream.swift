@@ -6,11 +6,14 @@ package final class Upstream {
     /// Where requests go: the configured endpoint, Docker Hub's API host, or the host itself over https.
     package let base: UpstreamURL
     package let config: RegistryConfig?
-    /// The last 429.
-    package var rateLimit = RateLimitMemory()
 
     let trust: UpstreamTrust
     let credentials: UpstreamCredentials?
+    /// `ns=<registry>`, percent-encoded, where requests go to an endpoint that is not the registry's own host. A mirror
+    /// there would otherwise take its own default registry, and its content would be stored under the wrong name.
+    let namespaceQuery: String?
+    /// What keeps refused credentials from being sent with every pull.
+    var credentialBackOff = CredentialBackOff()
     /// It asked for Basic credentials and took them: they are sent without being asked from then on.
     var prefersBasic = false
     /// Exchanges in progress.
@@ -26,6 +29,14 @@ package final class Upstream {
         trust = UpstreamTrust(
             name: host.name, base: base, isConfigured: config != nil, tokenRealm: config?.auth?.tokenRealm)
         credentials = config?.auth.map { UpstreamCredentials(user: $0.user, password: $0.password.revealed) }
+        let isNamed = config?.sendsNamespace ?? true && !Upstream.isOwn(base, of: host)
+        namespaceQuery = isNamed ? "ns=\(PercentEncoding.encode(host.text))" : nil
+    }
+
+    /// The URL of a request; nil when its path cannot be part of one.
+    func url(for request: UpstreamRequest) -> UpstreamURL? {
+        let query = [request.query, namespaceQuery].compactMap(\.self).joined(separator: "&")
+        return base.with(path: request.path, query: query.isEmpty ? nil : query)
     }
 
     /// TLS for a request to `url`. Verification and extra authorities are the upstream's wherever it sends us; its
@@ -42,6 +53,13 @@ package final class Upstream {
             tls.keyFile = config.tls.keyFile
         }
         return tls
+    }
+
+    /// Whether requests for `host` that go to `base` go to the registry itself. Another port may be another server.
+    private static func isOwn(_ base: UpstreamURL, of host: RegistryHost) -> Bool {
+        let defaultPort: UInt16 = base.scheme == .https ? 443 : 80
+        guard base.port == host.port ?? defaultPort else { return false }
+        return base.host == host.name || (host.isDockerHub && RegistryHost(base.host) == host)
     }
 
     private static func base(_ host: RegistryHost, _ config: RegistryConfig?) -> UpstreamURL {

@@ -4,7 +4,7 @@ package import Logging
 
 /// Asks upstreams.
 package final class UpstreamClient {
-    /// Upstreams without an entry in the configuration that are remembered, with their 429s: `ns` can name any number.
+    /// Upstreams without an entry in the configuration that are remembered: `ns` can name any number.
     static let maximumOtherUpstreams = 256
     /// Questions under way at once, blobs aside (those queue, see `PullQueue`): each may hold a descriptor, a
     /// resolver's thread and a manifest's size of memory, and clients that leave do not end them.
@@ -14,6 +14,8 @@ package final class UpstreamClient {
 
     private let services: UpstreamServices
     var loop: EventLoop { services.loop }
+    /// Where requests wait for the end of a pause that a 429 began.
+    var rateLimits: RateLimitGate { services.rateLimits }
     private let configured: [RegistryHost: Upstream]
     private var others: [RegistryHost: Upstream] = [:]
 
@@ -46,11 +48,9 @@ package final class UpstreamClient {
         let isRefused = request.isQuestion && !services.hasRoom(for: upstream)
         services.keep(exchange)
         if isRefused {
-            exchange.end(.refused(.unavailable("too many questions to upstreams are waiting", retryAfterSeconds: 5)))
+            exchange.end(.refused(.unavailable("too many questions to upstreams are waiting")))
         } else if services.isClosed {
             exchange.end(UpstreamServices.stopping)
-        } else if let seconds = upstream.rateLimit.secondsLeft(now: services.loop.nowMilliseconds) {
-            exchange.end(.refused(UpstreamAnswer.tooManyRequests(upstream.host, seconds: seconds)))
         } else {
             services.loop.deferred.enqueue { exchange.begin() }
         }
@@ -64,41 +64,34 @@ package final class UpstreamClient {
     package var exchangeCount: Int { services.exchangeCount }
     package var transferCount: Int { services.transferCount }
 
-    /// Seconds left of the 429s that are remembered, by host.
-    package var rateLimits: [RegistryHost: Int] {
-        let now = loop.nowMilliseconds
-        let limited = [configured, others].joined().compactMap { host, upstream in
-            upstream.rateLimit.secondsLeft(now: now).map { (host, $0) }
-        }
-        return Dictionary(limited, uniquingKeysWith: max)
-    }
+    /// Seconds left of each host's longest pause after a 429.
+    package var rateLimitSeconds: [RegistryHost: Int] { rateLimits.secondsLeft }
+    /// Requests that wait for the end of such a pause.
+    package var rateLimitedCount: Int { rateLimits.waitingCount }
 
     /// Ends every exchange (`unreachable`) and closes every connection. Not to be called from a handler's callback.
     package func close() { services.close() }
 
-    /// Makes room: the upstream that has been idle for longest goes, those with a 429 to remember last.
+    /// Makes room: the upstream that has been idle for longest goes.
     private func dropIdle() {
-        let now = services.loop.nowMilliseconds
         let idle = others.values.filter { $0.exchangeCount == 0 }
-        let oldest = idle.min { one, other in
-            let key = { (upstream: Upstream) in
-                (upstream.rateLimit.secondsLeft(now: now) == nil ? 0 : 1, upstream.lastUsedMilliseconds)
-            }
-            return key(one) < key(other)
+        if let oldest = idle.min(by: { $0.lastUsedMilliseconds < $1.lastUsedMilliseconds }) {
+            others[oldest.host] = nil
         }
-        if let oldest { others[oldest.host] = nil }
     }
 }
 
 extension UpstreamRequest {
     /// Anything but a blob's content: no queue bounds how many of these clients cause.
-    fileprivate var isQuestion: Bool { kind != .blob || method == .head }
+    var isQuestion: Bool { kind != .blob || method == .head }
 }
 
 /// What exchanges share.
 final class UpstreamServices {
     let loop: EventLoop
     let tokens: UpstreamTokens
+    let rateLimits: RateLimitGate
+    let credentials: CredentialUse
     let logger: Logger
     let metrics: Metrics
     private let multi: CurlMulti
@@ -125,9 +118,12 @@ final class UpstreamServices {
         self.userAgent = userAgent
         self.logger = logger
         self.metrics = metrics
+        rateLimits = RateLimitGate(loop: loop, logger: logger, metrics: metrics)
+        credentials = CredentialUse(loop: loop, logger: logger, metrics: metrics)
         proxies = AddressGuard.environmentProxies()
         tokens = UpstreamTokens(
-            loop: loop, proxies: proxies, userAgent: userAgent, logger: logger, metrics: metrics
+            loop: loop, proxies: proxies, userAgent: userAgent, logger: logger, metrics: metrics,
+            credentials: credentials
         ) {
             Transfer($0, on: multi, loop: loop, handler: $1)
         }
@@ -183,6 +179,7 @@ final class UpstreamServices {
         guard !isClosed else { return }
         isClosed = true
         tokens.close()
+        rateLimits.close()
         for exchange in exchanges.values { exchange.end(UpstreamServices.stopping) }
         multi.close()
     }

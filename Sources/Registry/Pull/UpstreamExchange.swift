@@ -33,13 +33,24 @@ package final class UpstreamExchange {
 
     private let services: UpstreamServices
     private let route: TokenCache.Route
+    /// What a 429 is about.
+    private let limited: UpstreamRepository
+    /// The machine before its first event, to begin again with after a pause.
+    private let firstMachine: ExchangeMachine
     private var machine: ExchangeMachine
     private var handler: (any UpstreamExchangeHandler)?
     private var phase = Phase.asking
     private var drainedBytes = 0
     private var usesBasic = false
+    /// Whether the present attempt has been allowed to send the credentials.
+    private var maySendBasic = false
     private var transfer: Transfer?
     private var ticket: UpstreamTokens.Ticket?
+    private var waitTicket: RateLimitGate.Ticket?
+    /// Since when it has been waiting for the end of a pause, or of several.
+    private var waitingSinceMilliseconds: UInt64?
+    /// When the present attempt began.
+    private var askedMilliseconds: UInt64 = 0
     private var pause: Timer?
     private var measure = QuestionMeasure()
     /// When it began; nil for one that never did.
@@ -54,11 +65,12 @@ package final class UpstreamExchange {
         self.services = services
         self.handler = handler
         route = TokenCache.Route(upstream: upstream.host, repository: request.repository)
+        limited = UpstreamRepository(host: upstream.host, repository: request.repository)
         // What cannot be made a URL (a host in brackets that is no address) is refused by curl as the base alone.
-        let url = upstream.base.with(path: request.path, query: request.query)
-        machine = ExchangeMachine(
-            host: upstream.host, trust: upstream.trust, url: url ?? upstream.base, repository: request.repository,
-            hasCredentials: upstream.credentials != nil)
+        firstMachine = ExchangeMachine(
+            host: upstream.host, trust: upstream.trust, url: upstream.url(for: request) ?? upstream.base,
+            repository: request.repository, hasCredentials: upstream.credentials != nil)
+        machine = firstMachine
     }
 
     /// Ends it without another word to the handler.
@@ -67,6 +79,7 @@ package final class UpstreamExchange {
         handler = nil
         transfer?.cancel()
         ticket?.cancel()
+        waitTicket?.cancel()
         pause?.close()
         services.forget(self)
         count()
@@ -94,14 +107,54 @@ package final class UpstreamExchange {
 
     func begin() {
         guard handler != nil else { return }
+        // The pull of a blob has waited for its turn already.
+        guard request.isQuestion else { return services.rateLimits.isPaused(limited) ? endLimited() : ask() }
+        switch services.rateLimits.admission(limited, waitedSince: waitingSinceMilliseconds) {
+        case .open: ask()
+        case .wait where request.waitsForPause: waitForPause()
+        case .wait, .refused: endLimited()
+        }
+    }
+
+    private func ask() {
+        guard handler != nil else { return }
         startNanoseconds = EventLoop.nowNanoseconds
+        askedMilliseconds = services.loop.nowMilliseconds
+        machine = firstMachine
+        maySendBasic = false
         var known: ExchangeMachine.Authorization?
         if upstream.prefersBasic {
             known = .basic
         } else if let token = services.tokens.known(at: route) {
             known = .bearer(token)
+        } else if let denied = services.credentials.denial(by: upstream, for: request.repository) {
+            return end(.refused(denied))
         }
         perform(machine.handle(.begin(authorization: known)))
+    }
+
+    // MARK: Pauses after a 429
+
+    private func waitForPause() {
+        if waitingSinceMilliseconds == nil { waitingSinceMilliseconds = services.loop.nowMilliseconds }
+        waitTicket = services.rateLimits.wait(limited) { [weak self] in self?.resumeAfterPause() }
+        if waitTicket == nil { endLimited() }
+    }
+
+    private func resumeAfterPause() {
+        guard handler != nil else { return }
+        // Meanwhile another one may have been refused.
+        if services.rateLimits.isPaused(limited) { begin() } else { ask() }
+    }
+
+    private func endLimited() { end(.refused(services.rateLimits.error(limited))) }
+
+    /// The registry or its token service answered 429.
+    /// - Returns: whether the request can wait for the end of the pause.
+    private func wasLimited(retryAfterSeconds: Int?) -> Bool {
+        services.rateLimits.refused(limited, retryAfterSeconds: retryAfterSeconds, askedMilliseconds: askedMilliseconds)
+        let since = waitingSinceMilliseconds ?? services.loop.nowMilliseconds
+        return request.isQuestion && request.waitsForPause && services.rateLimits.canWait(limited, since: since)
     }
 
     // MARK: Actions
@@ -117,6 +170,8 @@ package final class UpstreamExchange {
             timer.start(afterMilliseconds: delay)
             pause = timer
         case .askToken(let request, let refused): ask(request, refused)
+        case .waitForPause: begin()
+        case .fail(.rateLimited(let seconds)): wasLimited(retryAfterSeconds: seconds) ? begin() : endLimited()
         case .fail(let failure): end(failure)
         // Performed where the head is, in `received`.
         case .deliver: break
@@ -127,6 +182,10 @@ package final class UpstreamExchange {
         pause?.close()
         pause = nil
         guard handler != nil else { return }
+        if authorization == .basic, !maySendBasic {
+            maySendBasic = services.credentials.admits(upstream, to: .registry, for: request.repository)
+            guard maySendBasic else { return end(.refused(UpstreamAnswer.credentialsRefused(by: upstream.host))) }
+        }
         var asked = services.transferRequest(url, upstream)
         asked.method = request.method == .head ? .head : .get
         asked.headers = request.headerLines
@@ -164,9 +223,17 @@ extension UpstreamExchange: TransferHandler {
         let answer = ExchangeMachine.Answer(
             status: head.status, challenge: challenge, realm: challenge.flatMap { UpstreamURL($0.realm) },
             hasLocation: location != nil, location: location.flatMap { head.url.resolving($0) })
-        if usesBasic { upstream.prefersBasic = head.status != 401 }
-        let action = machine.handle(.answer(answer))
-        if case .deliver(let hint) = action { return deliver(head, hint: hint) }
+        if usesBasic {
+            services.credentials.answered(
+                upstream, head.status, for: request.repository, askedMilliseconds: askedMilliseconds)
+        }
+        var action = machine.handle(.answer(answer))
+        if case .deliver(let hint) = action {
+            guard head.status == 429, wasLimited(retryAfterSeconds: head.retryAfter) else {
+                return deliver(head, hint: hint)
+            }
+            action = .waitForPause
+        }
         phase = .draining(then: action)
         let isTooLong = head.contentLength ?? 0 > Int64(UpstreamExchange.maximumDrainedBytes)
         if head.isCloseDelimited || head.refusedSize != nil || isTooLong { abandonBody() }
@@ -198,11 +265,12 @@ extension UpstreamExchange: TransferHandler {
     private func deliver(_ received: UpstreamHead, hint: String?) {
         var head = received
         head.deniedHint = hint
-        if head.status == 429 {
-            let now = services.loop.nowMilliseconds
-            upstream.rateLimit.remember(
-                retryAfterSeconds: head.retryAfter(unixSeconds: EventLoop.unixSeconds), now: now)
-            head.retryAfterSeconds = upstream.rateLimit.secondsLeft(now: now)
+        switch head.status {
+        case 429: head.retryAfterSeconds = services.rateLimits.error(limited).retryAfterSeconds
+        case 408, 500...: head.retryAfterSeconds = received.retryAfter
+        // Neither a refusal of credentials nor an error says that the repository is not limited any more.
+        case 401, 403: break
+        default: services.rateLimits.answered(limited, askedMilliseconds: askedMilliseconds)
         }
         let isWanted = head.status == 200 || head.status == 206
         if isWanted { services.metrics.admit(upstream.host) }

@@ -6,6 +6,11 @@ final class TokenFetch: TransferHandler {
     static let deadlineMilliseconds: UInt64 = 10_000
 
     var waiting: [UpstreamTokens.Ticket] = []
+    /// Called when it has ended, after those who wait for its token, with whether the service has accepted or refused
+    /// what it was sent.
+    var onEnd: [(_ isDecided: Bool) -> Void] = []
+    /// The status with which the service refused, 401 or 403.
+    private(set) var deniedStatus: Int?
 
     private let request: TransferRequest
     private let upstream: Upstream
@@ -57,7 +62,11 @@ final class TokenFetch: TransferHandler {
     func transfer(_ transfer: Transfer, ended failure: TransferFailure?) {
         if let failure { return failed(failure) }
         guard let head else { return finish(.failure(.refused(senseless("it gave no answer")))) }
-        finish(head.status == 200 ? decoded : .failure(.refused(error(head))))
+        switch head.status {
+        case 200: finish(decoded)
+        case 429: finish(.failure(.rateLimited(retryAfterSeconds: head.retryAfter)))
+        default: finish(.failure(.refused(error(head))))
+        }
     }
 
     private func send() { transfer = start(request, self) }
@@ -98,22 +107,20 @@ final class TokenFetch: TransferHandler {
     private func error(_ head: UpstreamHead) -> RegistryError {
         switch head.status {
         case 401, 403: return denied(head.status)
-        case 429:
-            let now = loop.nowMilliseconds
-            upstream.rateLimit.remember(
-                retryAfterSeconds: head.retryAfter(unixSeconds: EventLoop.unixSeconds), now: now)
-            return UpstreamAnswer.tooManyRequests(upstream.host, seconds: upstream.rateLimit.secondsLeft(now: now))
-        case 408, 500...599: return .unavailable("\(upstream.host): its token service answered \(head.status)")
+        case 408, 500...599:
+            return .unavailable(
+                "\(upstream.host): its token service answered \(head.status)", retryAfterSeconds: head.retryAfter)
         default: return senseless("it answered \(head.status)")
         }
     }
 
     private func denied(_ status: Int) -> RegistryError {
+        deniedStatus = status
         let hadCredentials = request.headers.contains { $0.hasPrefix("Authorization:") }
-        let hint =
-            hadCredentials
-            ? "its token service refused auth.user and its password" : "its token service gives anonymous users nothing"
-        return UpstreamAnswer.denied(upstream.host, status: status, hint: hint)
+        return hadCredentials
+            ? UpstreamAnswer.credentialsRefused(byTokenServiceOf: upstream.host)
+            : UpstreamAnswer.denied(
+                upstream.host, status: status, hint: "its token service gives anonymous users nothing")
     }
 
     private func senseless(_ reason: String) -> RegistryError {

@@ -13,6 +13,8 @@ final class UpstreamTokens {
 
         init(_ then: @escaping (Reply) -> Void) { self.then = then }
 
+        var isCancelled: Bool { then == nil }
+
         func cancel() { then = nil }
 
         func answer(_ reply: Reply) {
@@ -28,18 +30,38 @@ final class UpstreamTokens {
     private let userAgent: String
     private let logger: Logger
     private let metrics: Metrics
+    private let credentials: CredentialUse
     private var cache = TokenCache()
     private var running: [TokenCache.Key: TokenFetch] = [:]
+    /// Requests with credentials that the service has not accepted yet, by upstream and service. Others wait for the
+    /// outcome: a wrong password must not be tried for a hundred repositories at the same time.
+    private var trials: [Trial: TokenFetch] = [:]
+
+    private struct Trial: Hashable {
+        let upstream: RegistryHost
+        let service: CredentialBackOff.Service
+    }
+
+    /// What an exchange asks for.
+    private struct Question {
+        let request: TokenRequest
+        let upstream: Upstream
+        let repository: RepositoryName
+        let key: TokenCache.Key
+
+        var trial: Trial { Trial(upstream: upstream.host, service: .tokenService(request.realm.origin)) }
+    }
 
     init(
         loop: EventLoop, proxies: Set<AddressGuard.Proxy>, userAgent: String, logger: Logger, metrics: Metrics,
-        start: @escaping (TransferRequest, any TransferHandler) -> Transfer
+        credentials: CredentialUse, start: @escaping (TransferRequest, any TransferHandler) -> Transfer
     ) {
         self.loop = loop
         self.proxies = proxies
         self.userAgent = userAgent
         self.logger = logger
         self.metrics = metrics
+        self.credentials = credentials
         self.start = start
     }
 
@@ -59,19 +81,29 @@ final class UpstreamTokens {
         let route = TokenCache.Route(upstream: upstream.host, repository: repository)
         if let refusing { forget(refusing, key, route) }
         cache.remember(key, at: route)
-        if let token = cache.token(for: key, now: loop.nowMilliseconds) {
-            loop.deferred.enqueue { ticket.answer(.success((token, false))) }
-        } else if let fetch = running[key] {
-            fetch.waiting.append(ticket)
-        } else {
-            fetch(request, key, upstream, ticket)
-        }
+        answer(Question(request: request, upstream: upstream, repository: repository, key: key), ticket)
         return ticket
     }
 
     func close() {
         for fetch in running.values { fetch.cancel() }
         running.removeAll()
+        trials.removeAll()
+    }
+
+    /// - Parameter waitsForTrial: false when one has just ended and nothing is known of the credentials; each asks for
+    ///   itself then, so that a token service that is down does not make one wait for the other.
+    private func answer(_ question: Question, _ ticket: Ticket, waitsForTrial: Bool = true) {
+        guard !ticket.isCancelled else { return }
+        if let token = cache.token(for: question.key, now: loop.nowMilliseconds) {
+            loop.deferred.enqueue { ticket.answer(.success((token, false))) }
+        } else if let fetch = running[question.key] {
+            fetch.waiting.append(ticket)
+        } else if waitsForTrial, question.request.withCredentials, let trial = trials[question.trial] {
+            trial.onEnd.append { [weak self] in self?.answer(question, ticket, waitsForTrial: $0) }
+        } else {
+            fetch(question, ticket)
+        }
     }
 
     private func forget(_ token: String, _ key: TokenCache.Key, _ route: TokenCache.Route) {
@@ -80,25 +112,51 @@ final class UpstreamTokens {
         if let known = cache.token(at: route, now: loop.nowMilliseconds) { cache.drop(token, for: known.key) }
     }
 
-    private func fetch(_ request: TokenRequest, _ key: TokenCache.Key, _ upstream: Upstream, _ ticket: Ticket) {
+    private func fetch(_ question: Question, _ ticket: Ticket) {
+        let (request, key, upstream) = (question.request, question.key, question.upstream)
         guard let asked = transferRequest(request, upstream) else {
             let error = UpstreamAnswer.refused(upstream.host, "its token realm is not usable")
             return loop.deferred.enqueue { ticket.answer(.failure(.refused(error))) }
         }
+        let service = question.trial.service
+        if request.withCredentials, !credentials.admits(upstream, to: service, for: question.repository) {
+            let error = UpstreamAnswer.credentialsRefused(byTokenServiceOf: upstream.host)
+            return loop.deferred.enqueue { ticket.answer(.failure(.refused(error))) }
+        }
         logger.debug(
             "asking for a token", metadata: ["host": "\(upstream.host)", "realm": "\(request.realm.redacted)"])
+        let askedMilliseconds = loop.nowMilliseconds
         let fetch = TokenFetch(asked, upstream: upstream, loop: loop, start: start) { [self] result in
-            let waiting = running.removeValue(forKey: key)?.waiting ?? []
+            let fetch = running.removeValue(forKey: key)
+            if request.withCredentials { note(result, fetch, question, askedMilliseconds) }
             if case .success = result {
                 metrics.tokenAnswered(upstream.host, granted: true)
             } else {
                 metrics.tokenAnswered(upstream.host, granted: false)
             }
             if case .success(let reply) = result { cache.insert(reply, for: key, now: loop.nowMilliseconds) }
-            for ticket in waiting { ticket.answer(result.map { ($0.token, true) }) }
+            loop.deferred.forEach(fetch?.waiting ?? []) { $0.answer(result.map { ($0.token, true) }) }
+            let isDecided = (try? result.get()) != nil || fetch?.deniedStatus != nil
+            loop.deferred.forEach(fetch?.onEnd ?? []) { $0(isDecided) }
         }
         fetch.waiting = [ticket]
         running[key] = fetch
+        if request.withCredentials, !upstream.credentialBackOff.isProven(at: service) { trials[question.trial] = fetch }
+    }
+
+    /// What a token service's answer says of the credentials that it was sent.
+    private func note(
+        _ result: Result<TokenReply, UpstreamFailure>, _ fetch: TokenFetch?, _ question: Question,
+        _ askedMilliseconds: UInt64
+    ) {
+        if let fetch, trials[question.trial] === fetch { trials[question.trial] = nil }
+        if case .success = result {
+            credentials.accepted(question.upstream, by: question.trial.service, for: question.repository)
+        } else if let status = fetch?.deniedStatus {
+            credentials.refused(
+                question.upstream, by: question.trial.service, for: question.repository,
+                isAuthentication: status == 401, askedMilliseconds: askedMilliseconds)
+        }
     }
 
     /// `GET realm?service=…&scope=…` (distribution's token specification).

@@ -95,6 +95,7 @@ struct ConfigDecoderTests {
                 two
                 lines
               endpoint: HTTP://127.0.0.1:5000/
+              sendNamespace: false
             - name: My-Registry.example:5000
               scheme: http
               auth: {user: u, password: p}
@@ -109,6 +110,7 @@ struct ConfigDecoderTests {
                 == ["http://127.0.0.1:5000", "http://my-registry.example:5000", "https://[::1]:5000"])
         #expect(registries.map(\.scheme) == [.http, .http, .https])
         #expect(registries[0].description == "two\nlines\n")
+        #expect(registries.map(\.sendsNamespace) == [false, true, true])
         #expect(registries[0].auth == nil)
         #expect(registries[1].auth == RegistryAuth(user: "u", password: Secret("p")))
         #expect(registries[2].auth == .init(user: "u", password: Secret("s"), tokenRealm: "auth.example:8443"))
@@ -169,6 +171,10 @@ struct ConfigDecoderTests {
         ),
         ("registries: [{name: x.y, sheme: http}]", "c.yaml:1: registries[0].sheme: unknown key; did you mean scheme?"),
         ("registries: [{name: x.y, scheme: s}]", #"c.yaml:1: registries[0].scheme: must be https or http, not "s""#),
+        (
+            "registries: [{name: x.y, sendNamespace: maybe}]",
+            #"c.yaml:1: registries[0].sendNamespace: must be true or false, not "maybe""#
+        ),
         (
             "registries:\n- name: x.y\n  scheme: https\n  endpoint: http://a.b",
             "c.yaml:4: registries[0].endpoint: begins with http, but scheme is https"

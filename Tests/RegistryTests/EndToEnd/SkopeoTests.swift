@@ -41,7 +41,7 @@ import Testing
             #expect(try Self.raw("\(scene.server.address)/\(name)") == expected, "\(name)")
         }
         let asked = try scene.upstream.stop().filter { $0.contains("/manifests/") && $0.hasPrefix("GET ") }
-        #expect(asked == ["GET /v2/library/multi/manifests/1.0"])
+        #expect(asked == ["GET /v2/library/multi/manifests/1.0?ns=docker.io"])
     }
 
     @Test func whatIsNotThereIsSaidSo() throws {

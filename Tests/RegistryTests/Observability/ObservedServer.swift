@@ -43,7 +43,8 @@ final class ObservedServer {
         let images = try files.directory("images")
         try prepare(Layout(imagePath: images))
         server = try OciRegistryProcess(
-            upstreams: upstreams, imagePath: images,
+            // The token services that are asked answer the same whatever the password is.
+            upstreams: upstreams, upstreamSettings: "auth: {user: me, password: wrong}", imagePath: images,
             arguments: [
                 "--metrics", "0", "--always-pull-latest", "--hello-world", "--max-bytes", Self.maxBytes,
                 "--min-free-bytes", "1MB",

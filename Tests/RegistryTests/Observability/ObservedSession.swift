@@ -25,7 +25,7 @@ struct ObservedSession {
     func run() throws {
         pullAndPullAgain()
         try breakAndResume()
-        fail()
+        try fail()
         exchangeTokens()
         goStale()
         refuseContent()
@@ -101,7 +101,7 @@ struct ObservedSession {
     }
 
     /// What is not there, does not answer, answers badly, or limits; and clients that talk nonsense.
-    private func fail() {
+    private func fail() throws {
         let nothing = digestOf([0])
         for what in ["blobs/\(nothing)", "manifests/none", "manifests/\(nothing)"] {
             #expect(get(.good, what).status == 404)
@@ -111,6 +111,11 @@ struct ObservedSession {
             #expect(get(.failing, what).status >= 500)
         }
         #expect(scene.ask(.get("/v2/\(ObservedServer.goneHost)/team/app/manifests/v1")).status >= 500)
+        // One repository is paused for so long that its client waits, another one for longer than clients wait.
+        scene[.limited].on("/v2/team/burst/manifests/v1", .status(429, [("Retry-After", "10")]))
+        let waiting = scene.start(.get("/v2/limited.test/team/burst/manifests/v1"))
+        try scene.waitToSee("ociregistry_upstream_requests_waiting")
+        waiting.leave()
         scene[.limited].answer = { _ in .status(429, [("Retry-After", "600")]) }
         #expect(get(.limited, "manifests/v1").status >= 400)
         #expect(scene.ask(.get("/v2/team/app/manifests/v1")).status == 400)

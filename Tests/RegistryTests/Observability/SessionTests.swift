@@ -45,6 +45,8 @@ import Testing
         "ociregistry_upstream_token_requests_total{ns=\"tokens.test\", result=\"success\"}",
         "ociregistry_upstream_token_requests_total{ns=\"badtokens.test\", result=\"failure\"}",
         "ociregistry_upstream_rate_limit_remaining_seconds{ns=\"limited.test\"}",
+        "ociregistry_upstream_rate_limited_total{ns=\"limited.test\"}",
+        "ociregistry_upstream_credentials_refused_total{ns=\"badtokens.test\"}",
         "ociregistry_pulls_total{kind=\"blob\", result=\"failure\"}",
         "ociregistry_pulls_total{kind=\"manifest\", result=\"success\"}", "ociregistry_pulls_resumed_total",
         "ociregistry_verification_failures_total{kind=\"blob\"}",

@@ -216,4 +216,37 @@ import Testing
         default: return .answered(.init(status: 416, rangeTotal: amount))
         }
     }
+
+    // MARK: 429
+
+    @Test("a pull that may wait out a pause asks again, and it has been no attempt")
+    func waitsForPause() {
+        let limited = RegistryError(status: 429, code: .tooManyRequests, message: "slowly")
+        var machine = PullMachine()
+        _ = machine.handle(.opened(offset: 4))
+        for _ in 0..<100 {
+            #expect(machine.handle(.rateLimited(limited, canWait: true)) == [.waitForPause])
+            #expect(machine.handle(.backOffElapsed) == [.request(offset: 4)])
+        }
+        // What fails before any answer fails at once, as in the first attempt.
+        var other = machine
+        #expect(other.handle(.broke(Self.trouble, received: 4)) == [.fail(Self.trouble, keepPartial: true)])
+        #expect(machine.handle(.rateLimited(limited, canWait: false)) == [.fail(limited, keepPartial: true)])
+    }
+
+    @Test("a broken transfer that meets a 429 waits and resumes where it stopped")
+    func waitsAmidTheBody() {
+        let limited = RegistryError(status: 429, code: .tooManyRequests, message: "slowly")
+        var machine = PullMachine()
+        _ = machine.handle(.opened(offset: 0))
+        _ = machine.handle(Self.whole(10))
+        _ = machine.handle(.reserved)
+        #expect(machine.handle(.broke(Self.trouble, received: 6)) == [.backOff(milliseconds: 100)])
+        #expect(machine.handle(.backOffElapsed) == [.request(offset: 6)])
+        #expect(machine.handle(.rateLimited(limited, canWait: true)) == [.waitForPause])
+        #expect(machine.handle(.backOffElapsed) == [.request(offset: 6)])
+        #expect(machine.handle(Self.part(6, 10)) == [])
+        #expect(machine.handle(.bodyEnded(total: 10)) == [.verify])
+        #expect(machine.handle(.verified(true)) == [.commit])
+    }
 }

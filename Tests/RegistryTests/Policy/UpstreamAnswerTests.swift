@@ -45,9 +45,13 @@ import Testing
         head.deniedHint = "set auth.tokenRealm"
         #expect(UpstreamAnswer.error(for: head, kind: .blob, host: Self.host)?.detail == "set auth.tokenRealm")
         var limited = try #require(try Self.head(429))
-        #expect(UpstreamAnswer.error(for: limited, kind: .blob, host: Self.host)?.retryAfterSeconds == 60)
+        #expect(UpstreamAnswer.error(for: limited, kind: .blob, host: Self.host)?.retryAfterSeconds == nil)
         limited.retryAfterSeconds = 17
         #expect(UpstreamAnswer.error(for: limited, kind: .blob, host: Self.host)?.retryAfterSeconds == 17)
+        var down = try #require(try Self.head(503))
+        #expect(UpstreamAnswer.error(for: down, kind: .blob, host: Self.host)?.retryAfterSeconds == nil)
+        down.retryAfterSeconds = 20
+        #expect(UpstreamAnswer.error(for: down, kind: .blob, host: Self.host)?.retryAfterSeconds == 20)
     }
 
     @Test func failures() {
@@ -124,21 +128,5 @@ import Testing
             let text = String(decoding: HTTPDate.format(unixSeconds: seconds), as: UTF8.self)
             #expect(RetryAfter.date(text) == seconds, "\(text)")
         }
-    }
-
-    @Test func rateLimitsAreRememberedAndBounded() {
-        var memory = RateLimitMemory()
-        #expect(memory.secondsLeft(now: 0) == nil)
-        memory.remember(retryAfterSeconds: 10, now: 1000)
-        #expect(memory.secondsLeft(now: 1000) == 10)
-        #expect(memory.secondsLeft(now: 10_999) == 1)
-        #expect(memory.secondsLeft(now: 11_000) == nil)
-        memory.remember(retryAfterSeconds: nil, now: 20_000)
-        #expect(memory.secondsLeft(now: 20_000) == 60)
-        // A later, shorter one does not shorten it; a wild one is cut.
-        memory.remember(retryAfterSeconds: 0, now: 20_000)
-        #expect(memory.secondsLeft(now: 20_000) == 60)
-        memory.remember(retryAfterSeconds: .max, now: 20_000)
-        #expect(memory.secondsLeft(now: 20_000) == 3600)
     }
 }

@@ -116,7 +116,7 @@ import Testing
         let link = list.header("link") ?? ""
         #expect(
             link.hasPrefix("</v2/team/app/tags/list?") && link.contains("last=b") && link.contains("ns=registry.test"))
-        #expect(mirror.fake.requests[0].query == "n=2")
+        #expect(mirror.fake.requests[0].query == "n=2&ns=registry.test")
         #expect(mirror.get("/v2/team/app/tags/list").status == 200)
         #expect(mirror.fake.requests.count == 2, "lists are not cached")
         mirror.fake.on("/v2/team/app/tags/list", .json("[]"))

@@ -101,7 +101,7 @@ import Testing
         #expect(request.header("user-agent") == "test/1")
         #expect(request.header("host") == kit.fake.authority)
         #expect(request.header("authorization") == nil)
-        #expect(request.query == "n=1")
+        #expect(request.query == "n=1&ns=registry.test")
         kit.run.close()
     }
 

@@ -11,11 +11,12 @@ final class OciRegistryProcess {
 
     /// - Parameters:
     ///   - upstreams: where the requests for a registry really go: its host to the `host:port` of a plain-HTTP server.
+    ///   - upstreamSettings: a further line of each of these entries.
     ///   - imagePath: the cache, when it is to outlive this server.
     ///   - launcher: a program with its arguments that starts the server: as another user, say.
     init(
-        upstreams: [String: String] = [:], imagePath: String? = nil, arguments: [String] = [],
-        launcher: [String] = [], environment: [String: String] = [:]
+        upstreams: [String: String] = [:], upstreamSettings: String? = nil, imagePath: String? = nil,
+        arguments: [String] = [], launcher: [String] = [], environment: [String: String] = [:]
     ) throws {
         files = try TemporaryDirectory()
         // Another user reads the configuration file as well.
@@ -24,6 +25,7 @@ final class OciRegistryProcess {
         if !upstreams.isEmpty { configuration += "registries:\n" }
         for (host, address) in upstreams.sorted(by: { $0.key < $1.key }) {
             configuration += "- name: \"\(host)\"\n  endpoint: \"http://\(address)\"\n"
+            if let upstreamSettings { configuration += "  \(upstreamSettings)\n" }
         }
         process = try ChildProcess(
             launcher + [

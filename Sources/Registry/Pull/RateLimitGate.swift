@@ -1,0 +1,225 @@
+// Requests to a repository whose upstream has answered 429 wait here until its pause is over, and are then let through
+// a few at a time: one, two more for each that is answered, and so on, as far as the upstream takes it.
+
+internal import DequeModule
+internal import Logging
+
+/// Holds requests back while a repository is paused. What is remembered of 429s is in `RateLimitMemory`.
+final class RateLimitGate {
+    /// How long a request may have to wait in all: a client is answered after 15 s.
+    static let maximumWaitMilliseconds: UInt64 = 15_000
+    /// Requests that wait for one repository: more than the layers of any image.
+    static let maximumWaitingPerRepository = 256
+    /// Requests that wait in all; each has a client's connection, and an exchange or a pull.
+    static let maximumWaiting = 1024
+    /// Requests let through for each answer that is not a 429.
+    static let releasedPerAnswer = 2
+
+    enum Admission {
+        case open
+        /// It has to wait; `wait` does that.
+        case wait
+        /// It would have to wait for too long.
+        case refused
+    }
+
+    /// A request that waits.
+    final class Ticket {
+        private var onRelease: (() -> Void)?
+        private weak var line: Line?
+
+        fileprivate init(_ line: Line, _ onRelease: @escaping () -> Void) {
+            self.line = line
+            self.onRelease = onRelease
+        }
+
+        /// The request waits no longer, and is not let through.
+        func cancel() {
+            guard onRelease != nil else { return }
+            onRelease = nil
+            line?.left()
+        }
+
+        fileprivate func release() -> (() -> Void)? {
+            let action = onRelease
+            onRelease = nil
+            return action
+        }
+    }
+
+    /// The requests that wait for one repository.
+    fileprivate final class Line {
+        let repository: UpstreamRepository
+        var tickets: Deque<Ticket> = []
+        /// Tickets that have not been cancelled.
+        var waiting = 0
+        private let gate: RateLimitGate
+        private var timer: Timer?
+
+        init(_ repository: UpstreamRepository, _ gate: RateLimitGate) {
+            self.repository = repository
+            self.gate = gate
+            timer = Timer(on: gate.loop) { [unowned self] in self.gate.timerFired(self) }
+        }
+
+        func fire(at milliseconds: UInt64, now: UInt64) {
+            timer?.start(afterMilliseconds: milliseconds > now ? milliseconds - now : 0)
+        }
+
+        func left() {
+            waiting -= 1
+            gate.left(self)
+        }
+
+        func close() {
+            timer?.close()
+            timer = nil
+        }
+    }
+
+    fileprivate let loop: EventLoop
+    private let logger: Logger
+    private let metrics: Metrics
+    private var memory = RateLimitMemory()
+    private var lines: [UpstreamRepository: Line] = [:]
+    /// Requests that wait.
+    private(set) var waitingCount = 0
+    /// Called when a repository's pause begins.
+    var onPause: ((RegistryHost) -> Void)?
+
+    init(loop: EventLoop, logger: Logger, metrics: Metrics) {
+        self.loop = loop
+        self.logger = logger
+        self.metrics = metrics
+    }
+
+    // MARK: Asking
+
+    /// Whether a request may be sent now.
+    /// - Parameter waitedSince: since when it has been waiting; nil when it comes now.
+    func admission(_ repository: UpstreamRepository, waitedSince: UInt64? = nil) -> Admission {
+        let now = loop.nowMilliseconds
+        if lines[repository] == nil, !isPaused(repository), memory.takeTry(repository, now: now) { return .open }
+        return canWait(repository, since: waitedSince ?? now) ? .wait : .refused
+    }
+
+    func isPaused(_ repository: UpstreamRepository) -> Bool {
+        memory.pauseEnd(repository, now: loop.nowMilliseconds) != nil
+    }
+
+    /// Whether the repository's pause ends before a request that has waited since then has waited for too long.
+    func canWait(_ repository: UpstreamRepository, since: UInt64) -> Bool {
+        let now = loop.nowMilliseconds
+        return memory.pauseEnd(repository, now: now) ?? now <= since + RateLimitGate.maximumWaitMilliseconds
+    }
+
+    /// Waits for the pause to end, and for those who came before.
+    /// - Parameter onRelease: called once, from a deferred action, when the request may be sent.
+    /// - Returns: nil when too many wait.
+    func wait(_ repository: UpstreamRepository, onRelease: @escaping () -> Void) -> Ticket? {
+        guard waitingCount < RateLimitGate.maximumWaiting,
+            lines[repository]?.waiting ?? 0 < RateLimitGate.maximumWaitingPerRepository
+        else { return nil }
+        let line = lines[repository] ?? Line(repository, self)
+        if lines[repository] == nil {
+            lines[repository] = line
+            let now = loop.nowMilliseconds
+            line.fire(at: memory.nextTry(repository, now: now) ?? now, now: now)
+        }
+        let ticket = Ticket(line, onRelease)
+        line.tickets.append(ticket)
+        line.waiting += 1
+        waitingCount += 1
+        return ticket
+    }
+
+    /// The error for a client whose request is held back here; nil where nothing is.
+    func refusal(_ repository: UpstreamRepository) -> RegistryError? {
+        guard lines[repository] != nil || isPaused(repository) else { return nil }
+        return error(repository)
+    }
+
+    /// The error for a request that is not sent, or was answered 429.
+    func error(_ repository: UpstreamRepository) -> RegistryError {
+        UpstreamAnswer.tooManyRequests(
+            repository.host,
+            retryAfterSeconds: memory.retryAfterSeconds(repository, now: loop.nowMilliseconds))
+    }
+
+    // MARK: Answers
+
+    /// A request was answered 429, by the registry or by its token service.
+    func refused(_ repository: UpstreamRepository, retryAfterSeconds: Int?, askedMilliseconds: UInt64) {
+        metrics.rateLimited(repository.host)
+        let now = loop.nowMilliseconds
+        let pause = memory.refused(
+            repository, retryAfterSeconds: retryAfterSeconds, askedMilliseconds: askedMilliseconds, now: now)
+        if let pause {
+            logger.warning(
+                "upstream answered 429; the repository is paused",
+                metadata: [
+                    "host": "\(repository.host)", "repository": "\(repository.repository)", "ms": "\(pause)",
+                ])
+            onPause?(repository.host)
+        }
+        guard let line = lines[repository], let next = memory.nextTry(repository, now: now) else { return }
+        line.fire(at: next, now: now)
+    }
+
+    /// A request was answered as if there were no limit.
+    func answered(_ repository: UpstreamRepository, askedMilliseconds: UInt64) {
+        memory.answered(repository, askedMilliseconds: askedMilliseconds)
+        guard let line = lines[repository], !isPaused(repository) else { return }
+        release(line, RateLimitGate.releasedPerAnswer)
+    }
+
+    /// Seconds left of the longest pause of each host that has one.
+    var secondsLeft: [RegistryHost: Int] { memory.secondsLeft(now: loop.nowMilliseconds) }
+
+    func close() {
+        for line in lines.values { line.close() }
+        lines.removeAll()
+    }
+
+    // MARK: Lines
+
+    private func timerFired(_ line: Line) {
+        let now = loop.nowMilliseconds
+        if let next = memory.nextTry(line.repository, now: now) { return line.fire(at: next, now: now) }
+        _ = memory.takeTry(line.repository, now: now)
+        release(line, 1)
+    }
+
+    /// Lets the first ones through; the next one follows after a while even if none of them is answered.
+    private func release(_ line: Line, _ count: Int) {
+        var left = count
+        while left > 0, let ticket = line.tickets.popFirst() {
+            guard let action = ticket.release() else { continue }
+            left -= 1
+            line.waiting -= 1
+            waitingCount -= 1
+            loop.deferred.enqueue(action)
+        }
+        guard line.waiting > 0 else { return end(line) }
+        let now = loop.nowMilliseconds
+        line.fire(at: now + DoublingPause.tryMilliseconds, now: now)
+    }
+
+    private func left(_ line: Line) {
+        waitingCount -= 1
+        if line.waiting == 0 { end(line) }
+    }
+
+    private func end(_ line: Line) {
+        guard lines[line.repository] === line else { return }
+        lines[line.repository] = nil
+        line.close()
+    }
+}
+
+extension UpstreamHead {
+    /// Its `Retry-After` in seconds from now, an hour at most: a wrong one must not keep clients away for days.
+    var retryAfter: Int? {
+        retryAfter(unixSeconds: EventLoop.unixSeconds).map { min($0, RateLimitMemory.maximumNamedSeconds) }
+    }
+}
