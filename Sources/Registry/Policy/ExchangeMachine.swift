@@ -199,7 +199,7 @@ package struct ExchangeMachine {
 extension UpstreamFailure {
     package init(_ failure: TransferFailure, host: RegistryHost) {
         switch failure.kind {
-        case .unreachable, .untrusted: self = .unreachable(failure.reason)
+        case .unreachable, .connectLimit, .untrusted: self = .unreachable(failure.reason)
         case .timedOut: self = .timedOut(failure.reason)
         case .broken: self = .broken(failure.reason)
         case .localAddress: self = .refused(UpstreamAnswer.refused(host, ExchangeMachine.localAddress))

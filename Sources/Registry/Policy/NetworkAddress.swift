@@ -29,6 +29,15 @@ package struct NetworkAddress: Hashable, Sendable {
         }
     }
 
+    /// As it is written, IPv6 without brackets.
+    package var text: String {
+        // INET6_ADDRSTRLEN, the longest one with its final zero (inet_ntop(3)).
+        var buffer = [CChar](repeating: 0, count: 46)
+        let family = bytes.count == 4 ? AF_INET : AF_INET6
+        guard inet_ntop(family, bytes, &buffer, socklen_t(buffer.count)) != nil else { return "" }
+        return String(decoding: buffer.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
+    }
+
     /// Loopback, link-local, unspecified, multicast or broadcast, in any of the ways to write an IPv4 address in IPv6.
     package var isLocal: Bool {
         guard bytes.count == 16 else { return NetworkAddress.isLocal(four: bytes[...]) }
@@ -87,7 +96,12 @@ package struct AddressGuard: Sendable {
     }
 
     package func admits(_ address: NetworkAddress, port: UInt16) -> Bool {
-        hostIsConfigured || !address.isLocal || proxies.contains(Proxy(address: address, port: port))
+        hostIsConfigured || !address.isLocal || isProxy(address, port: port)
+    }
+
+    /// Whether the environment names a proxy there by a numeric address.
+    package func isProxy(_ address: NetworkAddress, port: UInt16) -> Bool {
+        proxies.contains(Proxy(address: address, port: port))
     }
 
     /// Whether a host, as written in a URL, can already be told to be local.

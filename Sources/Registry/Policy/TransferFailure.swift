@@ -5,6 +5,8 @@ package struct TransferFailure: Error, Sendable, Equatable {
     package enum Kind: Sendable {
         /// No connection: names, addresses, refused, connect timeout.
         case unreachable
+        /// No connection within a limit of `ConnectLimits`, or no place for the name lookup.
+        case connectLimit
         /// The connection was made but its peer is not to be trusted.
         case untrusted
         /// Its address is loopback or link-local and not configured.
