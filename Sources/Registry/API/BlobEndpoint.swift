@@ -21,7 +21,7 @@ extension API {
                 return connection.respond(file: file, fields: API.wholeFields(file, digest), verdict: .hit)
             }
         }
-        let asked = try Asked(request, pseudonym: pseudonym, requestID: connection.requestID)
+        let asked = try Asked(request, pseudonym: pseudonym, connection)
         store.findBlob(digest) { [self] file in
             if let file { return send(connection, file, digest, asked.conditions) }
             pull(connection, digest, asked)

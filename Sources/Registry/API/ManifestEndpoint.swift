@@ -22,7 +22,7 @@ extension API {
         if let cached = builtin?.manifests[digest] ?? store.manifestAtOnce(digest) {
             return try answer(connection, request, cached)
         }
-        let asked = try Asked(request, pseudonym: pseudonym, requestID: connection.requestID)
+        let asked = try Asked(request, pseudonym: pseudonym, connection)
         store.findManifest(digest) { [self] found in
             if let found {
                 completeImage(found, asked)
@@ -38,7 +38,7 @@ extension API {
         _ connection: Connection, _ request: Request, _ manifest: CachedManifest
     ) throws(RegistryError) {
         if manifest.nextWholeCheckMilliseconds <= loop.nowMilliseconds, !request.isHead, !policy.airGapped {
-            completeImage(manifest, try Asked(request, pseudonym: pseudonym, requestID: connection.requestID))
+            completeImage(manifest, try Asked(request, pseudonym: pseudonym, connection))
         }
         guard request.isConditional else {
             note(
@@ -105,7 +105,7 @@ extension API {
         {
             return try answer(connection, request, cached)
         }
-        let asked = try Asked(request, pseudonym: pseudonym, requestID: connection.requestID)
+        let asked = try Asked(request, pseudonym: pseudonym, connection)
         let text = String(decoding: tag, as: UTF8.self)
         findTag(text, asked) { [self] cached in
             let freshness = TagFreshness.decide(

@@ -193,6 +193,7 @@ package final class MetricsEndpoint {
         readings.pullsInFlight[Int(PullKind.manifest.rawValue)] = sources.puller.manifestsInFlight
         readings.pullsQueued = sources.puller.blobsInFlight - sources.puller.runningBlobs
         readings.upstreamRequestsInFlight = sources.client.exchangeCount
+        readings.connect = sources.client.connectReading
         readings.rateLimitSeconds = [:]
         for (host, seconds) in sources.client.rateLimitSeconds {
             let number = metrics.number(of: host) ?? Namespaces.other

@@ -9,7 +9,7 @@ extension API {
             throw RegistryError(status: 400, code: .digestInvalid, message: "invalid digest")
         }
         let query = QueryItems(request.head.query.in(request.bytes))
-        let asked = try Asked(request, pseudonym: pseudonym, requestID: connection.requestID)
+        let asked = try Asked(request, pseudonym: pseudonym, connection)
         if builtin?.manifests[subject] != nil { return send(connection, ReferrersAnswer(), nil, .hit) }
         if policy.airGapped {
             return connection.respond(
@@ -28,6 +28,7 @@ extension API {
             repository: asked.source.repository, kind: .referrers)
         fetch.accept = [MediaType.ociIndex.text]
         fetch.via = asked.source.via
+        fetch.client = asked.source.client
         puller.fetch(fetch, from: asked.source) { [self] result in
             switch result {
             case .success(let answer): sendReferrers(waiting, answer, page, asked)

@@ -60,7 +60,7 @@ struct Asked {
     /// Copies what will be needed.
     /// - Throws: 508 when the request has been through this server before (`Via`), 400 for a repository name out of
     ///   bounds.
-    init(_ request: Request, pseudonym: String, requestID: String) throws(RegistryError) {
+    init(_ request: Request, pseudonym: String, _ connection: Connection) throws(RegistryError) {
         isHead = request.isHead
         isHTTP10 = request.head.minorVersion == 0
         conditions = request.conditions
@@ -72,6 +72,7 @@ struct Asked {
         source = PullSource(
             host: request.target.host.host, repository: repository,
             extraAccept: AcceptedTypes.extra(headers.values(named: "accept")), via: via)
-        source.requestID = requestID
+        source.requestID = connection.requestID
+        source.client = connection.peerAddress?.clientNetwork
     }
 }

@@ -5,7 +5,7 @@ internal import FoundationEssentials
 extension API {
     func tags(_ connection: Connection, _ request: Request) throws(RegistryError) {
         let query = QueryItems(request.head.query.in(request.bytes))
-        let asked = try Asked(request, pseudonym: pseudonym, requestID: connection.requestID)
+        let asked = try Asked(request, pseudonym: pseudonym, connection)
         if let builtin, builtin.isNamed(host: request.target.host.host, name: request.target.name) {
             return answerJSON(
                 connection, "{\"name\":\"\(asked.source.repository)\",\"tags\":[\"\(HelloWorldImage.tag)\"]}", .hit)
@@ -23,6 +23,7 @@ extension API {
             method: .get, path: "/v2/\(asked.source.repository)/tags/list", query: parameters.upstream,
             repository: asked.source.repository, kind: .tags)
         fetch.via = asked.source.via
+        fetch.client = asked.source.client
         puller.fetch(fetch, from: asked.source) { [self] result in
             switch result {
             case .failure(let error): waiting.answer { $0.respond(error) }

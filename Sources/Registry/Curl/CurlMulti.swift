@@ -2,6 +2,7 @@
 // calls; whatever would have to call it back waits in the loop's deferred queue.
 
 internal import CCurl
+internal import Glibc
 
 /// A curl multi handle driven by the loop (libcurl's "curl_multi_socket_action").
 ///
@@ -9,6 +10,11 @@ internal import CCurl
 package final class CurlMulti {
     /// Idle connections kept for reuse, over all hosts: some for each of the upstreams in use at a time.
     static let maximumIdleConnections = 64
+    /// Requests that are under way on two connections at once since a reused one was silent. An upstream that is only
+    /// slow gets at most so many requests twice.
+    static let maximumHedges = 64
+    /// Upstreams whose idle connections are suspected at a time; with more, the suspicions are dropped.
+    static let maximumSuspects = 256
 
     /// Name and version of libcurl.
     package static var libraryVersion: String {
@@ -16,28 +22,46 @@ package final class CurlMulti {
         String(String(cString: curl_version()).prefix { $0 != " " })
     }
 
+    let limits: ConnectLimits
+    /// curl's connections, as far as this process knows them.
+    var connections = UpstreamConnections()
+    /// Requests under way on two connections.
+    var hedgeCount = 0
+    /// Requests that were sent again on a new connection, since a reused one did not answer.
+    var reconnects: UInt64 = 0
+
     private let loop: EventLoop
     private let handle: UnsafeMutableRawPointer
+    private let lookups: NameLookups
     private var timer: Timer?
     /// Whether curl wants to be called as soon as others have had their turn.
     private var isTimeoutDue = false
-    private var polls: [Int32: SocketPoll] = [:]
-    /// Running transfers, by easy handle.
-    private var transfers: [UnsafeMutableRawPointer: Transfer] = [:]
+    private var sockets: CurlSockets?
+    /// Running attempts, by easy handle. Whatever is put off is about an attempt, never about a handle: the next
+    /// attempt may be given the same one.
+    private var attempts: [UnsafeMutableRawPointer: TransferAttempt] = [:]
+    /// When a reused connection was silent while a new one answered, by host and port.
+    private var suspects: [String: UInt64] = [:]
     private var isClosed = false
 
     /// Nil when curl cannot be set up: no memory.
-    package init?(on loop: EventLoop) {
+    package init?(
+        on loop: EventLoop, limits: ConnectLimits = ConnectLimits(),
+        lookups: LookupShares<ObjectIdentifier>.Limits = .init()
+    ) {
         // Counted, and safe to call more than once; never undone, since resolver threads may outlive every handle.
         guard curl_global_init(Int(CURL_GLOBAL_DEFAULT)) == CURLE_OK, let handle = curl_multi_init() else { return nil }
         self.loop = loop
         self.handle = handle
+        self.limits = limits
+        self.lookups = NameLookups(lookups)
         timer = Timer(on: loop) { [unowned self] in timedOut() }
+        sockets = CurlSockets(on: loop) { [unowned self] in act($0, $1) }
         // Unretained: `close` ends every call back before this object can go.
         let context = Unmanaged.passUnretained(self).toOpaque()
         ccurl_multi_set_pointer(handle, CURLMOPT_SOCKETDATA, context)
         ccurl_multi_set_socket(handle) { _, socket, what, context, _ in
-            CurlMulti.from(context).watch(socket, what)
+            CurlMulti.from(context).sockets?.watch(socket, what)
             return 0
         }
         ccurl_multi_set_pointer(handle, CURLMOPT_TIMERDATA, context)
@@ -47,63 +71,105 @@ package final class CurlMulti {
         }
         ccurl_multi_set_long(handle, CURLMOPT_MAXCONNECTS, CurlMulti.maximumIdleConnections)
         ccurl_multi_set_long(handle, CURLMOPT_PIPELINING, CURLPIPE_NOTHING)
+        MultiOptions.apply(to: handle)
     }
 
-    /// Transfers under way.
-    package var transferCount: Int { transfers.count }
+    /// Attempts under way.
+    package var transferCount: Int { attempts.count }
+
+    var reading: ConnectReading {
+        ConnectReading(
+            reconnects: reconnects, lookupsRunning: lookups.runningCount, lookupsWaiting: lookups.waitingCount,
+            lookupsRefused: lookups.refusedTotal)
+    }
 
     deinit { precondition(isClosed, "a CurlMulti must be closed before it goes") }
 
-    /// Starts a transfer; soon, not now.
-    package func start(_ transfer: Transfer) {
-        loop.deferred.enqueue { [self] in add(transfer) }
+    /// Starts an attempt; soon, not now.
+    func start(_ attempt: TransferAttempt) {
+        loop.deferred.enqueue { [self] in add(attempt) }
     }
 
     /// Ends every transfer without a word to its owner, closes all connections. Not to be called from a callback.
     package func close() {
         guard !isClosed else { return }
         isClosed = true
-        for (easy, transfer) in transfers {
+        for (easy, attempt) in attempts {
             curl_multi_remove_handle(handle, easy)
-            transfer.release()
+            attempt.drop()
         }
-        transfers.removeAll()
+        attempts.removeAll()
+        lookups.close()
         curl_multi_cleanup(handle)
-        for poll in polls.values { poll.close() }
-        polls.removeAll()
+        sockets?.close()
         timer?.close()
         timer = nil
     }
 
     // MARK: Deferred actions
 
-    private func add(_ transfer: Transfer) {
-        guard !isClosed, !transfer.isOver else { return }
-        guard let easy = transfer.prepare(on: self) else { return transfer.finish(.init(CURLE_FAILED_INIT)) }
-        transfers[easy] = transfer
-        let code = curl_multi_add_handle(handle, easy)
-        if code != CURLM_OK {
-            transfers[easy] = nil
-            return transfer.finish(.init(CURLE_FAILED_INIT))
+    private func add(_ attempt: TransferAttempt) {
+        guard !isClosed, !attempt.isOver else { return }
+        guard let easy = attempt.prepare(), curl_multi_add_handle(handle, easy) == CURLM_OK else {
+            attempt.release()
+            startWaiting(lookups.end(attempt))
+            return attempt.finish(.init(CURLE_FAILED_INIT))
         }
+        attempts[easy] = attempt
         settle()
     }
 
-    /// Takes a transfer out, whatever it is doing; the transfer asks for this in a deferred action.
-    func remove(_ easy: UnsafeMutableRawPointer) {
-        guard let transfer = transfers.removeValue(forKey: easy) else { return }
-        curl_multi_remove_handle(handle, easy)
-        transfer.release()
+    /// Takes an attempt out, whatever it is doing; the attempt asks for this in a deferred action.
+    func remove(_ attempt: TransferAttempt) {
+        guard !isClosed else { return }
+        guard let easy = runningHandle(of: attempt) else { return startWaiting(lookups.end(attempt)) }
+        // The resolver cannot be stopped: its thread, and the place for it, is taken until the lookup has ended. Then
+        // curl asks for a socket, is given none, and the attempt ends.
+        guard attempt.lookup != .running else { return }
+        take(out: attempt, easy)
         settle()
     }
 
-    /// Lets a paused transfer go on; the transfer asks for this in a deferred action.
-    func unpause(_ easy: UnsafeMutableRawPointer) {
-        guard let transfer = transfers[easy] else { return }
+    /// Lets a paused attempt go on; the attempt asks for this in a deferred action.
+    func unpause(_ attempt: TransferAttempt) {
+        guard !isClosed, let easy = runningHandle(of: attempt) else { return }
         // This delivers what curl had kept, by calling back from here; curl does not report its failure by itself.
         let code = curl_easy_pause(easy, CURLPAUSE_CONT)
-        if code != CURLE_OK { return end(transfer, easy, code) }
+        if code != CURLE_OK { return end(attempt, code) }
         settle()
+    }
+
+    private func end(_ attempt: TransferAttempt, _ code: CURLcode) {
+        guard !isClosed, let easy = runningHandle(of: attempt) else { return }
+        let outcome = attempt.outcome(code)
+        let mustWait = attempt.lookup == .denied && !attempt.isOver
+        if attempt.lookup == .running, code == CURLE_COULDNT_RESOLVE_HOST {
+            lookups.failed(attempt.request.url, now: loop.nowMilliseconds)
+        }
+        take(out: attempt, easy)
+        settle()
+        guard mustWait else { return attempt.finish(outcome) }
+        guard lookups.wait(attempt) else { return attempt.finish(.tooManyLookups) }
+        attempt.isDone = false
+        // A place may have become free since there was none.
+        startWaiting(lookups.ready())
+    }
+
+    private func take(out attempt: TransferAttempt, _ easy: UnsafeMutableRawPointer) {
+        attempts[easy] = nil
+        curl_multi_remove_handle(handle, easy)
+        attempt.release()
+        startWaiting(lookups.end(attempt))
+    }
+
+    /// The attempt's easy handle, while it is in the multi handle.
+    private func runningHandle(of attempt: TransferAttempt) -> UnsafeMutableRawPointer? {
+        guard let easy = attempt.easy, attempts[easy] === attempt else { return nil }
+        return easy
+    }
+
+    private func startWaiting(_ ready: [TransferAttempt]) {
+        for attempt in ready { start(attempt) }
     }
 
     // MARK: Driving curl
@@ -122,24 +188,36 @@ package final class CurlMulti {
             // The message does not survive the handle's removal, so both are copied first.
             guard message.pointee.msg == CURLMSG_DONE, let easy = message.pointee.easy_handle else { continue }
             let code = message.pointee.data.result
-            guard let transfer = transfers[easy] else { continue }
-            transfer.isDone = true
-            loop.deferred.enqueue { [self] in end(transfer, easy, code) }
+            guard let attempt = attempts[easy] else { continue }
+            attempt.isDone = true
+            loop.deferred.enqueue { [self] in end(attempt, code) }
         }
-    }
-
-    private func end(_ transfer: Transfer, _ easy: UnsafeMutableRawPointer, _ code: CURLcode) {
-        guard !isClosed, transfers.removeValue(forKey: easy) != nil else { return }
-        let outcome = transfer.outcome(code)
-        curl_multi_remove_handle(handle, easy)
-        transfer.release()
-        settle()
-        transfer.finish(outcome)
     }
 
     private func timedOut() { act(CURL_SOCKET_BAD, 0) }
 
-    // MARK: Called by curl, from inside its own calls: nothing of curl's from here
+    private static func from(_ context: UnsafeMutableRawPointer?) -> CurlMulti {
+        // Set in `init`, before curl could call.
+        Unmanaged<CurlMulti>.fromOpaque(context.unsafelyUnwrapped).takeUnretainedValue()
+    }
+}
+
+// MARK: - Called by curl, from inside its own calls: nothing of curl's from here
+
+extension CurlMulti {
+    /// A socket was made for curl.
+    func opened(_ socket: Int32) { sockets?.opened(socket) }
+
+    /// Has curl close sockets by a callback, since it does not report the end of each to who watches them. A connection
+    /// may outlive the attempt that opened it, so the callback is given this object, which outlives all connections.
+    func setClosingCallback(_ easy: UnsafeMutableRawPointer) -> Bool {
+        let context = Unmanaged.passUnretained(self).toOpaque()
+        guard ccurl_set_pointer(easy, CURLOPT_CLOSESOCKETDATA, context) == CURLE_OK else { return false }
+        return ccurl_set_closesocket(easy) { context, socket in
+            CurlMulti.from(context).sockets?.closing(socket)
+            return Glibc.close(socket)
+        } == CURLE_OK
+    }
 
     private func setTimeout(_ milliseconds: Int) {
         isTimeoutDue = milliseconds == 0
@@ -157,29 +235,47 @@ package final class CurlMulti {
             timedOut()
         }
     }
+}
 
-    private func watch(_ socket: Int32, _ what: Int32) {
-        if what == CURL_POLL_REMOVE {
-            polls.removeValue(forKey: socket)?.close()
-            return
-        }
-        guard let poll = polls[socket] ?? open(socket) else { return }
-        poll.watch(readable: what & CURL_POLL_IN != 0, writable: what & CURL_POLL_OUT != 0)
+// MARK: - For the attempts
+
+extension CurlMulti {
+    /// Whether libcurl knows an address without asking the resolver: it is numeric, or a name for this machine.
+    static func needsNoLookup(_ host: String) -> Bool {
+        NetworkAddress(literal: host) != nil || host == "localhost" || host.hasSuffix(".localhost")
     }
 
-    private func open(_ socket: Int32) -> SocketPoll? {
-        let poll = SocketPoll(on: loop, descriptor: socket) { [unowned self] readable, writable, _ in
-            let events = (readable ? CURL_CSELECT_IN : 0) | (writable ? CURL_CSELECT_OUT : 0)
-            // Told of an error, curl would end the transfer without reading what came before it.
-            act(socket, events == 0 ? CURL_CSELECT_ERR : events)
-        }
-        polls[socket] = poll
-        if poll == nil { loop.deferred.enqueue { [self] in act(socket, CURL_CSELECT_ERR) } }
-        return poll
+    /// Takes a place for the attempt's name lookup; false when there is none.
+    func beginLookup(_ attempt: TransferAttempt) -> Bool { lookups.begin(attempt) }
+
+    /// The lookup has ended, in an address.
+    func lookupEnded(_ attempt: TransferAttempt) {
+        lookups.found(attempt.request.url)
+        startWaiting(lookups.end(attempt))
     }
 
-    private static func from(_ context: UnsafeMutableRawPointer?) -> CurlMulti {
-        // Set in `init`, before curl could call.
-        Unmanaged<CurlMulti>.fromOpaque(context.unsafelyUnwrapped).takeUnretainedValue()
+    /// Whether libcurl is to forget that the name was not found.
+    func forgetsFailure(of url: UpstreamURL) -> Bool {
+        lookups.forgetsFailure(
+            of: url, afterMilliseconds: limits.failedNameMilliseconds, now: loop.nowMilliseconds)
+    }
+
+    // MARK: Idle connections
+
+    private static func origin(_ url: UpstreamURL) -> String { "\(url.host):\(url.port)" }
+
+    /// A reused connection to this host was silent while a new one answered: what was idle at that time is not reused.
+    func suspectIdleConnections(to url: UpstreamURL) {
+        if suspects.count >= CurlMulti.maximumSuspects { suspects.removeAll() }
+        suspects[CurlMulti.origin(url)] = loop.nowMilliseconds
+    }
+
+    /// How long a connection to this host may have been idle to be reused, in whole seconds, at least 1.
+    func maximumIdleSeconds(for url: UpstreamURL) -> Int {
+        guard !suspects.isEmpty, let time = suspects[CurlMulti.origin(url)] else { return limits.maximumIdleSeconds }
+        let seconds = Int((loop.nowMilliseconds - time) / 1000)
+        if seconds < limits.maximumIdleSeconds { return max(1, seconds) }
+        suspects[CurlMulti.origin(url)] = nil
+        return limits.maximumIdleSeconds
     }
 }

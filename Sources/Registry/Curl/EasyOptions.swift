@@ -4,8 +4,22 @@ internal import CCurl
 internal import Glibc
 
 enum EasyOptions {
+    /// What differs between the attempts at one request.
+    struct Choices {
+        /// Whether an idle connection may not be used.
+        var isFresh = false
+        /// Connections that were idle for longer are closed rather than used.
+        var maximumIdleSeconds = ConnectLimits().maximumIdleSeconds
+    }
+
+    /// An outer bound for connecting, lookup included: each phase has its own limit (`ConnectLimits`), which is met
+    /// first. A lookup that nobody waits for any more ends here at the latest, and keeps its place until then.
+    static let connectTimeoutMilliseconds = 120_000
+    /// How long libcurl remembers an address: its default, set since half of it is what it remembers a failure for.
+    static let rememberedNameSeconds = 60
+
     /// Sets a request's options; false when curl refuses one.
-    static func apply(_ request: TransferRequest, to easy: UnsafeMutableRawPointer) -> Bool {
+    static func apply(_ request: TransferRequest, _ choices: Choices, to easy: UnsafeMutableRawPointer) -> Bool {
         let numbers: [(CURLoption, Int)] = [
             // No signals for timeouts: they would hit the whole process.
             (CURLOPT_NOSIGNAL, 1),
@@ -14,7 +28,10 @@ enum EasyOptions {
             (CURLOPT_FOLLOWLOCATION, 0),
             (CURLOPT_HTTP_VERSION, Int(CURL_HTTP_VERSION_1_1)),
             (CURLOPT_BUFFERSIZE, request.bufferBytes),
-            (CURLOPT_CONNECTTIMEOUT_MS, Transfer.connectTimeoutMilliseconds),
+            (CURLOPT_CONNECTTIMEOUT_MS, connectTimeoutMilliseconds),
+            (CURLOPT_DNS_CACHE_TIMEOUT, rememberedNameSeconds),
+            (CURLOPT_FRESH_CONNECT, choices.isFresh ? 1 : 0),
+            (CURLOPT_MAXAGE_CONN, choices.maximumIdleSeconds),
             (CURLOPT_TCP_NODELAY, 1),
             (CURLOPT_TCP_KEEPALIVE, 1),
             // Bytes are stored as they come.
@@ -90,5 +107,23 @@ enum SocketAddress {
         let port = UInt16(bigEndian: raw.loadUnaligned(fromByteOffset: portOffset, as: UInt16.self))
         let bytes = Array(UnsafeRawBufferPointer(start: raw + offset, count: count))
         return NetworkAddress(bytes: bytes).map { ($0, port) }
+    }
+}
+
+/// Options of the multi handle that came after the headers this is built with (7.88). Their numbers are part of
+/// libcurl's ABI (curl/multi.h of 8.20); a library that does not know one refuses it.
+enum MultiOptions {
+    /// `CURLMOPT_RESOLVE_THREADS_MAX`, since 8.20: the threads that look up names, two of which may work on one name.
+    private static let resolveThreadsMax = CURLMoption(rawValue: 20)
+    /// `CURLMOPT_QUICK_EXIT`, since 8.20: the end does not wait for lookups under way.
+    private static let quickExit = CURLMoption(rawValue: 21)
+    /// Every lookup that has a place (`LookupShares`) has its threads.
+    private static var resolverThreads: Int { 2 * LookupShares<ObjectIdentifier>.Limits().all }
+
+    /// Sets those that the library knows.
+    static func apply(to multi: UnsafeMutableRawPointer) {
+        // CURLM_UNKNOWN_OPTION: an older library, with a thread for each lookup, that `CURLOPT_QUICK_EXIT` lets go.
+        ccurl_multi_set_long(multi, resolveThreadsMax, resolverThreads)
+        ccurl_multi_set_long(multi, quickExit, 1)
     }
 }

@@ -9,6 +9,16 @@ extension TCPStream {
         return name.text == "unix" ? peerUser.map { "unix:uid=\($0)" } ?? name.text : name.text
     }
 
+    /// The peer's address; nil for a Unix socket, and when the connection has ended.
+    package final var peerAddress: NetworkAddress? {
+        guard !isClosing, let name = SocketName.of(peerOf: descriptor)?.text,
+            let colon = name.lastIndex(of: ":")
+        else { return nil }
+        // A link-local address has its zone behind it (RFC 4007 §11).
+        let address = name[..<colon].drop { $0 == "[" }.prefix { $0 != "]" && $0 != "%" }
+        return NetworkAddress(literal: String(address))
+    }
+
     /// The user at the other end of a Unix socket, as the kernel knows it (unix(7), SO_PEERCRED: process, user, group).
     private final var peerUser: UInt32? {
         var credentials: (pid: Int32, uid: UInt32, gid: UInt32) = (0, 0, 0)

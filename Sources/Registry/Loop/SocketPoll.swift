@@ -35,6 +35,17 @@ package final class SocketPoll {
         start()
     }
 
+    /// Stops the watch, since the descriptor is about to be closed: libuv ends the process when it has to watch a
+    /// descriptor that is not open.
+    func suspend() {
+        if !handle.isClosed { uv_poll_stop(handle.pointer) }
+    }
+
+    /// Goes on with another socket that has been given the same descriptor, for what was waited for last.
+    func watchAnew() {
+        if !handle.isClosed { start() }
+    }
+
     /// Stops the watch at once, so that another owner of the same descriptor number is not disturbed; only the memory
     /// waits for libuv.
     package func close() {

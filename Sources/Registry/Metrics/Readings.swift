@@ -14,6 +14,7 @@ package struct Readings: Sendable {
     package var upstreamRequestsInFlight = 0
     /// Whether something new could be stored, when the disk was last looked at.
     package var isReadyForPulls = false
+    package var connect = ConnectReading()
     /// Seconds that an upstream's 429 has left, by the namespace's number; those not there are not limited.
     package var rateLimitSeconds: [Int: Int] = [:]
     package var rateLimitedRequests = 0
@@ -21,6 +22,24 @@ package struct Readings: Sendable {
     package var lastScrapeNanoseconds: UInt64 = 0
 
     package init() {}
+}
+
+/// What is counted and under way of connecting to upstreams.
+package struct ConnectReading: Sendable {
+    /// Requests sent again on a new connection, since a reused one did not answer.
+    package var reconnects: UInt64 = 0
+    package var lookupsRunning = 0
+    package var lookupsWaiting = 0
+    package var lookupsRefused: UInt64 = 0
+
+    package init() {}
+
+    package init(reconnects: UInt64, lookupsRunning: Int, lookupsWaiting: Int, lookupsRefused: UInt64) {
+        self.reconnects = reconnects
+        self.lookupsRunning = lookupsRunning
+        self.lookupsWaiting = lookupsWaiting
+        self.lookupsRefused = lookupsRefused
+    }
 }
 
 package struct StoreReadings: Sendable {

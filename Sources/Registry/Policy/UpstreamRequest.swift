@@ -21,6 +21,9 @@ package struct UpstreamRequest: Sendable {
     /// Whether it waits for the end of a pause that a 429 began, or is refused at once. A blob's content does not wait
     /// here: its pull does.
     package var waitsForPause = true
+    /// The client whose request caused this one (`NetworkAddress.clientNetwork`); nil for what the server does by
+    /// itself.
+    package var client: NetworkAddress?
 
     package init(
         method: Method, path: String, query: String? = nil, repository: RepositoryName, accept: [String] = [],

@@ -297,6 +297,7 @@ extension UpstreamRequest {
             method: method, path: "/v2/\(source.repository)/blobs/\(digest)", repository: source.repository, kind: .blob
         )
         request.via = source.via
+        request.client = source.client
         return request
     }
 }

@@ -128,6 +128,7 @@ extension UpstreamRequest {
             kind: .manifest)
         request.accept = MediaType.acceptTypes + source.extraAccept
         request.via = source.via
+        request.client = source.client
         return request
     }
 }

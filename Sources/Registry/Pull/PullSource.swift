@@ -10,6 +10,8 @@ package struct PullSource: Sendable {
     package var via: String
     /// The id of the request that asks, for the log; empty where there is none.
     package var requestID = ""
+    /// The client that asks (`NetworkAddress.clientNetwork`); nil for what the server does by itself.
+    package var client: NetworkAddress?
 
     package init(host: RegistryHost, repository: RepositoryName, extraAccept: [String] = [], via: String) {
         self.host = host

@@ -22,11 +22,11 @@ package final class UpstreamClient {
     /// - Parameter noProgressMilliseconds: how long an upstream may send nothing, while we are ready to take it.
     package init(
         loop: EventLoop, registries: [RegistryConfig], noProgressMilliseconds: UInt64, userAgent: String,
-        logger: Logger, metrics: Metrics
+        logger: Logger, metrics: Metrics, limits: ConnectLimits = ConnectLimits()
     ) {
         services = UpstreamServices(
             loop: loop, noProgressMilliseconds: noProgressMilliseconds, userAgent: userAgent, logger: logger,
-            metrics: metrics)
+            metrics: metrics, limits: limits)
         configured = Dictionary(
             registries.map { ($0.name, Upstream(host: $0.name, config: $0)) }, uniquingKeysWith: { first, _ in first })
     }
@@ -63,6 +63,7 @@ package final class UpstreamClient {
     /// Exchanges under way, and transfers: those have tokens and redirects among them.
     package var exchangeCount: Int { services.exchangeCount }
     package var transferCount: Int { services.transferCount }
+    package var connectReading: ConnectReading { services.connectReading }
 
     /// Seconds left of each host's longest pause after a 429.
     package var rateLimitSeconds: [RegistryHost: Int] { rateLimits.secondsLeft }
@@ -106,9 +107,10 @@ final class UpstreamServices {
     static let stopping = UpstreamFailure.unreachable("this server is stopping")
 
     init(
-        loop: EventLoop, noProgressMilliseconds: UInt64, userAgent: String, logger: Logger, metrics: Metrics
+        loop: EventLoop, noProgressMilliseconds: UInt64, userAgent: String, logger: Logger, metrics: Metrics,
+        limits: ConnectLimits
     ) {
-        guard let multi = CurlMulti(on: loop) else {
+        guard let multi = CurlMulti(on: loop, limits: limits) else {
             // curl_global_init and curl_multi_init fail for want of memory only, at the program's start.
             preconditionFailure("curl cannot be set up")
         }
@@ -129,18 +131,20 @@ final class UpstreamServices {
         }
     }
 
-    func transferRequest(_ url: UpstreamURL, _ upstream: Upstream) -> TransferRequest {
+    func transferRequest(_ url: UpstreamURL, _ upstream: Upstream, client: NetworkAddress?) -> TransferRequest {
         let addresses = AddressGuard(hostIsConfigured: upstream.trust.names(host: url.host), proxies: proxies)
         var request = TransferRequest(url: url, addresses: addresses, noProgressMilliseconds: noProgressMilliseconds)
         request.userAgent = userAgent
         request.tls = upstream.tls(for: url)
+        request.isConfigured = upstream.config != nil
+        request.client = client
         return request
     }
 
     func rehearse() {
         guard let url = UpstreamURL("https://localhost/v2/") else { return }
         let addresses = AddressGuard(hostIsConfigured: false, proxies: proxies)
-        Transfer.rehearse(
+        TransferAttempt.rehearse(
             TransferRequest(url: url, addresses: addresses, noProgressMilliseconds: noProgressMilliseconds))
     }
 
@@ -150,6 +154,7 @@ final class UpstreamServices {
 
     var exchangeCount: Int { exchanges.count }
     var transferCount: Int { multi.transferCount }
+    var connectReading: ConnectReading { multi.reading }
 
     func hasRoom(for upstream: Upstream) -> Bool {
         questions < UpstreamClient.maximumQuestions

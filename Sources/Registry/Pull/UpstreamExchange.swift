@@ -186,10 +186,10 @@ package final class UpstreamExchange {
             maySendBasic = services.credentials.admits(upstream, to: .registry, for: request.repository)
             guard maySendBasic else { return end(.refused(UpstreamAnswer.credentialsRefused(by: upstream.host))) }
         }
-        var asked = services.transferRequest(url, upstream)
+        var asked = services.transferRequest(url, upstream, client: request.client)
         asked.method = request.method == .head ? .head : .get
         asked.headers = request.headerLines
-        if request.kind == .blob, request.method == .get { asked.bufferBytes = Transfer.bufferBytes }
+        if request.kind == .blob, request.method == .get { asked.bufferBytes = TransferRequest.blobBufferBytes }
         usesBasic = authorization == .basic
         switch authorization {
         case .none: break
@@ -203,7 +203,7 @@ package final class UpstreamExchange {
 
     private func ask(_ asked: TokenRequest, _ refused: String?) {
         ticket = services.tokens.ask(
-            asked, upstream: upstream, repository: request.repository, refusing: refused
+            asked, upstream: upstream, repository: request.repository, refusing: refused, client: request.client
         ) { [weak self] reply in
             guard let self else { return }
             switch reply {

@@ -2,8 +2,11 @@
 
 /// Asks once, and once more if no connection could be made.
 final class TokenFetch: TransferHandler {
-    /// All of it, retry included: a pull's head is due within 15 s.
-    static let deadlineMilliseconds: UInt64 = 10_000
+    /// For an answer, once the request has been sent.
+    static let answerMilliseconds: UInt64 = 10_000
+    /// All of it, retry included: lookup, connecting, TLS and answer may take their whole time (`ConnectLimits`). A
+    /// client that has been answered by then finds the token when it asks again.
+    static let deadlineMilliseconds: UInt64 = 60_000
 
     var waiting: [UpstreamTokens.Ticket] = []
     /// Called when it has ended, after those who wait for its token, with whether the service has accepted or refused

@@ -48,6 +48,7 @@ final class UpstreamTokens {
         let upstream: Upstream
         let repository: RepositoryName
         let key: TokenCache.Key
+        let client: NetworkAddress?
 
         var trial: Trial { Trial(upstream: upstream.host, service: .tokenService(request.realm.origin)) }
     }
@@ -69,10 +70,12 @@ final class UpstreamTokens {
     func known(at route: TokenCache.Route) -> String? { cache.token(at: route, now: loop.nowMilliseconds)?.token }
 
     /// Gets a token. `then` is called once, from a deferred action or a timer, unless the ticket is cancelled.
-    /// - Parameter refusing: a token that the upstream has just refused; it is forgotten.
+    /// - Parameters:
+    ///   - refusing: a token that the upstream has just refused; it is forgotten.
+    ///   - client: the client whose request needs it.
     func ask(
         _ request: TokenRequest, upstream: Upstream, repository: RepositoryName, refusing: String?,
-        then: @escaping (Reply) -> Void
+        client: NetworkAddress?, then: @escaping (Reply) -> Void
     ) -> Ticket {
         let ticket = Ticket(then)
         let key = TokenCache.Key(
@@ -81,7 +84,7 @@ final class UpstreamTokens {
         let route = TokenCache.Route(upstream: upstream.host, repository: repository)
         if let refusing { forget(refusing, key, route) }
         cache.remember(key, at: route)
-        answer(Question(request: request, upstream: upstream, repository: repository, key: key), ticket)
+        answer(Question(request: request, upstream: upstream, repository: repository, key: key, client: client), ticket)
         return ticket
     }
 
@@ -114,7 +117,7 @@ final class UpstreamTokens {
 
     private func fetch(_ question: Question, _ ticket: Ticket) {
         let (request, key, upstream) = (question.request, question.key, question.upstream)
-        guard let asked = transferRequest(request, upstream) else {
+        guard let asked = transferRequest(request, upstream, question.client) else {
             let error = UpstreamAnswer.refused(upstream.host, "its token realm is not usable")
             return loop.deferred.enqueue { ticket.answer(.failure(.refused(error))) }
         }
@@ -160,15 +163,19 @@ final class UpstreamTokens {
     }
 
     /// `GET realm?service=…&scope=…` (distribution's token specification).
-    private func transferRequest(_ request: TokenRequest, _ upstream: Upstream) -> TransferRequest? {
+    private func transferRequest(
+        _ request: TokenRequest, _ upstream: Upstream, _ client: NetworkAddress?
+    ) -> TransferRequest? {
         var parameters = request.scope.split(separator: " ").map { (name: "scope", value: String($0)) }
         if let service = request.service { parameters.insert((name: "service", value: service), at: 0) }
         guard let url = request.realm.adding(parameters) else { return nil }
         let addresses = AddressGuard(hostIsConfigured: upstream.trust.names(host: url.host), proxies: proxies)
         var asked = TransferRequest(
-            url: url, addresses: addresses, noProgressMilliseconds: TokenFetch.deadlineMilliseconds)
+            url: url, addresses: addresses, noProgressMilliseconds: TokenFetch.answerMilliseconds)
         asked.userAgent = userAgent
         asked.tls = upstream.tls(for: url)
+        asked.isConfigured = upstream.config != nil
+        asked.client = client
         asked.headers = ["Accept: application/json", "Accept-Encoding: identity"]
         if request.withCredentials, let credentials = upstream.credentials {
             asked.headers.append("Authorization: \(credentials.basic)")

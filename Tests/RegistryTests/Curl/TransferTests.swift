@@ -5,26 +5,34 @@ import Testing
 
 @testable import Registry
 
-@Suite struct TransferTests {
-    private final class Record: TransferHandler {
-        var head: UpstreamHead?
-        var body: [UInt8] = []
-        var failure: TransferFailure?
-        var onEnd: () -> Void = {}
+/// Keeps what a transfer says.
+final class TransferRecord: TransferHandler {
+    var head: UpstreamHead?
+    var body: [UInt8] = []
+    var failure: TransferFailure?
+    var isEnded = false
+    /// Called with each piece of a body.
+    var onBytes: (Transfer) -> Void = { _ in }
+    var onEnd: () -> Void = {}
 
-        func transfer(_ transfer: Transfer, received head: UpstreamHead) { self.head = head }
-        func transfer(_ transfer: Transfer, received bytes: UnsafeRawBufferPointer) -> Bool {
-            body.append(contentsOf: bytes)
-            return true
-        }
-        func transfer(_ transfer: Transfer, ended failure: TransferFailure?) {
-            self.failure = failure
-            onEnd()
-        }
+    func transfer(_ transfer: Transfer, received head: UpstreamHead) { self.head = head }
+    func transfer(_ transfer: Transfer, received bytes: UnsafeRawBufferPointer) -> Bool {
+        body.append(contentsOf: bytes)
+        onBytes(transfer)
+        return true
     }
+    func transfer(_ transfer: Transfer, ended failure: TransferFailure?) {
+        self.failure = failure
+        isEnded = true
+        onEnd()
+    }
+}
 
-    private static func get(_ url: String, isConfigured: Bool, run: LoopRun, multi: CurlMulti) throws -> Record {
-        let record = Record()
+@Suite struct TransferTests {
+    private static func get(
+        _ url: String, isConfigured: Bool, run: LoopRun, multi: CurlMulti
+    ) throws -> TransferRecord {
+        let record = TransferRecord()
         record.onEnd = { run.finish() }
         let request = TransferRequest(
             url: try #require(UpstreamURL(url)), addresses: AddressGuard(hostIsConfigured: isConfigured),
@@ -64,6 +72,37 @@ import Testing
         #expect(try Self.get(url, isConfigured: false, run: run, multi: multi).failure?.kind == .localAddress)
         #expect(fake.requests.count == 1)
         #expect(try Self.get(url, isConfigured: true, run: run, multi: multi).body == [1])
+        run.close()
+    }
+
+    /// libcurl gives a new easy handle the address of one that was just freed. The end of the transfer that was
+    /// cancelled is on its way then, and must not be taken for that of the new one.
+    @Test("a transfer that is started as another is cancelled is not ended with it")
+    func aHandleThatComesBackIsAnotherTransfer() throws {
+        let run = try LoopRun()
+        let multi = try #require(CurlMulti(on: run.loop))
+        let fake = FakeUpstream(on: run.loop)
+        run.atClose { multi.close() }
+        run.atClose { fake.close() }
+        fake.answer = { _ in .ok([1, 2, 3]) }
+        let request = TransferRequest(
+            url: try #require(UpstreamURL("http://127.0.0.1:\(fake.port)/")),
+            addresses: AddressGuard(hostIsConfigured: true), noProgressMilliseconds: 10_000)
+        for _ in 0..<20 {
+            let (first, second) = (TransferRecord(), TransferRecord())
+            var next: Transfer?
+            first.onBytes = { transfer in
+                transfer.cancel()
+                next = Transfer(request, on: multi, loop: run.loop, handler: second)
+            }
+            second.onEnd = { run.finish() }
+            let transfer = Transfer(request, on: multi, loop: run.loop, handler: first)
+            run.run()
+            #expect(!first.isEnded)
+            #expect(second.failure == nil && second.body == [1, 2, 3])
+            withExtendedLifetime((transfer, next)) {}
+        }
+        #expect(multi.transferCount == 0)
         run.close()
     }
 

@@ -51,7 +51,7 @@ final class UpstreamKit {
 
     /// - Parameter configure: changes to the entry for `registry.test`, and further entries.
     init(
-        noProgressMilliseconds: UInt64 = 20_000,
+        noProgressMilliseconds: UInt64 = 20_000, limits: ConnectLimits = ConnectLimits(),
         configure: (FakeUpstream, inout RegistryConfig, inout [RegistryConfig]) -> Void = { _, _, _ in }
     ) throws {
         run = try LoopRun()
@@ -61,7 +61,8 @@ final class UpstreamKit {
         configure(fake, &config, &more)
         client = UpstreamClient(
             loop: run.loop, registries: [config] + more, noProgressMilliseconds: noProgressMilliseconds,
-            userAgent: "test/1", logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }, metrics: Metrics())
+            userAgent: "test/1", logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }, metrics: Metrics(),
+            limits: limits)
         run.atClose { [fake] in fake.close() }
         run.atClose { [client] in client.close() }
     }

@@ -117,17 +117,37 @@ import Testing
         #expect(without.failure?.registryError(host: UpstreamKit.host).status == 503)
     }
 
-    /// Takes as long as two tries to connect may take.
-    @Test func aHandshakeThatNeverEndsIsTriedTwice() throws {
-        let kit = try UpstreamKit { fake, config, _ in
+    @Test("a TLS handshake that never ends fails at its own limit, which the error names, and is not tried again")
+    func aHandshakeThatNeverEnds() throws {
+        var limits = ConnectLimits()
+        limits.tlsMilliseconds = 150
+        let kit = try UpstreamKit(limits: limits) { fake, config, _ in
             config.scheme = .https
             config.endpoint = "https://\(fake.authority)"
         }
-        guard case .unreachable = kit.ask().failure else {
-            Issue.record("not unreachable")
-            return
+        Self.expectUnreachable(kit.ask(), saying: "TLS handshake with 127.0.0.1 took longer than 150 ms")
+        #expect(kit.fake.connectionCount == 1)
+        kit.run.close()
+    }
+
+    @Test("a TLS handshake may take longer than lookup, addresses and proxy may")
+    func aSlowHandshakeSucceeds() throws {
+        let certificates = try Certificates()
+        let server = try Server(certificates, "server")
+        let relay = try DelayedRelay(to: server.port, afterMilliseconds: 600)
+        var limits = ConnectLimits()
+        limits.lookupMilliseconds = 100
+        limits.addressMilliseconds = 100
+        limits.connectMilliseconds = 100
+        limits.proxyMilliseconds = 100
+        let kit = try UpstreamKit(limits: limits) { _, config, _ in
+            config.scheme = .https
+            config.endpoint = "https://127.0.0.1:\(relay.port)"
+            config.tls.caFile = certificates.file("ca.pem")
         }
-        #expect(kit.fake.connectionCount == 2)
+        let record = kit.ask()
+        #expect(record.failure == nil)
+        #expect(record.head?.status == 200)
         kit.run.close()
     }
 

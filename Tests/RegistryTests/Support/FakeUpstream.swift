@@ -66,17 +66,23 @@ final class FakeUpstream {
     private var routes: [String: [(FakeRequest) -> FakeAnswer]] = [:]
     fileprivate var connections: [Int: FakeConnection] = [:]
 
-    /// - Parameter address: an address of 127.0.0.0/8.
+    /// - Parameter address: an address of 127.0.0.0/8, or `::1`.
     init(on loop: EventLoop, address: String = "127.0.0.1") {
         self.loop = loop
         self.address = address
         // SOCK_STREAM is 1, SOCK_NONBLOCK is O_NONBLOCK; the enumeration's members are not always visible.
-        let descriptor = socket(AF_INET, 1 | O_NONBLOCK, 0)
+        let isSix = address == "::1"
+        let descriptor = socket(isSix ? AF_INET6 : AF_INET, 1 | O_NONBLOCK, 0)
         self.descriptor = descriptor
-        // struct sockaddr_in: family, port and address, the last two in network order.
-        var name = [UInt8](repeating: 0, count: 16)
-        name[0] = UInt8(AF_INET)
-        name.replaceSubrange(4..<8, with: address.split(separator: ".").compactMap { UInt8($0) })
+        // struct sockaddr_in: family, port and address, the last two in network order. In sockaddr_in6 the address
+        // follows the flow label.
+        var name = [UInt8](repeating: 0, count: isSix ? 28 : 16)
+        name[0] = UInt8(isSix ? AF_INET6 : AF_INET)
+        if isSix {
+            name[23] = 1
+        } else {
+            name.replaceSubrange(4..<8, with: address.split(separator: ".").compactMap { UInt8($0) })
+        }
         var length = socklen_t(name.count)
         let isListening = name.withUnsafeMutableBytes { bytes in
             guard let pointer = bytes.baseAddress?.assumingMemoryBound(to: sockaddr.self) else { return false }
@@ -90,7 +96,7 @@ final class FakeUpstream {
     }
 
     /// `127.0.0.1:port`, as a registry host and in URLs.
-    var authority: String { "\(address):\(port)" }
+    var authority: String { address.contains(":") ? "[\(address)]:\(port)" : "\(address):\(port)" }
     var url: String { "http://\(authority)" }
 
     /// An entry of `registries` that sends `name` here.
@@ -118,6 +124,9 @@ final class FakeUpstream {
         poll = nil
         Glibc.close(descriptor)
     }
+
+    /// Sends bytes that answer nothing, on a connection that waits for a request.
+    func push(_ text: String, onConnection number: Int) { connections[number]?.push(Array(text.utf8)) }
 
     func close() {
         stopListening()
@@ -197,6 +206,8 @@ private final class FakeConnection {
         Glibc.close(descriptor)
         server.connections[number] = nil
     }
+
+    func push(_ bytes: [UInt8]) { _ = send(bytes, from: 0, upTo: bytes.count) }
 
     private func watch(writable: Bool) { poll?.watch(readable: !peerIsDone, writable: writable) }
 

@@ -11,6 +11,7 @@ final class MirrorKit {
     /// What a test may want otherwise.
     struct Options {
         var noProgressMilliseconds: UInt64 = 20_000
+        var connectLimits = ConnectLimits()
         /// Short: what is tested is that a broken transfer is resumed, not when.
         var firstBackOffMilliseconds: UInt64 = 1
         var policy = API.Policy(airGapped: false, alwaysPullLatest: false, defaultHost: MirrorKit.host)
@@ -20,6 +21,8 @@ final class MirrorKit {
         var limits = StoreLimits()
         /// Further registries; the argument is the port of the server under test.
         var registries: (UInt16) -> [RegistryConfig] = { _ in [] }
+        /// Further upstreams, on the kit's loop.
+        var upstreams: (EventLoop) -> [FakeUpstream] = { _ in [] }
     }
 
     static let host = RegistryHost("registry.test")!  // a valid host
@@ -36,6 +39,8 @@ final class MirrorKit {
     let server: Server
     let port: UInt16
     private var clients: [TestClient] = []
+    /// What `Options.upstreams` made.
+    let upstreams: [FakeUpstream]
     private var metricsServer: (server: Server, port: UInt16)?
     private lazy var probes = ReadinessProbes(on: run.loop, store: store, pulls: true)
 
@@ -45,6 +50,7 @@ final class MirrorKit {
         run = try LoopRun()
         let loop = run.loop
         fake = FakeUpstream(on: loop)
+        upstreams = options.upstreams(loop)
         directory = try TemporaryDirectory()
         offload = Offload(on: loop)
         let logger = log.logger
@@ -61,9 +67,10 @@ final class MirrorKit {
         ) { handler($0, $1, $2) }
         port = try server.listen(host: "127.0.0.1", port: 0).port
         client = UpstreamClient(
-            loop: loop, registries: [fake.config(auth: options.auth)] + options.registries(port),
+            loop: loop, registries: [fake.config(auth: options.auth)] + options.registries(port)
+                + upstreams.flatMap { Self.registries($0) },
             noProgressMilliseconds: options.noProgressMilliseconds, userAgent: "test/1", logger: logger,
-            metrics: metrics)
+            metrics: metrics, limits: options.connectLimits)
         var context = PullContext(
             loop: loop, offload: offload, store: store, client: client, logger: logger, metrics: metrics,
             prefetchLayers: options.prefetchLayers)
@@ -74,6 +81,15 @@ final class MirrorKit {
             logger: logger, metrics: metrics)
         handler = { api.handle($0, $1, $2) }
         store.startRecovery()
+    }
+
+    /// Registries that have no endpoint but their own names: the upstream's address, and this machine's name.
+    private static func registries(_ upstream: FakeUpstream) -> [RegistryConfig] {
+        [upstream.authority, "localhost:\(upstream.port)"].map { name in
+            var config = RegistryConfig(name: RegistryHost(name)!)  // a valid host
+            config.scheme = .http
+            return config
+        }
     }
 
     /// Ends everything, in the order a server does; what is left open fails the test.
@@ -87,7 +103,7 @@ final class MirrorKit {
         metricsServer?.server.closeAll()
         puller.close()
         client.close()
-        fake.close()
+        for upstream in [fake] + upstreams { upstream.close() }
         store.close { isStoreClosed = true }
         wait(until: { isDrained && isStoreClosed }, location)
         run.close(location)

@@ -96,23 +96,18 @@ final class TestClient {
     private var isPausing = false
     private var wasDone = true
 
-    init(on loop: EventLoop, port: UInt16, manner: Manner = Manner(), number: Int = 0) {
+    /// - Parameter usesSix: connects to `::1` rather than to 127.0.0.1.
+    init(on loop: EventLoop, port: UInt16, manner: Manner = Manner(), number: Int = 0, usesSix: Bool = false) {
         self.loop = loop
         self.manner = manner
         self.number = number
-        let descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue) | Int32(SOCK_NONBLOCK.rawValue), 0)
+        let kind = Int32(SOCK_STREAM.rawValue) | Int32(SOCK_NONBLOCK.rawValue)
+        let descriptor = socket(usesSix ? AF_INET6 : AF_INET, kind, 0)
         self.descriptor = descriptor
         if var size = manner.receiveBufferBytes {
             setsockopt(descriptor, SOL_SOCKET, SO_RCVBUF, &size, socklen_t(MemoryLayout.size(ofValue: size)))
         }
-        var name = sockaddr_in()
-        name.sin_family = sa_family_t(AF_INET)
-        name.sin_port = port.bigEndian
-        inet_pton(AF_INET, "127.0.0.1", &name.sin_addr)
-        let length = socklen_t(MemoryLayout<sockaddr_in>.size)
-        let code = withUnsafePointer(to: &name) { pointer in
-            pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) { connect(descriptor, $0, length) }
-        }
+        let code = usesSix ? Self.connectBySix(descriptor, port) : Self.connectByFour(descriptor, port)
         precondition(code == 0 || errno == EINPROGRESS, "the client cannot connect: \(errno)")
         timer = Registry.Timer(on: loop) { [unowned self] in
             isPausing = false
@@ -123,6 +118,28 @@ final class TestClient {
             if isOpen, readable || failed { read() }
         }
         watch()
+    }
+
+    private static func connectByFour(_ descriptor: Int32, _ port: UInt16) -> Int32 {
+        var name = sockaddr_in()
+        name.sin_family = sa_family_t(AF_INET)
+        name.sin_port = port.bigEndian
+        inet_pton(AF_INET, "127.0.0.1", &name.sin_addr)
+        let length = socklen_t(MemoryLayout<sockaddr_in>.size)
+        return withUnsafePointer(to: &name) { pointer in
+            pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) { connect(descriptor, $0, length) }
+        }
+    }
+
+    private static func connectBySix(_ descriptor: Int32, _ port: UInt16) -> Int32 {
+        var name = sockaddr_in6()
+        name.sin6_family = sa_family_t(AF_INET6)
+        name.sin6_port = port.bigEndian
+        inet_pton(AF_INET6, "::1", &name.sin6_addr)
+        let length = socklen_t(MemoryLayout<sockaddr_in6>.size)
+        return withUnsafePointer(to: &name) { pointer in
+            pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) { connect(descriptor, $0, length) }
+        }
     }
 
     /// The only answer, or the first.

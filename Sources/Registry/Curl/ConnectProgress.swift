@@ -1,0 +1,143 @@
+// How far the connection of one attempt has come. curl says when it opens a socket and when it is about to send the
+// request; when a socket has connected, and whether one takes too long, is looked at here.
+//
+// curl closes sockets without a call of ours (in 7.88 those it has not connected yet), so a descriptor may be another
+// file's by the time it is looked at. Each is therefore known by its inode as well.
+
+internal import Glibc
+
+/// The making of one connection.
+struct ConnectProgress {
+    var phases: ConnectPhases
+    /// Those that are being connected, in the order they were opened.
+    private var sockets: [ConnectingSocket] = []
+    /// Whether a socket was opened since a request was last about to be sent.
+    private var hasOpenedSocket = false
+    private var isProxied = false
+
+    init(now: UInt64) { phases = ConnectPhases(now: now) }
+
+    /// A socket is about to be opened for an address, or refused.
+    mutating func socketOpens(now: UInt64) {
+        phases.socketOpened(now: now)
+        hasOpenedSocket = true
+    }
+
+    mutating func add(
+        _ descriptor: Int32, _ remote: (address: NetworkAddress, port: UInt16), for request: TransferRequest,
+        now: UInt64
+    ) {
+        isProxied = remote.port != request.url.port || request.addresses.isProxy(remote.address, port: remote.port)
+        sockets.append(ConnectingSocket(descriptor, remote, now: now))
+    }
+
+    /// The connection is there, and the request is about to be sent.
+    /// - Returns: whether it is one that was used before.
+    mutating func connected(_ ends: ConnectionEnds, _ connections: inout UpstreamConnections) -> Bool {
+        let isReused = !hasOpenedSocket
+        if let socket = sockets.first(where: { $0.isConnected(ends) }) { connections.add(socket, ends) }
+        phases.connected()
+        sockets = []
+        hasOpenedSocket = false
+        return isReused
+    }
+
+    /// Looks at the sockets and the clock; an address that takes too long is given up.
+    /// - Returns: the limit that has been reached, in words; nil while there is time.
+    mutating func check(_ limits: ConnectLimits, _ url: UpstreamURL, proxyHasAnswered: Bool, now: UInt64) -> String? {
+        for index in sockets.indices where sockets[index].check(limits, now: now) == .connected {
+            phases.socketConnected(toProxy: isProxied && url.scheme == .https, now: now)
+        }
+        if proxyHasAnswered { phases.proxyAnswered(now: now) }
+        return phases.exceeded(limits, name: url.host, now: now)
+    }
+
+    /// The address that was given up last, in words; nil when none was.
+    func slowAddress(_ limits: ConnectLimits) -> String? {
+        guard let socket = sockets.last(where: \.isGivenUp) else { return nil }
+        return "connecting to \(socket.address) took longer than \(ConnectPhases.duration(limits.addressMilliseconds))"
+    }
+}
+
+/// A socket that curl connects.
+struct ConnectingSocket {
+    enum State {
+        case connecting
+        case connected
+        /// Closed, refused, or given up.
+        case gone
+    }
+
+    private let descriptor: Int32
+    private let inode: UInt64
+    private let startedMilliseconds: UInt64
+    /// For people.
+    let address: String
+    /// Whether it took longer than it may.
+    private(set) var isGivenUp = false
+
+    init(_ descriptor: Int32, _ remote: (address: NetworkAddress, port: UInt16), now: UInt64) {
+        self.descriptor = descriptor
+        inode = ConnectingSocket.inode(descriptor) ?? 0
+        startedMilliseconds = now
+        address = "\(remote.address.text) port \(remote.port)"
+    }
+
+    mutating func check(_ limits: ConnectLimits, now: UInt64) -> State {
+        guard !isGivenUp, isSame else { return .gone }
+        if SocketName.of(peerOf: descriptor) != nil { return .connected }
+        guard now >= startedMilliseconds, now - startedMilliseconds >= limits.addressMilliseconds else {
+            return .connecting
+        }
+        isGivenUp = true
+        // Linux ends a connection attempt upon this: the socket fails with ECONNRESET, and curl tries the next address.
+        shutdown(descriptor, Int32(SHUT_RDWR))
+        return .gone
+    }
+
+    /// Whether it is the connection between these ends.
+    func isConnected(_ ends: ConnectionEnds) -> Bool {
+        isSame && SocketName.of(descriptor)?.port == ends.localPort && SocketName.of(peerOf: descriptor) != nil
+    }
+
+    /// Whether the descriptor still is this socket.
+    var isSame: Bool { ConnectingSocket.inode(descriptor) == inode }
+
+    /// Whether there is something to read: bytes, or the peer's end.
+    var hasInput: Bool {
+        var byte: UInt8 = 0
+        return recv(descriptor, &byte, 1, Int32(MSG_PEEK | MSG_DONTWAIT)) >= 0
+    }
+
+    private static func inode(_ descriptor: Int32) -> UInt64? {
+        var status = stat()
+        return fstat(descriptor, &status) == 0 ? UInt64(status.st_ino) : nil
+    }
+}
+
+/// The ends of a connection, by which curl names it before a request.
+struct ConnectionEnds: Hashable {
+    let address: NetworkAddress
+    let port: UInt16
+    let localPort: UInt16
+}
+
+/// curl's connections, by their ends.
+struct UpstreamConnections {
+    /// With this many entries, those of closed connections are removed: well above what curl keeps idle
+    /// (`CurlMulti.maximumIdleConnections`) and has in use.
+    private static let sweepCount = 1024
+
+    private var sockets: [ConnectionEnds: ConnectingSocket] = [:]
+
+    mutating func add(_ socket: ConnectingSocket, _ ends: ConnectionEnds) {
+        if sockets.count >= UpstreamConnections.sweepCount { sockets = sockets.filter { $0.value.isSame } }
+        sockets[ends] = socket
+    }
+
+    /// Whether bytes, or the peer's end, wait to be read on a connection.
+    func hasInput(_ ends: ConnectionEnds) -> Bool {
+        guard let socket = sockets[ends], socket.isSame else { return false }
+        return socket.hasInput
+    }
+}

@@ -1,0 +1,68 @@
+// The sockets that curl wants watched (libcurl's "CURLMOPT_SOCKETFUNCTION"). They are known by their descriptors, and
+// curl gives a descriptor back to the system without always saying so at once: whatever is put off about a descriptor
+// asks first whether it still is about the same socket.
+
+internal import CCurl
+
+/// Watches curl's sockets on the loop.
+final class CurlSockets {
+    private let loop: EventLoop
+    /// Called when a socket is ready, with curl's bits (`CURL_CSELECT_IN` and so on); from the loop.
+    private let onReady: (Int32, Int32) -> Void
+    private var polls: [Int32: SocketPoll] = [:]
+    /// Sockets that could not be watched, each with the number of its failure.
+    private var failures: [Int32: UInt64] = [:]
+    private var failureTotal: UInt64 = 0
+
+    init(on loop: EventLoop, onReady: @escaping (Int32, Int32) -> Void) {
+        self.loop = loop
+        self.onReady = onReady
+    }
+
+    /// What curl wants: called from inside curl.
+    /// - Parameter what: `CURL_POLL_IN` and so on.
+    func watch(_ socket: Int32, _ what: Int32) {
+        if what == CURL_POLL_REMOVE {
+            failures[socket] = nil
+            polls.removeValue(forKey: socket)?.close()
+            return
+        }
+        guard let poll = polls[socket] ?? open(socket) else { return }
+        poll.watch(readable: what & CURL_POLL_IN != 0, writable: what & CURL_POLL_OUT != 0)
+    }
+
+    /// A socket was made for curl. If one with its descriptor is watched already, curl has closed that one; it does not
+    /// ask for what it believes is watched, so the new one is watched in its place.
+    func opened(_ socket: Int32) { polls[socket]?.watchAnew() }
+
+    /// curl is about to close a socket, which it does not always say by `CURL_POLL_REMOVE`.
+    func closing(_ socket: Int32) { polls[socket]?.suspend() }
+
+    func close() {
+        for poll in polls.values { poll.close() }
+        polls.removeAll()
+        failures.removeAll()
+    }
+
+    private func open(_ socket: Int32) -> SocketPoll? {
+        let poll = SocketPoll(on: loop, descriptor: socket) { [unowned self] readable, writable, _ in
+            let events = (readable ? CURL_CSELECT_IN : 0) | (writable ? CURL_CSELECT_OUT : 0)
+            // Upon CURL_CSELECT_ERR curl would end the transfer without reading what came before the error.
+            onReady(socket, events == 0 ? CURL_CSELECT_ERR : events)
+        }
+        polls[socket] = poll
+        if poll == nil { reportFailure(socket) }
+        return poll
+    }
+
+    private func reportFailure(_ socket: Int32) {
+        failureTotal &+= 1
+        let number = failureTotal
+        failures[socket] = number
+        loop.deferred.enqueue { [self] in
+            guard failures[socket] == number else { return }
+            failures[socket] = nil
+            onReady(socket, CURL_CSELECT_ERR)
+        }
+    }
+}
