@@ -125,6 +125,20 @@ extension Catalog {
         gauge("ociregistry_upstream_requests_waiting", "Requests that wait for the end of a pause after a 429.") {
             $2.sample($1.rateLimitedRequests)
         },
+        counter(
+            "ociregistry_upstream_reconnects_total",
+            "Upstream requests sent again on a new connection, since a reused one did not answer."
+        ) { $2.sample($1.connect.reconnects) },
+        gauge(
+            "ociregistry_upstream_lookups", "Lookups of upstreams' names, under way and waiting for a place.", ["state"]
+        ) { _, readings, text in
+            text.sample(readings.connect.lookupsRunning, Labels("state", "running"))
+            text.sample(readings.connect.lookupsWaiting, Labels("state", "waiting"))
+        },
+        counter(
+            "ociregistry_upstream_lookups_refused_total",
+            "Upstream requests refused since too many name lookups were waiting."
+        ) { $2.sample($1.connect.lookupsRefused) },
     ]
 
     static let pulls: [MetricFamily] = [

@@ -50,6 +50,11 @@ struct ObservedSession {
         let loose = pattern(5000, seed: 3)
         scene[.good].on("/v2/\(Self.repository)/blobs/\(digestOf(loose))") { .blob(loose, for: $0) }
         #expect(get(.good, "blobs/\(digestOf(loose))").status == 200)
+        // Upon a connection that was used before, and had ended when the request came.
+        let late = pattern(5000, seed: 4)
+        scene[.good].on(
+            "/v2/\(Self.repository)/blobs/\(digestOf(late))", [FakeAnswer.status(408).closing(), .ok(late)])
+        #expect(get(.good, "blobs/\(digestOf(late))").status == 200)
         scene.ask(.head("/v2/good.test/\(Self.repository)/manifests/v1"))
         scene.ask(.get("/v2/good.test/\(Self.repository)/\(layer)", range: "bytes=5-9"))
         let notModified = scene.ask(
