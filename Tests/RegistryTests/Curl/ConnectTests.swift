@@ -13,11 +13,11 @@ import Testing
         private var clients: [Int32] = []
 
         init() throws {
-            (listener, port) = try LoopbackSocket.listen(backlog: 0)
+            (listener, port) = try PlainSocket.listen(backlog: 0)
             // One is taken into the queue (listen(2): its length is the backlog and one more); the kernel drops the
             // SYNs of all that follow.
             while true {
-                let client = LoopbackSocket.connect(to: port, waits: false)
+                let client = PlainSocket.connect(to: port, waits: false)
                 try #require(client >= 0)
                 clients.append(client)
                 var poll = pollfd(fd: client, events: Int16(POLLOUT), revents: 0)

@@ -72,13 +72,17 @@ import Testing
     }
 
     @Test("Retry-After is a bounded number of seconds or nothing", arguments: Extremes.texts)
-    func retryAfter(_ text: String) {
+    func retryAfter(_ text: String) throws {
         let seconds = RetryAfter.seconds(text, unixSeconds: 1_700_000_000)
         let number = OutsideNumber.decimal(text.trimmed, clampedTo: 0...Int(Int32.max))
         #expect(seconds == number, "\(text)")
         var memory = RateLimitMemory()
-        for now: UInt64 in [0, 1_000_000] { memory.remember(retryAfterSeconds: seconds, now: now) }
-        #expect(memory.secondsLeft(now: 1_000_000).map { $0 <= RateLimitMemory.maximumSeconds } == true)
+        let repository = UpstreamRepository(host: Self.host, repository: try #require(RepositoryName("team/app")))
+        for now: UInt64 in [0, 1_000_000] {
+            _ = memory.refused(repository, retryAfterSeconds: seconds, askedMilliseconds: now, now: now)
+        }
+        let left = try #require(memory.secondsLeft(now: 1_000_000)[Self.host])
+        #expect((1...RateLimitMemory.maximumNamedSeconds).contains(left))
     }
 
     @Test(

@@ -211,7 +211,7 @@ import Testing
         mirror.close()
     }
 
-    @Test(.enabled(if: SmallDisk.isAllowed, "mounting a tmpfs takes root"))
+    @Test(.needs(.root))
     func aDiskThatFillsUpEndsItsReadersWithFIN() throws {
         let disk = try SmallDisk(sizeBytes: 2 << 20)
         let mirror = try MirrorKit { $0.imagePath = disk.path }

@@ -10,7 +10,7 @@ final class DelayedRelay {
 
     /// - Parameter afterMilliseconds: how long a connection is left alone, while the kernel has accepted it.
     init(to target: Int, afterMilliseconds: UInt32) throws {
-        (listener, port) = try LoopbackSocket.listen(backlog: 64)
+        (listener, port) = try PlainSocket.listen(backlog: 64)
         let listener = listener
         Thread.detachNewThread {
             while true {
@@ -29,7 +29,7 @@ final class DelayedRelay {
     deinit { shutdown(listener, Int32(SHUT_RDWR)) }
 
     private static func relay(_ client: Int32, to port: UInt16) {
-        let server = LoopbackSocket.connect(to: port)
+        let server = PlainSocket.connect(to: port)
         guard server >= 0 else {
             close(client)
             return
@@ -58,7 +58,7 @@ final class DelayedRelay {
 }
 
 /// Sockets on 127.0.0.1.
-enum LoopbackSocket {
+enum PlainSocket {
     /// A listening socket on a free port.
     static func listen(backlog: Int32) throws -> (descriptor: Int32, port: UInt16) {
         let descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue), 0)
