@@ -112,8 +112,10 @@ apt-get -o DPkg::Lock::Timeout=300 -q update
 packages=()
 for names in "$@"; do
     for name in ${names//|/ }; do
-        # The last one is taken in any case: apt-get says what is wrong with it.
-        ! LC_ALL=C apt-cache policy "$name" | grep -q "Candidate: [^(]" || break
+        # A package that the release does not know has no candidate, or "(none)". The last name is taken in any case:
+        # apt-get says what is wrong with it.
+        candidate=$(LC_ALL=C apt-cache policy "$name" | sed -n "s/^  Candidate: //p")
+        case $candidate in "" | "("*) ;; *) break ;; esac
     done
     packages+=("$name")
 done
