@@ -22,6 +22,7 @@ final class Running {
     private let offload: Offload
     private let store: Store
     private var pruning: BackgroundPruning?
+    private let scrub: StoreScrub?
     private let client: UpstreamClient
     private let puller: Puller
     private let api: API
@@ -52,6 +53,7 @@ final class Running {
         if config.pruneSchedule.isEnabled {
             pruning = BackgroundPruning(store, config.pruneSchedule, isPinned: limits.isPinned)
         }
+        scrub = config.scrub.map { [store] in StoreScrub(store, $0) }
         store.onHostKnown = { metrics.admit($0) }
         client = UpstreamClient(
             loop: loop, registries: config.registries,
@@ -96,7 +98,7 @@ final class Running {
             try SignalWatcher(on: loop, signal: SIGINT) { [unowned self] in stop("SIGINT") },
             try SignalWatcher(on: loop, signal: SIGHUP) { [unowned self] in log.reopen() },
         ]
-        store.startRecovery()
+        store.startRecovery { [unowned self] _ in scrub?.start() }
         pruning?.start()
         puller.rehearse()
         preload = Loader.preload(config, loading, logger: logger)
@@ -140,6 +142,7 @@ final class Running {
         health.isStopping = true
         logger.info("stopping", metadata: ["cause": "\(cause)"])
         preload?.stop()
+        scrub?.close()
         let timer = Timer(on: loop) { [unowned self] in server.closeAll() }
         timer.start(afterMilliseconds: Running.drainMilliseconds)
         deadline = timer

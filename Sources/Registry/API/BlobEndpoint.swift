@@ -18,13 +18,25 @@ extension API {
                 return give(connection, blob)
             }
             if let file = store.cachedBlob(digest) {
-                return connection.respond(file: file, fields: API.wholeFields(file, digest), verdict: .hit)
+                return connection.respond(file: file, fields: API.wholeFields(file, digest), verdict: .hit) {
+                    pullInstead(connection, digest, request)
+                }
             }
         }
         let asked = try Asked(request, pseudonym: pseudonym, connection)
         store.findBlob(digest) { [self] file in
-            if let file { return send(connection, file, digest, asked.conditions) }
+            if let file { return send(connection, file, digest, asked) }
             pull(connection, digest, asked)
+        }
+    }
+
+    /// What answers when a cached blob turns out to be damaged: the store has let go of it, so it is a miss.
+    private func pullInstead(_ connection: Connection, _ digest: Digest, _ request: Request) -> Connection.Retry {
+        do throws(RegistryError) {
+            let asked = try Asked(request, pseudonym: pseudonym, requestID: connection.requestID)
+            return { [self] in pull($0, digest, asked) }
+        } catch {
+            return { $0.respond(error) }
         }
     }
 
@@ -36,13 +48,15 @@ extension API {
         connection.respond(status: 200, blob, verdict: .hit)
     }
 
-    private func send(_ connection: Connection, _ file: OpenFile, _ digest: Digest, _ conditions: Conditions) {
-        switch conditions.plan(digest: digest, sizeBytes: file.sizeBytes) {
-        case .whole: connection.respond(file: file, fields: API.wholeFields(file, digest), verdict: .hit)
+    private func send(_ connection: Connection, _ file: OpenFile, _ digest: Digest, _ asked: Asked) {
+        let retry: () -> Connection.Retry = { { [self] in pull($0, digest, asked) } }
+        switch asked.conditions.plan(digest: digest, sizeBytes: file.sizeBytes) {
+        case .whole:
+            connection.respond(file: file, fields: API.wholeFields(file, digest), verdict: .hit, orElse: retry)
         case .part(let range):
             connection.respond(
                 status: 206, fields: API.blobFields(digest, file.sizeBytes, range),
-                content: .file(file, range.lowerBound..<range.upperBound + 1), verdict: .hit)
+                content: .file(file, range.lowerBound..<range.upperBound + 1), verdict: .hit, orElse: retry)
         case .notModified: notModified(connection, digest, .hit)
         case .unsatisfiable: unsatisfiable(connection, file.sizeBytes, .hit)
         }

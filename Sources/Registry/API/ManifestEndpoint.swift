@@ -37,7 +37,7 @@ extension API {
     private func answer(
         _ connection: Connection, _ request: Request, _ manifest: CachedManifest
     ) throws(RegistryError) {
-        if manifest.nextWholeCheckMilliseconds <= loop.nowMilliseconds, !request.isHead, !policy.airGapped {
+        if manifest.nextWholeCheckMilliseconds <= loop.nowMilliseconds, !request.isHead {
             completeImage(manifest, try Asked(request, pseudonym: pseudonym, connection))
         }
         guard request.isConditional else {
@@ -59,8 +59,8 @@ extension API {
     }
 
     private func completeImage(_ manifest: CachedManifest, _ asked: Asked) {
-        guard !asked.isHead, !policy.airGapped else { return }
-        puller.completeImage(manifest, from: asked.source)
+        guard !asked.isHead else { return }
+        puller.completeImage(manifest, from: asked.source, fetches: !policy.airGapped)
     }
 
     /// Sends a manifest, or the part or the 304 that was asked for.

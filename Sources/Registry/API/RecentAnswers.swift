@@ -136,8 +136,7 @@ extension API {
             case .manifest(let manifest):
                 return manifest._withUnsafeGuaranteedRef { manifest in
                     // Whether the image is whole is looked at on the longer way.
-                    guard policy.airGapped || manifest.nextWholeCheckMilliseconds > loop.nowMilliseconds
-                    else { return false }
+                    guard manifest.nextWholeCheckMilliseconds > loop.nowMilliseconds else { return false }
                     count(connection, .manifest)
                     store.manifestCache.use(at: answer.position)
                     if answer.echoesHost { connection.extraField = host.namespaceField }

@@ -47,6 +47,7 @@ enum CacheLifeKeys {
             .init(name: "pruneConfig", children: pruneKeys.map(\.name)) { value, config throws(Refusal) in
                 try value.decode(pruneKeys, into: &config.pruneSchedule)
             },
+            ScrubKeys.key,
         ]
     }
 

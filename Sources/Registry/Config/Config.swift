@@ -54,6 +54,8 @@ package struct Config: Sendable, Equatable {
     /// What has been served this recently is not removed.
     package var leaseSeconds: Int64 = 600
     package var pruneSchedule = PruneSchedule()
+    /// Hashing the cache again in the background; nil: it is not done.
+    package var scrub: ScrubSchedule?
     /// No host twice.
     package var registries: [RegistryConfig] = []
 

@@ -80,22 +80,22 @@ final class ArchiveLoad {
     // MARK: Blobs
 
     private func findMissing() {
-        var sizes: [Digest: Int64] = [:]
+        var blobs: [Digest: Descriptor] = [:]
         var keys: [Digest: PullKey] = [:]
         for work in works {
             for blob in work.selection.blobs where keys[blob.digest] == nil {
-                sizes[blob.digest] = blob.sizeBytes ?? 0
+                blobs[blob.digest] = blob
                 keys[blob.digest] = PullKey(
                     host: work.names[0].host, repository: work.names[0].repository, digest: blob.digest)
             }
         }
         var unknown = keys.count
         guard unknown > 0 else { return read() }
-        for (digest, key) in keys {
-            context.store.hasBlob(digest) { [self] isPresent in
+        for (digest, blob) in blobs {
+            context.store.hasBlob(blob) { [self] isPresent in
                 if !isPresent {
-                    missing[digest] = key
-                    wantedBytes = wantedBytes.addingSaturated(sizes[digest] ?? 0)
+                    missing[digest] = keys[digest]
+                    wantedBytes = wantedBytes.addingSaturated(blob.sizeBytes ?? 0)
                 }
                 unknown -= 1
                 if unknown == 0 { read() }
@@ -138,7 +138,7 @@ final class ArchiveLoad {
         var isWhole = true
         guard unknown > 0 else { return then(true) }
         for blob in work.selection.blobs {
-            context.store.hasBlob(blob.digest) { isPresent in
+            context.store.hasBlob(blob) { isPresent in
                 if !isPresent { isWhole = false }
                 unknown -= 1
                 if unknown == 0 { then(isWhole) }

@@ -31,7 +31,7 @@ final class BlobFetches {
             }
             return
         }
-        context.store.hasBlob(blob.digest) { [self] isPresent in
+        context.store.hasBlob(blob) { [self] isPresent in
             if isPresent { return then(nil, false) }
             if waiting[blob.digest] != nil { return need(blob, from: source, then: then) }
             waiting[blob.digest] = [{ then($0, true) }]

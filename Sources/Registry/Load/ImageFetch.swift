@@ -92,7 +92,7 @@ final class ImageFetch {
     private func take(_ blob: Descriptor) {
         pending += 1
         guard !choices.isAirGapped else {
-            return context.store.hasBlob(blob.digest) { [self] isPresent in
+            return context.store.hasBlob(blob) { [self] isPresent in
                 end(isPresent ? nil : "\(blob.digest): is not in the cache, and nothing may be fetched (airGapped)")
             }
         }

@@ -44,13 +44,28 @@ final class Acceptor {
     private func accept(_ connected: (Int32) -> Void) {
         var peer = sockaddr_storage()
         for _ in 0..<Acceptor.maximumAcceptsPerTurn {
-            let taken = linux_accept(descriptor, &peer)
+            let taken = Acceptor.take(descriptor, &peer)
             if taken < 0 { return failed(errno) }
             if LoopbackSocket.isLocal(taken, peer: peer) { LoopbackSocket.disablePacing(taken) }
             connected(taken)
             // Whoever is told may end it.
             guard poll != nil else { return }
         }
+    }
+
+    /// The next connection, with flags as `linux_accept` sets them. Where a filter of system calls knows accept(2)
+    /// only, they are set afterwards.
+    private static func take(_ listener: Int32, _ peer: inout sockaddr_storage) -> Int32 {
+        let taken = linux_accept(listener, &peer)
+        guard taken < 0, errno == ENOSYS || errno == EPERM else { return taken }
+        var length = socklen_t(MemoryLayout<sockaddr_storage>.size)
+        let plain = withUnsafeMutablePointer(to: &peer) { pointer in
+            pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) { Glibc.accept(listener, $0, &length) }
+        }
+        guard plain >= 0 else { return plain }
+        _ = fcntl(plain, F_SETFL, O_NONBLOCK)
+        _ = fcntl(plain, F_SETFD, FD_CLOEXEC)
+        return plain
     }
 
     /// accept(2): these are about the connection that was taken, or there is none; the others stay, and asking again at

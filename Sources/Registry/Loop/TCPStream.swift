@@ -31,7 +31,7 @@ package class TCPStream {
 
     /// What a write came to.
     package enum WriteResult {
-        /// The kernel took this many bytes; 0 from `sendFile` when the file ends there.
+        /// The kernel took this many bytes.
         case took(Int)
         /// The socket's buffer is full.
         case full
@@ -145,10 +145,14 @@ package class TCPStream {
 
     /// Sends part of a file without copying it (`sendfile(2)`). Pages that are not in memory make this block: the
     /// caller has asked first (see `BodyPump`).
-    package final func sendFile(_ file: Int32, offset: Int64, count: Int) -> WriteResult {
+    package final func sendFile(_ file: Int32, offset: Int64, count: Int) -> SendFileResult {
         guard unsent.isEmpty else { return .full }
         var position = off_t(offset)
-        return TCPStream.result(sendfile(descriptor, file, &position, count))
+        let sent = sendfile(descriptor, file, &position, count)
+        if sent >= 0 { return .took(sent) }
+        let code = errno
+        if TCPStream.isPassing(code) { return .full }
+        return SendFileResult(failure: code)
     }
 
     /// Sends bytes behind what is queued already, and keeps what the socket does not take: `drained` is called when it

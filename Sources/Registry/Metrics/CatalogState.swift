@@ -12,6 +12,28 @@ extension Catalog {
         counter("ociregistry_store_set_aside_total", "Files set aside since the start.") {
             $2.sample($1.store.setAside)
         },
+        counter("ociregistry_store_damaged_files_total", "Damaged files found, by what found them.", ["by"]) {
+            _, readings, text in
+            for finder in DamageFinder.allCases {
+                text.sample(readings.store.damaged[Int(finder.rawValue)], Labels("by", finder.label))
+            }
+        },
+        counter("ociregistry_scrub_files_total", "Files that the background scrub has hashed.") {
+            $2.sample($1.store.scrub.files)
+        },
+        counter("ociregistry_scrub_bytes_total", "Bytes that the background scrub has hashed.") {
+            $2.sample($1.store.scrub.bytes)
+        },
+        gauge("ociregistry_scrub_running", "1 while a pass of the background scrub is under way.") {
+            $2.sample($1.store.scrub.isRunning)
+        },
+        gauge("ociregistry_scrub_progress_ratio", "Share of the cache's bytes that this pass has hashed.") {
+            $2.sample($1.store.scrubProgress)
+        },
+        gauge(
+            "ociregistry_scrub_last_complete_timestamp_seconds",
+            "End of the last whole pass since the Unix epoch in seconds; 0 when there was none."
+        ) { $2.sample($1.store.scrub.lastCompleteSeconds) },
         counter("ociregistry_store_write_failures_total", "Writes that the disk refused.", ["reason"]) {
             _, readings, text in
             text.sample(readings.store.writeFailuresNoSpace, Labels("reason", "no_space"))

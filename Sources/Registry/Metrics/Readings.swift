@@ -42,6 +42,29 @@ package struct ConnectReading: Sendable {
     }
 }
 
+/// How damaged content was found.
+package enum DamageFinder: UInt8, CaseIterable, Sendable {
+    /// By the walk over the store at its start; by a reader; by a size that a manifest has otherwise; by `verify`; by
+    /// the scrub.
+    case start, read, size, verify, scrub
+
+    var label: String { "\(self)" }
+}
+
+/// How the background scrub is getting on.
+package struct ScrubReadings: Sendable {
+    /// Since the start of the process.
+    package var files: UInt64 = 0
+    package var bytes: UInt64 = 0
+    /// Whether a pass is under way, and how many bytes of it have been hashed, earlier processes' included.
+    package var isRunning = false
+    package var passBytes: Int64 = 0
+    /// End of the last whole pass, in seconds since 1970; 0 when there was none.
+    package var lastCompleteSeconds: Int64 = 0
+
+    package init() {}
+}
+
 package struct StoreReadings: Sendable {
     package var blobBytes: Int64 = 0
     package var manifestBytes: Int64 = 0
@@ -50,6 +73,14 @@ package struct StoreReadings: Sendable {
     package var tagCount = 0
     package var isRecovered = false
     package var setAside: UInt64 = 0
+    /// Damaged files found, by `DamageFinder`.
+    package var damaged = Array(repeating: UInt64(0), count: DamageFinder.allCases.count)
+    package var scrub = ScrubReadings()
+    /// Share of the cached bytes that the pass under way has hashed.
+    package var scrubProgress: Double {
+        let all = blobBytes + manifestBytes
+        return scrub.isRunning && all > 0 ? min(1, Double(scrub.passBytes) / Double(all)) : 0
+    }
     package var writeFailuresNoSpace: UInt64 = 0
     package var writeFailuresOther: UInt64 = 0
     /// Names removed by prunes and for want of room, and the bytes that went with them.

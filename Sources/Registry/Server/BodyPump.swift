@@ -1,8 +1,7 @@
 // Moves a body to a socket: as much a turn as is fair, no faster than the reader takes it, no further than a growing
 // blob has come, and without ever waiting for a disk on the loop.
 //
-// When the socket is full, the loop says when it has room again. When pages are not in memory, the pool reads them in,
-// and `sendfile` then finds them there.
+// When the socket is full, the loop says when it has room again. How files are sent is in FileBody.swift.
 
 /// One body on its way to one connection.
 package final class BodyPump: GrowingReader {
@@ -25,7 +24,7 @@ package final class BodyPump: GrowingReader {
     /// Bytes given to one reader before others get their turn.
     static let bytesPerTurn = 2 * 1024 * 1024
 
-    private let content: Content
+    let content: Content
     /// Held, since the pool's answer about cold pages may come when nobody else holds it any more. The connection lets
     /// go of its pump when the body has ended or its handle has closed.
     let connection: Connection
@@ -35,12 +34,18 @@ package final class BodyPump: GrowingReader {
     private let first: Int64
     private let end: Int64?
     /// Below this the pages have just been read in; asking again could go on for ever on a machine short of memory.
-    private var warmUntil: Int64 = 0
+    var warmUntil: Int64 = 0
+    /// The body is read and sent: `sendfile` has failed.
+    var sendsByReading = false
     private var generation = 0
     var isWaiting = false
     /// Where it is parked on a growing blob.
     private var place = 0
     private let alreadyCounted: Int64
+    /// What answers instead when the content turns out to be damaged before anything of the answer has been sent.
+    var retry: Connection.Retry?
+    /// The body ended short before `retry` was known.
+    var isBroken = false
 
     init(_ content: Content, head: [UInt8], alreadyCounted: Int64, connection: Connection) {
         self.content = content
@@ -63,6 +68,12 @@ package final class BodyPump: GrowingReader {
         }
         position = first
     }
+
+    /// Whether nothing has been sent or queued, so that another answer can still be given.
+    var hasSentNothing: Bool { !head.isEmpty }
+
+    /// Whether the content is a file that no longer grows.
+    var isFinished: Bool { if case .file = content { true } else { false } }
 
     /// Body bytes handed to the kernel or queued.
     var bodyBytes: Int64 { alreadyCounted + position - first }
@@ -165,24 +176,6 @@ package final class BodyPump: GrowingReader {
         return true
     }
 
-    private func sendFile(_ open: OpenFile, upTo limit: Int64, end: Int64, _ budget: inout Int) -> Step {
-        if position == end { return sendHeadAlone(&budget, then: .complete) }
-        if !head.isEmpty, limit - position <= Int64(Server.scratchBytes) {
-            return sendHeadAndFirstPiece(open, upTo: limit, &budget)
-        }
-        let reach = position < warmUntil ? min(limit, warmUntil) : limit
-        // A short rest is not worth another turn.
-        let count = Int(min(reach - position, Int64(budget + Server.scratchBytes)))
-        guard position < warmUntil || PageCache.has(open.descriptor, count, at: position) else {
-            return head.isEmpty ? readIn(open) : sendHeadAlone(&budget, then: .again)
-        }
-        if !head.isEmpty {
-            let step = sendHeadAlone(&budget, then: .again, moreFollows: true)
-            guard case .again = step, !connection.isBlocked else { return step }
-        }
-        return moved(connection.sendFile(open.descriptor, offset: position, count: count), &budget)
-    }
-
     // MARK: Pieces
 
     /// - Parameter moreFollows: the body comes at once, so that the head need not go in a segment of its own.
@@ -199,37 +192,13 @@ package final class BodyPump: GrowingReader {
         }
     }
 
-    /// Head and the beginning of the body in one write, where the beginning is in memory.
-    private func sendHeadAndFirstPiece(_ open: OpenFile, upTo limit: Int64, _ budget: inout Int) -> Step {
-        let scratch = connection.server.scratch
-        let wanted = min(scratch.count, Int(limit - position))
-        let count = PageCache.read(open.descriptor, into: scratch, wanted, at: position)
-        guard count > 0 else { return sendHeadAlone(&budget, then: .again) }
-        let bytes = head
-        head = []
-        let piece = UnsafeRawBufferPointer(rebasing: scratch[..<count])
-        let taken: Int
-        switch bytes.withUnsafeBytes({ connection.tryWrite($0, piece) }) {
-        case .failed: return .gone
-        case .full: return queueOrBreak(bytes, then: .again)
-        case .took(let count): taken = count
-        }
-        connection.progressed()
-        budget -= taken
-        if taken < bytes.count { return queueOrBreak(Array(bytes[taken...]), then: .again) }
-        position += Int64(taken - bytes.count)
-        return position == end ? .complete : .again
-    }
-
     /// Handles what a write of body bytes came to.
-    private func moved(_ result: TCPStream.WriteResult, _ budget: inout Int) -> Step {
+    func moved(_ result: TCPStream.WriteResult, _ budget: inout Int) -> Step {
         switch result {
         case .failed: return .gone
         case .full:
             connection.waitForRoom()
             return .wait
-        // A file that has become shorter than it was: nothing can make this body whole.
-        case .took(0): return .broken
         case .took(let count):
             position += Int64(count)
             budget -= count
@@ -241,37 +210,5 @@ package final class BodyPump: GrowingReader {
     func queueOrBreak(_ bytes: [UInt8], then: Step) -> Step {
         // `.complete` with bytes still queued is right: the connection waits for them before anything else.
         connection.queue(bytes) ? then : .gone
-    }
-
-    // MARK: Cold pages
-
-    /// Reads at `position` into the scratch buffer what is in memory; negative when it is not.
-    func readWarm(_ open: OpenFile, _ wanted: Int) -> Int {
-        let scratch = connection.server.scratch
-        guard position < warmUntil else { return PageCache.read(open.descriptor, into: scratch, wanted, at: position) }
-        // What has just been read in is read plainly: a file system that cannot say what it has in memory (tmpfs) would
-        // otherwise be asked for ever.
-        return PageCache.readPlainly(
-            open.descriptor, into: scratch, min(wanted, Int(warmUntil - position)), at: position)
-    }
-
-    /// Has the pool read the next stretch, so that the loop finds it in memory.
-    func readIn(_ open: OpenFile) -> Step {
-        isWaiting = true
-        let (descriptor, start) = (open.descriptor, position)
-        connection.server.offload.run {
-            PageCache.fill(descriptor, from: start)
-        } then: { [self] (result: Result<Int, any Error>) in
-            // Holding the file until here keeps the descriptor open, and ours, while the pool reads it.
-            withExtendedLifetime(open) {}
-            isWaiting = false
-            guard !connection.isClosing else { return }
-            guard case .success(let count) = result, count > 0 else {
-                return connection.pumpEnded(self, isComplete: false)
-            }
-            warmUntil = start + Int64(count)
-            run()
-        }
-        return .wait
     }
 }

@@ -15,7 +15,7 @@ extension BodyPump {
         }
         let scratch = connection.server.scratch
         let count = readWarm(file, min(scratch.count, Int(limit - position)))
-        guard count > 0 else { return count == 0 ? .broken : readIn(file) }
+        guard count > 0 else { return count == 0 ? endShort(file, .tooShort) : readIn(file, upTo: limit) }
         position += Int64(count)
         budget -= count
         return queueOrBreak(

@@ -19,8 +19,8 @@ package final class Connection: TCPStream {
     private(set) var isLingering = false
     private var lingeredBytes = 0
     /// Since when the current wait (for a head, a request, the reader) lasts.
-    private(set) var waitingSinceMilliseconds: UInt64
-    private var pump: BodyPump?
+    var waitingSinceMilliseconds: UInt64
+    var pump: BodyPump?
 
     // What the answer being given needs, and what the log says of it.
     /// Whether the request is a HEAD: no body follows the fields.
@@ -157,7 +157,7 @@ package final class Connection: TCPStream {
         body.withUnsafeBytes { finishSmall(prefix, fields, $0) }
     }
 
-    private func finishSmall(_ prefix: [UInt8], _ fields: [UInt8], _ body: UnsafeRawBufferPointer) {
+    func finishSmall(_ prefix: [UInt8], _ fields: [UInt8], _ body: UnsafeRawBufferPointer) {
         let result = prefix.withUnsafeBytes { first in fields.withUnsafeBytes { tryWrite(first, $0, body) } }
         switch result {
         case .failed: close()
@@ -172,26 +172,8 @@ package final class Connection: TCPStream {
         start(.nothing, counting: bodyBytes)
     }
 
-    /// Answers with fields and, unless the request is a HEAD, part of a file or of a growing blob.
-    package func respond(status: Int, fields: [UInt8], content: BodyPump.Content, verdict: Verdict) {
-        guard !isHead, !isClosing else { return respond(status: status, fields: fields, verdict: verdict) }
-        let head = startAnswer(status, verdict) + fields
-        start(content, head: head)
-    }
-
-    /// Answers with a whole file: in one write where it is small and in memory, else as `respond(content:)` does.
-    package func respond(file: OpenFile, fields: [UInt8], verdict: Verdict) {
-        let size = Int(file.sizeBytes)
-        let scratch = server.scratch
-        guard !isHead, size <= scratch.count,
-            PageCache.read(file.descriptor, into: scratch, size, at: 0) == size
-        else { return respond(status: 200, fields: fields, content: .file(file, 0..<file.sizeBytes), verdict: verdict) }
-        guard !isClosing else { return }
-        finishSmall(startAnswer(200, verdict), fields, UnsafeRawBufferPointer(rebasing: scratch[..<size]))
-    }
-
     /// The first piece of the head.
-    private func startAnswer(_ status: Int, _ verdict: Verdict) -> [UInt8] {
+    func startAnswer(_ status: Int, _ verdict: Verdict) -> [UInt8] {
         Array(startPrefix(status, verdict)) + extraField
     }
 
@@ -213,25 +195,7 @@ package final class Connection: TCPStream {
     /// answer's.
     private static let keepAliveField = Array("Connection: keep-alive\r\n".utf8)
 
-    private func start(_ content: BodyPump.Content, head: [UInt8] = [], counting bytes: Int = 0) {
-        waitingSinceMilliseconds = loop.nowMilliseconds
-        if server.metrics != nil { measure.firstByte(now: loop.readClock()) }
-        let pump = BodyPump(content, head: head, alreadyCounted: Int64(bytes), connection: self)
-        self.pump = pump
-        pump.run()
-    }
-
-    /// The pump has handed its last byte to the kernel.
-    func pumpEnded(_ pump: BodyPump, isComplete: Bool) {
-        guard self.pump === pump else { return }
-        self.pump = nil
-        if isComplete { return endAnswer(bodyBytes: Int(pump.bodyBytes)) }
-        // Short of what was promised: the peer must read an orderly end, never take it for the whole.
-        requestEnded(bodyBytes: Int(pump.bodyBytes), isBroken: true)
-        finishOutput()
-    }
-
-    private func endAnswer(bodyBytes: Int) {
+    func endAnswer(bodyBytes: Int) {
         requestEnded(bodyBytes: bodyBytes)
         machine.responseFinished()
         waitingSinceMilliseconds = loop.nowMilliseconds

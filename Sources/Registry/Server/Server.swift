@@ -38,6 +38,8 @@ package final class Server {
     var fieldsMemory: FieldsMemory? = FieldsMemory()
     private var prefixSecondEnds: UInt64 = 0
     private var whenIdle: (() -> Void)?
+    /// File systems whose files `sendfile` cannot send (`OpenFile.device`): as many at most as a cache lies on.
+    private var devicesWithoutSendfile: Set<UInt64> = []
     /// Where small bodies and first pieces of large ones are read into; nothing keeps it past a call.
     let scratch = UnsafeMutableRawBufferPointer.allocate(byteCount: Server.scratchBytes, alignment: 4096)
 
@@ -89,6 +91,17 @@ package final class Server {
     }
 
     package var connectionCount: Int { connections.count }
+
+    /// Whether a file system is known to have no `sendfile`.
+    func hasNoSendfile(_ device: UInt64) -> Bool {
+        !devicesWithoutSendfile.isEmpty && devicesWithoutSendfile.contains(device)
+    }
+
+    /// From now on, files of this file system are read and sent.
+    func noteNoSendfile(_ device: UInt64) {
+        guard devicesWithoutSendfile.insert(device).inserted else { return }
+        logger.notice("sendfile is refused for files of the cache; they are read and sent instead")
+    }
 
     /// The first piece of a response head, with the current date. Valid until the next call.
     func prefix(status: Int, close: Bool) -> UnsafeRawBufferPointer {

@@ -26,6 +26,11 @@ extension Store {
         guard let file = openFiles.value(for: digest), file.sizeBytes <= CachedBlob.maximumBytes,
             let blob = CachedBlob(file, fields: fields(digest, file.sizeBytes))
         else { return nil }
+        // What is kept for long is looked at closely once: 10 µs, as for a manifest.
+        guard Digest.of(blob.body, digest.algorithm) == digest else {
+            file.report(.wrongContent)
+            return nil
+        }
         smallBlobs.insert(blob, for: digest, weight: blob.weight)
         return blob
     }

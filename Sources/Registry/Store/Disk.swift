@@ -17,6 +17,8 @@ struct FileStatus: Sendable {
     let mode: mode_t
     let owner: uid_t
     let group: gid_t
+    /// The file system it is on.
+    let device: UInt64
     let identity: InodeIdentity
 
     init(_ status: stat) {
@@ -28,6 +30,7 @@ struct FileStatus: Sendable {
         mode = status.st_mode & 0o7777
         owner = status.st_uid
         group = status.st_gid
+        device = UInt64(truncatingIfNeeded: status.st_dev)
         identity = InodeIdentity(
             inode: UInt64(truncatingIfNeeded: status.st_ino), changedSeconds: Int64(status.st_ctim.tv_sec),
             changedNanoseconds: Int64(status.st_ctim.tv_nsec))
@@ -162,6 +165,10 @@ enum Disk {
         return done
     }
 
+    /// fallocate(2): the file system or the kernel has no such call (EOPNOTSUPP, ENOSYS), does not know this mode
+    /// (EINVAL), or a filter of system calls refuses it (EPERM).
+    private static let reservationRefusals: Set<Int32> = [EOPNOTSUPP, ENOSYS, EINVAL, EPERM]
+
     /// Reserves room for `length` bytes at `offset` without changing the file's size. The free space is looked at first:
     /// ext4 gives a file all blocks that are left before it refuses it the rest, and until they are given back no other
     /// program can write. Where the file system has no fallocate, that look is all: a full disk is still refused.
@@ -172,7 +179,7 @@ enum Disk {
             guard case .system(_, _, let code) = error else { throw error }
             // EFBIG: larger than any file of this file system can be, so there will never be room.
             if code == EFBIG { throw .noSpace(call: "fallocate", path: path) }
-            guard code == EOPNOTSUPP || code == ENOSYS else { throw error }
+            guard Disk.reservationRefusals.contains(code) else { throw error }
         }
     }
 

@@ -74,6 +74,17 @@ package final class Ingest {
         writtenBytes = file.sizeBytes
         offsetBytes = file.sizeBytes
         handedBytes = file.sizeBytes
+        file.onFault = { [weak self] _, fault in self?.fileHasFault(fault) }
+    }
+
+    /// A reader has found less in the file than was written to it. What it holds is not what was hashed.
+    private func fileHasFault(_ fault: FileFault) {
+        // Afterwards it is the store's to look at, see `Store.addBlob`.
+        guard state != .ended else { return }
+        let error = StoreError.unusable(path: writer.path, reason: fault.text(sizeBytes: writtenBytes))
+        store.logger.error("store: \(error)", metadata: ["digest": "\(key.digest)"])
+        // A reader is in the middle of its step.
+        store.loop.deferred.enqueue { [self] in fail(error) }
     }
 
     deinit {

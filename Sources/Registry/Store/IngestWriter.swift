@@ -162,7 +162,18 @@ final class IngestWriter: @unchecked Sendable {
 
     /// Gives the file its final name. Fsync first, or a crash could leave the name on bytes that never reached the
     /// disk; fsync of the directory after, or the name itself could be lost after it was reported.
+    /// A file that is not as long as what was written has been cut off meanwhile, and is removed.
     func publish(as target: String, in directory: String, isKnownDirectory: Bool, layout: Layout) -> IngestEnd {
+        do throws(StoreError) {
+            let sizeBytes = try Disk.status(of: descriptor, path).sizeBytes
+            guard sizeBytes == offset else {
+                throw .unusable(path: path, reason: "size is \(sizeBytes), not \(offset)")
+            }
+        } catch {
+            var end = remove()
+            end.errors.insert(error, at: 0)
+            return end
+        }
         do throws(StoreError) { try Disk.sync(descriptor, path) } catch {
             // After a failed fsync the kernel may have dropped the pages and would call the next one a success: these
             // bytes cannot be trusted any more.
@@ -212,6 +223,19 @@ struct IngestEnd: Sendable {
 struct OpenedPartial: Sendable {
     let descriptor: Int32
     let sizeBytes: Int64
+    let device: UInt64
+
+    /// Takes the descriptor over, and closes it when the file cannot be asked.
+    init(descriptor: Int32, path: String) throws(StoreError) {
+        self.descriptor = descriptor
+        do throws(StoreError) {
+            let status = try Disk.status(of: descriptor, path)
+            (sizeBytes, device) = (status.sizeBytes, status.device)
+        } catch {
+            close(descriptor)
+            throw error
+        }
+    }
 
     /// Opens what a former ingest left, or a new file. What is there and is not an ordinary file of one name is set
     /// aside: a second name could be a finished blob's, which must never be written to.
@@ -231,18 +255,13 @@ struct OpenedPartial: Sendable {
             guard error.isPermission else { throw error }
             return try openFresh(path, layout)
         }
-        do throws(StoreError) {
-            return OpenedPartial(descriptor: descriptor, sizeBytes: try Disk.status(of: descriptor, path).sizeBytes)
-        } catch {
-            close(descriptor)
-            throw error
-        }
+        return try OpenedPartial(descriptor: descriptor, path: path)
     }
 
     /// Removes the old file and makes a new, empty one. Who reads the old one keeps its descriptor.
     static func openFresh(_ path: String, _ layout: Layout) throws(StoreError) -> OpenedPartial {
         try Disk.unlink(path)
-        return OpenedPartial(descriptor: try Disk.create(path, O_RDWR | O_EXCL, layout.group), sizeBytes: 0)
+        return try OpenedPartial(descriptor: Disk.create(path, O_RDWR | O_EXCL, layout.group), path: path)
     }
 
     /// Bytes under a path now; 0 where nothing is.

@@ -1,6 +1,7 @@
 // Removing images while they may be asked for. What to remove is worked out off the loop, from one look at the store;
 // it is removed on the loop, a few images a turn, each looked at again: one that has been served, named or stored since
-// the look stays. A manifest goes before its blobs, so that what can still be asked for can still be answered.
+// the look stays; of a forced prune, one that has been stored. A manifest goes before its blobs, so that what can still
+// be asked for can still be answered.
 
 /// One removal in progress: what is still to remove, and what has come of it.
 final class Pruning {
@@ -57,8 +58,12 @@ final class Pruning {
     var hasSkippedInUse = false
     /// Whether something stayed because a blob of it is being pulled.
     var hasSkippedPulled = false
-    /// Manifests that have been served or stored since the look.
+    /// Whether it removes also what is being served.
+    let isForced: Bool
+    /// Manifests that have been served since the look, or stored although they were there.
     var touched: Set<Digest> = []
+    /// Manifests that have been stored since the look, or were on their way to the disk then.
+    var stored: Set<Digest> = []
     /// Blobs that a manifest stored since the look may use.
     var protected: Set<Digest> = []
     /// What the step under way removes: names and manifests, then blobs with their sizes.
@@ -66,7 +71,10 @@ final class Pruning {
     var leavingBlobs: [(digest: Digest, sizeBytes: Int64)] = []
 
     /// - Parameter leasedSince: what has been used since then stays; nil: only what is used while this runs.
-    init(leasedSince: Int64?, goalBytes: Int64?, isDryRun: Bool, startedMilliseconds: UInt64) {
+    init(
+        leasedSince: Int64?, goalBytes: Int64?, isDryRun: Bool, startedMilliseconds: UInt64, isForced: Bool = false
+    ) {
+        self.isForced = isForced
         self.leasedSince = leasedSince
         self.goalBytes = goalBytes
         self.startedMilliseconds = startedMilliseconds

@@ -66,6 +66,7 @@ extension Store {
         report.partialCount += batch.partials.count
         report.setAsideCount += batch.setAside.count
         report.unreadableCount += batch.unreadable.count
+        for _ in 0..<batch.damagedCount { countDamage(.start) }
         for (path, reason, target) in batch.setAside { reportQuarantine(path, reason, .success(target)) }
         for error in batch.unreadable { logger.error("store: recovery: \(error)") }
     }

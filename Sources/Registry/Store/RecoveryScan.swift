@@ -22,6 +22,8 @@ final class RecoveryScan: @unchecked Sendable {
         var partials: [(path: String, FileStatus)] = []
         /// Old path, reason, new path.
         var setAside: [(String, String, String)] = []
+        /// How many of those are content that cannot be what its name says.
+        var damagedCount = 0
         var unreadable: [StoreError] = []
         var isLast = false
     }
@@ -153,10 +155,16 @@ final class RecoveryScan: @unchecked Sendable {
         guard name.hasPrefix(shard) else { return "wrong directory" }
         switch content {
         case .blob:
-            if let fault = status.faultOfBlob(digest) { return fault }
+            if let fault = status.faultOfBlob(digest) {
+                batch.damagedCount += 1
+                return fault
+            }
             batch.blobs.append((digest, status.sizeBytes))
         case .manifest(let type):
-            if let fault = status.faultOfManifest { return fault }
+            if let fault = status.faultOfManifest {
+                batch.damagedCount += 1
+                return fault
+            }
             batch.manifests.append((digest, type, status.sizeBytes))
         }
         return nil

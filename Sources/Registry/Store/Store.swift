@@ -72,6 +72,7 @@ package final class Store {
     /// Blobs on their way to the quarantine, and who waits for that: a new file of the name must not be moved in its
     /// place.
     var condemned: [Digest: [() -> Void]] = [:]
+    var sizeChecks = SizeChecks()
     /// Content set aside while recovery runs, which may still report the file it saw.
     var setAsideInRecovery: Set<Digest> = []
 
@@ -79,6 +80,8 @@ package final class Store {
     var manifests = ContentIndex<MediaType>()
     var manifestCache: ClockCache<CachedManifest>
     var loading: [Digest: [(CachedManifest?) -> Void]] = [:]
+    /// Of these, what a forced prune has removed: what the disk says of it is out of date.
+    var removedWhileLoading: Set<Digest> = []
     /// Manifests that the disk may not have yet, and their blobs.
     var manifestsInWriting: [Digest: [Digest]] = [:]
 
@@ -98,6 +101,10 @@ package final class Store {
     var unsavedTags: Set<TagName> = []
     var tagReads: [TagName: [(TagRecord?) -> Void]] = [:]
 
+    /// Damaged files found since the start, by `DamageFinder`.
+    var damageCounts = StoreReadings().damaged
+    /// How the scrub is getting on.
+    var scrub = ScrubReadings()
     /// Files set aside, and writes that the disk refused, since the start.
     var setAsideCount: UInt64 = 0
     var writeFailures: (noSpace: UInt64, other: UInt64) = (0, 0)

@@ -18,6 +18,7 @@ extension Store {
     /// not to exist. Opens of one digest at the same time are one.
     package func findBlob(_ digest: Digest, then: @escaping (OpenFile?) -> Void) {
         if let file = openFiles.value(for: digest) { return then(file) }
+        if waitForSizeCheck(of: digest, then: { [self] in findBlob(digest, then: then) }) { return }
         let sizeBytes = blobs[digest]?.sizeBytes
         if condemned[digest] != nil || (sizeBytes == nil && isRecovered) { return then(nil) }
         if opening[digest] != nil {
@@ -40,11 +41,11 @@ extension Store {
     /// file is left to the pool's look at it.
     private func openAtOnce(_ path: String, _ digest: Digest, _ sizeBytes: Int64) -> OpenFile? {
         guard let descriptor = Disk.openAtOnce(path) else { return nil }
-        let file = OpenFile(descriptor: descriptor, sizeBytes: sizeBytes)
-        guard let status = try? Disk.status(of: descriptor, path),
-            status.faultOfBlob(digest, sizeBytes: sizeBytes) == nil
-        else { return nil }
+        let status = try? Disk.status(of: descriptor, path)
+        let file = OpenFile(descriptor: descriptor, sizeBytes: sizeBytes, device: status?.device ?? 0)
+        guard let status, status.faultOfBlob(digest, sizeBytes: sizeBytes) == nil else { return nil }
         openFiles.insert(file, for: digest, weight: 1)
+        followFaults(of: file, digest)
         return file
     }
 
@@ -52,7 +53,8 @@ extension Store {
     package func quarantineBlob(_ digest: Digest, reason: String) {
         let layout = layout
         condemn(digest, { () throws(StoreError) in try layout.setAside(layout.blob(digest), reason: reason) }) {
-            self.reportQuarantine(layout.blob(digest), reason, $0)
+            self.countDamage(.read)
+            self.reportQuarantine(layout.blob(digest), reason, $0, digest)
         }
     }
 
@@ -63,6 +65,7 @@ extension Store {
         blobs[digest] = nil
         openFiles.remove(digest)
         smallBlobs.remove(digest)
+        sizeChecks.verified.remove(digest)
         guard condemned[digest] == nil else { return false }
         condemned[digest] = []
         if !isRecovered { setAsideInRecovery.insert(digest) }
@@ -90,24 +93,14 @@ extension Store {
         blobs.set(digest, sizeBytes: file.sizeBytes)
         setAsideInRecovery.remove(digest)
         openFiles.insert(file, for: digest, weight: 1)
-    }
-
-    func reportQuarantine(_ path: String, _ reason: String, _ result: Result<String, StoreError>) {
-        switch result {
-        case .success(let target):
-            setAsideCount &+= 1
-            logger.error("store: set aside \(path.debugDescription): \(reason); now \(target.debugDescription)")
-        case .failure(let error) where error.isMissing:
-            logger.error("store: \(path.debugDescription): \(reason); the file is gone")
-        case .failure(let error):
-            logger.error("store: \(path.debugDescription): \(reason); cannot be set aside: \(error)")
-        }
+        followFaults(of: file, digest)
     }
 
     private func finishOpening(_ digest: Digest, _ result: Result<BlobOpening, StoreError>) -> OpenFile? {
         var opened: OpenFile?
-        if case .success(.opened(let descriptor, let sizeBytes)) = result {
-            opened = OpenFile(descriptor: descriptor, sizeBytes: sizeBytes, closingIn: offload)
+        if case .success(.opened(let descriptor, let status)) = result {
+            opened = OpenFile(
+                descriptor: descriptor, sizeBytes: status.sizeBytes, device: status.device, closingIn: offload)
         }
         // A commit or a quarantine may have come in between: theirs is the later word.
         if let newer = openFiles.value(for: digest) { return newer }
@@ -131,7 +124,7 @@ extension Store {
 
 /// What opening a blob's file came to.
 private enum BlobOpening: Sendable {
-    case opened(Int32, sizeBytes: Int64)
+    case opened(Int32, FileStatus)
     case missing
     case wrong(String)
 
@@ -143,6 +136,7 @@ private enum BlobOpening: Sendable {
         } catch {
             if error.isMissing { return .missing }
             if case .system(_, _, ELOOP) = error { return .wrong("symbolic link") }
+            if error.isDamage { return .wrong("cannot be read") }
             throw error
         }
         do throws(StoreError) {
@@ -151,7 +145,7 @@ private enum BlobOpening: Sendable {
                 Glibc.close(descriptor)
                 return .wrong(reason)
             }
-            return .opened(descriptor, sizeBytes: status.sizeBytes)
+            return .opened(descriptor, status)
         } catch {
             Glibc.close(descriptor)
             throw error

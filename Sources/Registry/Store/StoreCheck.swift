@@ -3,7 +3,7 @@
 //
 // Reads in steps, each short enough to be a job among others. Files only ever appear whole, by a rename, and content
 // never changes, so that it may run beside a server that serves from them; only setting aside needs the lock, or the
-// process that has it (StoreVerification).
+// process that has it (StoreVerification, StoreScrub).
 
 internal import Glibc
 
@@ -13,27 +13,13 @@ package final class StoreCheck: @unchecked Sendable {
 
     /// Bytes hashed in one step: some tens of milliseconds.
     static let stepBytes = 16 * 1024 * 1024
+    /// What opening a file counts as, in bytes: a walk over ten thousand small files is not one step.
+    static let bytesPerFile = bufferBytes / 16
     private static let bufferBytes = 1024 * 1024
 
-    /// A file that is not what its name says.
-    struct Fault: Sendable {
-        let path: String
-        let reason: String
-        let digest: Digest
-        /// Nil for a blob.
-        let type: MediaType?
-        /// The file that was hashed; nil when it could not be asked.
-        let identity: InodeIdentity?
-    }
-
-    private struct Content {
-        let path: String
-        let digest: Digest
-        let type: MediaType?
-        let sizeBytes: Int64
-    }
-
     private(set) var progress = VerifyProgress()
+    /// The last file that was gone through, below the store's directory.
+    private(set) var position: String
     /// What could not be read, in words; it is neither right nor wrong.
     private var unreadable: [String] = []
     private var wrongCount = 0
@@ -41,9 +27,12 @@ package final class StoreCheck: @unchecked Sendable {
     private let obstacle: StoreError?
     private let layout: Layout
     private let lock: StoreLock?
-    /// Nil until they have been listed. Taken from the end.
-    private var waiting: [Content]?
-    private var current: (content: Content, descriptor: Int32, hash: ContentHash, offset: Int64)?
+    /// Whether the walk is made in the background, for nobody who waits for it.
+    private let isBackground: Bool
+    private var walk: ContentWalk
+    /// Whether the sizes are known that a progress is measured by.
+    private var hasSizes = false
+    private var current: ContentCheck?
     private let buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: bufferBytes, alignment: 64)
 
     /// Takes the store's lock if it is free.
@@ -64,6 +53,7 @@ package final class StoreCheck: @unchecked Sendable {
             lock = nil
             obstacle = error
         }
+        (walk, position, isBackground) = (ContentWalk(layout), "", false)
     }
 
     /// For the process that has the lock.
@@ -71,92 +61,89 @@ package final class StoreCheck: @unchecked Sendable {
         self.layout = layout
         lock = nil
         obstacle = nil
+        (walk, position, isBackground) = (ContentWalk(layout), "", false)
+    }
+
+    /// The same in the background: how much there is in all is not looked up.
+    /// - Parameter position: the last file that an earlier walk went through; empty to begin with the first.
+    init(inBackgroundOf layout: Layout, after position: String) {
+        self.layout = layout
+        self.position = position
+        lock = nil
+        obstacle = nil
+        (walk, hasSizes, isBackground) = (ContentWalk(layout, after: position), true, true)
     }
 
     deinit {
-        if let current { close(current.descriptor) }
         buffer.deallocate()
         lock?.release()
     }
 
-    private func list() -> [Content] {
-        var found: [Content] = []
-        list(layout.blobs, nil, &found)
-        for type in MediaType.allCases { list("\(layout.manifests)/\(type.directoryName)", type, &found) }
-        progress.allFiles = found.count
-        progress.allBytes = found.saturatedSum(\.sizeBytes)
-        return found.reversed()
-    }
-
-    private func list(_ directory: String, _ type: MediaType?, _ found: inout [Content]) {
-        do throws(StoreError) {
-            try ImageScan.forEachContent(in: directory) { (digest, path, status) in
-                found.append(Content(path: path, digest: digest, type: type, sizeBytes: status.sizeBytes))
+    /// How much there is. What cannot be read shows when the walk comes to it.
+    private func measure() {
+        hasSizes = true
+        let directories = [layout.blobs] + MediaType.allCases.map { "\(layout.manifests)/\($0.directoryName)" }
+        for directory in directories {
+            try? ImageScan.forEachContent(in: directory) { _, _, status in
+                progress.allFiles += 1
+                progress.allBytes = progress.allBytes.addingSaturated(status.sizeBytes)
             }
-        } catch {
-            unreadable.append("\(error)")
         }
     }
 
     /// What one step came to.
     enum Step: Sendable {
         case right
-        case wrong(Fault)
+        case wrong(ContentFault)
         case end
     }
 
-    /// Lists what there is, then hashes the next bytes. May block.
-    func next() -> Step {
-        if waiting == nil { waiting = list() }
-        var left = StoreCheck.stepBytes
+    /// Looks how much there is, then hashes the next bytes. May block.
+    func next(_ stepBytes: Int = StoreCheck.stepBytes) -> Step {
+        if !hasSizes { measure() }
+        var left = stepBytes
         while left > 0 {
-            guard let (content, descriptor, hash, before) = current else {
-                guard let content = waiting?.popLast() else { return .end }
+            guard let check = current else {
+                let content = walk.next()
+                unreadable += walk.takeUnreadable().map { "\($0)" }
+                guard let content else { return .end }
                 open(content)
-                // A walk over ten thousand small files is not one step.
-                left -= StoreCheck.bufferBytes / 16
+                left -= StoreCheck.bytesPerFile
                 continue
             }
-            let count: Int
-            do throws(StoreError) {
-                count = try Disk.read(descriptor, into: buffer, at: before, content.path)
-            } catch {
-                // A sector that cannot be read is as good as one that is wrong.
-                return finish(content, descriptor, fault: "cannot be read")
+            let before = check.offset
+            let verdict = check.step(left, buffer)
+            let count = check.offset - before
+            left -= Int(count)
+            progress.bytes += count
+            guard let verdict else { continue }
+            ended(check.content)
+            switch verdict {
+            case .right: break
+            case .wrong(let fault): return .wrong(fault)
+            case .unknown(let error): unreadable.append("\(error)")
             }
-            hash.update(UnsafeRawBufferPointer(rebasing: buffer[..<count]))
-            let offset = before + Int64(count)
-            left -= count
-            progress.bytes += Int64(count)
-            current = (content, descriptor, hash, offset)
-            guard count < buffer.count else { continue }
-            let isTooLarge = content.type != nil && offset > Manifest.maximumSizeBytes
-            let isRight = hash.digest() == content.digest && !isTooLarge
-            let step = finish(content, descriptor, fault: isRight ? nil : "hash mismatch")
-            if case .wrong = step { return step }
         }
         return .right
     }
 
-    private func open(_ content: Content) {
+    private func open(_ content: StoredContent) {
         do throws(StoreError) {
-            let descriptor = try Disk.open(content.path, O_RDONLY)
-            current = (content, descriptor, ContentHash(content.digest.algorithm), 0)
+            current = try ContentCheck(content, isBackground: isBackground)
         } catch {
+            position = layout.relative(content.path)
+            // Not a file: recovery sets it aside at the next start.
+            if case .unusable = error { return }
             progress.files += 1
             // Pruned, or set aside by the server, since it was listed.
             if !error.isMissing { unreadable.append("\(error)") }
         }
     }
 
-    private func finish(_ content: Content, _ descriptor: Int32, fault reason: String?) -> Step {
-        let identity = reason == nil ? nil : try? Disk.status(of: descriptor, content.path).identity
-        close(descriptor)
+    private func ended(_ content: StoredContent) {
         current = nil
         progress.files += 1
-        guard let reason else { return .right }
-        return .wrong(
-            Fault(path: content.path, reason: reason, digest: content.digest, type: content.type, identity: identity))
+        position = layout.relative(content.path)
     }
 }
 
@@ -174,7 +161,7 @@ extension StoreCheck {
         }
     }
 
-    private func setAside(_ fault: Fault) -> VerifyFinding {
+    private func setAside(_ fault: ContentFault) -> VerifyFinding {
         var target: String?
         if obstacle == nil {
             do throws(StoreError) { target = try layout.setAside(fault.path, reason: fault.reason) } catch {
@@ -185,7 +172,7 @@ extension StoreCheck {
     }
 
     /// What is told of a fault.
-    func finding(_ fault: Fault, setAsideTo target: String?) -> VerifyFinding {
+    func finding(_ fault: ContentFault, setAsideTo target: String?) -> VerifyFinding {
         wrongCount += 1
         return VerifyFinding(
             path: layout.relative(fault.path), reason: fault.reason, setAsideTo: target.map(layout.relative))
@@ -193,17 +180,16 @@ extension StoreCheck {
 
     func cannotBeSetAside(_ error: StoreError) { unreadable.append("cannot be set aside: \(error)") }
 
+    /// What could not be read since this was asked last, in words.
+    func takeUnreadable() -> [String] {
+        defer { unreadable = [] }
+        return unreadable
+    }
+
     func report(isStopped: Bool) -> VerifyReport {
         VerifyReport(
             progress: progress, wrongCount: wrongCount, unreadable: unreadable,
             obstacle: obstacle.map { "\($0)" }, isStopped: isStopped)
-    }
-}
-
-extension Layout {
-    /// A path of this store without the store's own.
-    fileprivate func relative(_ path: String) -> String {
-        String(decoding: path.utf8.dropFirst(root.utf8.count + 1), as: UTF8.self)
     }
 }
 

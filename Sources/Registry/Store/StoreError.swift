@@ -40,6 +40,11 @@ package enum StoreError: Error, Sendable, Equatable, CustomStringConvertible {
         if case .system(_, _, let code) = self { code == EACCES || code == EPERM } else { false }
     }
 
+    /// Whether content is lost, rather than a call that may work the next time.
+    var isDamage: Bool {
+        if case .system(_, _, let code) = self { FileFault.unreadable(code).isDamage } else { false }
+    }
+
     package var description: String {
         switch self {
         case .locked(let path, let holder): "\(path): in use by another server (\(holder))"

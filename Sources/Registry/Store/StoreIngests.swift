@@ -30,7 +30,8 @@ extension Store {
 
     func makeIngest(_ key: PullKey, _ opened: OpenedPartial, path: String) -> Ingest {
         partialOpened(path, sizeBytes: opened.sizeBytes)
-        let file = OpenFile(descriptor: opened.descriptor, sizeBytes: opened.sizeBytes, closingIn: offload)
+        let file = OpenFile(
+            descriptor: opened.descriptor, sizeBytes: opened.sizeBytes, device: opened.device, closingIn: offload)
         let writer = IngestWriter(descriptor: opened.descriptor, path: path, algorithm: key.digest.algorithm)
         return Ingest(store: self, key: key, file: file, writer: writer)
     }
@@ -56,7 +57,8 @@ extension Store {
             case .success(let opened) where opened.sizeBytes == 0: then(.success(makeIngest(key, opened, path: path)))
             case .success(let opened):
                 partialOpened(path, sizeBytes: opened.sizeBytes)
-                let file = OpenFile(descriptor: opened.descriptor, sizeBytes: 0, closingIn: offload)
+                let file = OpenFile(
+                    descriptor: opened.descriptor, sizeBytes: 0, device: opened.device, closingIn: offload)
                 let writer = IngestWriter(descriptor: opened.descriptor, path: path, algorithm: key.digest.algorithm)
                 rehash(key, file, writer, then)
             }

@@ -48,6 +48,8 @@ extension Store {
             then(.success(manifest))
             return manifest
         }
+        pruning?.stored.insert(digest)
+        removedWhileLoading.remove(digest)
         let manifest = CachedManifest(digest: digest, mediaType: mediaType, body: bytes)
         manifestCache.insert(manifest, for: digest, weight: manifest.weight, isPinned: true)
         touch(manifest)
@@ -93,11 +95,13 @@ extension Store {
     }
 
     private func finishLoading(_ digest: Digest, _ result: Result<ManifestFile, StoreError>) -> CachedManifest? {
+        let isRemoved = removedWhileLoading.remove(digest) != nil
         // One may have been put in between.
         if let manifest = manifestCache.value(for: digest) { return manifest }
         switch result {
         case .success(.found(let type, let bytes)):
             let manifest = CachedManifest(digest: digest, mediaType: type, body: bytes)
+            if isRemoved { return manifest }
             manifests[digest] = .init(sizeBytes: Int64(manifest.sizeBytes), detail: type)
             manifestCache.insert(manifest, for: digest, weight: manifest.weight)
             return manifest
@@ -123,8 +127,12 @@ extension Store {
         }) { [self] result in
             switch result {
             case .success(nil): break
-            case .success(.some(let target)): reportQuarantine(path, reason, .success(target))
-            case .failure(let error): reportQuarantine(path, reason, .failure(error))
+            case .success(.some(let target)):
+                countDamage(.read)
+                reportQuarantine(path, reason, .success(target), digest)
+            case .failure(let error):
+                countDamage(.read)
+                reportQuarantine(path, reason, .failure(error), digest)
             }
             workEnds()
         }
@@ -166,13 +174,14 @@ private enum ManifestFile: Sendable {
                 if error.isMissing { continue }
                 if case .unusable(_, let reason) = error { return .wrong(type, reason: reason) }
                 if case .system(_, _, ELOOP) = error { return .wrong(type, reason: "symbolic link") }
+                if error.isDamage { return .wrong(type, reason: "cannot be read") }
                 throw error
             }
         }
         return .missing
     }
 
-    /// Whether what is at the path is still wrong. A file that cannot be read is left where it is.
+    /// Whether what is at the path is still wrong. A file that cannot be read for now is left where it is.
     static func isWrong(_ digest: Digest, _ type: MediaType, _ layout: Layout) -> Bool {
         guard case .wrong = try? load(digest, [type], layout) else { return false }
         return true

@@ -13,6 +13,8 @@ extension Store {
         readings.tagCount = tags.count
         readings.isRecovered = isRecovered
         readings.setAside = setAsideCount
+        readings.damaged = damageCounts
+        readings.scrub = scrub
         readings.writeFailuresNoSpace = writeFailures.noSpace
         readings.writeFailuresOther = writeFailures.other
         readings.prunedImages = removals.prunedImages

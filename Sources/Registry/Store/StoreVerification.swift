@@ -39,8 +39,8 @@ package final class StoreVerification {
         step()
     }
 
-    private func setAside(_ fault: StoreCheck.Fault) {
-        store.setAside(fault) { [self] result in
+    private func setAside(_ fault: ContentFault) {
+        store.setAside(fault, foundBy: .verify) { [self] result in
             switch result {
             case .success(nil): break
             case .success(.some(let target)): tell(.wrong(check.finding(fault, setAsideTo: target)))
@@ -53,69 +53,4 @@ package final class StoreVerification {
     }
 
     private func end(isStopped: Bool) { tell(.ended(check.report(isStopped: isStopped))) }
-}
-
-extension Store {
-    /// Takes what was found wrong out of use and moves it away.
-    /// - Parameter then: where it is now; nil when the file that was hashed is not there any more.
-    func setAside(_ fault: StoreCheck.Fault, then: @escaping (Result<String?, StoreError>) -> Void) {
-        let layout = layout
-        let work: @Sendable () throws(StoreError) -> String? = { () throws(StoreError) in
-            do throws(StoreError) {
-                guard try Disk.status(at: fault.path).identity == fault.identity else { return nil }
-                return try layout.setAside(fault.path, reason: fault.reason)
-            } catch {
-                if error.isMissing { return nil }
-                throw error
-            }
-        }
-        if let type = fault.type {
-            setAsideManifest(fault, type, work, then)
-        } else {
-            setAsideBlob(fault, work, then)
-        }
-    }
-
-    /// Those who read it keep the file they have; its name is free for a new one only when it is out of the way.
-    private func setAsideBlob(
-        _ fault: StoreCheck.Fault, _ work: @escaping @Sendable () throws(StoreError) -> String?,
-        _ then: @escaping (Result<String?, StoreError>) -> Void
-    ) {
-        let known = blobs[fault.digest]
-        // Pruned, or on its way out, since it was hashed.
-        guard condemned[fault.digest] == nil, known != nil || !isRecovered else { return then(.success(nil)) }
-        condemn(fault.digest, work) { [self] result in
-            switch result {
-            case .success(.some(let target)): reportQuarantine(fault.path, fault.reason, .success(target))
-            case .success(nil):
-                // Another file has got the name since.
-                if let known { blobs.set(fault.digest, sizeBytes: known.sizeBytes) }
-            case .failure(let error): reportQuarantine(fault.path, fault.reason, .failure(error))
-            }
-            then(result)
-        }
-    }
-
-    /// In turn with the writes. What memory has was right when it was read, and is written again.
-    private func setAsideManifest(
-        _ fault: StoreCheck.Fault, _ type: MediaType, _ work: @escaping @Sendable () throws(StoreError) -> String?,
-        _ then: @escaping (Result<String?, StoreError>) -> Void
-    ) {
-        workBegins()
-        publisher.exclusively(work) { [self] result in
-            switch result {
-            case .success(nil): break
-            case .success(.some(let target)):
-                reportQuarantine(fault.path, fault.reason, .success(target))
-                if manifests[fault.digest]?.detail == type { manifests[fault.digest] = nil }
-                if !isRecovered { setAsideInRecovery.insert(fault.digest) }
-                if let manifest = manifestCache.value(for: fault.digest), manifest.mediaType == type {
-                    writeManifest(manifest) { _ in }
-                }
-            case .failure(let error): reportQuarantine(fault.path, fault.reason, .failure(error))
-            }
-            then(result)
-            workEnds()
-        }
-    }
 }

@@ -78,7 +78,10 @@ import Testing
             #expect(Self.isFull(result))
         }
         #expect([9].withUnsafeBytes { Self.isFull(pair.probe.tryWriteMore($0)) })
-        #expect(Self.isFull(pair.probe.sendFile(0, offset: 0, count: 1)))
+        guard case .full = pair.probe.sendFile(0, offset: 0, count: 1) else {
+            Issue.record("a file overtakes what is queued")
+            return
+        }
         #expect(pair.probe.queue([7, 8]))
         pair.wait(until: {
             taken += pair.taken()

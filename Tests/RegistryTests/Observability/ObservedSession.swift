@@ -20,6 +20,20 @@ struct ObservedSession {
         try FileManager.default.createDirectory(
             atPath: layout.manifestDirectory(broken.digest, .ociManifest), withIntermediateDirectories: true)
         try Data(broken.manifest.map { $0 ^ 1 }).write(to: URL(fileURLWithPath: path))
+        try occupyTheScrub(layout)
+    }
+
+    /// More small blobs than a slow scrub is through with in this session, and an earlier pass that is over.
+    private static func occupyTheScrub(_ layout: Layout) throws {
+        for number in 0..<400 {
+            let bytes = Array("small blob \(number)".utf8)
+            let digest = digestOf(bytes)
+            try FileManager.default.createDirectory(
+                atPath: layout.blobDirectory(digest), withIntermediateDirectories: true)
+            try Data(bytes).write(to: URL(fileURLWithPath: layout.blob(digest)))
+        }
+        let former = ScrubState(startedSeconds: 1_700_000_000, completedSeconds: 1_700_000_100)
+        try Data(former.text.utf8).write(to: URL(fileURLWithPath: layout.scrub))
     }
 
     func run() throws {

@@ -53,6 +53,7 @@ import Testing
         "ociregistry_verification_failures_total{kind=\"blob\"}",
         "ociregistry_verification_failures_total{kind=\"manifest\"}", "ociregistry_coalesced_requests_total",
         "ociregistry_store_set_aside_total", "ociregistry_store_quarantined_files",
+        "ociregistry_store_damaged_files_total{by=\"read\"}", "ociregistry_scrub_files_total",
         "ociregistry_store_write_failures_total{reason=\"no_space\"}", "ociregistry_http_requests_malformed_total",
         "ociregistry_http_requests_aborted_total", "ociregistry_upstream_reconnects_total",
     ]

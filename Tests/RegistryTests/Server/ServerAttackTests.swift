@@ -68,7 +68,7 @@ import Testing
         fsync(descriptor)
         // Cold, so that the pool has to read it: from a disk after this, from tmpfs always.
         posix_fadvise(descriptor, 0, 0, POSIX_FADV_DONTNEED)
-        let file = OpenFile(descriptor: descriptor, sizeBytes: 4 << 20)
+        let file = OpenFile(descriptor: descriptor, sizeBytes: 4 << 20, device: 0)
         let gate = DispatchSemaphore(value: 0)
         var isAsked = false
         let kit = try Kit(descriptorLimit: 1024) { offload in

@@ -12,7 +12,7 @@ import Testing
         let fixture = try StoreFixture()
         let descriptor = try Disk.open("/dev/null", O_RDONLY)
         var file: OpenFile? = OpenFile(
-            descriptor: descriptor, sizeBytes: OpenFile.largeBytes, closingIn: fixture.offload)
+            descriptor: descriptor, sizeBytes: OpenFile.largeBytes, device: 0, closingIn: fixture.offload)
         withExtendedLifetime(file) {}
         let before = fixture.offload.inFlight
         file = nil

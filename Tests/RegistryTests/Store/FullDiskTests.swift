@@ -34,7 +34,8 @@ import Testing
         fixture.store.writing[key] = []
         let descriptor = try Disk.open("/dev/full", O_RDWR)
         let ingest = fixture.store.makeIngest(
-            key, OpenedPartial(descriptor: descriptor, sizeBytes: 0), path: fixture.store.layout.partialFile(key))
+            key, try OpenedPartial(descriptor: descriptor, path: "/dev/full"),
+            path: fixture.store.layout.partialFile(key))
         var failures: [StoreError] = []
         ingest.onFailure = { failures.append($0) }
         try fixture.append(bytes, to: ingest)

@@ -13,15 +13,16 @@ final class OciRegistryProcess {
     ///   - upstreams: where the requests for a registry really go: its host to the `host:port` of a plain-HTTP server.
     ///   - upstreamSettings: a further line of each of these entries.
     ///   - imagePath: the cache, when it is to outlive this server.
-    ///   - launcher: a program with its arguments that starts the server: as another user, say.
+    ///   - settings: further lines of the configuration file.
+    ///   - launcher: a program with its arguments that starts the server: as another user, or traced.
     init(
         upstreams: [String: String] = [:], upstreamSettings: String? = nil, imagePath: String? = nil,
-        arguments: [String] = [], launcher: [String] = [], environment: [String: String] = [:]
+        arguments: [String] = [], settings: String = "", launcher: [String] = [], environment: [String: String] = [:]
     ) throws {
         files = try TemporaryDirectory()
         // Another user reads the configuration file as well.
         if !launcher.isEmpty { chmod(files.path, 0o755) }
-        var configuration = "logLevel: info\n"
+        var configuration = "logLevel: info\n\(settings)"
         if !upstreams.isEmpty { configuration += "registries:\n" }
         for (host, address) in upstreams.sorted(by: { $0.key < $1.key }) {
             configuration += "- name: \"\(host)\"\n  endpoint: \"http://\(address)\"\n"

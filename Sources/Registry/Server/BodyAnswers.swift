@@ -1,0 +1,73 @@
+// Answers whose body a pump sends: files, growing blobs and lines. What the pump finds wrong before the head is out is
+// answered otherwise.
+
+extension Connection {
+    /// Answers a request whose first answer could not be given. Called once, while nothing has been sent.
+    package typealias Retry = (Connection) -> Void
+
+    /// Answers with fields and, unless the request is a HEAD, part of a file or of a growing blob.
+    package func respond(status: Int, fields: [UInt8], content: BodyPump.Content, verdict: Verdict) {
+        respond(status: status, fields: fields, content: content, verdict: verdict) {
+            { $0.respond(.unavailable("the content cannot be had now", retryAfterSeconds: 1)) }
+        }
+    }
+
+    /// - Parameter retry: makes what answers instead when the content is damaged and nothing has been sent yet. It is
+    ///   called before this returns, and only when it may be needed.
+    package func respond(
+        status: Int, fields: [UInt8], content: BodyPump.Content, verdict: Verdict, orElse retry: () -> Retry
+    ) {
+        guard !isHead, !isClosing else { return respond(status: status, fields: fields, verdict: verdict) }
+        let extraField = extraField
+        let pump = start(content, head: startAnswer(status, verdict) + fields)
+        // Sent or on its way, as nearly always; else the pool is asked, or the content has been found damaged.
+        guard self.pump === pump, pump.hasSentNothing else { return }
+        measure.firstByte(now: 0)
+        let answer = retry()
+        pump.retry = { connection in
+            // What the first answer added to it would be there twice.
+            connection.extraField = extraField
+            answer(connection)
+        }
+        if pump.isBroken { pumpEnded(pump, isComplete: false) }
+    }
+
+    /// Answers with a whole file: in one write where it is small and in memory, else as `respond(content:)` does.
+    package func respond(file: OpenFile, fields: [UInt8], verdict: Verdict, orElse retry: () -> Retry) {
+        let size = Int(file.sizeBytes)
+        let scratch = server.scratch
+        guard !isHead, size <= scratch.count,
+            PageCache.read(file.descriptor, into: scratch, size, at: 0) == size
+        else {
+            return respond(
+                status: 200, fields: fields, content: .file(file, 0..<file.sizeBytes), verdict: verdict, orElse: retry)
+        }
+        guard !isClosing else { return }
+        finishSmall(startAnswer(200, verdict), fields, UnsafeRawBufferPointer(rebasing: scratch[..<size]))
+    }
+
+    @discardableResult
+    func start(_ content: BodyPump.Content, head: [UInt8] = [], counting bytes: Int = 0) -> BodyPump {
+        waitingSinceMilliseconds = loop.nowMilliseconds
+        if server.metrics != nil { measure.firstByte(now: loop.readClock()) }
+        let pump = BodyPump(content, head: head, alreadyCounted: Int64(bytes), connection: self)
+        self.pump = pump
+        pump.run()
+        return pump
+    }
+
+    /// The pump has handed its last byte to the kernel, or cannot go on.
+    func pumpEnded(_ pump: BodyPump, isComplete: Bool) {
+        guard self.pump === pump else { return }
+        if !isComplete, pump.hasSentNothing {
+            guard let retry = pump.retry else { return pump.isBroken = true }
+            self.pump = nil
+            return retry(self)
+        }
+        self.pump = nil
+        if isComplete { return endAnswer(bodyBytes: Int(pump.bodyBytes)) }
+        // Short of what was promised: the peer must read an orderly end, never take it for the whole.
+        requestEnded(bodyBytes: Int(pump.bodyBytes), isBroken: true)
+        finishOutput()
+    }
+}
