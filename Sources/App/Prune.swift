@@ -8,7 +8,8 @@ struct Prune: ParsableCommand {
         abstract: "Remove images from the cache.",
         discussion: """
             Exactly one of --pattern, --date and --unused-for says which. A server that runs on the cache is asked to \
-            do it, and keeps what it has served in the last ten minutes; without one it is done at once.
+            do it, and keeps what it has served in the last ten minutes (leaseDuration) unless --force is given; \
+            without one it is done at once.
             """)
 
     @OptionGroup var global: GlobalOptions
@@ -34,6 +35,9 @@ struct Prune: ParsableCommand {
     @Flag(help: "Say what would be removed, and remove nothing.")
     var dryRun = false
 
+    @Flag(help: "Remove also images that are being pulled; clients that read a layer get all of it.")
+    var force = false
+
     @Flag(help: "Print JSON.")
     var json = false
 
@@ -51,7 +55,8 @@ struct Prune: ParsableCommand {
 
     func run() throws {
         guard let selection else { return }
-        let command = AdminCommand.prune(.init(selection, limit: nil, isDryRun: dryRun, isReport: true))
+        let command = AdminCommand.prune(
+            .init(selection, limit: nil, isDryRun: dryRun, isForced: force, isReport: true))
         Operator.print(try Operator(config: try global.resolve { _ in }).ask(command, asJSON: json))
     }
 }

@@ -31,13 +31,18 @@ package enum AdminCommand: Sendable, Equatable {
         package var selection: Selection
         package var limit: Int?
         package var isDryRun: Bool
+        /// Whether images go that are being pulled as well. Not in the reference's API.
+        package var isForced: Bool
         /// Whether the answer is the sub-command's, with a summary. Not in the reference's API.
         package var isReport: Bool
 
-        package init(_ selection: Selection, limit: Int?, isDryRun: Bool, isReport: Bool = false) {
+        package init(
+            _ selection: Selection, limit: Int?, isDryRun: Bool, isForced: Bool = false, isReport: Bool = false
+        ) {
             self.selection = selection
             self.limit = limit
             self.isDryRun = isDryRun
+            self.isForced = isForced
             self.isReport = isReport
         }
     }
@@ -126,11 +131,11 @@ extension AdminCommand {
                 pattern: try items.text("pattern"), hasHeader: try items.flag("header"),
                 isShort: try items.flag("short"))
         case "/cmd/prune":
-            try items.allow(["type", "dur", "expr", "before", "count", "dryRun", "report"])
+            try items.allow(["type", "dur", "expr", "before", "count", "dryRun", "force", "report"])
             self = .prune(
                 Prune(
                     try items.selection(), limit: try items.limit(), isDryRun: try items.flag("dryRun"),
-                    isReport: try items.flag("report")))
+                    isForced: try items.flag("force"), isReport: try items.flag("report")))
         case "/cmd/stop":
             try items.allow([])
             self = .stop

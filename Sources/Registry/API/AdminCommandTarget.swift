@@ -59,6 +59,10 @@ extension AdminCommand.Prune {
         case .createdBefore(let seconds): which = [("type", "created"), ("before", "\(seconds)")]
         case .pattern(let expression): which = [("type", "pattern"), ("expr", expression)]
         }
-        return which + [("count", "\(limit ?? -1)"), ("dryRun", "\(isDryRun)"), ("report", "\(isReport)")]
+        return which + [
+            ("count", "\(limit ?? -1)"), ("dryRun", "\(isDryRun)"), ("report", "\(isReport)"),
+            // A server of an earlier version refuses parameters that it does not know.
+            ("force", isForced ? "true" : nil),
+        ]
     }
 }

@@ -78,6 +78,7 @@ package final class AdminDesk {
         case .success(let selects):
             store.prune(
                 selecting: selects, limit: prune.limit, dryRun: prune.isDryRun, ignoringLease: ignoresLeases,
+                isForced: prune.isForced,
                 reporting: { report in
                     let text = prune.isReport ? AdminText.pruneReport(report) : AdminText.prune(report)
                     return Array((asJSON ? AdminText.json(report) : text).utf8)

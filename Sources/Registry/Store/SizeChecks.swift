@@ -58,12 +58,12 @@ extension Store {
     }
 
     private func compare(_ sizeBytes: Int64, _ blob: Descriptor, _ then: @escaping (Bool) -> Void) {
-        guard sizeBytes != blob.sizeBytes, !sizeChecks.verified.contains(blob.digest), !isClosing else {
-            return then(true)
-        }
+        guard let statedBytes = blob.sizeBytes, sizeBytes != statedBytes, !isClosing,
+            !sizeChecks.verified.contains(blob.digest)
+        else { return then(true) }
         let digest = blob.digest
         if let check = sizeChecks.pending[digest] { return check.completions.append(then) }
-        let check = SizeChecks.Check(statedBytes: blob.sizeBytes)
+        let check = SizeChecks.Check(statedBytes: statedBytes)
         check.completions.append(then)
         sizeChecks.pending[digest] = check
         sizeChecks.queue.append(digest)

@@ -31,12 +31,13 @@ extension Store {
     ///   - selecting: runs off the loop; what it throws ends the prune before anything is removed.
     ///   - limit: names removed at most.
     ///   - ignoringLease: also what has been served a moment ago.
+    ///   - isForced: also what is served while this runs. Only what is stored meanwhile stays. Implies `ignoringLease`.
     ///   - orphansBefore: blobs of no manifest that came before this go as well.
     ///   - goalBytes: enough; what was picked beyond it stays.
     ///   - reporting: makes of the report what `then` hears. Off the loop: it may be long.
     package func prune<R: Sendable>(
         selecting: @escaping @Sendable (CachedImage) throws -> Bool, limit: Int? = nil, dryRun: Bool = false,
-        ignoringLease: Bool = false, orphansBefore: Int64? = nil, goalBytes: Int64? = nil,
+        ignoringLease: Bool = false, isForced: Bool = false, orphansBefore: Int64? = nil, goalBytes: Int64? = nil,
         reporting: @escaping @Sendable (PruneReport) throws -> R, then: @escaping (Result<R, any Error>) -> Void
     ) {
         guard !isClosing else { return then(.failure(StoreError.closed)) }
@@ -45,14 +46,16 @@ extension Store {
             return waitingPrunes.append { [self] in
                 prune(
                     selecting: selecting, limit: limit, dryRun: dryRun, ignoringLease: ignoringLease,
-                    orphansBefore: orphansBefore, goalBytes: goalBytes, reporting: reporting, then: then)
+                    isForced: isForced, orphansBefore: orphansBefore, goalBytes: goalBytes, reporting: reporting,
+                    then: then)
             }
         }
-        let since = ignoringLease || limits.leaseSeconds == 0 ? nil : leaseBegin
+        let since = ignoringLease || isForced || limits.leaseSeconds == 0 ? nil : leaseBegin
         let running = Pruning(
-            leasedSince: since, goalBytes: goalBytes, isDryRun: dryRun, startedMilliseconds: loop.nowMilliseconds)
+            leasedSince: since, goalBytes: goalBytes, isDryRun: dryRun, startedMilliseconds: loop.nowMilliseconds,
+            isForced: isForced)
         // What is on its way to the disk, a look at it may miss.
-        running.touched.formUnion(manifestsInWriting.keys)
+        running.stored.formUnion(manifestsInWriting.keys)
         running.protected.formUnion(manifestsInWriting.values.joined())
         pruning = running
         scan { scan, accessed in
@@ -190,8 +193,14 @@ extension Store {
         if running.isUnneeded(image.digest) { removeManifest(image.digest, running) }
     }
 
-    /// Served or stored since the look, or about to be served: it is being read from the disk.
+    /// Stored since the look; or, unless the prune is forced, served since then, or about to be served: it is being
+    /// read from the disk.
     private func isUsedAgain(_ digest: Digest, _ running: Pruning) -> Bool {
+        if running.stored.contains(digest) {
+            running.hasSkippedInUse = true
+            return true
+        }
+        guard !running.isForced else { return false }
         if running.touched.contains(digest) || loading[digest] != nil {
             running.hasSkippedInUse = true
             return true
@@ -231,6 +240,8 @@ extension Store {
             manifests[digest] = nil
             manifestCache.remove(digest)
             accessTimes.forget(digest)
+            // Those who wait for it are given it; nobody else is.
+            if loading[digest] != nil { removedWhileLoading.insert(digest) }
         }
         running.leaving.append(
             Leaving(path: layout.manifest(digest, entry.mediaType), content: .manifest(digest, entry)))

@@ -35,7 +35,8 @@ import Testing
         #expect(try prune(["--unused-for", "30d"]).selection == .accessed(Age("30d")))
         let date = try prune(["--date", "2024-03-01T22:17:31"])
         #expect(date.selection == LocalTime.seconds("2024-03-01T22:17:31").map { .createdBefore(seconds: $0) })
-        #expect(!date.dryRun && !date.json)
+        #expect(!date.dryRun && !date.json && !date.force)
+        #expect(try prune(["--pattern", "x", "--force"]).force)
     }
 
     @Test(

@@ -61,6 +61,8 @@ import Testing
         #expect(try scene.curl(path, at: server.address).status == 200)
         let kept = try scene.run(["prune", "--pattern", "a/b/c"])
         #expect(kept.text.hasPrefix("skipped registry.example:5000/a/b/c:V2\npruned 0 images") && kept.status == 0)
+        let wouldGo = try scene.run(["prune", "--pattern", "a/b/c", "--force", "--dry-run"])
+        #expect(wouldGo.text.hasPrefix("would prune registry.example:5000/a/b/c:V2\nwould prune 1 image, 2 blobs"))
         #expect(try scene.run(["prune", "--pattern", "team/app"]).text.hasPrefix("pruned docker.io/team/app:v1\n"))
         let again = try scene.curl("/v2/docker.io/team/app/manifests/v1", at: server.address)
         #expect(again.status == 404)
@@ -70,6 +72,9 @@ import Testing
                 "pruned docker.io/library/debian:12", "pruned docker.io/library/debian@\(scene.third.digest)",
                 "skipped registry.example:5000/a/b/c:V2",
             ])
+        let forced = try scene.curl("/cmd/prune?type=created&dur=1d&force=true", ["-X", "DELETE"])
+        #expect(forced.lines == ["pruned registry.example:5000/a/b/c:V2"])
+        #expect(try scene.curl(path, at: server.address).status == 404)
         #expect(try scene.curl("/cmd/stop").body == "stopping\n")
         #expect(try server.process.wait() == 0)
         #expect(!FileManager.default.fileExists(atPath: scene.socket))
