@@ -67,8 +67,8 @@ let package = Package(
             dependencies: ["Registry", .product(name: "ArgumentParser", package: "swift-argument-parser")],
             swiftSettings: hot
         ),
-        // The parsers as a fuzzer feeds them, and the fuzzer (scripts/soak fuzz-parsers). Without its flags it is built as
-        // a program that runs single inputs.
+        // The parsers as a fuzzer feeds them, and the fuzzer (scripts/soak fuzz-parsers). Without its flags it is built
+        // as a program that runs single inputs.
         .target(name: "ParserFuzz", dependencies: ["Registry"], path: "Tests/ParserFuzz", swiftSettings: strict),
         .systemLibrary(name: "CLibFuzzer", path: "Tests/CLibFuzzer"),
         .executableTarget(

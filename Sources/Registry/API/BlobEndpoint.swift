@@ -33,7 +33,7 @@ extension API {
     /// What answers when a cached blob turns out to be damaged: the store has let go of it, so it is a miss.
     private func pullInstead(_ connection: Connection, _ digest: Digest, _ request: Request) -> Connection.Retry {
         do throws(RegistryError) {
-            let asked = try Asked(request, pseudonym: pseudonym, requestID: connection.requestID)
+            let asked = try Asked(request, pseudonym: pseudonym, connection)
             return { [self] in pull($0, digest, asked) }
         } catch {
             return { $0.respond(error) }

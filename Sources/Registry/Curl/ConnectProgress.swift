@@ -111,7 +111,7 @@ struct ConnectingSocket {
 
     private static func inode(_ descriptor: Int32) -> UInt64? {
         var status = stat()
-        return fstat(descriptor, &status) == 0 ? UInt64(status.st_ino) : nil
+        return fstat(descriptor, &status) == 0 ? UInt64(truncatingIfNeeded: status.st_ino) : nil
     }
 }
 

@@ -1,17 +1,15 @@
 // One accepted connection. Server/Connection is its subclass: one object a connection, one virtual call an event, and
 // nothing allocated while requests come and go. Unlike other handles it keeps its libuv memory itself, for that reason.
 //
-// libuv reports when the socket is readable or writable (`uv_poll_t`); bytes are moved by this file's own `recv` and
-// `send`. libuv's streams use `read` and `writev`, which ask the file layer first: measured on loopback, 0.1 µs more a
-// read and 0.25 µs more a write, out of the 6 µs that a cached answer takes in the kernel.
+// libuv reports readiness (`uv_poll_t`); bytes are moved by this file's own `recv` and `send`: libuv's streams use
+// `read` and `writev`, which cost 0.35 µs more for an answer, of the 6 µs that it takes in the kernel.
 
 internal import CLibuv
 internal import CLinux
 internal import Glibc
 
-/// A connected socket on the loop (docs.libuv.org, "uv_poll_t").
-///
-/// It keeps itself alive from `init` to `closed`. Nothing is watched before reading has begun once.
+/// A connected socket on the loop (docs.libuv.org, "uv_poll_t"). It keeps itself alive from `init` to `closed`. Nothing
+/// is watched before reading has begun once.
 package class TCPStream {
     package final let loop: EventLoop
     private final let raw: UnsafeMutablePointer<uv_poll_t>
@@ -39,8 +37,7 @@ package class TCPStream {
         case failed
     }
 
-    /// Pieces that come to no more are copied together for one `send`; above, gathering them in the kernel is cheaper.
-    /// Measured on loopback: 0.2 µs less at 1 and 4 KiB, 0.1 µs more at 16 KiB.
+    /// Pieces up to this sum are copied together for one `send`: 0.2 µs less on loopback at 4 KiB, 0.1 more at 16 KiB.
     static let copiedBytes = 8 * 1024
 
     /// Takes over a connected socket that does not block; it is closed here in any case.
@@ -70,7 +67,7 @@ package class TCPStream {
     func reachedEnd(failed: Bool) {}
     /// The socket has taken all that was queued, and has room.
     func drained() {}
-    /// The handle is closed; nothing comes after this.
+    /// Closed; nothing comes after this.
     func closed() {}
 
     // MARK: Reading
@@ -155,8 +152,8 @@ package class TCPStream {
         return SendFileResult(failure: code)
     }
 
-    /// Sends bytes behind what is queued already, and keeps what the socket does not take: `drained` is called when it
-    /// has. False when the connection is broken and nothing will come.
+    /// Sends bytes behind what is queued, and keeps what the socket does not take until `drained`. False when the
+    /// connection is broken.
     package final func queue(_ bytes: [UInt8]) -> Bool {
         guard !isClosing else { return false }
         if !unsent.isEmpty {

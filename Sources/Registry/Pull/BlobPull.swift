@@ -290,14 +290,3 @@ extension UpstreamHead {
         return total
     }
 }
-
-extension UpstreamRequest {
-    static func blob(_ method: Method, _ digest: Digest, _ source: PullSource) -> UpstreamRequest {
-        var request = UpstreamRequest(
-            method: method, path: "/v2/\(source.repository)/blobs/\(digest)", repository: source.repository, kind: .blob
-        )
-        request.via = source.via
-        request.client = source.client
-        return request
-    }
-}

@@ -26,3 +26,14 @@ package struct PullSource: Sendable {
     /// The pull of one of its blobs.
     package func key(_ digest: Digest) -> PullKey { PullKey(host: host, repository: repository, digest: digest) }
 }
+
+extension UpstreamRequest {
+    static func blob(_ method: Method, _ digest: Digest, _ source: PullSource) -> UpstreamRequest {
+        var request = UpstreamRequest(
+            method: method, path: "/v2/\(source.repository)/blobs/\(digest)", repository: source.repository, kind: .blob
+        )
+        request.via = source.via
+        request.client = source.client
+        return request
+    }
+}

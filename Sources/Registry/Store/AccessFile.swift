@@ -71,7 +71,7 @@ package enum AccessFile {
         defer { close(descriptor) }
         let status = try Disk.status(of: descriptor, path)
         guard status.isRegular else { throw .unusable(path: path, reason: "not a regular file") }
-        content.skippedBytes = max(0, status.sizeBytes - maximumBytes)
+        content.skippedBytes = max(0, status.sizeBytes.subtractingSaturated(maximumBytes))
         let buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: stepBytes, alignment: 4096)
         defer { buffer.deallocate() }
         var (offset, filled) = (content.skippedBytes, 0)

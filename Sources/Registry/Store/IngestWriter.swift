@@ -165,16 +165,12 @@ final class IngestWriter: @unchecked Sendable {
     /// A file that is not as long as what was written has been cut off meanwhile, and is removed.
     func publish(as target: String, in directory: String, isKnownDirectory: Bool, layout: Layout) -> IngestEnd {
         do throws(StoreError) {
+            try Disk.sync(descriptor, path)
             let sizeBytes = try Disk.status(of: descriptor, path).sizeBytes
             guard sizeBytes == offset else {
                 throw .unusable(path: path, reason: "size is \(sizeBytes), not \(offset)")
             }
         } catch {
-            var end = remove()
-            end.errors.insert(error, at: 0)
-            return end
-        }
-        do throws(StoreError) { try Disk.sync(descriptor, path) } catch {
             // After a failed fsync the kernel may have dropped the pages and would call the next one a success: these
             // bytes cannot be trusted any more.
             var end = remove()

@@ -55,7 +55,7 @@ extension Store {
     /// A manifest that stays needs its blobs.
     private func putBack(_ digest: Digest, _ entry: ImageScan.ManifestEntry, _ running: Pruning) {
         running.plan.manifests[digest] = entry
-        running.outcome.freedBytes -= entry.sizeBytes
+        running.outcome.freedBytes = running.outcome.freedBytes.subtractingSaturated(entry.sizeBytes)
         if manifests[digest] == nil {
             manifests[digest] = .init(sizeBytes: entry.sizeBytes, detail: entry.mediaType)
         }
@@ -66,7 +66,7 @@ extension Store {
         running.leavingBlobs.removeAll { blobs.contains($0.digest) }
         running.outcome.blobCount -= kept.count
         for blob in kept {
-            running.outcome.freedBytes -= blob.sizeBytes
+            running.outcome.freedBytes = running.outcome.freedBytes.subtractingSaturated(blob.sizeBytes)
             putBack(blob.digest, sizeBytes: blob.sizeBytes)
         }
     }

@@ -168,7 +168,8 @@ extension Store {
             running.leavingBlobs = []
             removeBlobs(blobs) { failed in
                 running.outcome.blobCount -= failed.count
-                running.outcome.freedBytes -= failed.reduce(0) { $0 + $1.sizeBytes }
+                running.outcome.freedBytes = running.outcome.freedBytes.subtractingSaturated(
+                    failed.saturatedSum(\.sizeBytes))
                 then()
             }
         }

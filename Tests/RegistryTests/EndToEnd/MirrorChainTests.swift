@@ -3,7 +3,7 @@
 import Foundation
 import Testing
 
-@Suite struct MirrorChainTests {
+@Suite(.needs(.sampleImages)) struct MirrorChainTests {
     private static let image = SampleImage.multi
 
     private static func raw(_ address: String, _ name: String) throws -> [UInt8] {

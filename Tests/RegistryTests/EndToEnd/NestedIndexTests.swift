@@ -6,7 +6,7 @@ import Testing
 
 @testable import Registry
 
-@Suite struct NestedIndexTests {
+@Suite(.needs(.curl, .skopeo)) struct NestedIndexTests {
     private static let attestation = FakeImage(layerBytes: [300], seed: 110)
     private static let images = ["amd64": FakeImage(seed: 111), "arm64": FakeImage(seed: 112)]
     private static let name = "registry.test/team/app:v1"

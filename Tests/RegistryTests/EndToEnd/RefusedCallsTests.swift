@@ -6,7 +6,7 @@ import Testing
 
 @testable import Registry
 
-@Suite struct RefusedCallsTests {
+@Suite(.needs(.strace, .curl, .sampleImages)) struct RefusedCallsTests {
     private let files: TemporaryDirectory
     private let trace: String
 
@@ -42,10 +42,10 @@ import Testing
         let manifest = try body(server, "manifests/\(digest)")
         #expect(digestOf(manifest) == digest)
         let blobs = try Manifest.decode(manifest, contentType: nil).ownBlobs
-        #expect(blobs.contains { $0.sizeBytes > 512 * 1024 }, "one of them is sent in pieces")
+        #expect(blobs.contains { ($0.sizeBytes ?? 0) > 512 * 1024 }, "one of them is sent in pieces")
         for blob in blobs {
             let bytes = try body(server, "blobs/\(blob.digest)")
-            #expect(bytes.count == blob.sizeBytes && digestOf(bytes) == blob.digest)
+            #expect(Int64(bytes.count) == blob.sizeBytes && digestOf(bytes) == blob.digest)
         }
         return blobs.map(\.digest)
     }

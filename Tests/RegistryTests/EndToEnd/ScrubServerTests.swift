@@ -6,7 +6,7 @@ import Testing
 
 @testable import Registry
 
-@Suite struct ScrubServerTests {
+@Suite(.needs(.curl, .sampleImages)) struct ScrubServerTests {
     private let files: TemporaryDirectory
     private let cache: CacheDirectory
     private let list: String

@@ -5,7 +5,7 @@ import Foundation
 import Glibc
 import Testing
 
-@Suite(.enabled(if: geteuid() == 0, "running programs as other users takes root")) struct SharedVolumeTests {
+@Suite(.needs(.root, .setpriv, .sampleImages)) struct SharedVolumeTests {
     /// Without an entry in passwd or group.
     private static let (first, second, group): (uid_t, uid_t, gid_t) = (1_000_740_000, 1_000_990_000, 1_000_650_000)
 

@@ -7,7 +7,7 @@ import Testing
 
 @testable import Registry
 
-@Suite(.serialized) struct SlowDiskTests {
+@Suite(.serialized, .needs(.cc, .curl)) struct SlowDiskTests {
     /// Beyond what a new server has: the store's 64 MiB for what waits for the disk, 32 MiB for curl's buffers, and as
     /// much again for what jobs take while they run. Without a limit, what is asked for here comes to 600 and 300 MiB.
     private static let spareBytes = 160 << 20

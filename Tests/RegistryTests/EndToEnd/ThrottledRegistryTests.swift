@@ -46,7 +46,7 @@ private final class ThrottlingProxy {
     }
 }
 
-@Suite struct ThrottledRegistryTests {
+@Suite(.needs(.nginx, .sampleImages)) struct ThrottledRegistryTests {
     private static func copy(_ source: String, to directory: String) throws {
         try Command.check([
             "skopeo", "--insecure-policy", "copy", "--quiet", "--all", "--src-tls-verify=false", "docker://\(source)",

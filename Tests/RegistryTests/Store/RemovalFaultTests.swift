@@ -116,7 +116,7 @@ import Testing
         if isStuck { Self.obstruct(path) } else { try Data(bytes).write(to: URL(filePath: path)) }
         let descriptor = try Disk.open("/dev/null", O_RDWR)
         let ingest = fixture.store.makeIngest(
-            key, OpenedPartial(descriptor: descriptor, sizeBytes: 0), path: path)
+            key, try OpenedPartial(descriptor: descriptor, path: path), path: path)
         try fixture.append(bytes, to: ingest)
         #expect(try fixture.wait { ingest.verify(then: $0) }.get())
         let committed: Result<OpenFile, StoreError> = try fixture.wait { ingest.commit(then: $0) }

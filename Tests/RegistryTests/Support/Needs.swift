@@ -24,6 +24,8 @@ struct Need: Hashable, Sendable {
         need.isRoot = true
         return need
     }()
+    /// A C compiler.
+    static let cc = Need("cc")
     static let chromium = Need("chromium")
     static let containerd = Need("containerd", ["containerd", "ctr"])
     static let curl = Need("curl")
@@ -38,6 +40,7 @@ struct Need: Hashable, Sendable {
     static let podman = Need("podman")
     static let prometheus = Need("prometheus", ["prometheus", "promtool"])
     static let python3 = Need("python3")
+    static let setpriv = Need("setpriv")
     static let shellcheck = Need("shellcheck")
     static let skopeo = Need("skopeo")
     static let strace = Need("strace")
@@ -109,7 +112,7 @@ extension Trait where Self == NeedsTrait {
 extension Need {
     /// What comes with the build's own packages, or is on every Debian and Ubuntu (packages marked essential).
     private static let everywhere: Set<String> = [
-        "bash", "cmp", "diff", "env", "gzip", "perl", "script", "sh", "tar",
+        "bash", "chmod", "cmp", "diff", "env", "gzip", "perl", "script", "sh", "tar",
     ]
 
     /// Records an issue when the running test starts a program that it has not stated.
