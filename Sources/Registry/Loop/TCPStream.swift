@@ -33,7 +33,6 @@ package class TCPStream {
         case took(Int)
         /// The socket's buffer is full.
         case full
-        /// The connection is broken (reset, closed).
         case failed
     }
 

@@ -170,8 +170,9 @@ enum Disk {
     private static let reservationRefusals: Set<Int32> = [EOPNOTSUPP, ENOSYS, EINVAL, EPERM]
 
     /// Reserves room for `length` bytes at `offset` without changing the file's size. The free space is looked at
-    /// first: ext4 gives a file all blocks that are left before it refuses it the rest, and until they are given back no other
-    /// program can write. Where the file system has no fallocate, that look is all: a full disk is still refused.
+    /// first: ext4 gives a file all blocks that are left before it refuses it the rest, and until they are given back
+    /// no other program can write. Where the file system has no fallocate, that look is all: a full disk is still
+    /// refused.
     static func reserve(_ descriptor: Int32, offset: Int64, length: Int64, _ path: String) throws(StoreError) {
         guard length > 0 else { return }
         if try freeSpace(descriptor, path) < length { throw .noSpace(call: "statvfs", path: path) }

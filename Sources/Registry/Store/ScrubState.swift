@@ -44,7 +44,7 @@ extension ScrubState {
                 position = words[1] == ScrubState.beginning ? "" : words[1]
                 continue
             }
-            guard let number = Int64(words[1]), (0...ScrubState.maximumNumber).contains(number) else { continue }
+            guard let number = OutsideNumber.decimal(words[1], in: 0...ScrubState.maximumNumber) else { continue }
             switch words[0] {
             case "started": startedSeconds = number
             case "files": files = number
@@ -104,6 +104,6 @@ struct ScrubPace {
     mutating func pause(after bytes: Int64, now: Int64) -> UInt64 {
         dueMilliseconds = max(dueMilliseconds, now - ScrubPace.maximumLagMilliseconds)
         dueMilliseconds += bytes * 1000 / bytesPerSecond
-        return UInt64(max(0, dueMilliseconds - now))
+        return UInt64(clamping: dueMilliseconds - now)
     }
 }

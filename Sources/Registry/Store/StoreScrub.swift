@@ -74,7 +74,7 @@ package final class StoreScrub {
             let seconds = state.secondsToNext(schedule.intervalSeconds, now: EventLoop.unixSeconds)
             guard seconds <= 0 else {
                 let wait = min(seconds, StoreScrub.longestWaitSeconds)
-                timer?.start(afterMilliseconds: UInt64(wait) * 1000)
+                timer?.start(afterMilliseconds: UInt64(clamping: wait) * 1000)
                 return
             }
             state.startedSeconds = EventLoop.unixSeconds

@@ -28,10 +28,12 @@ final class ScriptedSite {
     let address: String
     private let listener: Int32
 
-    /// - Parameter answers: for each path what it answers in turn; the last answer stays. Other paths: 404.
+    /// - Parameter answers: for each path, with a query or without, what it answers in turn; the last answer stays. Other
+    ///   paths: 404.
     convenience init(_ answers: [String: [Answer]]) throws {
         let script = Script(answers)
-        try self.init(answering: { script.next($0) })
+        let targets = Set(answers.keys)
+        try self.init(answering: { script.next(targets.contains($0) ? $0 : String($0.prefix { $0 != "?" })) })
     }
 
     /// - Parameter answer: the answer to a path. Called on any thread.
