@@ -28,8 +28,8 @@ final class ScriptedSite {
     let address: String
     private let listener: Int32
 
-    /// - Parameter answers: for each path, with a query or without, what it answers in turn; the last answer stays. Other
-    ///   paths: 404.
+    /// - Parameter answers: for each path, with a query or without, what it answers in turn; the last answer stays.
+    ///   Other paths: 404.
     convenience init(_ answers: [String: [Answer]]) throws {
         let script = Script(answers)
         let targets = Set(answers.keys)
