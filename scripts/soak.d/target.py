@@ -13,7 +13,7 @@ import time
 import upstreams
 from wire import ask
 
-# What may stay open when nobody is connected any more: curl's idle connections, open blobs, partial files.
+# What may stay open when nobody is connected any more: curl's idle connections, partial files.
 SPARE_DESCRIPTORS = 200
 # What a server that has been attacked may hold beyond what it held when it was new, in bytes; a sanitizer's own included, of
 # which ThreadSanitizer's is some eight times the program's.
@@ -93,7 +93,14 @@ class Target:
         return (self.process.stderr.read() or b"").decode(errors="replace")
 
     def count_descriptors(self):
-        return len(os.listdir(f"/proc/{self.process.pid}/fd"))
+        """Without the blobs that are kept open: they are as many as it has served, up to a bound of the server's own."""
+        held = 0
+        for name in os.listdir(folder := f"/proc/{self.process.pid}/fd"):
+            try:
+                held += "/store-v1/blobs/" not in os.readlink(f"{folder}/{name}")
+            except FileNotFoundError:
+                pass
+        return held
 
     def resident(self):
         with open(f"/proc/{self.process.pid}/statm", encoding="ascii") as file:
@@ -125,7 +132,7 @@ class Target:
         check("Sanitizer: " not in text and "Fatal error" not in text, text[-4000:])
         return f"{held} descriptors ({self.descriptors} at the start), {grown >> 20:+} MiB"
 
-    def run(self, *arguments, statuses=(0,), seconds=120):
+    def run(self, *arguments, statuses=(0,), seconds=300):
         """A sub-command on the same cache; what it writes to standard output."""
         done = subprocess.run(
             [self.program, "--config-file", self.configuration, *arguments, "--image-path", self.images],

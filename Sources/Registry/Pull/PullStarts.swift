@@ -68,7 +68,19 @@ extension Puller {
     func slowDown(_ host: RegistryHost) {
         let now = context.loop.nowMilliseconds
         queue.slowDown(host, now: now)
+        promoteWanted(of: host)
         watchSlowdown(now: now)
+    }
+
+    /// What `load` fetches takes part in the reduced number of transfers of a slowed-down host, as clients' pulls do: it
+    /// would stand still with the prefetch otherwise. There are `BlobFetches.maximumAtOnce` of them at most.
+    func promoteWanted(of host: RegistryHost) {
+        let wanted = endings.keys.filter { $0.host == host && queue.isAhead($0) }
+        for key in wanted {
+            wantedOfSlowHosts.insert(key)
+            _ = queue.add(key, host: host, demand: .client)
+        }
+        if !wanted.isEmpty { startWaitingLater() }
     }
 
     /// Has what waits started when a slowdown ends, also if no pull ends then.

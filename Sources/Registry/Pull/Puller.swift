@@ -31,7 +31,10 @@ package final class Puller {
     private(set) var blobs: [PullKey: BlobPull] = [:]
     var queue = PullQueue<PullKey>()
     /// Who waits for a blob to be in the store, or for its pull to fail.
-    private var endings: [PullKey: [(GrowingBlob) -> Void]] = [:]
+    private(set) var endings: [PullKey: [(GrowingBlob) -> Void]] = [:]
+    /// Pulls that no client has asked for and that are not a prefetch either (`fetchBlob`), as long as their host is
+    /// slowed down after a 429: nothing is fetched ahead from it then.
+    var wantedOfSlowHosts: Set<PullKey> = []
     private var manifests: [ManifestKey: ManifestPull] = [:]
     private var heads: [HeadKey: [(Result<UpstreamEntity, RegistryError>) -> Void]] = [:]
     private var fetches: [ObjectIdentifier: BufferedFetch] = [:]
@@ -68,6 +71,7 @@ package final class Puller {
     ) -> GrowingBlob? {
         let key = source.key(digest)
         guard !isClosed, queue.add(key, host: source.host, demand: demand) else { return nil }
+        if demand == .client { wantedOfSlowHosts.remove(key) }
         let pull = blobs[key] ?? BlobPull(key: key, source: source, context: context) { [weak self] _, blob in
             self?.ended(blob)
         }
@@ -93,12 +97,14 @@ package final class Puller {
             if case .failed(let error) = blob.phase { return then(error) }
             then(.unavailable("the cache cannot be written"))
         }
+        if queue.isSlow(source.host) { promoteWanted(of: source.host) }
         return growing
     }
 
     /// The caller of `fetchBlob` does without it: the pull ends, and keeps what it has, unless somebody else waits.
     package func letGo(_ key: PullKey) {
-        guard queue.isAhead(key), endings[key, default: []].count <= 1 else { return }
+        let hasNoClient = queue.isAhead(key) || wantedOfSlowHosts.contains(key)
+        guard hasNoClient, endings[key, default: []].count <= 1 else { return }
         blobs[key]?.close("nobody waits for it any more")
     }
 
@@ -107,6 +113,7 @@ package final class Puller {
         queue.remove(blob.key)
         let waiting = endings.removeValue(forKey: blob.key) ?? []
         held.removeValue(forKey: blob.key)?.cancel()
+        wantedOfSlowHosts.remove(blob.key)
         // Not from within the pull that has just ended.
         context.loop.deferred.enqueue { [weak self, context] in
             context.loop.deferred.forEach(waiting) { $0(blob) }

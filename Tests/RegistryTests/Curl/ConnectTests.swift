@@ -149,7 +149,8 @@ import Testing
         sockets.watch(first, Self.pollIn)
         sockets.watch(first, Self.pollRemove)
         var ends: [Int32] = [-1, -1]
-        try #require(socketpair(AF_UNIX, Int32(SOCK_STREAM.rawValue) | Int32(SOCK_NONBLOCK.rawValue), 0, &ends) == 0)
+        let kind = Int32(SOCK_STREAM.rawValue) | Int32(SOCK_NONBLOCK.rawValue) | Int32(SOCK_CLOEXEC.rawValue)
+        try #require(socketpair(AF_UNIX, kind, 0, &ends) == 0)
         try #require(dup2(ends[0], first) == first)
         sockets.watch(first, Self.pollIn)
         run.run(milliseconds: 10)
@@ -169,7 +170,7 @@ import Testing
             run.finish()
         }
         var (old, new): ([Int32], [Int32]) = ([-1, -1], [-1, -1])
-        let kind = Int32(SOCK_STREAM.rawValue) | Int32(SOCK_NONBLOCK.rawValue)
+        let kind = Int32(SOCK_STREAM.rawValue) | Int32(SOCK_NONBLOCK.rawValue) | Int32(SOCK_CLOEXEC.rawValue)
         try #require(socketpair(AF_UNIX, kind, 0, &old) == 0 && socketpair(AF_UNIX, kind, 0, &new) == 0)
         sockets.watch(old[0], Self.pollIn)
         // dup2 closes the old one first, and with it the kernel's watch.

@@ -7,6 +7,10 @@ import Testing
 @testable import Registry
 
 @Suite struct SocketReadinessTests {
+    /// Closed in children: a program that another test starts meanwhile would keep the other end open.
+    private static let kind =
+        Int32(SOCK_STREAM.rawValue) | Int32(SOCK_NONBLOCK.rawValue) | Int32(SOCK_CLOEXEC.rawValue)
+
     /// A stream that records its events, and runs `whenRead` after each piece.
     private final class Probe: TCPStream {
         var pieces = 0
@@ -32,8 +36,7 @@ import Testing
     /// A probe on a loop, and the other end of its connection.
     private func pair(_ loop: EventLoop) throws -> (probe: Probe, other: Int32) {
         var ends: [Int32] = [-1, -1]
-        let kind = Int32(SOCK_STREAM.rawValue) | Int32(SOCK_NONBLOCK.rawValue)
-        try #require(socketpair(AF_UNIX, kind, 0, &ends) == 0)
+        try #require(socketpair(AF_UNIX, Self.kind, 0, &ends) == 0)
         return (try Probe(on: loop, descriptor: ends[0]), ends[1])
     }
 
@@ -292,8 +295,7 @@ import Testing
     func pollReportsUntilHandled() throws {
         let run = try LoopRun()
         var ends: [Int32] = [-1, -1]
-        let kind = Int32(SOCK_STREAM.rawValue) | Int32(SOCK_NONBLOCK.rawValue)
-        try #require(socketpair(AF_UNIX, kind, 0, &ends) == 0)
+        try #require(socketpair(AF_UNIX, Self.kind, 0, &ends) == 0)
         var reports: [[Bool]] = []
         var poll: SocketPoll?
         poll = SocketPoll(on: run.loop, descriptor: ends[0]) { readable, writable, failed in
@@ -327,7 +329,7 @@ import Testing
     func pollInErrorReportsAgain() throws {
         let run = try LoopRun()
         var ends: [Int32] = [-1, -1]
-        try #require(socketpair(AF_UNIX, Int32(SOCK_STREAM.rawValue) | Int32(SOCK_NONBLOCK.rawValue), 0, &ends) == 0)
+        try #require(socketpair(AF_UNIX, Self.kind, 0, &ends) == 0)
         #expect(write(ends[0], [1], 1) == 1)
         close(ends[1])
         var failures = 0

@@ -28,7 +28,7 @@ import Testing
 
         init() throws {
             var ends: [Int32] = [-1, -1]
-            let kind = Int32(SOCK_STREAM.rawValue) | Int32(SOCK_NONBLOCK.rawValue)
+            let kind = Int32(SOCK_STREAM.rawValue) | Int32(SOCK_NONBLOCK.rawValue) | Int32(SOCK_CLOEXEC.rawValue)
             try #require(socketpair(AF_UNIX, kind, 0, &ends) == 0)
             run = try LoopRun()
             probe = try Probe(on: run.loop, descriptor: ends[0])
