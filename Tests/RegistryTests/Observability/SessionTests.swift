@@ -17,7 +17,7 @@ import Testing
         "Accepted and refused/refused", "Log lines dropped/dropped {{instance}}", "Pool queue/waiting {{instance}}",
         "Pool queue/in flight {{instance}}", "Heap bytes/mapped {{instance}}",
         "Images removed/{{reason}}", "Bytes removed/{{reason}}", "Disk/disk",
-        "No room/looks in vain", "No room/refused",
+        "No room/evictions without result", "No room/refused",
         "Upstream requests in flight/lookups {{state}}", "Upstream requests in flight/lookups refused",
     ]
 
