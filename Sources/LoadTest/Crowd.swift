@@ -31,7 +31,7 @@ final class Crowd {
     /// Why it cannot go on.
     private(set) var failure: String?
 
-    /// - Parameter admin: where pruning is asked for.
+    /// - Parameter admin: the address for prune requests.
     init(on loop: EventLoop, catalog: Catalog, address: ServerAddress, admin: ServerAddress) {
         self.loop = loop
         self.catalog = catalog

@@ -148,8 +148,8 @@ package final class API {
         connection.respond(status: 200, fields: ResponseFields.json(length: body.count), body: body, verdict: verdict)
     }
 
-    /// An answer owed to a client until the deadline for answers. What is late then because its repository is paused
-    /// after a 429 is answered 429.
+    /// A response that a client gets by the deadline for answers at the latest. One that is late because its
+    /// repository is paused after a 429 is a 429.
     func owe(_ connection: Connection, _ source: PullSource) -> Waiting {
         Waiting(connection, deadlineMilliseconds: policy.answerDeadlineMilliseconds) { [self] connection in
             connection.respond(

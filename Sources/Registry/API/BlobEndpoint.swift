@@ -30,7 +30,7 @@ extension API {
         }
     }
 
-    /// What answers when a cached blob turns out to be damaged: the store has let go of it, so it is a miss.
+    /// What answers when a cached blob turns out to be damaged: the store has removed it, so it is a miss.
     private func pullInstead(_ connection: Connection, _ digest: Digest, _ request: Request) -> Connection.Retry {
         do throws(RegistryError) {
             let asked = try Asked(request, pseudonym: pseudonym, connection)

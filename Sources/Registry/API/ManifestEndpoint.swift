@@ -140,7 +140,7 @@ extension API {
         }
         let waiting = Waiting(
             connection, deadlineMilliseconds: policy.revalidationDeadlineMilliseconds, late: serveStale)
-        // What is cached is at hand: there is nothing to wait for while the repository is paused.
+        // A cached manifest does not have to wait for the end of the repository's pause.
         puller.manifestHead(.tag(tag), from: asked.source, waitsForPause: false) { [self] result in
             countEnd(tally)
             guard case .success(let entity) = result else { return waiting.answer(serveStale) }

@@ -1,11 +1,11 @@
 // What ready means, asked of the disk by way of the thread pool. A server is ready while it can serve what is cached: a
 // fleet whose disks are full still serves, and a balancer must not drop it. Whether something new could be stored is a
-// question of its own, asked by `/readyz?pull` and by the metrics.
+// separate check, made for `/readyz?pull` and for the metrics.
 
-/// The questions put to the disk. Each is one job of the pool at a time, whoever asks, so that asking gives a pool that
-/// is stuck nothing more to do.
+/// The checks of the disk. However many clients ask, the pool has one job of each check at a time, so that requests do
+/// not add work to a pool that is stuck.
 package final class ReadinessProbes {
-    /// A pool that has not answered for so long serves nobody: no client waits as long for a file.
+    /// When the pool has not answered for so long, the server is not ready: no client waits as long for a file.
     static let deadlineMilliseconds: UInt64 = 2_000
 
     /// The outcome of asking whether something new could be stored.

@@ -1,5 +1,5 @@
-// What curl calls while an attempt connects and while its answer comes. From here nothing calls curl back: what would
-// have to is put off.
+// What curl calls while an attempt connects and while its answer comes. Callbacks must not call
+// curl; what needs to is deferred.
 
 internal import CCurl
 internal import Glibc

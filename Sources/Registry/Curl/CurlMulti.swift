@@ -13,7 +13,7 @@ package final class CurlMulti {
     /// Requests that are under way on two connections at once since a reused one was silent. An upstream that is only
     /// slow gets at most so many requests twice.
     static let maximumHedges = 64
-    /// Upstreams whose idle connections are suspected at a time; with more, the suspicions are dropped.
+    /// Upstreams whose idle connections may be dead, at a time; when there are more, all are forgotten.
     static let maximumSuspects = 256
 
     /// Name and version of libcurl.
@@ -37,7 +37,7 @@ package final class CurlMulti {
     /// Whether curl wants to be called as soon as others have had their turn.
     private var isTimeoutDue = false
     private var sockets: CurlSockets?
-    /// Running attempts, by easy handle. Whatever is put off is about an attempt, never about a handle: the next
+    /// Running attempts, by easy handle. Deferred actions refer to an attempt, never to a handle: the next
     /// attempt may be given the same one.
     private var attempts: [UnsafeMutableRawPointer: TransferAttempt] = [:]
     /// When a reused connection was silent while a new one answered, by host and port.
@@ -130,7 +130,7 @@ package final class CurlMulti {
         settle()
     }
 
-    /// Lets a paused attempt go on; the attempt asks for this in a deferred action.
+    /// Resumes a paused attempt; the attempt asks for this in a deferred action.
     func unpause(_ attempt: TransferAttempt) {
         guard !isClosed, let easy = runningHandle(of: attempt) else { return }
         // This delivers what curl had kept, by calling back from here; curl does not report its failure by itself.

@@ -1,6 +1,6 @@
 // The sockets that curl wants watched (libcurl's "CURLMOPT_SOCKETFUNCTION"). They are known by their descriptors, and
-// curl gives a descriptor back to the system without always saying so at once: whatever is put off about a descriptor
-// asks first whether it still is about the same socket.
+// curl gives a descriptor back to the system without always saying so at once: a deferred action for a descriptor
+// first checks that it still is the same socket.
 
 internal import CCurl
 

@@ -13,7 +13,7 @@ enum EasyOptions {
     }
 
     /// An outer bound for connecting, lookup included: each phase has its own limit (`ConnectLimits`), which is met
-    /// first. A lookup that nobody waits for any more ends here at the latest, and keeps its place until then.
+    /// first. A lookup that no request waits for ends here at the latest, and keeps its place until then.
     static let connectTimeoutMilliseconds = 120_000
     /// How long libcurl remembers an address: its default, set since half of it is what it remembers a failure for.
     static let rememberedNameSeconds = 60

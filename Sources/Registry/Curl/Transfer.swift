@@ -2,7 +2,7 @@
 // It reports a head, body bytes and one end; it judges nothing, follows nothing and logs nothing. That is the
 // exchange's part (Pull/UpstreamExchange.swift).
 
-/// A running request. Ends only by its `ended` or by `cancel`: who drops it before hears nothing more of it.
+/// A running request. Ends only by its `ended` or by `cancel`; an owner that drops it before gets no more callbacks.
 package final class Transfer {
     package let request: TransferRequest
     private let multi: CurlMulti

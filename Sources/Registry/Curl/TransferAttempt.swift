@@ -63,7 +63,7 @@ final class TransferAttempt {
         errorText.deallocate()
     }
 
-    /// Ends it without another word to the owner. May be called at any time, also from a callback.
+    /// Ends it without a further callback to the owner. May be called at any time, also from a callback.
     func cancel() {
         guard !isOver else { return }
         isOver = true
@@ -71,7 +71,7 @@ final class TransferAttempt {
         loop.deferred.enqueue { [self] in multi.remove(self) }
     }
 
-    /// Goes on after the owner returned false. May be called at any time.
+    /// Resumes after the owner returned false. May be called at any time.
     func resume() {
         guard wantsPause, !isOver else { return }
         wantsPause = false
@@ -135,7 +135,7 @@ final class TransferAttempt {
         return failure(CurlError.kind(code), CurlError.text(code, detail: String(cString: errorText)))
     }
 
-    /// Ends it at once, without a word to the owner.
+    /// Ends it at once, without a callback to the owner.
     func drop() {
         isOver = true
         stopTimer()

@@ -7,8 +7,8 @@ internal import DequeModule
 /// Actions to run soon, on the loop, outside every callback.
 ///
 /// Drained before the loop polls and again after it (`LoopHooks`), so that an action enqueued by a timer does not wait
-/// for the next input. An action enqueued during a drain runs in the next one: an action that enqueues itself leaves
-/// the sockets and timers their turn.
+/// for the next input. An action enqueued during a drain runs in the next one: an action that enqueues itself cannot
+/// starve sockets and timers.
 package final class DeferredQueue {
     /// Actions run in one drain before the loop gets to poll again: enough for any real burst, few enough that the
     /// sockets do not starve.

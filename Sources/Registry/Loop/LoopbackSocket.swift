@@ -1,4 +1,4 @@
-// Connections that do not leave this machine: those of a node's own containerd, whom this server is made for. Between
+// Connections that do not leave this machine: those of a node's own containerd, for example. Between
 // the two ends there is no path that could be congested, and nothing to probe.
 
 internal import CLinux

@@ -41,7 +41,7 @@ package final class SocketPoll {
         if !handle.isClosed { uv_poll_stop(handle.pointer) }
     }
 
-    /// Goes on with another socket that has been given the same descriptor, for what was waited for last.
+    /// Continues with another socket that has been given the same descriptor, for what was waited for last.
     func watchAnew() {
         if !handle.isClosed { start() }
     }

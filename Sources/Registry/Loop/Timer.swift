@@ -25,8 +25,8 @@ package final class Timer {
         guard !handle.isClosed else { return }
         // Between runs libuv's time stands still.
         if !loop.isRunning { uv_update_time(loop.pointer) }
-        // Not 0: libuv 1.44 would run a timer that is due at once within the pass over timers that started it, and one
-        // that starts itself anew would never let that pass end.
+        // Not 0: libuv 1.44 would run a timer without delay within the pass over timers in which it was started, and
+        // a timer that restarts itself would never let that pass end.
         uv_timer_start(
             handle.pointer,
             { raw in

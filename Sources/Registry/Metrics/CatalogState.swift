@@ -51,11 +51,11 @@ extension Catalog {
         },
         counter(
             "ociregistry_store_evictions_in_vain_total",
-            "Looks over the store for images to remove that found too few: the rest is pinned or in use."
+            "Evictions that found too few images to remove: the rest is pinned or in use."
         ) { $2.sample($1.store.evictionsInVain) },
         counter(
             "ociregistry_store_refused_admissions_total",
-            "Requests of pulls for room that were refused because too little may be removed."
+            "Pulls that got no room because too little may be removed."
         ) { $2.sample($1.store.refusedAdmissions) },
         gauge("ociregistry_store_backlog_bytes", "Bytes in memory that the disk does not have yet.") {
             $2.sample($1.store.backlogBytes)

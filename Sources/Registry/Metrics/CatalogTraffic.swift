@@ -64,7 +64,7 @@ extension Catalog {
     static let upstreams: [MetricFamily] = [
         counter(
             "ociregistry_upstream_requests_total",
-            "Questions to upstreams by their final answer, after tokens and redirects; error is no answer at all.",
+            "Requests to upstreams by their final answer, after tokens and redirects; error is no answer at all.",
             ["ns", "class"]
         ) { metrics, _, text in
             for (host, counts) in zip(metrics.namespaces.labels, metrics.byNamespace) {
@@ -113,13 +113,13 @@ extension Catalog {
         },
         gauge(
             "ociregistry_upstream_rate_limit_remaining_seconds",
-            "Longest pause left of the upstream's repositories, since it answered 429; 0 is not limited.", ["ns"]
+            "Rest of the longest pause of the upstream's repositories after a 429; 0 is not limited.", ["ns"]
         ) { metrics, readings, text in
             for (number, host) in metrics.namespaces.labels.enumerated() {
                 text.sample(readings.rateLimitSeconds[number] ?? 0, Labels("ns", host))
             }
         },
-        gauge("ociregistry_upstream_requests_in_flight", "Questions to upstreams under way.") {
+        gauge("ociregistry_upstream_requests_in_flight", "Requests to upstreams under way.") {
             $2.sample($1.upstreamRequestsInFlight)
         },
         gauge("ociregistry_upstream_requests_waiting", "Requests that wait for the end of a pause after a 429.") {
@@ -127,7 +127,7 @@ extension Catalog {
         },
         counter(
             "ociregistry_upstream_reconnects_total",
-            "Upstream requests sent again on a new connection, since a reused one did not answer."
+            "Upstream requests sent again on a new connection, because a reused one did not answer."
         ) { $2.sample($1.connect.reconnects) },
         gauge(
             "ociregistry_upstream_lookups", "Lookups of upstreams' names, under way and waiting for a place.", ["state"]
@@ -137,7 +137,7 @@ extension Catalog {
         },
         counter(
             "ociregistry_upstream_lookups_refused_total",
-            "Upstream requests refused since too many name lookups were waiting."
+            "Upstream requests refused because too many name lookups were waiting."
         ) { $2.sample($1.connect.lookupsRefused) },
     ]
 

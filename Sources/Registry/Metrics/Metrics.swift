@@ -69,7 +69,7 @@ package final class Metrics {
         if !tally.isCounted { byNamespace[number(of: tally.host) ?? Namespaces.other].upstreamPulls &+= 1 }
     }
 
-    // MARK: Questions to upstreams
+    // MARK: Requests to upstreams
 
     /// A question has ended.
     package func upstreamAnswered(_ host: RegistryHost, _ question: QuestionMeasure) {

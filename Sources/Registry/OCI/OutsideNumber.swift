@@ -45,7 +45,7 @@ package enum OutsideNumber {
         _ text: some StringProtocol, in range: ClosedRange<Number>
     ) -> Number? {
         guard let value = digits(text.utf8, radix: 10), let number = Number(exactly: value) else { return nil }
-        // Past the largest that can be told apart, it may be any number.
+        // The largest value stands for every number that is too large.
         guard range.contains(number), value != .max else { return nil }
         return number
     }

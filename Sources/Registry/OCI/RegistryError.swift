@@ -44,8 +44,8 @@ package struct RegistryError: Error, Sendable, Equatable {
     }
 
     /// Nothing wrong with the request; the content cannot be had now.
-    /// - Parameter retryAfterSeconds: what the upstream named. This server names no time for troubles of its own: it
-    ///   does not know one, and some clients wait it out again and again instead of asking another mirror.
+    /// - Parameter retryAfterSeconds: what the upstream named. For its own failures this server names no time: it
+    ///   does not know one, and some clients wait that long several times instead of asking another mirror.
     package static func unavailable(_ reason: String, retryAfterSeconds: Int? = nil) -> RegistryError {
         RegistryError(status: 503, code: .unavailable, message: reason, retryAfterSeconds: retryAfterSeconds)
     }

@@ -1,5 +1,5 @@
 // Arithmetic that stops at the largest and the smallest number instead of ending the process: for sums of numbers that
-// somebody else has chosen. A sum that has stopped at its bound still compares as more than there can be.
+// come from outside. A sum that has stopped at its bound still compares as more than there can be.
 
 extension FixedWidthInteger {
     @inline(__always)

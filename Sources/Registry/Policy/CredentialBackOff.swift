@@ -16,7 +16,7 @@ package struct CredentialBackOff {
     /// Repositories remembered of a service; further ones are asked about again.
     static let maximumRepositories = 1024
 
-    /// Who is sent the credentials.
+    /// The service that gets the credentials.
     package enum Service: Hashable, Sendable, CustomStringConvertible {
         /// The registry itself, by the Basic scheme.
         case registry

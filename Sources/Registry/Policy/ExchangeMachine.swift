@@ -46,8 +46,8 @@ package struct ExchangeMachine {
         case send(UpstreamURL, Authorization, afterMilliseconds: UInt64)
         /// - Parameter refusing: a token for it that was just refused.
         case askToken(TokenRequest, refusing: String?)
-        /// Ask again when the repository's pause is over. The machine never says this: what is remembered of 429s is
-        /// the runner's to know.
+        /// Ask again when the repository's pause is over. The machine never returns this: the runner
+        /// keeps the record of 429s.
         case waitForPause
         /// This head is the answer.
         case deliver(deniedHint: String?)

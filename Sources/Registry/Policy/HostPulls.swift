@@ -2,7 +2,7 @@
 
 internal import DequeModule
 
-/// The pulls of one host. Which of them are still wanted is the queue's to know.
+/// The pulls of one host. The queue knows which of them are still wanted.
 struct HostPulls<Key: Hashable> {
     typealias Demand = PullQueue<Key>.Demand
 
@@ -111,7 +111,7 @@ struct HostPulls<Key: Hashable> {
 
     // MARK: Slow hosts
 
-    /// Halves what may run for clients, and stops what is ahead, for a minute from now.
+    /// For a minute, halves the pulls that may run for clients, and stops prefetching.
     /// - Returns: when that is over.
     mutating func slowDown(now: UInt64) -> UInt64 {
         let end = now + HostPulls.slowdownMilliseconds

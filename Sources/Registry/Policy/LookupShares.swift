@@ -1,17 +1,17 @@
-// Who may look up a name now. The C library's resolver takes a thread for each name, for up to half a minute where no
-// name server answers, and clients can make names up (`ns`). Without shares a few of those names would hold up the
-// lookups of every upstream.
+// Which lookups of names may run now. The C library's resolver takes a thread for each name, for up to half a minute
+// where no name server answers, and clients can make names up (`ns`). Without shares a few of those names would hold
+// up the lookups of every upstream.
 
 internal import DequeModule
 
-/// Whom a name lookup is for.
+/// The name and the client that a lookup is for.
 package struct LookupOwner: Sendable, Equatable {
     package enum Standing: Sendable {
         /// For a registry that the configuration names.
         case configured
         /// No configuration names it, but the name was found before.
         case found
-        /// A client's word is all that is known of the name.
+        /// The name is known only from a client's request.
         case unknown
     }
 

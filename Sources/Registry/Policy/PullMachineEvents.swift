@@ -1,7 +1,7 @@
-// What a PullMachine takes and gives: the events of one blob pull, and what is to be done.
+// The input and output of a PullMachine: the events of one blob pull, and the actions to perform.
 
 extension PullMachine {
-    /// What the upstream said to a request, as far as a pull cares.
+    /// The upstream's answer to a request, as far as it matters to a pull.
     package struct Answer: Sendable, Equatable {
         package var status: Int
         package var contentLength: Int64?

@@ -1,5 +1,5 @@
 // Which repositories' upstreams have answered 429, and for how long they are left alone. The scope is the repository:
-// a registry limits by account, address and repository, and one client's burst must not close a registry for everyone.
+// a registry limits by account, address and repository, and one client's burst must not pause a registry for all.
 
 /// One repository of one upstream.
 package struct UpstreamRepository: Hashable, Sendable {

@@ -24,7 +24,7 @@ package struct UpstreamFields: Sendable, Equatable {
 package struct UpstreamHead: Sendable {
     package let status: Int
     package let fields: UpstreamFields
-    /// Nil also for chunked bodies, whose length nobody knows before the end, and where `refusedSize` is set.
+    /// Nil also for chunked bodies, whose length is not known before the end, and where `refusedSize` is set.
     package let contentLength: Int64?
     /// A field that states a size above `ContentSize.maximum`, with its value, for error messages.
     package let refusedSize: String?

@@ -1,5 +1,5 @@
-// Who sends an upstream's credentials asks here first, and reports what became of them: credentials that were refused
-// are not sent again before their pause is over, and clients get the same error meanwhile.
+// Code that sends an upstream's credentials asks here first, and reports the outcome. Refused credentials are not sent
+// again until their pause is over; until then clients get the same error.
 
 internal import Logging
 

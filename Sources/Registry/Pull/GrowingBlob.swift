@@ -34,8 +34,8 @@ package final class GrowingBlob {
     /// Counts the fresh starts: a reader that has been given bytes of an older file cannot go on with a newer one.
     package private(set) var generation = 0
 
-    /// Readers woken in one iteration of the loop: each may send up to `BodyPump.bytesPerTurn` and let go of what it
-    /// had to wait for, and all other connections wait meanwhile.
+    /// Readers woken in one iteration of the loop: each may send up to `BodyPump.bytesPerTurn`, and all other
+    /// connections wait until then.
     static let maximumWokenPerIteration = 64
 
     private let loop: EventLoop

@@ -30,7 +30,7 @@ package struct PullContext {
 }
 
 extension StoreError {
-    /// What a client is told: it is this server that has no room or a failing disk, and the next host may do better.
+    /// The client's error: this server has no room or a failing disk, and the next host may do better.
     var registryError: RegistryError {
         .unavailable(isNoSpace ? "no room in the cache" : "the cache cannot be written")
     }

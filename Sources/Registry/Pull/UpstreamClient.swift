@@ -48,7 +48,7 @@ package final class UpstreamClient {
         let isRefused = request.isQuestion && !services.hasRoom(for: upstream)
         services.keep(exchange)
         if isRefused {
-            exchange.end(.refused(.unavailable("too many questions to upstreams are waiting")))
+            exchange.end(.refused(.unavailable("too many requests to upstreams are waiting")))
         } else if services.isClosed {
             exchange.end(UpstreamServices.stopping)
         } else {

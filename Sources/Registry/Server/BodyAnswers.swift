@@ -1,5 +1,5 @@
-// Answers whose body a pump sends: files, growing blobs and lines. What the pump finds wrong before the head is out is
-// answered otherwise.
+// Answers whose body a pump sends: files, growing blobs and lines. When the pump finds damage before the head is sent,
+// another response is sent instead.
 
 extension Connection {
     /// Answers a request whose first answer could not be given. Called once, while nothing has been sent.
@@ -8,7 +8,7 @@ extension Connection {
     /// Answers with fields and, unless the request is a HEAD, part of a file or of a growing blob.
     package func respond(status: Int, fields: [UInt8], content: BodyPump.Content, verdict: Verdict) {
         respond(status: status, fields: fields, content: content, verdict: verdict) {
-            { $0.respond(.unavailable("the content cannot be had now", retryAfterSeconds: 1)) }
+            { $0.respond(.unavailable("the content cannot be read now", retryAfterSeconds: 1)) }
         }
     }
 
@@ -56,7 +56,7 @@ extension Connection {
         return pump
     }
 
-    /// The pump has handed its last byte to the kernel, or cannot go on.
+    /// The pump has handed its last byte to the kernel, or cannot continue.
     func pumpEnded(_ pump: BodyPump, isComplete: Bool) {
         guard self.pump === pump else { return }
         if !isComplete, pump.hasSentNothing {

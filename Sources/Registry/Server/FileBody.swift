@@ -16,7 +16,7 @@ extension BodyPump {
         }
         if reads { return sendByReading(open, upTo: limit, &budget) }
         let reach = position < warmUntil ? min(limit, warmUntil) : limit
-        // A short rest is not worth another turn.
+        // A short rest is not worth another iteration.
         let count = Int(min(reach - position, Int64(budget + Server.scratchBytes)))
         if position >= warmUntil {
             switch PageCache.residency(open.descriptor, count, at: position) {

@@ -1,5 +1,5 @@
 // `ACCESS`, the file of last uses: lines of `seconds digest`, appended, of which the last of a digest counts. Most
-// lines are out of date after a while, so the file is written anew now and then. Everything here blocks, and one chain
+// lines are out of date after a while, so the file is rewritten now and then. Everything here blocks, and one chain
 // of jobs does it, so that nothing is appended to a file that is being replaced.
 //
 // Crash safety: what is appended is whole or a last line that is passed over; a new file is durable before it takes the
@@ -13,7 +13,7 @@ package enum AccessFile {
     static let maximumBytes: Int64 = 128 << 20
     /// Bytes read or written at once.
     static let stepBytes = 256 * 1024
-    /// Lines that may be out of date in a small file before it is written anew.
+    /// Lines that may be out of date in a small file before it is rewritten.
     static let spareLines = 1000
 
     /// The file as it is now. Its size is an outside number until it is bounded here.
@@ -40,11 +40,11 @@ package enum AccessFile {
         var skippedBytes: Int64 = 0
         /// Whether the last line has no end: what is appended would be lost with it.
         var isTorn = false
-        /// Why the file could not be written anew.
+        /// Why the file could not be rewritten.
         var error: StoreError?
     }
 
-    /// Reads the file, and writes it anew when that is worth it. A line that is none is passed over.
+    /// Reads the file, and rewrites it when that is worth it. A malformed line is passed over.
     /// - Parameter now: a use that seems later than this was noted while the clock was wrong.
     static func load(
         _ layout: Layout, now: Int64, maximumBytes: Int64 = AccessFile.maximumBytes
@@ -127,8 +127,8 @@ package enum AccessFile {
         return State(bytes: try Disk.status(of: descriptor, layout.access).sizeBytes, lines: lines + uses.count)
     }
 
-    /// Writes the file anew, the oldest uses first, so that its end is what matters most; half of the largest file at
-    /// most, so that it is not written anew soon again.
+    /// Rewrites the file, the oldest uses first, so that its end is what matters most; half of the largest file at
+    /// most, so that it is not rewritten again soon.
     static func rewrite(_ uses: DigestMap<Int64>, _ layout: Layout) throws(StoreError) -> State {
         var sorted: [(digest: Digest, seconds: Int64)] = []
         sorted.reserveCapacity(uses.count)

@@ -19,7 +19,7 @@ struct AccessTimes {
 
     /// The file as it was last seen. Its size counts as the cache's.
     var file = AccessFile.State()
-    /// Whether memory has what the file had: before that it must not be written anew.
+    /// Whether memory has what the file had: before that it must not be rewritten.
     var isLoaded = false
     /// A job has the file.
     var isBusy = false
@@ -140,7 +140,7 @@ extension Store {
         }
     }
 
-    /// Writes the file anew, from memory, without what is not in the cache any more.
+    /// Rewrites the file from memory, without what is not in the cache any more.
     func rewriteAccessTimes() {
         let (layout, uses, unwritten) = (layout, accessTimes.seconds, accessTimes.takeUnwritten())
         withAccessFile({ () throws(StoreError) -> (AccessFile.State, Set<Digest>) in

@@ -1,5 +1,5 @@
-// All content of a store in an order that never changes: by path, a shard at a time, so that a walk can go on where an
-// earlier one stopped and has no more in memory than one shard's names. Off the loop.
+// All content of a store in an order that never changes: by path, a shard at a time, so that a walk can continue where
+// an earlier one stopped and has no more in memory than one shard's names. Off the loop.
 
 /// A file that holds content, by its name.
 struct StoredContent: Sendable {

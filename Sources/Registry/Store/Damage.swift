@@ -1,5 +1,5 @@
 // What happens to content that is found damaged: it leaves the indexes and what is kept in memory, so that the next
-// request for it is a miss and a pull brings it anew; its file is moved to the quarantine; it is logged and counted
+// request for it is a miss and it is pulled again; its file is moved to the quarantine; it is logged and counted
 // once.
 
 internal import Logging
@@ -24,7 +24,7 @@ extension Store {
         guard !isClosing, current == nil || current === file else { return }
         let (path, reason, descriptor) = (layout.blob(digest), fault.text(sizeBytes: file.sizeBytes), file.descriptor)
         guard fault.isDamage else {
-            // The next request opens it anew.
+            // The next request opens it again.
             openFiles.remove(digest)
             return logger.error("store: \(path.debugDescription): \(reason)", metadata: ["digest": "\(digest)"])
         }

@@ -3,8 +3,8 @@
 
 /// Decides whether looking for what may leave is worth it. Times are the loop's, in milliseconds.
 struct EvictionBackOff {
-    /// The longest time between two looks: neither files that somebody else removes nor a clock that is set are noticed
-    /// here.
+    /// The longest time between two looks: neither files that another process removes nor a clock that is set are
+    /// noticed here.
     static let maximumMilliseconds: UInt64 = 600_000
     /// After a failed pull, which is likely to be tried again soon and would keep its image from leaving again; and
     /// after a look that failed, since the next is likely to fail as well.

@@ -29,7 +29,7 @@ struct GroupAccess: Sendable, Equatable {
             }
             place = parent
         }
-        // A directory that everybody writes to (/tmp) says nothing of what is to be made in it.
+        // The mode of a world-writable directory (/tmp) says nothing about what is made in it.
         let isOpenToAll = place != path && status.st_mode & S_IWOTH != 0
         let isGroups = status.st_mode & S_IFMT == S_IFDIR && status.st_mode & S_IWGRP != 0 && !isOpenToAll
         self.init(group: isGroups && GroupAccess.isOwn(status.st_gid) ? status.st_gid : nil)
@@ -54,7 +54,7 @@ struct GroupAccess: Sendable, Equatable {
 
     /// Whether something lacks what the group should have, and this process may change that.
     func isMissing(_ status: FileStatus) -> Bool {
-        // Not what has another name as well: that may be a file of somebody's home.
+        // Not a file with another hard link: it may belong to a user's home directory.
         guard let group, status.isDirectory || status.isRegular && status.linkCount == 1 else { return false }
         let bits = status.isDirectory ? GroupAccess.directoryBits : GroupAccess.fileBits
         guard status.group != group || status.mode & bits != bits else { return false }

@@ -66,7 +66,7 @@ package final class MemoryBudget {
         scheduleServe()
     }
 
-    /// Calls `then` when anything more may be held; later, if there is somebody to wait for.
+    /// Calls `then` when more may be held: at once, or after those that already wait.
     /// - Returns: what `cancel` takes while it waits.
     func whenRoom(then: @escaping () -> Void) -> Int? { take(0, .disk, then) }
 
@@ -137,7 +137,7 @@ package final class MemoryBudget {
 
     // MARK: Serving
 
-    /// Soon, and once for all that is released meanwhile: releasing happens amid other work.
+    /// In a deferred action, once for all that is released until then: releasing happens amid other work.
     private func scheduleServe() {
         guard !isServeScheduled, !waiting.isEmpty || !capped.isEmpty else { return }
         isServeScheduled = true

@@ -4,7 +4,7 @@ internal import Glibc
 
 /// What a reader found wrong with an open file.
 package enum FileFault: Sendable, Equatable {
-    /// It ends before its size: somebody or a failing disk has cut it off.
+    /// It ends before its size: another process or a failing disk has cut it off.
     case tooShort
     /// A read failed with this `errno`.
     case unreadable(Int32)

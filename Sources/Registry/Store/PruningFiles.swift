@@ -1,5 +1,5 @@
 // Removing the files of what a prune has taken out of memory. One that cannot be removed does not keep the others: it
-// is logged, and memory knows and counts it again, so that a later prune tries anew.
+// is logged, and is put back into memory and counted, so that a later prune tries it again.
 
 internal import Logging
 
@@ -20,7 +20,7 @@ extension Pruning {
 extension Store {
     typealias Leaving = Pruning.Leaving
 
-    /// Removes names and manifests, in turn with their writes: a tag that is set anew meanwhile is written after this.
+    /// Removes names and manifests, in order with their writes: a tag that is set again meanwhile is written later.
     func unlink(_ leaving: [Leaving], _ running: Pruning, then: @escaping () -> Void) {
         let paths = leaving.map(\.path)
         workBegins()

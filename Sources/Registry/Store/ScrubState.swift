@@ -1,5 +1,5 @@
-// How far the scrub has come: kept in a file of the store, so that a restart goes on where the last process stopped.
-// And how fast it may go on. Pure, but for reading and writing the file.
+// The progress of the scrub, kept in a file of the store so that a restart continues where the last process stopped,
+// and the rate of the scrub. Pure, except for reading and writing the file.
 
 internal import Glibc
 
@@ -20,7 +20,7 @@ struct ScrubState: Sendable, Equatable {
 
     /// Seconds from now until the next pass begins; 0 or less: it is due.
     func secondsToNext(_ intervalSeconds: Int64, now: Int64) -> Int64 {
-        // A start that lies ahead is of a clock that was wrong.
+        // A start in the future was noted while the clock was wrong.
         guard startedSeconds > 0, startedSeconds <= now else { return startedSeconds > now ? intervalSeconds : 0 }
         return startedSeconds + intervalSeconds - now
     }

@@ -1,12 +1,12 @@
 // Blobs whose size is not what a manifest says. At a start sizes come from the disk, so that a blob that was cut off
-// while no server ran looks whole, and only the manifests that use it know better. But anybody can write a manifest:
-// another size is a reason to hash the blob, and a wrong hash alone takes it out of use.
+// while no server ran looks whole, and only the manifests that use it state another size. Anybody can write a manifest,
+// so another size is a reason to hash the blob, and only a wrong hash removes it.
 
 internal import DequeModule
 internal import Logging
 
-/// Blobs that are hashed for that reason, one at a time, each at most once in the life of a process: a manifest that
-/// lies costs no more than that.
+/// Blobs that are hashed for that reason, one at a time, each at most once in the life of a process: a manifest with
+/// a wrong size costs no more than that.
 struct SizeChecks {
     /// How long readers of a blob wait for its hash: longer than most layers take, and well below the time after which
     /// clients give up. A blob that takes longer is served as it is meanwhile, since the manifest may be what is wrong.

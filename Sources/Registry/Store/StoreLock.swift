@@ -10,7 +10,7 @@ struct StoreLock {
     /// has the name could take it for the lock.
     private let former: Int32?
 
-    /// Times that the file is opened anew, each because another process has replaced it meanwhile.
+    /// How often the file is opened again because another process has replaced it meanwhile.
     private static let maximumAttempts = 8
 
     /// Takes the lock or says who has it.

@@ -34,7 +34,7 @@ package final class StoreScrub {
         saving = SerialOffload(store.offload)
     }
 
-    /// Goes on with the pass of an earlier process, or waits until the next is due. Called once the store is recovered.
+    /// Continues the pass of an earlier process, or waits until the next is due. Called once the store is recovered.
     package func start() {
         let layout = store.layout
         guard !store.isClosing else { return }
