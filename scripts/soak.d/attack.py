@@ -69,7 +69,7 @@ def main():
     parser.add_argument("--requests", type=int, default=100_000, help="damaged requests to send")
     parser.add_argument("--seed", type=int, default=int.from_bytes(os.urandom(4), "big"))
     parser.add_argument("--only", nargs="*", choices=[phase.__name__ for phase in phases.ALL])
-    parser.add_argument("--minutes", type=float, default=0, help="go on for so long")
+    parser.add_argument("--minutes", type=float, default=0, help="how long to run")
     parser.add_argument("--brief", type=float, default=0, metavar="SECONDS", help="only the most fruitful phases")
     parser.add_argument("--patient", action="store_true", help="also wait for the timeouts of 60 and 120 seconds")
     options = parser.parse_args()

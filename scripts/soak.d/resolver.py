@@ -220,7 +220,7 @@ def made_up_names(bench, place, registry):
             "made-up names are answered within a client's 15 s", all(answer[0] == 503 for answer in refused) and seconds[-1] < 16,
             f"{seconds[0]:.1f} to {seconds[-1]:.1f} s")
     with place.server(bench, [f"- name: {host}\n  scheme: http\n" for host in hosts]) as (process, port):
-        # Clients that leave by a reset, so that the server does not wait to answer them; their lookups go on.
+        # Clients that leave by a reset, so that the server does not wait to answer them; their lookups continue.
         clients = [socket.create_connection(("127.0.0.1", port)) for _ in range(MADE_UP)]
         for number, client in enumerate(clients):
             client.sendall(f"GET {path(number)} HTTP/1.1\r\nHost: x\r\n\r\n".encode())

@@ -104,7 +104,7 @@ import Testing
         #expect(readiness.text(verbose: false) == "stopping\npool: no answer within 2000 ms\n")
     }
 
-    @Test("what a pull needs counts only for those who ask for it, and is told verbosely to all")
+    @Test("readyz ignores the checks for pulls without ?pull, and lists them with ?verbose")
     func pullReadinessIsAQuestionOfItsOwn() {
         let cases: [(ReadinessProbes.Pulling, String?)] = [
             (.never, nil), (.asked(.late), "no answer within 2000 ms"),

@@ -61,7 +61,7 @@ import Testing
         #expect((ProgressLines.barColumns / 2 - 1...ProgressLines.barColumns / 2).contains(halves))
     }
 
-    @Test("lines of progress with numbers that do not fit are none", arguments: Extremes.json)
+    @Test("progress lines with numbers that do not fit are ignored", arguments: Extremes.json)
     func lines(_ number: String) {
         let names = ["images", "loaded", "present", "failed", "wantedBytes", "arrivedBytes"]
         let body = names.map { "\"\($0)\":\(number)" }.joined(separator: ",")

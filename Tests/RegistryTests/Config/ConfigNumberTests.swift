@@ -32,7 +32,7 @@ import Testing
         #expect((RegistryHost("a.b:\(text)") != nil) == (among(1...65535) != nil && text.utf8.count <= 5))
     }
 
-    @Test("a budget answers for any levels and any wish")
+    @Test("a budget has an answer for any levels and any request")
     func budgets() {
         let numbers = Extremes.numbers
         for maximum in numbers.map(Optional.some) + [nil] {
@@ -54,7 +54,7 @@ import Testing
         }
     }
 
-    @Test("two wishes for the largest number of bytes together are refused, not added up past it")
+    @Test("two requests for the largest number of bytes are refused, and their sum does not overflow")
     func reservations() {
         var budget = Budget()
         budget.maxBytes = 1 << 60

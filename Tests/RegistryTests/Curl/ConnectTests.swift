@@ -136,7 +136,7 @@ import Testing
         return descriptor
     }
 
-    @Test("a socket that cannot be watched fails, unless curl has let it go by then")
+    @Test("a socket that cannot be watched fails, unless curl has closed it by then")
     func aSocketThatCannotBeWatchedFails() throws {
         let run = try LoopRun()
         var ready: [(Int32, Int32)] = []

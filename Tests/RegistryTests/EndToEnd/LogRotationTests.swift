@@ -61,7 +61,7 @@ import Testing
         #expect(try scene.server.stop() == 0)
     }
 
-    @Test("a log truncated in place goes on from its beginning, without a hole")
+    @Test("a log truncated in place continues from its beginning, without a hole")
     func copyAndTruncate() throws {
         let scene = try Scene()
         #expect(try scene.pulls(appearIn: scene.log))

@@ -16,7 +16,7 @@ import Testing
     }
 
     /// A server under strace.
-    /// - Parameter injection: what strace is told, further options before it.
+    /// - Parameter injection: what strace injects, further options before it.
     private func serve(
         _ injection: [String], upstream: DockerRegistry, imagePath: String, _ arguments: [String] = []
     ) throws -> OciRegistryProcess {

@@ -215,7 +215,7 @@ import Testing
         finish(run, [probe], [other])
     }
 
-    @Test("an action that enqueues itself leaves the sockets their turn")
+    @Test("an action that enqueues itself does not starve the sockets")
     func actionThatEnqueuesItself() throws {
         let run = try LoopRun()
         let (probe, other) = try pair(run.loop)
@@ -232,7 +232,7 @@ import Testing
         finish(run, [probe], [other])
     }
 
-    @Test("a timer whose callback outlasts its period and starts another timer leaves the sockets their turn")
+    @Test("a timer whose callback outlasts its period and starts another timer does not starve the sockets")
     func timerThatIsLate() throws {
         let run = try LoopRun()
         let (probe, other) = try pair(run.loop)
@@ -255,7 +255,7 @@ import Testing
         finish(run, [probe], [other])
     }
 
-    @Test("a timer that starts itself anew without delay leaves the sockets their turn")
+    @Test("a timer that restarts itself without delay does not starve the sockets")
     func timerThatRestartsItself() throws {
         let run = try LoopRun()
         let (probe, other) = try pair(run.loop)

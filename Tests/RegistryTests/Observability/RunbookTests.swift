@@ -1,4 +1,4 @@
-// docs/runbooks.md, and who leads there: alerts, panels, and the page's notices.
+// docs/runbooks.md, and what links to it: alerts, panels, and the page's notices.
 
 import Foundation
 import Testing

@@ -84,7 +84,7 @@ import Testing
 
     // MARK: The serving port
 
-    @Test("the serving port administers for nobody, and names the two places that do")
+    @Test("the serving port refuses administration, and names the socket and adminListen")
     func servingPortIsClosed() throws {
         let access = try AdminAccess.servingPort(isOpen: false, token: Secret("sesame"))
         for request in [origin(), origin("10.0.0.1"), origin(nil), origin([("authorization", "Bearer sesame")])] {

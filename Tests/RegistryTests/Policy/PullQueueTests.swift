@@ -164,7 +164,7 @@ import Testing
         #expect(queue.startable(now: 0) == [limit + 1])
     }
 
-    @Test("a host that answered 429 gets half the places for a minute, and nothing ahead of demand")
+    @Test("a host that answered 429 gets half the places for a minute, and no prefetch")
     func slowDown() throws {
         var queue = PullQueue<Int>()
         let slow = try Self.host("slow.example")

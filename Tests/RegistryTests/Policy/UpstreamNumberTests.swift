@@ -114,7 +114,7 @@ import Testing
         #expect(cache.count == 1)
     }
 
-    @Test("a pull ends whatever sizes it is told, in whatever order")
+    @Test("a pull ends whatever sizes are reported to it, in any order")
     func pullMachine() {
         let numbers = Extremes.numbers.filter { $0 >= 0 }
         let seed = UInt64.random(in: 0...UInt64.max)

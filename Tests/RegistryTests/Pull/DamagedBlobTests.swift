@@ -1,4 +1,4 @@
-// Cached blobs whose files a disk, or somebody, has changed under a running server: noticed by the request that meets
+// Cached blobs whose files a disk, or a person, has changed under a running server: noticed by the request that meets
 // the fault, set aside, logged and counted once, and pulled again.
 
 import Foundation

@@ -87,7 +87,7 @@ import Testing
     }
 
     /// A full cache of pinned images: the store is walked once, not for every pull.
-    @Test("a look in vain for something to remove is remembered until something may leave")
+    @Test("an eviction that found too little is not repeated until something may be removed")
     func lookInVain() throws {
         let mirror = try MirrorKit {
             $0.limits.budget.maxBytes = 2 * Self.imageBytes + 50_000
@@ -122,7 +122,7 @@ import Testing
         mirror.close()
     }
 
-    @Test("a lease that ends is looked for again, and not before") func leaseEnds() throws {
+    @Test("the next eviction runs when a lease ends, and not before") func leaseEnds() throws {
         let mirror = try MirrorKit {
             $0.limits.budget.maxBytes = Self.imageBytes + 50_000
             $0.limits.leaseSeconds = 1000

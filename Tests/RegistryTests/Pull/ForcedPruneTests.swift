@@ -30,7 +30,7 @@ import Testing
         #expect(mirror.inspectBlobs() == ([], 0), sourceLocation: location)
     }
 
-    @Test("a reader in the middle of a body gets the rest of it, and the next request pulls anew")
+    @Test("a reader in the middle of a body gets the rest of it, and the next request pulls again")
     func readerKeepsItsFile() throws {
         let mirror = try MirrorKit { $0.prefetchLayers = true }
         mirror.wait(until: { mirror.store.isRecovered })
@@ -87,7 +87,7 @@ import Testing
         mirror.close()
     }
 
-    @Test("a layer on its way goes to the client that waits for it, whole, and an unused one is left to go by age")
+    @Test("the client of a layer being pulled gets all of it, and a layer without an image is left to the prune by age")
     func pullUnderWay() throws {
         let bytes = pattern(300_000, seed: 101)
         let mirror = try MirrorKit()
@@ -107,7 +107,7 @@ import Testing
         mirror.close()
     }
 
-    @Test("what is used while a forced prune runs goes, what is stored meanwhile stays")
+    @Test("an image used while a forced prune runs is removed, one stored meanwhile stays")
     func usedMeanwhileGoes() throws {
         let mirror = try MirrorKit { $0.prefetchLayers = true }
         mirror.wait(until: { mirror.store.isRecovered })
@@ -130,7 +130,7 @@ import Testing
         mirror.close()
     }
 
-    @Test("a manifest that a forced prune removes while it is read is given to those who wait, and not kept")
+    @Test("a manifest that a forced prune removes while it is read is sent to the clients that wait, and not kept")
     func removedWhileRead() throws {
         let fixture = try StoreFixture()
         // Too large to be read at once: the pool reads it.
@@ -143,7 +143,7 @@ import Testing
         var found: [CachedManifest?] = []
         store.findManifest(image.digest) { found.append($0) }
         #expect(found.isEmpty && store.loading[image.digest] != nil)
-        // What a forced prune does before the loop hears what the pool has read: see the test above.
+        // What a forced prune does before the loop gets what the pool has read: see the test above.
         store.manifests[image.digest] = nil
         store.removedWhileLoading.insert(image.digest)
         try fixture.wait(until: { !found.isEmpty })

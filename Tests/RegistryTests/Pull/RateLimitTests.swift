@@ -198,7 +198,7 @@ import Testing
         mirror.close()
     }
 
-    @Test("nothing is fetched ahead from a host that answered 429, and what clients ask for is")
+    @Test("a host that answered 429 gets no prefetches, but the requests of clients")
     func prefetchStops() throws {
         let mirror = try MirrorKit { $0.prefetchLayers = true }
         let image = FakeImage(layerBytes: Array(repeating: 500, count: 30), seed: 61)
@@ -298,7 +298,7 @@ import Testing
         mirror.close()
     }
 
-    @Test("a burst of one client does not close the registry for another one")
+    @Test("a burst of one client does not pause the registry for another one")
     func burst() throws {
         let mirror = try MirrorKit()
         let other = FakeImage(seed: 42)

@@ -1,4 +1,4 @@
-// Upstreams that state sizes no content has: the pull fails with a reason, at once, and the server goes on.
+// Upstreams that state sizes no content has: the pull fails with a reason, at once, and the server keeps running.
 
 import Testing
 
@@ -15,7 +15,7 @@ import Testing
         .raw("HTTP/1.1 \(status) X\r\n" + fields.map { "\($0)\r\n" }.joined() + "\r\n" + body)
     }
 
-    @Test("two layers of 2^63-1 bytes at once are two 502, and the server goes on", arguments: Limit.allCases)
+    @Test("two layers of 2^63-1 bytes at once get 502 each, and the server keeps running", arguments: Limit.allCases)
     func twoAtOnce(_ limit: Limit) throws {
         let mirror = try MirrorKit {
             if limit == .maxBytes { $0.limits.budget.maxBytes = 1 << 40 }
@@ -92,7 +92,7 @@ import Testing
             Self.path(bytes), { _ in .ok(bytes).cut(after: 60_000) },
             { _ in Self.answer(206, field, "Content-Length: 40000") }, { .blob(bytes, for: $0) })
         let client = mirror.ask(.get(Self.path(bytes)))
-        // Whether it was told of a size before that depends on when the disk had reserved it.
+        // Whether the size was reported before that depends on when the disk had reserved it.
         let isCutOff = client.response.status == 200 && !client.isComplete
         #expect(isCutOff ? bytes.starts(with: client.response.body) : client.response.status == 502)
         #expect(mirror.fake.requests(to: Self.path(bytes)).count == 2, "it is not asked again")

@@ -47,7 +47,7 @@ import Testing
         kit.run.close()
     }
 
-    @Test("everyone who waits for the same manifest gets the answer of the new connection")
+    @Test("every client that waits for the same manifest gets the answer of the new connection")
     func joinedRequestsAreServed() throws {
         let mirror = try MirrorKit { $0.connectLimits = Self.limits() }
         let image = FakeImage()
@@ -138,7 +138,7 @@ import Testing
         #expect(kit.ask().body == Array("first".utf8))
         kit.fake.push(bytes, onConnection: 0)
         #expect(kit.ask().body == Array("new".utf8))
-        // Nothing was sent where the answer could not be told from what was there.
+        // No request was sent where its answer could be confused with earlier bytes.
         #expect(kit.fake.requests.map(\.connection) == [0, 1])
         #expect(kit.ask().body == Array("new".utf8))
         #expect(kit.fake.connectionCount == 2)

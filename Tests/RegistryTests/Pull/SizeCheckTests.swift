@@ -1,4 +1,4 @@
-// Blobs whose size is not what a manifest says: cut off while no server ran, or a manifest that lies.
+// Blobs whose size is not what a manifest says: cut off while no server ran, or a manifest with a wrong size.
 
 import Foundation
 import Glibc
@@ -77,7 +77,7 @@ import Testing
         mirror.close()
     }
 
-    @Test("manifests that lie about a blob's size have it hashed once, and never take it out")
+    @Test("manifests with a wrong size cause a blob to be hashed once, and never remove it")
     func lyingManifests() throws {
         let mirror = try MirrorKit { $0.prefetchLayers = true }
         Self.image.put(on: mirror.fake, tag: "v1")

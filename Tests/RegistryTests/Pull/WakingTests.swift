@@ -135,7 +135,7 @@ import Testing
         run.close()
     }
 
-    @Test("those who wait for a blob's answer are called a bounded number at a time")
+    @Test("callers that wait for a blob's answer are called a bounded number at a time")
     func waitingForTheAnswer() throws {
         let run = try LoopRun()
         let key = PullKey(

@@ -99,7 +99,7 @@ import Testing
         mirror.close()
     }
 
-    @Test("a repository that its user may not read does not close the others")
+    @Test("a repository that its user may not read does not pause the others")
     func forbiddenRepository() throws {
         let mirror = try MirrorKit { $0.auth = Self.auth }
         let registry = LoginSite()
@@ -124,7 +124,7 @@ import Testing
         mirror.close()
     }
 
-    @Test("a refused anonymous token is no matter of credentials")
+    @Test("a refused anonymous token does not pause the credentials")
     func anonymous() throws {
         let mirror = try MirrorKit()
         let registry = LoginSite()

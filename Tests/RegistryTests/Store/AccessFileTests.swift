@@ -1,4 +1,4 @@
-// The file of last uses: bounded, written anew while the server runs, and never a reason to forget.
+// The file of last uses: bounded, rewritten while the server runs, and without losing uses.
 
 import Foundation
 import Testing
@@ -30,7 +30,7 @@ import Testing
         }
     }
 
-    @Test("what is appended and written anew is read back") func roundTrip() throws {
+    @Test("what is appended and rewritten is read back") func roundTrip() throws {
         let fixture = try StoreFixture()
         let layout = fixture.store.layout
         var state = try AccessFile.append(uses(0..<10), to: 0, layout)
@@ -80,7 +80,7 @@ import Testing
         #expect(read.uses.count == 7000 && read.uses[Self.digest(5999)] == 19_999)
     }
 
-    @Test("the file is written anew while the server runs, and nothing is lost") func whileRunning() throws {
+    @Test("the file is rewritten while the server runs, and nothing is lost") func whileRunning() throws {
         let fixture = try StoreFixture()
         let store = fixture.store
         let digests = try put(3, in: fixture)

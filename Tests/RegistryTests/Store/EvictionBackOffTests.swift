@@ -17,11 +17,11 @@ import Testing
         return times.first { !backOff.isActive(now: $0) }
     }
 
-    @Test("nothing is remembered before a look in vain") func inactive() {
+    @Test("nothing is remembered before an eviction has found too little") func inactive() {
         #expect(end(EvictionBackOff()) == 0)
     }
 
-    @Test("a look in vain lasts until the first lease ends, and ten minutes at most") func lease() {
+    @Test("the back-off lasts until the first lease ends, and ten minutes at most") func lease() {
         #expect(end(backOff()) == 601_000)
         #expect(end(backOff(leaseEndsAt: 5000)) == 5000)
         #expect(end(backOff(leaseEndsAt: .max)) == 601_000)

@@ -40,7 +40,7 @@ import Testing
         #expect(try fixture.quarantined().count == 1)
     }
 
-    @Test("a former file is told apart by its inode when the new one is not open")
+    @Test("a former file is recognised by its inode when the new one is not open")
     func formerFileIsReportedWhileNoneIsOpen() throws {
         let digest = try fixture.put(bytes)
         let former = try #require(fixture.store.cachedBlob(digest))
@@ -66,7 +66,7 @@ import Testing
         #expect(try fixture.quarantined() == ["\(digest.hex).shorter-than-50000-bytes"])
     }
 
-    @Test("an error that passes has the file opened anew and nothing set aside")
+    @Test("after a temporary error the file is opened again and nothing is set aside")
     func passingError() throws {
         let digest = try fixture.put(bytes)
         let file = try #require(fixture.store.cachedBlob(digest))

@@ -113,7 +113,7 @@ import Testing
         run.close()
     }
 
-    @Test("whatever comes and goes, the limit holds and everybody is served", arguments: 1...20)
+    @Test("in random sequences, the limit holds and every request is served", arguments: 1...20)
     func random(seed: UInt64) {
         var random = SeededRandom(seed: seed)
         let budget = budget(firsts: 64)

@@ -1,4 +1,4 @@
-// The background scrub: what it finds, in which order, how it goes on after a restart, and how fast.
+// The background scrub: what it finds, in which order, how it continues after a restart, and how fast.
 
 import Foundation
 import Glibc
@@ -93,7 +93,7 @@ import Testing
         #expect(try !scene.state().isInPass && scene.state().completedSeconds > 0)
     }
 
-    @Test("the walk is sorted, and from each of its files on it goes on with the next")
+    @Test("the walk is sorted, and continues from each of its files with the next")
     func walkIsDeterministic() throws {
         let scene = try Scene(blobBytes: Array(1...20))
         let all = scene.walk()
@@ -105,7 +105,7 @@ import Testing
         #expect(scene.walk(after: "\u{0}") == all)
     }
 
-    @Test("a pass goes on where an earlier process stopped")
+    @Test("a pass continues where an earlier process stopped")
     func goesOnAfterARestart() throws {
         let scene = try Scene()
         let all = scene.walk()
@@ -151,7 +151,7 @@ import Testing
         #expect(try scene.state().startedSeconds == state.startedSeconds)
     }
 
-    @Test("what is left of a scrub's progress is nothing to the walk at the start")
+    @Test("the walk at the start ignores the file of a scrub's progress")
     func progressIsLeftAlone() throws {
         let scene = try Scene()
         try scene.runPass()
