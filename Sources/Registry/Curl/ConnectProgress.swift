@@ -71,7 +71,7 @@ struct ConnectingSocket {
     private let descriptor: Int32
     private let inode: UInt64
     private let startedMilliseconds: UInt64
-    /// For people.
+    /// For log lines and error messages.
     let address: String
     /// Whether it took longer than it may.
     private(set) var isGivenUp = false

@@ -122,7 +122,7 @@ enum MultiOptions {
 
     /// Sets those that the library knows.
     static func apply(to multi: UnsafeMutableRawPointer) {
-        // CURLM_UNKNOWN_OPTION: an older library, with a thread for each lookup, that `CURLOPT_QUICK_EXIT` lets go.
+        // CURLM_UNKNOWN_OPTION: an older library: a thread for each lookup, and `CURLOPT_QUICK_EXIT` leaves it.
         ccurl_multi_set_long(multi, resolveThreadsMax, resolverThreads)
         ccurl_multi_set_long(multi, quickExit, 1)
     }

@@ -1,4 +1,4 @@
-// The name lookups of all transfers: places for them, who waits for one, and which names were lately not found.
+// The name lookups of all transfers: their places, the attempts that wait for one, and names lately not found.
 
 /// Keeps the lookups within their shares (Policy/LookupShares.swift).
 final class NameLookups {
@@ -19,7 +19,7 @@ final class NameLookups {
     private var failures: [Name: UInt64] = [:]
     /// Hosts that were found since the start.
     private var foundHosts: Set<String> = []
-    /// Attempts that were refused since too many waited.
+    /// Attempts that were refused because too many waited.
     private(set) var refusedTotal: UInt64 = 0
 
     init(_ limits: LookupShares<ObjectIdentifier>.Limits) { shares = LookupShares(limits: limits) }
@@ -55,7 +55,7 @@ final class NameLookups {
     /// Those that waited and have a place from here on.
     func ready() -> [TransferAttempt] { shares.startable().compactMap { waiting.removeValue(forKey: $0) } }
 
-    /// Ends the waiting of all.
+    /// Ends all waiting attempts.
     func close() {
         for attempt in waiting.values { attempt.drop() }
         waiting.removeAll()

@@ -1,6 +1,6 @@
 // One HTTP request to an upstream, on one connection or, where a reused one does not answer, on a second and new one.
-// It reports a head, body bytes and one end; it judges nothing, follows nothing and logs nothing. That is the
-// exchange's part (Pull/UpstreamExchange.swift).
+// It reports a head, body bytes and one end; it does not interpret statuses, follow redirects or log. The
+// exchange does that (Pull/UpstreamExchange.swift).
 
 /// A running request. Ends only by its `ended` or by `cancel`; an owner that drops it before gets no more callbacks.
 package final class Transfer {
@@ -117,7 +117,7 @@ package final class Transfer {
 
     private func wasSilent() {
         guard !isOver, let first, !first.hasAnswerBegun else { return }
-        // Asked again later, if by then fewer are asked twice.
+        // Tried again later, when fewer requests are under way twice.
         guard multi.hedgeCount < CurlMulti.maximumHedges else { return watch() }
         let actions = machine.handle(.silence)
         if actions.contains(.startSecond) {

@@ -24,7 +24,7 @@ final class TransferAttempt {
     private(set) var easy: UnsafeMutableRawPointer?
     var lookup = Lookup.none
     private var headerList: UnsafeMutablePointer<curl_slist>?
-    /// Names that libcurl must look up anew.
+    /// Names that libcurl must look up again.
     private var forgottenNames: UnsafeMutablePointer<curl_slist>?
     var reader: HeadLines
     var timer: Timer?
@@ -32,7 +32,7 @@ final class TransferAttempt {
     var lastProgress: UInt64 = 0
     var wantsPause = false
     var isPaused = false
-    /// What ended it from our side, so that curl's own reason ("aborted by callback") does not hide it.
+    /// The reason why this server ended it, so that curl's own reason ("aborted by callback") does not hide it.
     var ownFailure: TransferFailure?
     /// curl writes here while the easy handle lives.
     let errorText = UnsafeMutablePointer<CChar>.allocate(capacity: Int(CURL_ERROR_SIZE))
@@ -83,7 +83,7 @@ final class TransferAttempt {
         }
     }
 
-    /// Makes an easy handle and lets it go.
+    /// Makes an easy handle and frees it.
     static func rehearse(_ request: TransferRequest) {
         guard let easy = curl_easy_init() else { return }
         _ = EasyOptions.apply(request, .init(), to: easy)
@@ -205,10 +205,10 @@ extension TransferAttempt {
         }
     }
 
-    /// Fires when the time could be up; what came meanwhile only moves `lastProgress`, which costs nothing.
+    /// Fires when the time could be up; bytes that arrive only move `lastProgress`, which costs nothing.
     private func checkProgress() {
         let limit = request.noProgressMilliseconds
-        // While we pause it, silence is ours.
+        // While it is paused, the upstream is not to blame for the silence.
         let silent = wantsPause ? 0 : loop.nowMilliseconds - lastProgress
         guard silent >= limit else {
             timer?.start(afterMilliseconds: limit - silent)

@@ -1,4 +1,4 @@
-// What a transfer asks for, and who gets its answer.
+// A transfer's request, and the owner that gets its answer.
 
 /// What to ask for.
 package struct TransferRequest {
@@ -44,8 +44,8 @@ package struct TransferRequest {
     }
 }
 
-/// Who gets an answer. Called from inside curl: everything a `Transfer` and an exchange offer may be called from here,
-/// since they only take note of it.
+/// The owner that gets an answer. Called from inside curl: every function of a `Transfer` and of an exchange may be
+/// called from here, since these only take note of it.
 package protocol TransferHandler: AnyObject {
     func transfer(_ transfer: Transfer, received head: UpstreamHead)
     /// The bytes are gone when this returns. False: no more, until `resume` is called; these were taken all the same.

@@ -1,4 +1,4 @@
-// Content negotiation by coding: what a client says in `Accept-Encoding` (RFC 9110 §12.5.3), as far as gzip goes.
+// Content negotiation by coding: a client's `Accept-Encoding` (RFC 9110 §12.5.3), as far as gzip goes.
 
 package struct AcceptEncoding: Equatable, Sendable {
     /// Weights in thousandths, as the field can state no finer ones; nil where the coding is not listed.
@@ -14,8 +14,8 @@ package struct AcceptEncoding: Equatable, Sendable {
         }
     }
 
-    /// Whether the client takes gzip, and at least as gladly as no coding. A client that lists nothing gets no coding:
-    /// many of those could not undo one.
+    /// Whether the client accepts gzip with at least the weight of no coding. A client that lists nothing gets no
+    /// coding: many of those could not decode it.
     package var prefersGzip: Bool {
         guard let weight = gzip ?? anyOther, weight > 0 else { return false }
         return weight >= identity ?? anyOther ?? 0

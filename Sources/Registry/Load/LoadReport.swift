@@ -43,7 +43,7 @@ package struct LoadProgress: Sendable, Equatable, Codable {
 
     package init() {}
 
-    /// Saturating: another process may have written these numbers.
+    /// Saturating: these numbers may come from another process.
     package var ended: Int { loaded.addingSaturated(present).addingSaturated(failed) }
 }
 

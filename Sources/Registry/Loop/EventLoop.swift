@@ -1,5 +1,5 @@
 // The one event loop: libuv's. Everything that is not pure and not in the thread pool happens on its thread; nothing
-// here is Sendable, so the compiler refuses to let any of it leave.
+// here is Sendable, so the compiler keeps all of it on that thread.
 
 internal import CLibuv
 

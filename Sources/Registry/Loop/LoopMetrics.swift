@@ -75,7 +75,7 @@ final class LoopHooks {
                 hooks.deferred.drain()
             }
         }
-        // They come with every iteration and are no reason for one.
+        // They run in every iteration, and must not keep the loop running.
         prepare.unreference()
         check.unreference()
     }

@@ -1,9 +1,9 @@
-// What sending a file without copying it can come to: more than other writes, since the file has a part in it.
+// The results of sending a file without copying it: more than those of other writes, since the file can fail too.
 
 internal import Glibc
 
 extension TCPStream {
-    /// What `sendFile` came to.
+    /// The result of `sendFile`.
     package enum SendFileResult {
         /// The kernel took this many bytes; 0 when the file ends there.
         case took(Int)
@@ -11,7 +11,7 @@ extension TCPStream {
         case full
         /// The file system, the kernel or a filter of system calls has no such call for this file.
         case unsupported
-        /// An error of the file or of the connection: reading and sending tells which.
+        /// An error of the file or of the connection: reading and sending shows which.
         case failed
 
         /// sendfile(2): EINVAL where the file system cannot map the file, as some network and stacked ones; EOVERFLOW

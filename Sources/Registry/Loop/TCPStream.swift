@@ -83,7 +83,7 @@ package class TCPStream {
         watch()
     }
 
-    /// Reads once: libuv reports what is left in the next iteration, after the others had their turn.
+    /// Reads once: libuv reports what is left in the next iteration, after the other connections.
     private final func readable() {
         let shared = loop.readBuffer
         let count = linux_receive(descriptor, shared.baseAddress, shared.count)
@@ -194,7 +194,7 @@ package class TCPStream {
             if endsWhenSent { sendEnd() }
         }
         drained()
-        // Only now: a body that fills the socket again is watched as it was.
+        // Only now: if the body fills the socket again, the watch does not change.
         watch()
     }
 

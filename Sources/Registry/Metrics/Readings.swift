@@ -26,7 +26,7 @@ package struct Readings: Sendable {
 
 /// What is counted and under way of connecting to upstreams.
 package struct ConnectReading: Sendable {
-    /// Requests sent again on a new connection, since a reused one did not answer.
+    /// Requests sent again on a new connection, because a reused one did not answer.
     package var reconnects: UInt64 = 0
     package var lookupsRunning = 0
     package var lookupsWaiting = 0
@@ -44,14 +44,14 @@ package struct ConnectReading: Sendable {
 
 /// How damaged content was found.
 package enum DamageFinder: UInt8, CaseIterable, Sendable {
-    /// By the walk over the store at its start; by a reader; by a size that a manifest has otherwise; by `verify`; by
+    /// By the walk over the store at its start; by a reader; because a manifest states another size; by `verify`; by
     /// the scrub.
     case start, read, size, verify, scrub
 
     var label: String { "\(self)" }
 }
 
-/// How the background scrub is getting on.
+/// The progress of the background scrub.
 package struct ScrubReadings: Sendable {
     /// Since the start of the process.
     package var files: UInt64 = 0
@@ -98,7 +98,7 @@ package struct StoreReadings: Sendable {
     package var openFiles = 0
     /// Bytes in memory that the disk does not have yet.
     package var backlogBytes = 0
-    /// Evictions that found too little that may leave, and requests for room that were refused for that.
+    /// Evictions that found too little to remove, and requests for room that were refused because of that.
     package var evictionsInVain: UInt64 = 0
     package var refusedAdmissions: UInt64 = 0
     package var disk = DiskReadings()

@@ -8,7 +8,7 @@ package struct Descriptor: Sendable, Equatable {
     package let mediaType: String
     package let digest: Digest
     /// What it states, as far as that is a size (`ContentSize`); nil where it states none, or something else. Such
-    /// content is not fetched ahead and not counted.
+    /// content is not prefetched and not counted.
     package let sizeBytes: Int64?
     /// Where a foreign layer is to be had; such layers are not fetched ahead.
     package let urls: [String]
@@ -59,7 +59,7 @@ package struct Manifest: Sendable {
         return ([config].compactMap { $0 } + layers).filter { $0.urls.isEmpty && seen.insert($0.digest).inserted }
     }
 
-    /// Those of `ownBlobs` that may be fetched before anybody asks for them: their descriptors state a size.
+    /// Those of `ownBlobs` that may be prefetched: their descriptors state a size.
     package var prefetchedBlobs: [Descriptor] { ownBlobs.filter { $0.sizeBytes != nil } }
 
     private static func read(_ list: [Body.Entry]) throws(RegistryError) -> [Descriptor] {

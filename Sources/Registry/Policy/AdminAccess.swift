@@ -3,7 +3,7 @@
 // machine makes every client look local, and neither its address nor its fields need show that. A loopback
 // `adminListen` without a token refuses web pages in a browser here, and proxies, by the fields that they send. Pure.
 
-/// The rules of one listener, and what they say of a request.
+/// The rules of one listener, applied to a request.
 package struct AdminAccess: Sendable {
     private enum Rule: Sendable {
         case everyone, nobody, localOperator
@@ -80,7 +80,7 @@ package struct AdminAccess: Sendable {
         }
     }
 
-    /// Strangers read this: it names no path of this machine.
+    /// Clients without access read this: it names no path of this machine.
     private static let elsewhere = Denial(
         status: 403,
         reason: "administration is not answered on this port: "

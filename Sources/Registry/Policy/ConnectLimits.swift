@@ -1,7 +1,7 @@
 // How long each phase of reaching an upstream may take. One limit for all phases together would let a slow name server
 // use up the time of a slow handshake.
 
-/// Limits of connecting, and of trusting a connection that was used before.
+/// Limits of connecting, and of reusing connections.
 package struct ConnectLimits: Sendable {
     /// The wait for a place among the name lookups, and the lookup itself. A name server that does not answer costs 5 s
     /// before the next one is asked (resolv.conf(5), `timeout`), and there may be two of them.

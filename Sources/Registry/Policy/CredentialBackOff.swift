@@ -129,7 +129,7 @@ package struct CredentialBackOff {
         return pause.endMilliseconds - now
     }
 
-    /// Credentials that have changed are new ones, of which nothing is known.
+    /// After a change of the credentials all pauses are forgotten.
     private mutating func renew(_ credentials: UpstreamCredentials) {
         guard self.credentials != credentials else { return }
         self.credentials = credentials

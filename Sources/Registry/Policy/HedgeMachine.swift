@@ -1,6 +1,6 @@
 // When a request is sent a second time, on a new connection. A connection that was used before may be dead without
 // either end knowing: a firewall forgot it, or the upstream closed it while the request was on its way. A second
-// attempt tells a dead connection from a slow upstream; the first answer counts (a "hedged request").
+// attempt distinguishes a dead connection from a slow upstream; the first answer counts (a "hedged request").
 //
 // Safe for GET and HEAD only (RFC 9110 §9.2.2), which are all that is sent upstream.
 

@@ -28,7 +28,7 @@ extension PullMachine {
         case bodyEnded(total: Int64)
         /// The exchange failed, before or amid the body; `received` bytes are in the file or on their way to it.
         case broke(RegistryError, received: Int64)
-        /// The upstream will not give it: 404, 403 and the like. Asking again would not help.
+        /// The upstream refuses it: 404, 403 and the like. A retry would not help.
         case refused(RegistryError)
         /// The upstream answered 429, or did so shortly before and was not asked.
         /// - Parameter canWait: whether the pause ends while clients still wait.
@@ -59,9 +59,9 @@ extension PullMachine {
         /// Begin a new, empty file; end the readers that were given bytes of the old one.
         case startOver
         case commit
-        /// Over: the readers may have the last byte.
+        /// The pull has ended: the readers get the last byte.
         case finish
-        /// Over: end every reader. The bytes so far are kept for a later pull, or are of no use.
+        /// The pull has failed: end every reader. The bytes so far are kept for a later pull, or are discarded.
         case fail(RegistryError, keepPartial: Bool)
     }
 }

@@ -90,7 +90,7 @@ package struct PullQueue<Key: Hashable> {
         leave(entry)
     }
 
-    /// A running pull waits for something else than its turn: its place is free for another.
+    /// A running pull waits for something outside the queue: its place is free for another.
     package mutating func hold(_ key: Key) {
         guard let entry = entries[key], entry.state == .running else { return }
         entries[key]?.state = .held

@@ -36,7 +36,7 @@ extension Puller {
     func hold(_ pull: BlobPull) {
         let key = pull.blob.key
         if queue.isAhead(key), queue.isSlow(key.host) {
-            // Nothing is fetched ahead from this host for a minute: it must not stand before pulls with a client.
+            // Nothing is prefetched from this host for a minute: it must not run before pulls with a client.
             guard !pull.wasPutBack else { return refuse(pull) }
             pull.wasPutBack = true
             queue.putBack(key)
@@ -64,7 +64,7 @@ extension Puller {
         context.loop.deferred.enqueue { pull.refuse(error) }
     }
 
-    /// A host has answered 429: it is asked for less for a while.
+    /// A host has answered 429: it gets fewer requests for a while.
     func slowDown(_ host: RegistryHost) {
         let now = context.loop.nowMilliseconds
         queue.slowDown(host, now: now)

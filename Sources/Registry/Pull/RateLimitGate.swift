@@ -4,7 +4,7 @@
 internal import DequeModule
 internal import Logging
 
-/// Holds requests back while a repository is paused. What is remembered of 429s is in `RateLimitMemory`.
+/// Holds requests back while a repository is paused. The record of 429s is in `RateLimitMemory`.
 final class RateLimitGate {
     /// How long a request may have to wait in all: a client is answered after 15 s.
     static let maximumWaitMilliseconds: UInt64 = 15_000
@@ -113,7 +113,7 @@ final class RateLimitGate {
         return memory.pauseEnd(repository, now: now) ?? now <= since + RateLimitGate.maximumWaitMilliseconds
     }
 
-    /// Waits for the pause to end, and for those who came before.
+    /// Waits for the pause to end, and for earlier requests.
     /// - Parameter onRelease: called once, from a deferred action, when the request may be sent.
     /// - Returns: nil when too many wait.
     func wait(_ repository: UpstreamRepository, onRelease: @escaping () -> Void) -> Ticket? {
@@ -166,7 +166,7 @@ final class RateLimitGate {
         line.fire(at: next, now: now)
     }
 
-    /// A request was answered as if there were no limit.
+    /// A request got an answer other than 429.
     func answered(_ repository: UpstreamRepository, askedMilliseconds: UInt64) {
         memory.answered(repository, askedMilliseconds: askedMilliseconds)
         guard let line = lines[repository], !isPaused(repository) else { return }

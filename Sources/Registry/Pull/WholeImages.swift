@@ -19,7 +19,7 @@ extension Puller {
         }
     }
 
-    /// Pause before an image whose layers could not all be fetched is looked at again.
+    /// Pause before an image whose layers could not all be fetched is checked again.
     static let wholeCheckPauseMilliseconds: UInt64 = 30_000
 
     /// - Parameter source: where what is missing is fetched; nil: it is not.

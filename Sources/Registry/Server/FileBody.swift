@@ -1,7 +1,7 @@
 // How a pump sends a file: by `sendfile` while its pages are in memory; through the pool where they are not, so that
 // the loop never waits for a disk; read and sent where the file system has no `sendfile`. A file that turns out to be
 // shorter than its size, or unreadable, is reported to its owner, and the body ends short; where nothing has been sent
-// yet, the request is answered otherwise (Connection.Retry).
+// yet, another response is sent (Connection.Retry).
 
 extension BodyPump {
     /// Sends on from `position`.
@@ -80,13 +80,13 @@ extension BodyPump {
 
     // MARK: Damage
 
-    /// Nothing can make this body whole.
+    /// This body cannot be completed.
     func endShort(_ open: OpenFile, _ fault: FileFault) -> Step {
         open.report(fault)
         return .broken
     }
 
-    /// Whether a file that no longer grows ends before the body does, as far as can be told without waiting.
+    /// Whether a file that no longer grows ends before the body does, as far as is known without waiting.
     private func isCutOff(_ open: OpenFile, _ end: Int64) -> Bool {
         guard isFinished, case .beyondEnd = PageCache.residency(open.descriptor, at: end - 1) else { return false }
         return true
@@ -95,7 +95,7 @@ extension BodyPump {
     // MARK: Cold pages
 
     /// A growing blob's head goes out before its pages are there. That of a finished file waits for the first of them:
-    /// what cannot be read is answered otherwise.
+    /// if it cannot be read, another response is sent.
     private func readColdPages(_ open: OpenFile, upTo limit: Int64, end: Int64, _ budget: inout Int) -> Step {
         head.isEmpty || isFinished ? readIn(open, upTo: limit) : sendHeadAlone(&budget, then: .again)
     }

@@ -52,7 +52,7 @@ struct AccessTimes {
         return unwritten
     }
 
-    /// They could not be written; those that have been used again since need not be.
+    /// They could not be written. Those that have been used since have newer times already.
     mutating func giveBack(_ uses: DigestMap<Int64>) {
         uses.forEach { digest, time in
             if unwritten[digest] == nil, seconds[digest] != nil { unwritten[digest] = time }
@@ -70,7 +70,7 @@ extension Store {
         let now = loop.nowMilliseconds
         guard now >= manifest.nextTouchMilliseconds || pruning != nil else { return }
         pruning?.touched.insert(manifest.digest)
-        // Not every time while images are being removed: that may take long, and nothing is known better by it.
+        // Not every time while images are being removed: that may take long, and would not be more precise.
         guard now >= manifest.nextTouchMilliseconds else { return }
         manifest.nextTouchMilliseconds = now + AccessTimes.granularityMilliseconds
         accessTimes.touch(manifest.digest, at: EventLoop.unixSeconds)

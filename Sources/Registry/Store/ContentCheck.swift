@@ -13,7 +13,7 @@ struct ContentFault: Sendable {
     let identity: InodeIdentity?
 }
 
-/// What a check of one file came to.
+/// The result of a check of one file.
 enum ContentVerdict: Sendable {
     case right
     case wrong(ContentFault)
@@ -53,7 +53,7 @@ final class ContentCheck: @unchecked Sendable {
         do throws(StoreError) {
             read = try Disk.read(descriptor, into: piece, at: offset, content.path)
         } catch {
-            // A sector that cannot be read is as good as one that is wrong.
+            // A sector that cannot be read counts as wrong content.
             return error.isDamage ? .wrong(fault("cannot be read")) : .unknown(error)
         }
         hash.update(UnsafeRawBufferPointer(rebasing: UnsafeRawBufferPointer(piece)[..<read]))

@@ -9,7 +9,7 @@ struct StoredContent: Sendable {
     let type: MediaType?
 }
 
-/// One walk over blobs and manifests. What comes meanwhile is met where the walk has not passed its place yet.
+/// One walk over blobs and manifests. Files added meanwhile are included if the walk has not passed their path.
 struct ContentWalk {
     /// A directory of shards.
     private struct Root {

@@ -8,19 +8,19 @@ extension Store {
     /// Counts damage that was found.
     func countDamage(_ finder: DamageFinder) { damageCounts[Int(finder.rawValue)] &+= 1 }
 
-    /// Connects a blob's file to the store: a fault that a reader reports takes the blob out of use.
+    /// Connects a blob's file to the store: a fault that a reader reports removes the blob from the index.
     func followFaults(of file: OpenFile, _ digest: Digest) {
         // A reader may have met one while the file was still the ingest's.
         if let fault = file.fault {
             return loop.deferred.enqueue { [self] in blobHasFault(digest, file, fault) }
         }
-        // Unowned: readers of a file hold the store as well, and a weak reference would make every use of it dearer.
+        // Unowned: readers of a file hold the store as well, and a weak reference would make every use slower.
         file.onFault = { [unowned self] file, fault in blobHasFault(digest, file, fault) }
     }
 
     private func blobHasFault(_ digest: Digest, _ file: OpenFile, _ fault: FileFault) {
         let current = openFiles.value(for: digest)
-        // Another file has the name by now: what readers of this one meet says nothing of that.
+        // Another file has the name by now; faults of this one say nothing about it.
         guard !isClosing, current == nil || current === file else { return }
         let (path, reason, descriptor) = (layout.blob(digest), fault.text(sizeBytes: file.sizeBytes), file.descriptor)
         guard fault.isDamage else {
@@ -38,7 +38,7 @@ extension Store {
         }
     }
 
-    /// Takes what was found wrong out of use and moves it away.
+    /// Removes damaged content from the indexes and moves its file away.
     /// - Parameter then: where it is now; nil when the file that was found wrong is not there any more.
     func setAside(
         _ fault: ContentFault, foundBy finder: DamageFinder, then: @escaping (Result<String?, StoreError>) -> Void
@@ -54,7 +54,7 @@ extension Store {
         }
     }
 
-    /// Those who read it keep the file they have; its name is free for a new one only when it is out of the way.
+    /// Readers keep the file that they have open; its name is free for a new one once the file has been moved.
     private func setAsideBlob(
         _ fault: ContentFault, _ finder: DamageFinder, _ work: @escaping @Sendable () throws(StoreError) -> String?,
         _ then: @escaping (Result<String?, StoreError>) -> Void
@@ -74,7 +74,7 @@ extension Store {
         }
     }
 
-    /// In turn with the writes. What memory has was right when it was read, and is written again.
+    /// In order with the writes. A manifest in memory was right when it was read, and is written again.
     private func setAsideManifest(
         _ fault: ContentFault, _ finder: DamageFinder, _ type: MediaType,
         _ work: @escaping @Sendable () throws(StoreError) -> String?,
@@ -103,7 +103,7 @@ extension Store {
         reportQuarantine(fault.path, fault.reason, result, fault.digest)
     }
 
-    /// Logs what has become of a file that was found wrong.
+    /// Logs what happened to a damaged file.
     /// - Parameter digest: what the file should have held; nil for what is no content.
     func reportQuarantine(
         _ path: String, _ reason: String, _ result: Result<String, StoreError>, _ digest: Digest? = nil
@@ -125,7 +125,7 @@ extension Store {
 }
 
 extension Layout {
-    /// Moves a file that was found wrong into the quarantine, if its path still means that file.
+    /// Moves a damaged file into the quarantine, if its path still is that file.
     /// - Returns: where it is now; nil when the path means another file, or none.
     fileprivate func setAside(_ fault: ContentFault, ifStill identity: InodeIdentity?) throws(StoreError) -> String? {
         do throws(StoreError) {

@@ -46,7 +46,7 @@ struct InodeIdentity: Sendable, Equatable {
 
 enum Disk {
     /// Files are world-readable and directories world-searchable: the content is public by nature, and people grep it.
-    /// What the group may do besides is `GroupAccess`'s.
+    /// `GroupAccess` adds the group's permissions.
     static let fileMode: mode_t = 0o644
     static let directoryMode: mode_t = 0o755
 

@@ -1,7 +1,7 @@
-// In a full cache where everything is pinned or in use, looking for what may leave walks the whole store and finds
-// nothing. That is remembered, so that it happens once and not for every pull.
+// In a full cache where everything is pinned or in use, an eviction (a "look" below) walks the whole store and finds
+// nothing to remove. It is then not repeated for every pull.
 
-/// Decides whether looking for what may leave is worth it. Times are the loop's, in milliseconds.
+/// Decides whether an eviction could find anything to remove. Times are the loop's, in milliseconds.
 struct EvictionBackOff {
     /// The longest time between two looks: neither files that another process removes nor a clock that is set are
     /// noticed here.
@@ -13,7 +13,7 @@ struct EvictionBackOff {
     /// Looks that found too little, since the start.
     private(set) var inVain: UInt64 = 0
     private var endsAt: UInt64?
-    /// No look before this, whatever happens.
+    /// No look before this time.
     private var earliest: UInt64 = 0
     /// Whether an image has stayed only because a blob of it was being pulled.
     private var awaitsPulls = false
@@ -26,7 +26,7 @@ struct EvictionBackOff {
     /// Whether a look would find nothing.
     func isActive(now: UInt64) -> Bool { endsAt.map { now < $0 } ?? false }
 
-    /// A look has ended with less than was wanted, and all that could leave has left.
+    /// A look has found less than was wanted, and all that it found has been removed.
     /// - Parameters:
     ///   - startedAt: when it began. The next one waits for as long as it took, so that at most half of a thread's time
     ///     goes into looks, however large the store is.
@@ -39,7 +39,7 @@ struct EvictionBackOff {
         self.awaitsPulls = awaitsPulls
     }
 
-    /// Something may leave after so long.
+    /// Something may be removed after so long.
     mutating func mayLeave(inMilliseconds: UInt64, now: UInt64) {
         guard let end = endsAt else { return }
         endsAt = min(end, max(earliest, now &+ min(inMilliseconds, EvictionBackOff.maximumMilliseconds)))
@@ -51,6 +51,6 @@ struct EvictionBackOff {
         mayLeave(inMilliseconds: isStored ? 0 : EvictionBackOff.afterFailureMilliseconds, now: now)
     }
 
-    /// The next look is worth it: images have been removed, and what they kept may leave.
+    /// The next look may succeed: images have been removed, and their content may be removed now.
     mutating func end() { endsAt = nil }
 }

@@ -61,8 +61,8 @@ struct GroupAccess: Sendable, Equatable {
         return geteuid() == 0 || status.owner == geteuid()
     }
 
-    /// Gives an open file or directory to the group, whatever the umask has taken away. What is refused stays as it is:
-    /// it is this process's all the same.
+    /// Gives an open file or directory to the group, whatever the umask has taken away. If that is refused, it stays as
+    /// it is: this process can use it in any case.
     func apply(to descriptor: Int32, _ path: String) {
         guard let group, let status = try? Disk.status(of: descriptor, path), isMissing(status) else { return }
         // Not to another group than the directory's.

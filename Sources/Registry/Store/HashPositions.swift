@@ -100,7 +100,7 @@ struct HashPositions: ~Copyable {
     }
 
     private static func cell(_ hash: UInt32, _ position: Int) -> UInt64 {
-        // A position is that of an entry in memory: four thousand million of them would not fit.
+        // A position is that of an entry in memory: four billion of them would not fit in memory.
         UInt64(hash) << 32 | UInt64(UInt32(position + 1))
     }
 

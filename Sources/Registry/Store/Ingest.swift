@@ -79,7 +79,7 @@ package final class Ingest {
 
     /// A reader has found less in the file than was written to it. What it holds is not what was hashed.
     private func fileHasFault(_ fault: FileFault) {
-        // Afterwards it is the store's to look at, see `Store.addBlob`.
+        // Afterwards the store handles faults, see `Store.addBlob`.
         guard state != .ended else { return }
         let error = StoreError.unusable(path: writer.path, reason: fault.text(sizeBytes: writtenBytes))
         store.logger.error("store: \(error)", metadata: ["digest": "\(key.digest)"])

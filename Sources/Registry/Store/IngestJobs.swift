@@ -77,7 +77,7 @@ extension Ingest {
         if !hasRefused { onDrained?() }
     }
 
-    /// Takes bytes again, or waits: for its own buffers to be written, or for its turn at the memory of all.
+    /// Takes bytes again, or waits: for its own buffers to be written, or for memory of the shared budget.
     func acceptIfRoom() {
         guard full.count < Ingest.maximumWaitingBuffers, memoryTicket == nil, state == .open else { return }
         guard failure == nil, store.backlog.isFull else { return hasRefused = false }

@@ -205,7 +205,7 @@ final class IngestWriter: @unchecked Sendable {
     }
 }
 
-/// What became of an ingest's file.
+/// The state of an ingest's file at its end.
 struct IngestEnd: Sendable {
     /// Bytes that are still there under the partial file's name.
     var keptBytes: Int64
@@ -247,7 +247,7 @@ struct OpenedPartial: Sendable {
         try Disk.makeDirectories(layout.partial, layout.group)
         let descriptor: Int32
         do throws(StoreError) { descriptor = try Disk.create(path, O_RDWR, layout.group) } catch {
-            // Another user's, who has not left it to the group.
+            // Another user's, and not writable by the group.
             guard error.isPermission else { throw error }
             return try openFresh(path, layout)
         }

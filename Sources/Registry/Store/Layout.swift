@@ -8,7 +8,7 @@
 //     tags/<host>/<repository…>/_tags/<tag>  "<digest>\n"; no repository component can begin with an underscore
 //     tags/<host>/<repository…>/_digests/<alg>-<hex>  "<digest>\n": pulled there by digest
 //     ACCESS                          when manifests were last served, a line each: seconds and digest
-//     SCRUB                           how far the scrub has come, lines of key and value
+//     SCRUB                           progress of the scrub, lines of key and value
 //     partial/<alg>-<hex>-<16 hex>    an ingest's file; the last part is of sha256(host "/" repository)
 //     temporary/                      small files being written; emptied at start
 //     quarantine/                     what was found wrong, old name and reason

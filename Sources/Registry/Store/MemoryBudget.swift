@@ -8,8 +8,8 @@ internal import DequeModule
 package final class MemoryBudget {
     /// What a fetch may gather before it asks for more: nearly every manifest is smaller.
     static let firstBytes = 16 * 1024
-    /// Fetches waiting for their first bytes: as many as there may be requests at once. One more would not begin within
-    /// a client's patience.
+    /// Fetches waiting for their first bytes: as many as there may be requests at once. One more would not begin
+    /// before its client gives up.
     static let maximumWaitingFetches = 1024
 
     package let limitBytes: Int
@@ -70,7 +70,7 @@ package final class MemoryBudget {
     /// - Returns: what `cancel` takes while it waits.
     func whenRoom(then: @escaping () -> Void) -> Int? { take(0, .disk, then) }
 
-    /// The waiter is not interested any more.
+    /// The waiter no longer waits.
     func cancel(_ number: Int) {
         if let place = waiting.firstIndex(where: { $0.number == number }) {
             let waiter = waiting.remove(at: place)

@@ -19,7 +19,7 @@ enum PageCache {
         case beyondEnd
     }
 
-    /// Looks at the first and last of `count` bytes: what lies between is, almost surely, where they are.
+    /// Looks at the first and last of `count` bytes: the bytes between are almost surely in the same place.
     static func residency(_ descriptor: Int32, _ count: Int, at position: Int64) -> Residency {
         let first = residency(descriptor, at: position)
         guard case .memory = first, count > 1 else { return first }
@@ -47,7 +47,7 @@ enum PageCache {
         pread(descriptor, buffer.baseAddress, min(count, buffer.count), off_t(position))
     }
 
-    /// What `fill` came to.
+    /// The result of `fill`.
     enum Filled: Sendable {
         /// So many bytes are in memory now: at most `fillBytes`, fewer before the end of the file or an error.
         case bytes(Int)

@@ -43,7 +43,7 @@ final class Publisher {
         }
     }
 
-    /// What became of a file.
+    /// The result of publishing a file.
     enum Outcome: Sendable {
         /// It has its name, and a crash leaves it that.
         case durable
@@ -85,7 +85,7 @@ final class Publisher {
         chain = SerialOffload(offload)
     }
 
-    /// Publishes a file. Files are never refused for want of memory: who fetches manifests has waited for that before.
+    /// Publishes a file. It is never refused for lack of memory: the fetch of a manifest has waited for that before.
     func publish(_ write: Write, then: @escaping (Outcome) -> Void) {
         memory.hold(write.heldBytes)
         waiting.append((write, then))

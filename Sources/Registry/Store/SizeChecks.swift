@@ -9,7 +9,7 @@ internal import Logging
 /// a wrong size costs no more than that.
 struct SizeChecks {
     /// How long readers of a blob wait for its hash: longer than most layers take, and well below the time after which
-    /// clients give up. A blob that takes longer is served as it is meanwhile, since the manifest may be what is wrong.
+    /// clients give up. A blob that takes longer is served before its hash is known: the manifest may be wrong instead.
     static let readersWaitMilliseconds: UInt64 = 5000
 
     /// One blob that has not been hashed to its end.

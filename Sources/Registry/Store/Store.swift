@@ -103,7 +103,7 @@ package final class Store {
 
     /// Damaged files found since the start, by `DamageFinder`.
     var damageCounts = StoreReadings().damaged
-    /// How the scrub is getting on.
+    /// The progress of the scrub.
     var scrub = ScrubReadings()
     /// Files set aside, and writes that the disk refused, since the start.
     var setAsideCount: UInt64 = 0

@@ -27,7 +27,7 @@ package final class StoreCheck: @unchecked Sendable {
     private let obstacle: StoreError?
     private let layout: Layout
     private let lock: StoreLock?
-    /// Whether the walk is made in the background, for nobody who waits for it.
+    /// Whether the walk runs in the background, without a command that waits for it.
     private let isBackground: Bool
     private var walk: ContentWalk
     /// Whether the sizes are known that a progress is measured by.

@@ -35,7 +35,7 @@ package enum StoreError: Error, Sendable, Equatable, CustomStringConvertible {
         if case .system(_, _, let code) = self { code == ENOENT || code == ENOTDIR } else { false }
     }
 
-    /// Whether it is for this user not to do.
+    /// Whether this user has no permission for it.
     var isPermission: Bool {
         if case .system(_, _, let code) = self { code == EACCES || code == EPERM } else { false }
     }

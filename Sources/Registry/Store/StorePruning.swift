@@ -241,7 +241,7 @@ extension Store {
             manifests[digest] = nil
             manifestCache.remove(digest)
             accessTimes.forget(digest)
-            // Those who wait for it are given it; nobody else is.
+            // Only the requests that already wait for it get it.
             if loading[digest] != nil { removedWhileLoading.insert(digest) }
         }
         running.leaving.append(
