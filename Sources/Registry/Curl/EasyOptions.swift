@@ -122,7 +122,7 @@ enum MultiOptions {
 
     /// Sets those that the library knows.
     static func apply(to multi: UnsafeMutableRawPointer) {
-        // CURLM_UNKNOWN_OPTION: an older library: a thread for each lookup, and `CURLOPT_QUICK_EXIT` leaves it.
+        // CURLM_UNKNOWN_OPTION: an older library: a thread for each lookup, and `CURLOPT_QUICK_EXIT` does not wait.
         ccurl_multi_set_long(multi, resolveThreadsMax, resolverThreads)
         ccurl_multi_set_long(multi, quickExit, 1)
     }
