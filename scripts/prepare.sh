@@ -28,7 +28,7 @@ as_root() {
     fi
 }
 
-# can_install: whether packages can be installed: as root, or through a sudo that asks for nothing or has somebody to ask.
+# can_install: whether packages can be installed: as root, or through sudo without a password or on a terminal.
 can_install() {
     [ "$(id -u)" -eq 0 ] || { command -v sudo >/dev/null && { sudo -n true 2>/dev/null || [ -t 0 ]; }; }
 }

@@ -24,7 +24,7 @@ mount_into() {
     mount -o remount,bind,ro -- "$target"
 }
 
-# In namespaces of its own: what is mounted is seen by nobody else, and what is left running ends with this.
+# In namespaces of its own: mounts are not visible outside, and processes left running end with this.
 if [ "${1-}" = inside ]; then
     root=$2 release=$3 toolchain=$4
     shift 4

@@ -156,7 +156,7 @@ import Testing
         kit.mirror.wait(for: pulls)
         for client in pulls { #expect(client.response.status == 503) }
         #expect(kit.ask("/readyz?pull&verbose").text.contains("[-] pull: no answer within 20 ms\n"))
-        #expect(kit.mirror.offload.inFlight == jobs + 2, "and one for all who ask whether there is room")
+        #expect(kit.mirror.offload.inFlight == jobs + 2, "and one for all requests that check for room")
         #expect(kit.ask("/livez").status == 200 && kit.ask("/health").status == 200)
         jam.release()
         kit.mirror.settle()
@@ -206,7 +206,7 @@ import Testing
         let descriptor = try Disk.open(filler, O_RDWR | O_CREAT)
         let free = try Disk.freeSpace(descriptor, filler)
         try Disk.write([UInt8](repeating: 1, count: Int(free) - 100_000), to: descriptor, filler)
-        #expect(kit.ask("/readyz?pull").status == 200, "nobody has missed the room")
+        #expect(kit.ask("/readyz?pull").status == 200, "no write has been refused yet")
         let bytes = pattern(1_000_000)
         let target = "/v2/team/app/blobs/\(digestOf(bytes))"
         kit.mirror.fake.on(target) { .blob(bytes, for: $0) }

@@ -1,5 +1,5 @@
 // Administration behind real reverse proxies. nginx with nothing but `proxy_pass` sends a loopback Host and no field
-// that shows forwarding, and HAProxy passes on the Host that a client made up: neither may open `/cmd/` to strangers.
+// that shows forwarding, and HAProxy passes on the Host that a client made up: neither may open `/cmd/` to others.
 
 import Foundation
 import Testing

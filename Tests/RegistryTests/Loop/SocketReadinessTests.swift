@@ -1,4 +1,4 @@
-// Sockets on libuv's loop: nothing that arrives is lost, a socket that nobody reads costs nothing, and timers and
+// Sockets on libuv's loop: nothing that arrives is lost, a socket that is not read costs nothing, and timers and
 // signals get their turn beside sockets that keep the loop busy.
 
 import Glibc

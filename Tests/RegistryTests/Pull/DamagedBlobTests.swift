@@ -53,7 +53,7 @@ import Testing
         #expect(answer.response.status == 200 && answer.response.body == scene.bytes && answer.isComplete)
         #expect(mirror.fake.requests(to: scene.target).count == 2)
         try scene.expectSetAsideOnce()
-        #expect(try mirror.scrape()[Self.errors] == 0, "nobody was given an error")
+        #expect(try mirror.scrape()[Self.errors] == 0, "no client got an error")
         #expect(mirror.get(scene.target).body == scene.bytes)
         #expect(mirror.fake.requests(to: scene.target).count == 2, "the new copy is served from the cache")
         #expect(mirror.inspectBlobs() == ([], 1))

@@ -147,7 +147,7 @@ import Testing
         store.manifests[image.digest] = nil
         store.removedWhileLoading.insert(image.digest)
         try fixture.wait(until: { !found.isEmpty })
-        #expect(found.first??.digest == image.digest, "who waited is given it")
+        #expect(found.first??.digest == image.digest, "the request that waited gets it")
         #expect(store.manifests[image.digest] == nil && store.cachedManifest(image.digest) == nil)
         #expect(store.removedWhileLoading.isEmpty)
         #expect(try fixture.findManifest(image.digest) == nil)

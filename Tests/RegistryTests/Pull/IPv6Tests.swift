@@ -7,7 +7,7 @@ import Testing
 @testable import Registry
 
 @Suite struct IPv6Tests {
-    /// An upstream at `[::1]:port`, and one at 127.0.0.1 whose port nobody listens at on `::1`.
+    /// An upstream at `[::1]:port`, and one at 127.0.0.1 without a listener at its port on `::1`.
     private static func mirror(
         _ image: FakeImage
     ) throws -> (mirror: MirrorKit, six: FakeUpstream, four: FakeUpstream) {

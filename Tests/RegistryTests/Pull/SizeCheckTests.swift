@@ -120,7 +120,7 @@ import Testing
         check.releaseReaders()
         #expect(found != nil)
         fixture.store.openFiles.removeAll()
-        #expect(try fixture.find(digest) != nil, "nobody waits any more")
+        #expect(try fixture.find(digest) != nil, "no reader waits any more")
         fixture.store.sizeChecks.pending = [:]
     }
 }

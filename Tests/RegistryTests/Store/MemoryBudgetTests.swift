@@ -1,4 +1,4 @@
-// The memory between upstreams and the disk: who may hold how much of it, and in which order.
+// The memory between upstreams and the disk: its shares, and the order in which it is given.
 
 import Testing
 

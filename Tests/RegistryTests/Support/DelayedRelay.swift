@@ -75,7 +75,7 @@ enum PlainSocket {
         return (descriptor, UInt16(bigEndian: name.sin_port))
     }
 
-    /// A connected socket; negative when nobody listens there.
+    /// A connected socket; negative without a listener there.
     /// - Parameter waits: whether to wait for the connection; otherwise the socket may be still connecting.
     static func connect(to port: UInt16, waits: Bool = true) -> Int32 {
         let kind = Int32(SOCK_STREAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue)

@@ -11,7 +11,7 @@ import Testing
         let modules: Set<String>
     }
 
-    /// Lowest first: a floor uses only floors above it in this list. docs/architecture.md tells what each is for.
+    /// Lowest first: a layer uses only layers above it in this list. docs/architecture.md says what each is for.
     static let floors = [
         Floor(name: "OCI", modules: ["Glibc"]),
         Floor(name: "HTTP", modules: []),
