@@ -72,8 +72,8 @@ extension Puller {
         watchSlowdown(now: now)
     }
 
-    /// What `load` fetches takes part in the reduced number of transfers of a slowed-down host, as clients' pulls do: it
-    /// would stand still with the prefetch otherwise. There are `BlobFetches.maximumAtOnce` of them at most.
+    /// What `load` fetches takes part in the reduced number of transfers of a slowed-down host, as clients' pulls do:
+    /// with the prefetch it would stop. There are `BlobFetches.maximumAtOnce` of them at most.
     func promoteWanted(of host: RegistryHost) {
         let wanted = endings.keys.filter { $0.host == host && queue.isAhead($0) }
         for key in wanted {

@@ -8,7 +8,7 @@ extension Connection {
     /// Answers with fields and, unless the request is a HEAD, part of a file or of a growing blob.
     package func respond(status: Int, fields: [UInt8], content: BodyPump.Content, verdict: Verdict) {
         respond(status: status, fields: fields, content: content, verdict: verdict) {
-            { $0.respond(.unavailable("the content cannot be read now", retryAfterSeconds: 1)) }
+            { $0.respond(.unavailable("the content cannot be read now")) }
         }
     }
 
