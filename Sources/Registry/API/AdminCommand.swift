@@ -180,9 +180,13 @@ private struct AdminQuery {
         }
     }
 
+    /// A flag without a value is refused: who writes `?dryRun` does not mean a prune that removes.
     func flag(_ name: StaticString) throws(RegistryError) -> Bool {
-        guard let text = try text(name) else { return false }
-        return try value(name, text, ConfigRules.flag)
+        switch items.item(named: name) {
+        case .absent: return false
+        case .malformed: throw AdminQuery.refused("malformed parameter \(name)")
+        case .value(let text): return try value(name, text, ConfigRules.flag)
+        }
     }
 
     /// −1 is no limit.

@@ -109,18 +109,18 @@ package struct AdminAccess: Sendable {
 
     // MARK: A loopback address without a token
 
-    /// Fields that a proxy adds, each of which says that the sender is somebody else.
-    private static let forwarding = [
-        "forwarded", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-real-ip", "via",
-    ]
+    /// Of a field that a proxy adds, which says that the sender is somebody else.
+    private static func isForwarding(_ name: String) -> Bool {
+        name.hasPrefix("x-forwarded-") || ["forwarded", "x-real-ip", "via"].contains(name)
+    }
 
     private static func reason(_ origin: Origin) -> String? {
         guard let peer = origin.peer, peer.isLoopback else { return "it does not come from this machine" }
         // A page whose name has been made to mean 127.0.0.1 sends that name.
         let hosts = [origin.host] + origin.values("host")
         guard hosts.allSatisfy(isLoopback) else { return "its Host is not a loopback one" }
-        if let field = forwarding.first(where: { !origin.values($0).isEmpty }) {
-            return "it has been forwarded (\(field))"
+        if let field = origin.fields.first(where: { isForwarding($0.name) }) {
+            return "it has been forwarded (\(field.name))"
         }
         guard origin.values("origin").isEmpty else { return "it comes from a web page (Origin)" }
         let sites = origin.values("sec-fetch-site")

@@ -76,7 +76,7 @@ extension ScrubState {
     func save(_ layout: Layout) throws(StoreError) {
         let temporary = "\(layout.temporary)/SCRUB"
         try Disk.unlink(temporary)
-        let descriptor = try Disk.open(temporary, O_WRONLY | O_CREAT | O_EXCL)
+        let descriptor = try Disk.create(temporary, O_WRONLY | O_EXCL, layout.group)
         defer { close(descriptor) }
         try Disk.write(Array(text.utf8), to: descriptor, temporary)
         try Disk.sync(descriptor, temporary)

@@ -44,6 +44,8 @@ import Testing
         ("/cmd/prune?type=pattern", "type=pattern needs expr"),
         ("/cmd/prune?type=pattern&expr=", "type=pattern needs expr"),
         ("/cmd/prune?type=pattern&expr=x&dryRun=yes", "dryRun: must be true or false"),
+        ("/cmd/prune?type=pattern&expr=x&dryRun=", "dryRun: must be true or false"),
+        ("/cmd/prune?type=pattern&expr=x&dryRun", "dryRun: must be true or false"),
         ("/cmd/prune?type=pattern&expr=x&dryrun=true", "unknown parameter \"dryrun\"; there are type, dur"),
         ("/cmd/prune?type=pattern&expr=x&dryRun=true&dryRun=false", "malformed parameter dryRun"),
         ("/cmd/prune?type=pattern&expr=x&count=0", "count: must be"),

@@ -62,7 +62,7 @@ import Testing
         (("x-forwarded-for", "10.1.2.3"), "(x-forwarded-for)"), (("x-forwarded-for", ""), "(x-forwarded-for)"),
         (("forwarded", "for=10.1.2.3"), "(forwarded)"), (("x-forwarded-host", "m"), "(x-forwarded-host)"),
         (("x-forwarded-proto", "https"), "(x-forwarded-proto)"), (("x-real-ip", "10.1.2.3"), "(x-real-ip)"),
-        (("via", "1.1 proxy"), "(via)"),
+        (("x-forwarded-server", "m"), "(x-forwarded-server)"), (("via", "1.1 proxy"), "(via)"),
     ])
     func pagesAndProxiesGiveThemselvesAway(_ field: (String, String), _ reason: String) {
         let denial = Self.local.denial(origin([field]))
