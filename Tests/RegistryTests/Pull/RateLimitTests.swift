@@ -129,6 +129,8 @@ import Testing
         isLimited = false
         #expect(mirror.get("/v2/other/team/blobs/\(digestOf(other))").body == other)
         #expect(waiting.allSatisfy { $0.responses.isEmpty })
+        // The other repository's is still on its way to the disk for a moment.
+        mirror.wait(until: { mirror.puller.runningBlobs == 0 })
         let scrape = try mirror.scrape()
         #expect(scrape["ociregistry_upstream_requests_waiting"] == Double(count))
         #expect(scrape["ociregistry_pulls_in_flight{kind=\"blob\"}"] == 0)
