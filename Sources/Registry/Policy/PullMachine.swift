@@ -40,8 +40,10 @@ package struct PullMachine {
     private var announced = false
     /// What the readers were told: a later body of unknown length may turn out otherwise, this may not.
     private var promisedSize: Int64?
-    /// What room the file being written has.
+    /// What room the file being written has, or has been asked for.
     private var room = Room.none
+    /// Requests for room without an answer. A transfer can break and a new one be answered before they are.
+    private var pendingReservations = 0
     /// The body's length, when it has ended before there was an answer about its room.
     private var endedLength: Int64?
     /// Whether the file's bytes come from more than one transfer.
@@ -62,12 +64,13 @@ package struct PullMachine {
 
     /// Takes one event; returns what to do, in order.
     package mutating func handle(_ event: Event) -> [Action] {
+        if case .reserved = event { pendingReservations = max(0, pendingReservations - 1) }
         switch (state, event) {
         case (.over, _): return []
         case (_, .storeFailed(let error)): return fail(error, keepPartial: false)
         case (.opening, .opened(let offset)), (.startingOver, .opened(let offset)): return opened(offset)
         case (.requesting(let offset), .answered(let answer)): return answered(answer, offset: offset)
-        case (.reserving, .reserved):
+        case (.reserving, .reserved) where pendingReservations == 0:
             state = .streaming
             let total = endedLength
             endedLength = nil
@@ -150,10 +153,15 @@ package struct PullMachine {
         let isWhole = size.map { $0 <= have } ?? false
         let needed: Room = size == nil ? .asItGrows : .whole
         guard !isWhole, room != .whole, room != needed else {
+            guard isWhole || pendingReservations == 0 else {
+                state = .reserving
+                return []
+            }
             state = .streaming
             return announceOnce()
         }
         room = needed
+        pendingReservations += 1
         state = .reserving
         return [.reserve(size)]
     }
@@ -237,6 +245,7 @@ package struct PullMachine {
         have = 0
         isPieced = false
         room = .none
+        pendingReservations = 0
         size = promisedSize
         state = .startingOver
         return [.startOver]

@@ -21,6 +21,32 @@ import Testing
         #expect(machine.isOver)
     }
 
+    @Test("a transfer that resumes before there is an answer about its room waits for that answer")
+    func resumesBeforeReserved() {
+        var machine = PullMachine()
+        _ = machine.handle(.opened(offset: 0))
+        #expect(machine.handle(Self.whole(10)) == [.reserve(10)])
+        #expect(machine.handle(.broke(Self.trouble, received: 4)) == [.backOff(milliseconds: 100)])
+        #expect(machine.handle(.backOffElapsed) == [.request(offset: 4)])
+        #expect(machine.handle(Self.part(4, 10)) == [])
+        var refused = machine
+        #expect(machine.handle(.reserved) == [.announce(sizeBytes: 10)])
+        #expect(machine.handle(.bodyEnded(total: 10)) == [.verify])
+        #expect(refused.handle(.storeFailed(Self.trouble)).contains(.announce(sizeBytes: 10)) == false)
+        #expect(refused.isOver)
+    }
+
+    @Test("a transfer that resumes after its room was granted streams at once")
+    func reservedDuringBackOff() {
+        var machine = PullMachine()
+        _ = machine.handle(.opened(offset: 0))
+        _ = machine.handle(Self.whole(10))
+        _ = machine.handle(.broke(Self.trouble, received: 4))
+        #expect(machine.handle(.reserved) == [])
+        #expect(machine.handle(.backOffElapsed) == [.request(offset: 4)])
+        #expect(machine.handle(Self.part(4, 10)) == [.announce(sizeBytes: 10)])
+    }
+
     @Test func unknownSizeIsAnnouncedAsSuch() {
         var machine = PullMachine()
         _ = machine.handle(.opened(offset: 0))
