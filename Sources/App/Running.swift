@@ -100,7 +100,7 @@ final class Running {
         ]
         store.startRecovery { [unowned self] _ in scrub?.start() }
         pruning?.start()
-        puller.rehearse()
+        puller.warmUp()
         preload = Loader.preload(config, loading, logger: logger)
         LogFile.writeToStandardError(
             Banner.text(

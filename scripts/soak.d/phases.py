@@ -333,7 +333,7 @@ def _exchange(peer, data):
     return int(first[9:12]) if first else None
 
 
-def _extremes_worker(port, door, seed, repositories, seconds):
+def _extremes_worker(port, admin_socket, seed, repositories, seconds):
     """Asks the server's port, and its operator's socket, for so long."""
     rng, end, count = random.Random(seed), time.monotonic() + seconds, 0
     try:
@@ -344,7 +344,7 @@ def _extremes_worker(port, door, seed, repositories, seconds):
                     peer.sock.close()
                     peer.sock = socket.socket(socket.AF_UNIX)
                     peer.sock.settimeout(60)
-                    peer.sock.connect(door)
+                    peer.sock.connect(admin_socket)
                     _exchange(peer, extreme.command(rng))
                 continue
             with Peer(port, timeout=60) as peer:
@@ -369,20 +369,20 @@ def _look(target, directory, repositories):
 
 def extremes(upstreams, options, directory):
     """Extreme numbers from clients and from an upstream at the same time, with and without limits of the cache."""
-    seconds, told = (options.seconds or 60) / 2, []
+    seconds, reports = (options.seconds or 60) / 2, []
     for kind, limits in (("beyond", []), ("extreme", ["--max-bytes", "200MB", "--min-free-bytes", "1KB"])):
         place = tempfile.mkdtemp(dir=directory)
         target = Target(options.program, place, upstreams.config(), ["--metrics", "0", "--pull-timeout", "5000", *limits])
         try:
             repositories = [f"extreme.test/{kind}/{options.seed}/{n}" for n in range(20)]
-            door = os.path.join(target.images, "store-v1", "ADMIN")
+            admin_socket = os.path.join(target.images, "store-v1", "ADMIN")
             with multiprocessing.get_context("fork").Pool(WORKERS) as pool:
                 results = pool.starmap(_extremes_worker, [
-                    (target.port, door, options.seed + n, repositories, seconds) for n in range(WORKERS)])
+                    (target.port, admin_socket, options.seed + n, repositories, seconds) for n in range(WORKERS)])
             faults = [fault for _, fault in results if fault]
             check(not faults, "; ".join(faults) + target.output()[-4000:])
             _look(target, place, repositories)
-            told.append(f"{kind}: {sum(count for count, _ in results)} requests, {target.settle()}")
+            reports.append(f"{kind}: {sum(count for count, _ in results)} requests, {target.settle()}")
             target.stop()
             # The same without a server.
             json.loads(target.run("list", "--json"))
@@ -391,7 +391,7 @@ def extremes(upstreams, options, directory):
             target.run("prune", "--unused-for", "1ns")
         finally:
             target.kill()
-    return "; ".join(told)
+    return "; ".join(reports)
 
 
 # MARK: The end

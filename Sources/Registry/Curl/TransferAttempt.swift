@@ -84,7 +84,7 @@ final class TransferAttempt {
     }
 
     /// Makes an easy handle and frees it.
-    static func rehearse(_ request: TransferRequest) {
+    static func warmUp(_ request: TransferRequest) {
         guard let easy = curl_easy_init() else { return }
         _ = EasyOptions.apply(request, .init(), to: easy)
         curl_easy_cleanup(easy)

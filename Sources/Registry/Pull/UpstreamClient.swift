@@ -58,7 +58,7 @@ package final class UpstreamClient {
     }
 
     /// Makes a request that is never sent, so that the first one finds the library ready.
-    func rehearse() { services.rehearse() }
+    func warmUp() { services.warmUp() }
 
     /// Exchanges under way, and transfers: those have tokens and redirects among them.
     package var exchangeCount: Int { services.exchangeCount }
@@ -141,10 +141,10 @@ final class UpstreamServices {
         return request
     }
 
-    func rehearse() {
+    func warmUp() {
         guard let url = UpstreamURL("https://localhost/v2/") else { return }
         let addresses = AddressGuard(hostIsConfigured: false, proxies: proxies)
-        TransferAttempt.rehearse(
+        TransferAttempt.warmUp(
             TransferRequest(url: url, addresses: addresses, noProgressMilliseconds: noProgressMilliseconds))
     }
 

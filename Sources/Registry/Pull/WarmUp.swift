@@ -1,18 +1,18 @@
 // The first pull of a process would find everything cold: libcurl and its TLS library load what they need when the
 // first handle is made, and decoding JSON builds its tables with the first document. That is 2 to 3 ms, more than the
-// pull itself takes. So both are done once at the start, for nothing.
+// pull itself takes. Both are done once at the start instead.
 
 extension Puller {
-    /// Makes ready what the first pull would have to wait for. Asks nobody.
-    package func rehearse() {
-        context.client.rehearse()
+    /// Initializes what the first pull would have to wait for. Sends nothing.
+    package func warmUp() {
+        context.client.warmUp()
         context.offload.run {
-            Rehearsal.decode()
+            WarmUp.decode()
         } then: { (_: Result<Void, any Error>) in }
     }
 }
 
-private enum Rehearsal {
+private enum WarmUp {
     static func decode() {
         let zeros = String(repeating: "0", count: 64)
         let entry = #"{"mediaType":"a/b","digest":"sha256:\#(zeros)","size":1}"#

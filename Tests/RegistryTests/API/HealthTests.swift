@@ -242,8 +242,8 @@ import Testing
         }
         let full = kit.ask("/readyz?pull")
         #expect(full.status == 503 && full.text.hasPrefix("pull: no room: "))
-        let told = kit.ask("/readyz?verbose")
-        #expect(told.status == 200 && told.text.hasPrefix("ok\n") && told.text.contains("[-] pull: no room: "))
+        let verbose = kit.ask("/readyz?verbose")
+        #expect(verbose.status == 200 && verbose.text.hasPrefix("ok\n") && verbose.text.contains("[-] pull: no room: "))
         #expect(kit.ask("/readyz?verbose&pull").status == 503)
         #expect(kit.ask("/readyz").status == 200 && kit.ask("/readyz").text == "ok\n")
         close(descriptor)
