@@ -11,6 +11,9 @@ struct HostPulls<Key: Hashable> {
     /// A host is not slowed down further before this has passed: requests of several repositories that were sent at the
     /// same time are refused together.
     static var slowdownStepMilliseconds: UInt64 { 1_000 }
+    /// Pulls of clients that run however often a host answers 429: what one client opens by itself, so that a repository
+    /// that is limited all the time does not make its host's other repositories wait for one another.
+    static var slowestClientLimit: Int { PullQueue<Key>.maximumAheadPerHost }
     /// Places whose pull has left are taken out when there are this many, and more of them than others.
     static var toleratedPlaces: Int { 64 }
 
@@ -117,13 +120,12 @@ struct HostPulls<Key: Hashable> {
         let end = now + HostPulls.slowdownMilliseconds
         guard let last = slowdown else {
             slowdown = Slowdown(
-                clientLimit: max(1, PullQueue<Key>.maximumForClientsPerHost / 2), startMilliseconds: now,
-                endMilliseconds: end)
+                clientLimit: PullQueue<Key>.maximumForClientsPerHost / 2, startMilliseconds: now, endMilliseconds: end)
             return end
         }
         slowdown?.endMilliseconds = end
         if now >= last.startMilliseconds + HostPulls.slowdownStepMilliseconds {
-            slowdown?.clientLimit = max(1, last.clientLimit / 2)
+            slowdown?.clientLimit = max(HostPulls.slowestClientLimit, last.clientLimit / 2)
             slowdown?.startMilliseconds = now
         }
         return end

@@ -113,7 +113,7 @@ package struct PullQueue<Key: Hashable> {
     // MARK: Slow hosts
 
     /// The host has answered 429: nothing is fetched ahead from it for a minute, and the number of transfers for
-    /// clients is halved, down to one.
+    /// clients is halved, down to what one client opens by itself.
     package mutating func slowDown(_ host: RegistryHost, now: UInt64) {
         endSlowdowns(now: now)
         guard slowHosts.contains(host) || slowHosts.count < PullQueue.maximumSlowHosts else { return }
