@@ -12,9 +12,10 @@ let strict: [SwiftSetting] = [
 
 /// Exclusive access is proven by the compiler where it can and checked at run time elsewhere. The run-time checks stay
 /// in debug builds, which every test runs; in release they would be an eighth of all instructions of a cached answer.
-let hot: [SwiftSetting] = strict + [
-    .unsafeFlags(["-enforce-exclusivity=unchecked"], .when(configuration: .release))
-]
+let hot: [SwiftSetting] =
+    strict + [
+        .unsafeFlags(["-enforce-exclusivity=unchecked"], .when(configuration: .release))
+    ]
 
 let package = Package(
     name: "ociregistry",

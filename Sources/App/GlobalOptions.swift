@@ -16,7 +16,7 @@ struct GlobalOptions: ParsableArguments {
     var logFormat: LogFormat?
 
     @Option(
-        help: .init("Configuration file (YAML). What the command line says goes first.", valueName: "file"),
+        help: .init("Configuration file (YAML). Command-line options override the file.", valueName: "file"),
         completion: .file(extensions: ["yaml", "yml"]), transform: { try ConfigRules.path($0) })
     var configFile: String?
 
@@ -43,7 +43,8 @@ struct GlobalOptions: ParsableArguments {
 }
 
 extension GlobalOptions {
-    /// The settings with a sub-command's own options over them; a wrong file ends the program with every problem told.
+    /// The settings with a sub-command's own options over them; a wrong file ends the program with every problem
+    /// reported.
     func resolve(_ apply: (inout Config) throws -> Void) throws -> Config {
         do {
             var config = try config(environment: Environment.value)

@@ -10,7 +10,7 @@ struct Load: ParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Fill the cache from image lists and tarballs.",
         discussion: """
-            What is in the cache already is not fetched again, and a load that was stopped goes on where it was. A \
+            What is in the cache already is not fetched again, and a load that was stopped resumes where it was. A \
             server that runs on the cache is asked to do it: it reads the files itself, and reaches registries as its \
             own configuration says.
             """)
@@ -47,12 +47,12 @@ struct Load: ParsableCommand {
         }
         let progress = ProgressLines()
         var report: LoadReport?
-        func hear(_ news: LoadNews) {
-            progress.tell(news)
-            if case .ended(let ended) = news { report = ended }
+        func record(_ event: LoadRunEvent) {
+            progress.show(event)
+            if case .ended(let ended) = event { report = ended }
         }
         do {
-            if try !ask(files, config, hear) { try loadAlone(files, config, hear) }
+            if try !ask(files, config, record) { try loadAlone(files, config, record) }
         } catch {
             progress.clear()
             if let error = error as? StoreError { throw error.startFailure }
@@ -64,21 +64,22 @@ struct Load: ParsableCommand {
     }
 
     /// - Returns: false when no server runs.
-    private func ask(_ files: String, _ config: Config, _ hear: @escaping (LoadNews) -> Void) throws -> Bool {
+    private func ask(_ files: String, _ config: Config, _ onEvent: @escaping (LoadRunEvent) -> Void) throws -> Bool {
         let order = AdminCommand.Load(
             files: files, directory: try Load.workingDirectory(), platforms: config.platforms, resolveAs: resolveRef,
             isAirGapped: config.airGapped)
-        return try DoorFollower.follow(.load(order), socket: Store.adminSocket(imagePath: config.imagePath)) { line in
-            guard let news = NewsLine.decode(line, as: LoadNews.self) else { throw DoorClient.broken }
-            hear(news)
+        return try AdminStreamClient.follow(.load(order), socket: Store.adminSocket(imagePath: config.imagePath)) {
+            line in
+            guard let event = NDJSONLine.decode(line, as: LoadRunEvent.self) else { throw AdminClient.broken }
+            onEvent(event)
         }
     }
 
-    private func loadAlone(_ files: String, _ config: Config, _ hear: @escaping (LoadNews) -> Void) throws {
+    private func loadAlone(_ files: String, _ config: Config, _ onEvent: @escaping (LoadRunEvent) -> Void) throws {
         let log = try config.openLog()
         defer { log.close() }
         let logger = Logger(label: "ociregistry") { _ in LineLogHandler(writer: log, level: config.logLevel) }
-        try Loading(config: config, resolveAs: resolveRef, logger: logger).run(files, tell: hear)
+        try Loading(config: config, resolveAs: resolveRef, logger: logger).run(files, onEvent: onEvent)
     }
 
     private static func workingDirectory() throws -> String {
@@ -102,7 +103,7 @@ extension StoreError {
         // A server would have been asked: this is another command, or a server without a socket.
         return StartFailure.report(
             """
-            this cache is in use (\(holder)), and whoever uses it cannot be asked.
+            this cache is in use (\(holder)), and the process that uses it does not answer.
             Try again when it has ended.
             """, Exit.inUse)
     }

@@ -38,10 +38,10 @@ final class Loading {
 
     /// Loads, and returns when nothing is left to do.
     /// - Throws: the exit status when a signal has ended it.
-    func run(_ files: String, tell: @escaping (LoadNews) -> Void) throws {
-        let run = LoadRun(context, choices) { [unowned self] news in
-            tell(news)
-            if case .ended = news { finish() }
+    func run(_ files: String, onEvent: @escaping (LoadRunEvent) -> Void) throws {
+        let run = LoadRun(context, choices) { [unowned self] event in
+            onEvent(event)
+            if case .ended = event { finish() }
         }
         signals = [
             try SignalWatcher(on: loop, signal: SIGTERM) { [unowned self] in stop(SIGTERM, run) },

@@ -13,7 +13,7 @@ struct Operator {
     func ask(_ command: AdminCommand, asJSON: Bool) throws -> [UInt8] {
         do {
             let path = Store.adminSocket(imagePath: config.imagePath)
-            if let answer = try DoorClient.ask(command, asJSON: asJSON, socket: path) { return answer }
+            if let answer = try AdminClient.ask(command, asJSON: asJSON, socket: path) { return answer }
             return try Unattended(config: config).answer(command, asJSON: asJSON)
         } catch {
             throw StartFailure.report("\(error)", ExitCode.failure)
@@ -38,7 +38,7 @@ private struct Unattended {
         let loop = try EventLoop()
         let offload = Offload(on: loop)
         let store = try Store.open(imagePath: config.imagePath, loop: loop, offload: offload, logger: logger)
-        let desk = AdminDesk(store: store, ignoresLeases: true)
+        let desk = AdminQueries(store: store, ignoresLeases: true)
         var answer: Result<[UInt8], RegistryError>?
         store.startRecovery { report in
             guard report.isComplete else {

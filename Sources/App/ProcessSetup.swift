@@ -8,7 +8,7 @@ enum ProcessSetup {
     static func apply() {
         // Read by libuv at the pool's first use. The 0: a size the user has set stays.
         setenv("UV_THREADPOOL_SIZE", "\(Offload.threadCount)", 0)
-        // A write to a closed socket must be an error, not the end: sendfile(2) cannot be told so.
+        // A write to a closed socket must be an error, not the end: sendfile(2) has no MSG_NOSIGNAL.
         signal(SIGPIPE, SIG_IGN)
         Heap.configure()
         raiseDescriptorLimit()

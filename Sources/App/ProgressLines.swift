@@ -11,16 +11,16 @@ final class ProgressLines {
     private var hasDrawn = false
     private var drawnNanoseconds: UInt64 = 0
 
-    func tell(_ news: LoadNews) {
-        switch news {
-        case .event(let event): tell(event)
+    func show(_ event: LoadRunEvent) {
+        switch event {
+        case .event(let event): show(event)
         case .progress(let progress): draw(progress)
         case .ended(let report): end(report)
         }
     }
 
     /// An image has ended.
-    private func tell(_ event: LoadEvent) {
+    private func show(_ event: LoadEvent) {
         guard !isTerminal else { return }
         switch event {
         case .loaded(let image, _): write("loaded \(image)\n")
@@ -78,7 +78,7 @@ final class ProgressLines {
         var sum = "\(progress.loaded) loaded, \(progress.present) in the cache already"
         if progress.failed > 0 { sum += ", \(progress.failed) failed" }
         sum += "; \(ByteText.megabytes(progress.arrivedBytes)) MB"
-        if report.isStopped { sum += "; stopped before the end: the same command goes on from here" }
+        if report.isStopped { sum += "; stopped before the end: the same command resumes from here" }
         print(sum)
     }
 

@@ -1,4 +1,4 @@
-// The wiring: every part of a running server, made here in the order of the floors, and ended here in the reverse
+// The wiring: every part of a running server, made here in the order of the layers, and ended here in the reverse
 // order. Reading this file is reading the map of the program.
 
 import Glibc
@@ -8,7 +8,7 @@ import Registry
 
 /// A server from start to end.
 final class Running {
-    /// What runs when the server is told to stop may take this long to finish; clients pull on from where they were
+    /// What runs when the server is asked to stop may take this long to finish; clients pull on from where they were
     /// cut.
     static let drainMilliseconds: UInt64 = 24_000
     /// What may take this long on top: closing upstream transfers and flushing the store. Both together stay below the
@@ -34,7 +34,7 @@ final class Running {
     private var metricsServer: Server?
     private let loading: LoadContext
     private var preload: Loader?
-    private var door: OperatorsDoor?
+    private var adminListeners: AdminListeners?
     private var signals: [SignalWatcher] = []
     private var deadline: Timer?
     private var isStopping = false
@@ -81,18 +81,20 @@ final class Running {
             descriptorLimit: HealthEndpoint.descriptorLimit
         ) { health.handle($0, $1, $2) }
         loading = LoadContext(loop: loop, offload: offload, store: store, puller: puller, pseudonym: api.pseudonym)
-        let door = try OperatorsDoor(config: config, context: loading, logger: logger) { [unowned self] in stop($0) }
-        api.admin = door.endpoint
+        let adminListeners = try AdminListeners(config: config, context: loading, logger: logger) { [unowned self] in
+            stop($0)
+        }
+        api.admin = adminListeners.endpoint
         api.adminAccess = try .servingPort(isOpen: config.adminOnServingPort, token: config.adminToken)
-        self.door = door
+        self.adminListeners = adminListeners
     }
 
-    /// Listens, and returns when the server has been told to stop and has finished.
+    /// Listens, and returns when the server was asked to stop and has finished.
     func run() throws {
         let address = try server.listen(host: config.host, port: config.port)
         let healthAddress = try config.healthPort.map { try healthServer.listen(host: config.host, port: $0).text }
         let metricsAddress = try config.metricsPort.map { try listenForMetrics(port: $0) }
-        let adminAddress = try door?.open()
+        let adminAddress = try adminListeners?.open()
         signals = [
             try SignalWatcher(on: loop, signal: SIGTERM) { [unowned self] in stop("SIGTERM") },
             try SignalWatcher(on: loop, signal: SIGINT) { [unowned self] in stop("SIGINT") },
@@ -138,7 +140,7 @@ final class Running {
     private func stop(_ cause: String) {
         guard !isStopping else { return server.closeAll() }
         isStopping = true
-        // Its listener stays until the loop ends: who asks shall hear "stopping", not find nobody.
+        // Its listener stays until the loop ends: a client shall get "stopping", not a refused connection.
         health.isStopping = true
         logger.info("stopping", metadata: ["cause": "\(cause)"])
         preload?.stop()
@@ -161,8 +163,8 @@ final class Running {
         metricsServer?.closeAll()
         preload?.stop()
         pruning?.close()
-        door?.finish { [unowned self] in
-            door?.close()
+        adminListeners?.finish { [unowned self] in
+            adminListeners?.close()
             puller.close()
             client.close()
             store.close { [unowned self] in loop.stop() }

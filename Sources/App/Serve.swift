@@ -36,7 +36,7 @@ struct Serve: ParsableCommand {
         }
     }
 
-    /// Runs until the server has been told to stop and has finished.
+    /// Runs until the server was asked to stop and has finished.
     private func serve(config: Config, logger: Logger, log: LogWriter) throws {
         let running = try Running(config: config, logger: logger, log: log)
         try running.run()

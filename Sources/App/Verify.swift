@@ -20,11 +20,11 @@ struct Verify: ParsableCommand {
         let lines = VerifyLines(root: Store.root(imagePath: config.imagePath))
         do {
             let path = Store.adminSocket(imagePath: config.imagePath)
-            let isAsked = try DoorFollower.follow(.verify, socket: path) { line in
-                guard let news = NewsLine.decode(line, as: VerifyNews.self) else { throw DoorClient.broken }
-                lines.tell(news)
+            let isAsked = try AdminStreamClient.follow(.verify, socket: path) { line in
+                guard let event = NDJSONLine.decode(line, as: VerifyEvent.self) else { throw AdminClient.broken }
+                lines.show(event)
             }
-            if !isAsked { try StoreCheck(imagePath: config.imagePath).run { lines.tell($0) } }
+            if !isAsked { try StoreCheck(imagePath: config.imagePath).run { lines.show($0) } }
         } catch let error as ExitCode {
             throw error
         } catch {
@@ -45,8 +45,8 @@ private final class VerifyLines {
 
     func clear() { progress.clear() }
 
-    func tell(_ news: VerifyNews) {
-        switch news {
+    func show(_ event: VerifyEvent) {
+        switch event {
         case .wrong(let finding):
             progress.clear()
             LogFile.writeToStandardOutput(Array("\(finding.text(root: root))\n".utf8))

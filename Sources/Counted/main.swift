@@ -1,5 +1,5 @@
-// Calls one part of the hot path as often as it is told, and does nothing else: for scripts/counts, which runs it under
-// valgrind and counts what a call takes. Not a part of the server.
+// Calls one part of the hot path as often as it is asked to, and does nothing else: for scripts/counts, which runs it
+// under valgrind and counts what a call takes. Not a part of the server.
 
 import Registry
 

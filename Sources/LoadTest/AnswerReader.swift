@@ -1,4 +1,4 @@
-// HTTP/1.1 answers as far as a load test needs them: a status and a body whose length is told. Bytes in, values out;
+// HTTP/1.1 answers as far as a load test needs them: a status and a body whose length is stated. Bytes in, values out;
 // anything else is an answer that no registry should give here, and is said to be one. Pure.
 
 import Glibc
@@ -49,7 +49,7 @@ struct AnswerReader {
             return .needsMore
         }
         guard let status = Self.status(bytes) else { return .broken("not HTTP/1.1") }
-        guard let sizeBytes = found.contentLength else { return .broken("an answer that does not tell its length") }
+        guard let sizeBytes = found.contentLength else { return .broken("an answer that does not state its length") }
         self.status = status
         self.sizeBytes = sizeBytes
         isInBody = true
@@ -58,7 +58,7 @@ struct AnswerReader {
 
     private mutating func readBody(_ bytes: UnsafeRawBufferPointer) -> Progress {
         bodyBytes += bytes.count
-        guard bodyBytes <= sizeBytes else { return .broken("more bytes than the head tells") }
+        guard bodyBytes <= sizeBytes else { return .broken("more bytes than the head states") }
         if keepsBody { body += bytes }
         return bodyBytes == sizeBytes ? .complete(status: status, sizeBytes: sizeBytes) : .needsMore
     }

@@ -4,7 +4,7 @@
 import Glibc
 import Registry
 
-/// Who is told. Both may ask again at once.
+/// Gets the outcome. Either call may start the next request.
 protocol AnswerHandler: AnyObject {
     func answered(status: Int, sizeBytes: Int, body: [UInt8])
     /// The connection is gone; the next request makes another.
@@ -12,7 +12,7 @@ protocol AnswerHandler: AnyObject {
 }
 
 final class ClientConnection {
-    /// As many answers' bytes as a turn can bring for one connection.
+    /// As many answers' bytes as an iteration can bring for one connection.
     static let bufferBytes = 64 * 1024
 
     private let loop: EventLoop
@@ -37,7 +37,7 @@ final class ClientConnection {
         self.buffer = buffer
     }
 
-    /// Sends a request; its bytes must stay until the handler is told.
+    /// Sends a request; its bytes must stay until the handler is called.
     func ask(_ request: UnsafeRawBufferPointer, keepsBody: Bool, handler: any AnswerHandler) {
         self.handler = handler
         self.request = request

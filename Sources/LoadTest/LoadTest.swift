@@ -68,7 +68,7 @@ struct LoadTest: ParsableCommand {
         setvbuf(output, nil, _IOLBF, 0)
         let loop = try EventLoop()
         let session = Session(
-            on: loop, crowd: Crowd(on: loop, catalog: images, address: address, admin: adminAddress),
+            on: loop, pool: ClientPool(on: loop, catalog: images, address: address, admin: adminAddress),
             plan: .init(
                 pullers: Ramp.steps(most: pullers), stepSeconds: stepSeconds, prunes: prune, hashEvery: hashEvery,
                 server: pid, upstream: upstreamPid),

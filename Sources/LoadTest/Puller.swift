@@ -4,7 +4,7 @@
 import Registry
 
 final class Puller: AnswerHandler {
-    private unowned let crowd: Crowd
+    private unowned let pool: ClientPool
     private let connection: ClientConnection
     private var image = 0
     private var step = 0
@@ -12,8 +12,8 @@ final class Puller: AnswerHandler {
     private var isLeaving = false
     private var begunNanoseconds: UInt64 = 0
 
-    init(_ crowd: Crowd, _ connection: ClientConnection) {
-        self.crowd = crowd
+    init(_ pool: ClientPool, _ connection: ClientConnection) {
+        self.pool = pool
         self.connection = connection
     }
 
@@ -22,11 +22,11 @@ final class Puller: AnswerHandler {
 
     /// Begins the next image, if there is one.
     func next() {
-        guard !isLeaving else { return crowd.leave(self) }
-        guard let image = crowd.take(self) else { return }
+        guard !isLeaving else { return pool.leave(self) }
+        guard let image = pool.take(self) else { return }
         self.image = image
-        isHashed = crowd.hashesNext()
-        step = crowd.catalog.images[image].steps.lowerBound
+        isHashed = pool.hashesNext()
+        step = pool.catalog.images[image].steps.lowerBound
         begunNanoseconds = EventLoop.nowNanoseconds
         ask()
     }
@@ -34,7 +34,7 @@ final class Puller: AnswerHandler {
     /// Ends when the image under way has been pulled; at once when it is idle.
     func stop(isIdle: Bool) {
         isLeaving = true
-        if isIdle { crowd.leave(self) }
+        if isIdle { pool.leave(self) }
     }
 
     func close() { connection.close() }
@@ -43,11 +43,11 @@ final class Puller: AnswerHandler {
 
     private static let lateness = "no answer in time"
 
-    private func ask() { connection.ask(crowd.catalog.request(step), keepsBody: isHashed, handler: self) }
+    private func ask() { connection.ask(pool.catalog.request(step), keepsBody: isHashed, handler: self) }
 
     func answered(status: Int, sizeBytes: Int, body: [UInt8]) {
-        crowd.tally.add(answerBytes: sizeBytes)
-        let wanted = crowd.catalog.steps[step]
+        pool.tally.add(answerBytes: sizeBytes)
+        let wanted = pool.catalog.steps[step]
         guard status == 200 else { return wrong(.status, "status \(status)") }
         guard sizeBytes == wanted.sizeBytes else {
             return wrong(.length, "\(sizeBytes) bytes, not \(wanted.sizeBytes)")
@@ -56,22 +56,22 @@ final class Puller: AnswerHandler {
             return wrong(.hash, "does not hash to \(wanted.digest)")
         }
         step += 1
-        guard step == crowd.catalog.images[image].steps.upperBound else { return ask() }
-        crowd.tally.add(pull: EventLoop.nowNanoseconds - begunNanoseconds, isHashed: isHashed)
-        crowd.ended(image)
+        guard step == pool.catalog.images[image].steps.upperBound else { return ask() }
+        pool.tally.add(pull: EventLoop.nowNanoseconds - begunNanoseconds, isHashed: isHashed)
+        pool.ended(image)
         next()
     }
 
     func failed(_ reason: String) {
-        crowd.note(reason == Puller.lateness ? .timeout : .broken, crowd.catalog.path(step), reason)
-        crowd.ended(image)
-        if isLeaving { crowd.leave(self) } else { crowd.rest(self) }
+        pool.note(reason == Puller.lateness ? .timeout : .broken, pool.catalog.path(step), reason)
+        pool.ended(image)
+        if isLeaving { pool.leave(self) } else { pool.rest(self) }
     }
 
     /// The rest of the image is not asked for: it would be of no use.
     private func wrong(_ fault: Fault, _ reason: String) {
-        crowd.note(fault, crowd.catalog.path(step), reason)
-        crowd.ended(image)
+        pool.note(fault, pool.catalog.path(step), reason)
+        pool.ended(image)
         next()
     }
 }

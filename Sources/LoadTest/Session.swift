@@ -20,7 +20,7 @@ final class Session {
     static let spanSeconds = 1.0
 
     private let loop: EventLoop
-    private let crowd: Crowd
+    private let pool: ClientPool
     private let plan: Plan
     private let file: CSVFile?
     private let say: (String) -> Void
@@ -36,9 +36,9 @@ final class Session {
     /// Of the ramp.
     private(set) var total = Tally()
 
-    init(on loop: EventLoop, crowd: Crowd, plan: Plan, file: CSVFile?, say: @escaping (String) -> Void) {
+    init(on loop: EventLoop, pool: ClientPool, plan: Plan, file: CSVFile?, say: @escaping (String) -> Void) {
         self.loop = loop
-        self.crowd = crowd
+        self.pool = pool
         self.plan = plan
         self.file = file
         self.say = say
@@ -52,13 +52,13 @@ final class Session {
         timer.start(afterMilliseconds: spanMilliseconds, everyMilliseconds: spanMilliseconds)
         self.timer = timer
         if plan.prunes {
-            say("pruning \(crowd.catalog.images.count) images")
-            crowd.pruneAll { [self] in startRamp() }
+            say("pruning \(pool.catalog.images.count) images")
+            pool.pruneAll { [self] in startRamp() }
         } else {
-            say("pulling each of \(crowd.catalog.images.count) images once, hashing all")
-            crowd.begin(prunes: false, once: true, hashEvery: 1)
-            crowd.whenAllHaveLeft { [self] in startRamp() }
-            crowd.setPullers(Session.firstPullers)
+            say("pulling each of \(pool.catalog.images.count) images once, hashing all")
+            pool.begin(prunes: false, once: true, hashEvery: 1)
+            pool.whenAllHaveLeft { [self] in startRamp() }
+            pool.setPullers(Session.firstPullers)
         }
         loop.run()
         timer.close()
@@ -66,21 +66,21 @@ final class Session {
     }
 
     private func startRamp() {
-        guard crowd.tally.faultCount == 0 else { return loop.stop() }
-        crowd.begin(prunes: plan.prunes, once: false, hashEvery: plan.hashEvery)
+        guard pool.tally.faultCount == 0 else { return loop.stop() }
+        pool.begin(prunes: plan.prunes, once: false, hashEvery: plan.hashEvery)
         step = 0
         spansLeft = spansPerStep
-        crowd.tally = Tally()
+        pool.tally = Tally()
         begin = usage()
         rampSeconds = begin.seconds
         timer?.start(afterMilliseconds: spanMilliseconds, everyMilliseconds: spanMilliseconds)
-        crowd.setPullers(plan.pullers[0])
+        pool.setPullers(plan.pullers[0])
     }
 
     private func usage() -> Usage { ProcessorTime.now(server: plan.server, upstream: plan.upstream) }
 
     private func tick() {
-        crowd.tick()
+        pool.tick()
         guard spansLeft > 0 else { return }
         endSpan()
         spansLeft -= 1
@@ -89,18 +89,18 @@ final class Session {
         step += 1
         if step < plan.pullers.count {
             spansLeft = spansPerStep
-            crowd.setPullers(plan.pullers[step])
+            pool.setPullers(plan.pullers[step])
         } else {
-            crowd.setPullers(0)
-            crowd.whenAllHaveLeft { [self] in loop.stop() }
+            pool.setPullers(0)
+            pool.whenAllHaveLeft { [self] in loop.stop() }
         }
     }
 
     private func endSpan() {
         let end = usage()
         var span = Span(
-            step: step + 1, pullers: plan.pullers[step], tally: crowd.tally, begin: begin, end: end)
-        crowd.tally = Tally()
+            step: step + 1, pullers: plan.pullers[step], tally: pool.tally, begin: begin, end: end)
+        pool.tally = Tally()
         begin = end
         file?.write(Column.row(&span, sinceSeconds: rampSeconds))
         say(Text.right(Text.decimal(end.seconds - rampSeconds, 1), 6) + " s" + Text.line(&span))
@@ -119,13 +119,13 @@ final class Session {
 
     private func conclude() -> Bool {
         // What was pulled after the last span is in no row; what went wrong then counts.
-        total.addFaults(of: crowd.tally)
+        total.addFaults(of: pool.tally)
         if !table.isEmpty { say("each step:") }
         for index in table.indices { say("        " + Text.line(&table[index])) }
         say("\(total.images) images, \(total.requests) requests, \(total.bytes) bytes, \(total.hashed) images hashed")
-        for note in crowd.notes { say("error: \(note)") }
+        for note in pool.notes { say("error: \(note)") }
         if total.faultCount > 0 { say("errors: \(total.faultCount) (\(Text.faults(total)))") }
-        if let failure = crowd.failure { say("error: \(failure)") }
-        return crowd.failure == nil && total.faultCount == 0 && total.images > 0
+        if let failure = pool.failure { say("error: \(failure)") }
+        return pool.failure == nil && total.faultCount == 0 && total.images > 0
     }
 }

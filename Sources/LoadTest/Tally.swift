@@ -4,7 +4,7 @@
 enum Fault: String, CaseIterable {
     /// Answered, with another status than 200.
     case status
-    /// The length the server told is not the content's.
+    /// The length the server stated is not the content's.
     case length
     /// Bytes that do not hash to their digest.
     case hash

@@ -32,8 +32,8 @@ enum FileEntries {
     /// Lines of JSON from a server.
     static func news(_ bytes: UnsafeRawBufferPointer) {
         for line in bytes.split(separator: 0x0A) {
-            if case .progress(let progress)? = NewsLine.decode(line, as: LoadNews.self) { _ = progress.ended }
-            if case .ended(let report)? = NewsLine.decode(line, as: VerifyNews.self) { _ = report.isSound }
+            if case .progress(let progress)? = NDJSONLine.decode(line, as: LoadRunEvent.self) { _ = progress.ended }
+            if case .ended(let report)? = NDJSONLine.decode(line, as: VerifyEvent.self) { _ = report.isSound }
         }
     }
 }

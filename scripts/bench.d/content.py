@@ -2,7 +2,7 @@
 
 An image is an index of six platforms, a manifest and a config for each, and five layers of 4 KiB that they share: 60 of
 them are 420 manifests and 300 layers. Beside them stand eight blobs of 4 MiB, one blob of 1 GiB in an image of its own, and
-a smaller one for the crowd. All are named by paths that begin with the repository; a server knows what comes before.
+a smaller one for many clients at once. All are named by paths that begin with the repository; a server knows what comes before.
 """
 
 import hashlib
@@ -26,13 +26,13 @@ class Content:
 
     def __init__(self, port, images, large_mib):
         self.port, self.digests = port, {}
-        self.large_bytes, self.crowd_bytes = large_mib * parts.MIB, max(1, large_mib // 4) * parts.MIB
+        self.large_bytes, self.shared_bytes = large_mib * parts.MIB, max(1, large_mib // 4) * parts.MIB
         made = driving.together(LANES, lambda lane: [self._image(each) for each in range(lane, images, LANES)])
         self.images = [image for lane in made for image in lane]
         self.medium = [self._blob("bench/medium", MEDIUM_BYTES, f"medium {each}") for each in range(MEDIUM_BLOBS)]
         # The large image: its manifest is what a client waits for first, whatever the size of its layer.
         self.large = self._blob("bench/large", self.large_bytes, "large")
-        self.crowd = self._blob("bench/crowd", self.crowd_bytes, "crowd")
+        self.shared = self._blob("bench/coalescing", self.shared_bytes, "coalescing")
         config = self._blob("bench/large", 300, "large config")
         self.large_manifest = self._manifest("bench/large", "v1", self._described(config, [self.large]))[1]
 

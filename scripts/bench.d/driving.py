@@ -1,4 +1,4 @@
-"""What asks: wrk for many short answers, plain sockets for single large ones and for a crowd of clients.
+"""What asks: wrk for many short answers, plain sockets for single large ones and for many clients of one.
 
 Every request carries the header lines of containerd, the long Accept line with its manifest types above all: a server has
 to read them, and short ones would flatter whoever reads slowly.

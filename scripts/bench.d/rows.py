@@ -47,8 +47,8 @@ ROWS = (
     Row("image-cpu", "image", "cpu_us", "CPU per image", "µs", "ratio", "docker-registry", "<=", 0.02),
     Row("cold-manifest", "cold-manifest", "first_byte_ms", "first byte", "ms", "difference", "origin", "<=", 2),
     Row("cold-blob", "cold-blob", "seconds", "whole", "s", "ratio", "origin", "<=", 1.15),
-    Row("crowd-gets", "crowd", "upstream_gets", "GETs upstream", "", "value", "", "=", 1),
-    Row("crowd-first", "crowd", "slowest_first_byte_ms", "the slowest one's first byte", "ms", "ratio", "nginx"),
-    Row("crowd-resident", "crowd", "resident_mib", "peak resident", "MiB", "value", "", "<=", 30),
-    Row("crowd-dirty", "crowd", "private_dirty_mib", "most private and dirty", "MiB", "value", "", "<=", 15),
+    Row("coalescing-gets", "coalescing", "upstream_gets", "GETs upstream", "", "value", "", "=", 1),
+    Row("coalescing-first", "coalescing", "slowest_first_byte_ms", "the slowest one's first byte", "ms", "ratio", "nginx"),
+    Row("coalescing-resident", "coalescing", "resident_mib", "peak resident", "MiB", "value", "", "<=", 30),
+    Row("coalescing-dirty", "coalescing", "private_dirty_mib", "most private and dirty", "MiB", "value", "", "<=", 15),
 )

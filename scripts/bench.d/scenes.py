@@ -16,8 +16,8 @@ CONNECTIONS = 64
 LARGE_CONNECTIONS = 4
 # How long wrk runs each time: the shorter, the more alike is the machine to those that are compared.
 TAKE_SECONDS = 1
-CROWD = 20
-# Of private dirty memory while the crowd is served: a look costs a server under a millisecond.
+CLIENTS = 20
+# Of private dirty memory while they are served: a look costs a server under a millisecond.
 SAMPLE_SECONDS = 0.1
 # The upstream writes a line when it has answered; it has answered all when no more come for so long.
 QUIET_SECONDS = 0.5
@@ -89,7 +89,7 @@ class ColdBlob:
             "seconds": answer.whole, "first_byte_ms": 1000 * answer.first, "cpu_seconds": meter.cpu_seconds}, meter
 
 
-class Crowd:
+class Coalescing:
     """Twenty clients at once take a blob that nobody has pulled before."""
 
     cold, asks_origin, takes = True, False, 1
@@ -109,7 +109,7 @@ class Crowd:
         watcher.start()
         try:
             with machine.Meter(server.pids) as meter:
-                answers = driving.together(CROWD, lambda _: driving.get_right(server, *self.blob))
+                answers = driving.together(CLIENTS, lambda _: driving.get_right(server, *self.blob))
         finally:
             over.set()
             watcher.join()
@@ -142,7 +142,7 @@ def all_scenes(content):
         OneClient("large", f"cached {size} blob, one client", content.large),
         FirstByte("cold-manifest", f"cold manifest of a {size} image", content.large_manifest),
         ColdBlob("cold-blob", f"cold {size} blob", content.large),
-        Crowd("crowd", f"{CROWD} cold clients, one {_size(content.crowd_bytes)} blob", content.crowd),
+        Coalescing("coalescing", f"{CLIENTS} cold clients, one {_size(content.shared_bytes)} blob", content.shared),
     ]
 
 
@@ -151,4 +151,4 @@ def _size(count):
     return f"{mib >> 10} GiB" if mib % 1024 == 0 else f"{mib} MiB"
 
 
-KEYS = ("digest", "tag", "blob", "medium", "image", "large", "cold-manifest", "cold-blob", "crowd")
+KEYS = ("digest", "tag", "blob", "medium", "image", "large", "cold-manifest", "cold-blob", "coalescing")

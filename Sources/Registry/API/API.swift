@@ -1,7 +1,7 @@
 // The registry's HTTP interface: from a request head to the endpoint that answers it.
 //
 // A request is first answered by reference into its own bytes (a cached manifest or blob is found without copying
-// anything); only what has to wait is copied into an owned form (`Asked`).
+// anything); only what has to wait is copied into an owned form (`OwnedRequest`).
 
 package import Logging
 
@@ -12,7 +12,7 @@ package final class API {
         package var airGapped = false
         package var alwaysPullLatest = false
         package var defaultHost: RegistryHost?
-        /// How long a client waits for an upstream's first word before it is told 503. The pull goes on; whoever asks
+        /// How long a client waits for an upstream's first word before it gets 503. The pull continues; who asks
         /// again joins it. Clients give up a host after about 30 s.
         package var answerDeadlineMilliseconds: UInt64 = 15_000
         /// How long a cached tag's revalidation may take before the cached meaning is served.
@@ -150,8 +150,8 @@ package final class API {
 
     /// A response that a client gets by the deadline for answers at the latest. One that is late because its
     /// repository is paused after a 429 is a 429.
-    func owe(_ connection: Connection, _ source: PullSource) -> Waiting {
-        Waiting(connection, deadlineMilliseconds: policy.answerDeadlineMilliseconds) { [self] connection in
+    func makePendingResponse(_ connection: Connection, _ source: PullSource) -> PendingResponse {
+        PendingResponse(connection, deadlineMilliseconds: policy.answerDeadlineMilliseconds) { [self] connection in
             connection.respond(
                 puller.rateLimitRefusal(of: source) ?? .unavailable("the upstream has not answered in time"))
         }

@@ -12,9 +12,9 @@ package enum AdminCommand: Sendable, Equatable {
     case table(pattern: String?, hasHeader: Bool, isShort: Bool)
     case prune(Prune)
     case stop
-    /// Fills the cache from files, and tells how it goes. Not an endpoint of the reference.
+    /// Fills the cache from files, and reports its progress. Not an endpoint of the reference.
     case load(Load)
-    /// Hashes everything again, and tells how it goes. Not an endpoint of the reference.
+    /// Hashes everything again, and reports its progress. Not an endpoint of the reference.
     case verify
 
     package struct Prune: Sendable, Equatable {
@@ -89,7 +89,7 @@ package enum AdminCommand: Sendable, Equatable {
         }
     }
 
-    /// Whether its answer goes on for as long as what it tells of. Such a command is for the operator's socket alone:
+    /// Whether its answer lasts as long as its work. Such a command is for the operator's socket alone:
     /// it has the server open files by name, which nobody else may.
     package var isFollowed: Bool {
         switch self {

@@ -5,13 +5,13 @@ package import Logging
 
 /// Answers an operator's requests.
 package final class AdminEndpoint {
-    private let desk: AdminDesk
-    private let work: AdminWork
+    private let desk: AdminQueries
+    private let work: AdminJobs
     private let logger: Logger
     /// Ends the server; its argument is for the log.
     private let stop: (String) -> Void
 
-    package init(desk: AdminDesk, work: AdminWork, logger: Logger, stop: @escaping (String) -> Void) {
+    package init(desk: AdminQueries, work: AdminJobs, logger: Logger, stop: @escaping (String) -> Void) {
         self.desk = desk
         self.work = work
         self.logger = logger
@@ -59,7 +59,7 @@ package final class AdminEndpoint {
             }
         }
         answer.give(Array((answer.asJSON ? "{\"stopping\":true}\n" : "stopping\n").utf8))
-        // After this turn: the answer is on its way then, and nothing of the connection is in use.
+        // After this iteration: the answer is on its way then, and nothing of the connection is in use.
         answer.loop.deferred.enqueue { [stop] in stop("administration") }
     }
 
@@ -96,7 +96,7 @@ package final class AdminEndpoint {
     }
 }
 
-/// An answer owed to an operator.
+/// An admin client's pending response.
 private struct AdminAnswer {
     private let connection: Connection
     let asJSON: Bool

@@ -23,18 +23,18 @@ extension API {
                 }
             }
         }
-        let asked = try Asked(request, pseudonym: pseudonym, connection)
+        let owned = try OwnedRequest(request, pseudonym: pseudonym, connection)
         store.findBlob(digest) { [self] file in
-            if let file { return send(connection, file, digest, asked) }
-            pull(connection, digest, asked)
+            if let file { return send(connection, file, digest, owned) }
+            pull(connection, digest, owned)
         }
     }
 
     /// What answers when a cached blob turns out to be damaged: the store has removed it, so it is a miss.
     private func pullInstead(_ connection: Connection, _ digest: Digest, _ request: Request) -> Connection.Retry {
         do throws(RegistryError) {
-            let asked = try Asked(request, pseudonym: pseudonym, connection)
-            return { [self] in pull($0, digest, asked) }
+            let owned = try OwnedRequest(request, pseudonym: pseudonym, connection)
+            return { [self] in pull($0, digest, owned) }
         } catch {
             return { $0.respond(error) }
         }
@@ -48,9 +48,9 @@ extension API {
         connection.respond(status: 200, blob, verdict: .hit)
     }
 
-    private func send(_ connection: Connection, _ file: OpenFile, _ digest: Digest, _ asked: Asked) {
-        let retry: () -> Connection.Retry = { { [self] in pull($0, digest, asked) } }
-        switch asked.conditions.plan(digest: digest, sizeBytes: file.sizeBytes) {
+    private func send(_ connection: Connection, _ file: OpenFile, _ digest: Digest, _ owned: OwnedRequest) {
+        let retry: () -> Connection.Retry = { { [self] in pull($0, digest, owned) } }
+        switch owned.conditions.plan(digest: digest, sizeBytes: file.sizeBytes) {
         case .whole:
             connection.respond(file: file, fields: API.wholeFields(file, digest), verdict: .hit, orElse: retry)
         case .part(let range):
@@ -95,31 +95,31 @@ extension API {
 
     // MARK: Misses
 
-    private func pull(_ connection: Connection, _ digest: Digest, _ asked: Asked) {
+    private func pull(_ connection: Connection, _ digest: Digest, _ owned: OwnedRequest) {
         if policy.airGapped { return connection.respond(.blobUnknown("\(digest) is not in the cache")) }
-        let running = puller.growingBlob(asked.source.key(digest))
-        if asked.isHead, running?.sizeBytes == nil { return forwardHead(connection, digest, asked) }
+        let running = puller.growingBlob(owned.source.key(digest))
+        if owned.isHead, running?.sizeBytes == nil { return forwardHead(connection, digest, owned) }
         if running != nil { metrics.pulls.joined(.blob) }
-        guard let growing = puller.blob(digest, from: asked.source) else {
+        guard let growing = puller.blob(digest, from: owned.source) else {
             return connection.respond(.unavailable("too many pulls are waiting"))
         }
-        let waiting = owe(connection, asked.source)
+        let pending = makePendingResponse(connection, owned.source)
         growing.whenAnswered { [self] in
-            follow(waiting, growing, digest, asked, running == nil ? .miss : .joined)
+            follow(pending, growing, digest, owned, running == nil ? .miss : .joined)
         }
     }
 
     /// The upstream has answered, or failed.
     private func follow(
-        _ waiting: Waiting, _ growing: GrowingBlob, _ digest: Digest, _ asked: Asked, _ verdict: Verdict
+        _ pending: PendingResponse, _ growing: GrowingBlob, _ digest: Digest, _ owned: OwnedRequest, _ verdict: Verdict
     ) {
-        if case .failed(let error) = growing.phase { return waiting.answer { $0.respond(error) } }
+        if case .failed(let error) = growing.phase { return pending.answer { $0.respond(error) } }
         guard let size = growing.sizeBytes else {
-            if asked.isHTTP10 {
+            if owned.isHTTP10 {
                 // No chunks in HTTP/1.0, and an end without a length could pass for a whole: it waits for the size.
-                return WholeWaiter.wait(for: growing) { [self] in follow(waiting, growing, digest, asked, verdict) }
+                return WholeWaiter.wait(for: growing) { [self] in follow(pending, growing, digest, owned, verdict) }
             }
-            return waiting.answer {
+            return pending.answer {
                 $0.respond(
                     status: 200, fields: API.blobFields(digest, nil), content: .growingChunked(growing),
                     verdict: verdict)
@@ -127,9 +127,9 @@ extension API {
         }
         if size == 0, !growing.isComplete {
             // Of nothing no last byte can be withheld: whether the blob is empty is for its digest to say.
-            return WholeWaiter.wait(for: growing) { [self] in follow(waiting, growing, digest, asked, verdict) }
+            return WholeWaiter.wait(for: growing) { [self] in follow(pending, growing, digest, owned, verdict) }
         }
-        waiting.answer { send($0, growing, size, digest, asked.conditions, verdict) }
+        pending.answer { send($0, growing, size, digest, owned.conditions, verdict) }
     }
 
     private func send(
@@ -150,17 +150,17 @@ extension API {
         }
     }
 
-    private func forwardHead(_ connection: Connection, _ digest: Digest, _ asked: Asked) {
-        let waiting = owe(connection, asked.source)
-        puller.head(.blob(.head, digest, asked.source), from: asked.source) { [self] result in
-            waiting.answer { connection in
+    private func forwardHead(_ connection: Connection, _ digest: Digest, _ owned: OwnedRequest) {
+        let pending = makePendingResponse(connection, owned.source)
+        puller.head(.blob(.head, digest, owned.source), from: owned.source) { [self] result in
+            pending.answer { connection in
                 switch result {
                 case .failure(let error): connection.respond(error)
                 case .success(let entity):
                     guard let size = entity.sizeBytes else {
                         return connection.respond(.unavailable("the upstream does not say how large the blob is"))
                     }
-                    if case .notModified = asked.conditions.plan(digest: digest, sizeBytes: size) {
+                    if case .notModified = owned.conditions.plan(digest: digest, sizeBytes: size) {
                         return notModified(connection, digest, .miss)
                     }
                     connection.respond(status: 200, fields: API.blobFields(digest, size), verdict: .miss)

@@ -1,4 +1,4 @@
-// The health listener's answers. `/livez` says that the loop turns, `/readyz` that cached content can be served, and
+// The health listener's answers. `/livez` says that the loop runs, `/readyz` that cached content can be served, and
 // `/readyz?pull` that something new could be stored as well (`Readiness`). `/health` is the reference's; as
 // there, it only says that the listener answers.
 

@@ -22,14 +22,14 @@ extension API {
         if let cached = builtin?.manifests[digest] ?? store.manifestAtOnce(digest) {
             return try answer(connection, request, cached)
         }
-        let asked = try Asked(request, pseudonym: pseudonym, connection)
+        let owned = try OwnedRequest(request, pseudonym: pseudonym, connection)
         store.findManifest(digest) { [self] found in
             if let found {
-                completeImage(found, asked)
-                countHit(asked.source.host)
-                return send(connection, found, asked.conditions, .hit)
+                completeImage(found, owned)
+                countHit(owned.source.host)
+                return send(connection, found, owned.conditions, .hit)
             }
-            pull(connection, .digest(digest), asked)
+            pull(connection, .digest(digest), owned)
         }
     }
 
@@ -38,7 +38,7 @@ extension API {
         _ connection: Connection, _ request: Request, _ manifest: CachedManifest
     ) throws(RegistryError) {
         if manifest.nextWholeCheckMilliseconds <= loop.nowMilliseconds, !request.isHead {
-            completeImage(manifest, try Asked(request, pseudonym: pseudonym, connection))
+            completeImage(manifest, try OwnedRequest(request, pseudonym: pseudonym, connection))
         }
         guard request.isConditional else {
             note(
@@ -58,9 +58,9 @@ extension API {
         connection.respond(status: 200, manifest, verdict: .hit)
     }
 
-    private func completeImage(_ manifest: CachedManifest, _ asked: Asked) {
-        guard !asked.isHead else { return }
-        puller.completeImage(manifest, from: asked.source, fetches: !policy.airGapped)
+    private func completeImage(_ manifest: CachedManifest, _ owned: OwnedRequest) {
+        guard !owned.isHead else { return }
+        puller.completeImage(manifest, from: owned.source, fetches: !policy.airGapped)
     }
 
     /// Sends a manifest, or the part or the 304 that was asked for.
@@ -105,58 +105,58 @@ extension API {
         {
             return try answer(connection, request, cached)
         }
-        let asked = try Asked(request, pseudonym: pseudonym, connection)
+        let owned = try OwnedRequest(request, pseudonym: pseudonym, connection)
         let text = String(decoding: tag, as: UTF8.self)
-        findTag(text, asked) { [self] cached in
+        findTag(text, owned) { [self] cached in
             let freshness = TagFreshness.decide(
                 isCached: cached != nil, isLatest: isLatest, alwaysPullLatest: policy.alwaysPullLatest,
                 airGapped: policy.airGapped)
             switch (freshness, cached) {
             case (.serve, let cached?):
-                completeImage(cached, asked)
-                countHit(asked.source.host)
-                send(connection, cached, asked.conditions, .hit)
-            case (.revalidate, let cached?): revalidate(connection, text, cached, asked)
-            default: pull(connection, .tag(text), asked)
+                completeImage(cached, owned)
+                countHit(owned.source.host)
+                send(connection, cached, owned.conditions, .hit)
+            case (.revalidate, let cached?): revalidate(connection, text, cached, owned)
+            default: pull(connection, .tag(text), owned)
             }
         }
     }
 
-    private func findTag(_ tag: String, _ asked: Asked, then: @escaping (CachedManifest?) -> Void) {
-        store.findTag(host: asked.source.host, repository: asked.source.repository, tag: tag) { [self] record in
+    private func findTag(_ tag: String, _ owned: OwnedRequest, then: @escaping (CachedManifest?) -> Void) {
+        store.findTag(host: owned.source.host, repository: owned.source.repository, tag: tag) { [self] record in
             guard let record else { return then(nil) }
             store.findManifest(record.digest, then: then)
         }
     }
 
     /// Asks by HEAD whether the tag still means the same. Whatever goes wrong with that, the cached answer is served.
-    private func revalidate(_ connection: Connection, _ tag: String, _ cached: CachedManifest, _ asked: Asked) {
-        let head = UpstreamRequest.manifest(.head, .tag(tag), asked.source)
-        let tally = countPull(asked.source, isJoined: puller.isAsking(head, from: asked.source))
+    private func revalidate(_ connection: Connection, _ tag: String, _ cached: CachedManifest, _ owned: OwnedRequest) {
+        let head = UpstreamRequest.manifest(.head, .tag(tag), owned.source)
+        let tally = countPull(owned.source, isJoined: puller.isAsking(head, from: owned.source))
         let serveStale: (Connection) -> Void = { [self] connection in
-            completeImage(cached, asked)
+            completeImage(cached, owned)
             countServed(tally)
-            send(connection, cached, asked.conditions, .stale)
+            send(connection, cached, owned.conditions, .stale)
         }
-        let waiting = Waiting(
+        let pending = PendingResponse(
             connection, deadlineMilliseconds: policy.revalidationDeadlineMilliseconds, late: serveStale)
         // A cached manifest does not have to wait for the end of the repository's pause.
-        puller.manifestHead(.tag(tag), from: asked.source, waitsForPause: false) { [self] result in
+        puller.manifestHead(.tag(tag), from: owned.source, waitsForPause: false) { [self] result in
             countEnd(tally)
-            guard case .success(let entity) = result else { return waiting.answer(serveStale) }
+            guard case .success(let entity) = result else { return pending.answer(serveStale) }
             if let digest = entity.digest, digest == cached.digest {
-                return waiting.answer { [self] connection in
-                    completeImage(cached, asked)
+                return pending.answer { [self] connection in
+                    completeImage(cached, owned)
                     countServed(tally)
-                    send(connection, cached, asked.conditions, .hit)
+                    send(connection, cached, owned.conditions, .hit)
                 }
             }
-            puller.manifest(.tag(tag), from: asked.source) { [self] result, joined in
-                guard case .success(let fresh) = result else { return waiting.answer(serveStale) }
-                completeImage(fresh, asked)
-                waiting.answer { connection in
+            puller.manifest(.tag(tag), from: owned.source) { [self] result, joined in
+                guard case .success(let fresh) = result else { return pending.answer(serveStale) }
+                completeImage(fresh, owned)
+                pending.answer { connection in
                     countServed(tally)
-                    send(connection, fresh, asked.conditions, joined ? .joined : .miss)
+                    send(connection, fresh, owned.conditions, joined ? .joined : .miss)
                 }
             }
         }
@@ -164,43 +164,43 @@ extension API {
 
     // MARK: Misses
 
-    private func pull(_ connection: Connection, _ reference: Reference, _ asked: Asked) {
+    private func pull(_ connection: Connection, _ reference: Reference, _ owned: OwnedRequest) {
         if policy.airGapped {
-            return connection.respond(.manifestUnknown("\(asked.source.repository):\(reference) is not in the cache"))
+            return connection.respond(.manifestUnknown("\(owned.source.repository):\(reference) is not in the cache"))
         }
-        let waiting = owe(connection, asked.source)
-        if asked.isHead { forwardHead(waiting, reference, asked) } else { pullManifest(waiting, reference, asked) }
+        let pending = makePendingResponse(connection, owned.source)
+        if owned.isHead { forwardHead(pending, reference, owned) } else { pullManifest(pending, reference, owned) }
     }
 
     /// - Parameter forwarded: how the request has been counted already.
     private func pullManifest(
-        _ waiting: Waiting, _ reference: Reference, _ asked: Asked, _ forwarded: PullTally? = nil
+        _ pending: PendingResponse, _ reference: Reference, _ owned: OwnedRequest, _ forwarded: PullTally? = nil
     ) {
-        let isJoined = puller.isPulling(reference, from: asked.source)
-        let tally = forwarded ?? countPull(asked.source, isJoined: isJoined)
-        puller.manifest(reference, from: asked.source) { [self] result, joined in
+        let isJoined = puller.isPulling(reference, from: owned.source)
+        let tally = forwarded ?? countPull(owned.source, isJoined: isJoined)
+        puller.manifest(reference, from: owned.source) { [self] result, joined in
             countEnd(tally)
-            if case .success(let manifest) = result { completeImage(manifest, asked) }
-            waiting.answer { connection in
+            if case .success(let manifest) = result { completeImage(manifest, owned) }
+            pending.answer { connection in
                 switch result {
                 case .success(let manifest):
                     countServed(tally)
-                    send(connection, manifest, asked.conditions, joined ? .joined : .miss)
+                    send(connection, manifest, owned.conditions, joined ? .joined : .miss)
                 case .failure(let error): connection.respond(error)
                 }
             }
         }
     }
 
-    private func forwardHead(_ waiting: Waiting, _ reference: Reference, _ asked: Asked) {
-        let head = UpstreamRequest.manifest(.head, reference, asked.source)
-        let tally = countPull(asked.source, isJoined: puller.isAsking(head, from: asked.source))
-        puller.manifestHead(reference, from: asked.source) { [self] result in
+    private func forwardHead(_ pending: PendingResponse, _ reference: Reference, _ owned: OwnedRequest) {
+        let head = UpstreamRequest.manifest(.head, reference, owned.source)
+        let tally = countPull(owned.source, isJoined: puller.isAsking(head, from: owned.source))
+        puller.manifestHead(reference, from: owned.source) { [self] result in
             switch result {
             case .failure(let error):
                 countEnd(tally)
-                waiting.answer { $0.respond(error) }
-            case .success(let entity): forwardHead(waiting, entity, reference, asked, tally)
+                pending.answer { $0.respond(error) }
+            case .success(let entity): forwardHead(pending, entity, reference, owned, tally)
             }
         }
     }
@@ -208,22 +208,23 @@ extension API {
     /// Hands on what the upstream said of a manifest, where that is enough for a client; else pulls it, since an
     /// upstream that leaves something out on HEAD has it on GET.
     private func forwardHead(
-        _ waiting: Waiting, _ entity: UpstreamEntity, _ reference: Reference, _ asked: Asked, _ tally: PullTally
+        _ pending: PendingResponse, _ entity: UpstreamEntity, _ reference: Reference, _ owned: OwnedRequest,
+        _ tally: PullTally
     ) {
         var digest = entity.digest
         if case .digest(let known) = reference { digest = known }
         guard let digest, let sizeBytes = entity.sizeBytes, let type = entity.contentType.flatMap({ MediaType($0) })
-        else { return pullManifest(waiting, reference, asked, tally) }
+        else { return pullManifest(pending, reference, owned, tally) }
         countEnd(tally)
-        waiting.answer { connection in
+        pending.answer { connection in
             countServed(tally)
-            sendHead(connection, entity, digest, sizeBytes, type, asked, tally.isJoined ? .joined : .miss)
+            sendHead(connection, entity, digest, sizeBytes, type, owned, tally.isJoined ? .joined : .miss)
         }
     }
 
     private func sendHead(
         _ connection: Connection, _ entity: UpstreamEntity, _ digest: Digest, _ sizeBytes: Int64, _ type: MediaType,
-        _ asked: Asked, _ verdict: Verdict
+        _ owned: OwnedRequest, _ verdict: Verdict
     ) {
         guard sizeBytes <= Int64(Manifest.maximumSizeBytes) else {
             return connection.respond(
@@ -233,9 +234,9 @@ extension API {
             return connection.respond(
                 RegistryError(
                     status: 502, code: .digestInvalid,
-                    message: "the upstream names another digest than the one asked for"))
+                    message: "the upstream names another digest than the one owned for"))
         }
-        if case .notModified = asked.conditions.plan(digest: digest, sizeBytes: sizeBytes) {
+        if case .notModified = owned.conditions.plan(digest: digest, sizeBytes: sizeBytes) {
             return notModified(connection, digest, verdict)
         }
         let fields = ResponseFields.entity(contentType: type.text, digest: digest, sizeBytes: sizeBytes)

@@ -57,7 +57,7 @@ package final class MetricsEndpoint {
 
     /// A client that waits for the text.
     private struct Scrape {
-        let waiting: Waiting
+        let waiting: PendingResponse
         let prefersGzip: Bool
     }
 
@@ -102,7 +102,7 @@ package final class MetricsEndpoint {
     // MARK: A scrape
 
     private func scrape(_ connection: Connection, prefersGzip: Bool) {
-        let wait = Waiting(connection, deadlineMilliseconds: MetricsEndpoint.readingDeadlineMilliseconds) {
+        let wait = PendingResponse(connection, deadlineMilliseconds: MetricsEndpoint.readingDeadlineMilliseconds) {
             [self] connection in answerLate(connection)
         }
         waiting.append(Scrape(waiting: wait, prefersGzip: prefersGzip))
@@ -205,7 +205,7 @@ package final class MetricsEndpoint {
     }
 
     private func readLoop() {
-        readings.loop.turns = loop.iterations
+        readings.loop.iterations = loop.iterations
         readings.loop.idleNanoseconds = loop.idleNanoseconds
         readings.loop.activeHandles = loop.activeHandles
         readings.loop.poolThreads = Offload.threads

@@ -3,7 +3,7 @@
 // remembered with them: one lookup takes the place of all that, a third of the instructions of a request.
 //
 // What a target means depends on its bytes, and on what the caches and the tags' index hold. Those count what leaves
-// them (`Store.Departures`): as long as that number is the same, so is the answer.
+// them (`Store.CacheGeneration`): as long as that number is the same, so is the answer.
 
 /// Answers given from memory, by the target that they answered.
 struct RecentAnswers: ~Copyable {
@@ -28,7 +28,7 @@ struct RecentAnswers: ~Copyable {
 
         /// What has left where this was found.
         @inline(__always)
-        fileprivate func departures(_ all: Store.Departures) -> UInt64 {
+        fileprivate func generation(_ all: Store.CacheGeneration) -> UInt64 {
             if case .manifest = content { all.manifests } else { all.blobs }
         }
     }
@@ -36,7 +36,7 @@ struct RecentAnswers: ~Copyable {
     private struct Slot: BitwiseCopyable {
         var target = UnsafeRawBufferPointer(start: nil, count: 0)
         var answer: Answer?
-        var departures: UInt64 = 0
+        var generation: UInt64 = 0
         /// Whether it has answered since another one wanted its place: that one is turned away, once.
         var wasUsed = false
     }
@@ -50,17 +50,17 @@ struct RecentAnswers: ~Copyable {
 
     /// What such a request was answered with, if that still holds. No allocation.
     @inline(__always)
-    mutating func answer(to target: UnsafeRawBufferPointer, departures: Store.Departures) -> Answer? {
+    mutating func answer(to target: UnsafeRawBufferPointer, generation: Store.CacheGeneration) -> Answer? {
         let home = home(target)
-        return answer(at: home, to: target, departures)
-            ?? answer(at: RecentAnswers.beside(home), to: target, departures)
+        return answer(at: home, to: target, generation)
+            ?? answer(at: RecentAnswers.beside(home), to: target, generation)
     }
 
     @inline(__always)
     private mutating func answer(
-        at index: Int, to target: UnsafeRawBufferPointer, _ departures: Store.Departures
+        at index: Int, to target: UnsafeRawBufferPointer, _ generation: Store.CacheGeneration
     ) -> Answer? {
-        guard let answer = slots[index].answer, slots[index].departures == answer.departures(departures),
+        guard let answer = slots[index].answer, slots[index].generation == answer.generation(generation),
             slots[index].target.equals(target)
         else { return nil }
         if !slots[index].wasUsed { slots[index].wasUsed = true }
@@ -68,9 +68,9 @@ struct RecentAnswers: ~Copyable {
     }
 
     /// Remembers an answer.
-    mutating func note(_ answer: Answer, to target: UnsafeRawBufferPointer, departures: Store.Departures) {
+    mutating func note(_ answer: Answer, to target: UnsafeRawBufferPointer, generation: Store.CacheGeneration) {
         guard !target.isEmpty, target.count <= RecentAnswers.maximumTargetBytes,
-            let index = place(for: target, departures)
+            let index = place(for: target, generation)
         else { return }
         var slot = slots[index]
         if !slot.target.equals(target) {
@@ -83,19 +83,19 @@ struct RecentAnswers: ~Copyable {
         _ = answer.host.retain()
         slot.answer?.host.release()
         slot.answer = answer
-        slot.departures = answer.departures(departures)
+        slot.generation = answer.generation(generation)
         slots[index] = slot
     }
 
     /// Which of its two places a target is given: where it is; else where nothing holds; else where something has not
     /// been used since another wanted its place. What has been used stays, once.
-    private mutating func place(for target: UnsafeRawBufferPointer, _ departures: Store.Departures) -> Int? {
+    private mutating func place(for target: UnsafeRawBufferPointer, _ generation: Store.CacheGeneration) -> Int? {
         let home = home(target)
         let other = RecentAnswers.beside(home)
         if slots[home].target.equals(target) { return home }
         if slots[other].target.equals(target) { return other }
-        if !holds(home, departures) { return home }
-        if !holds(other, departures) { return other }
+        if !holds(home, generation) { return home }
+        if !holds(other, generation) { return other }
         if !slots[home].wasUsed { return home }
         if !slots[other].wasUsed { return other }
         slots[home].wasUsed = false
@@ -103,9 +103,9 @@ struct RecentAnswers: ~Copyable {
         return nil
     }
 
-    private func holds(_ index: Int, _ departures: Store.Departures) -> Bool {
+    private func holds(_ index: Int, _ generation: Store.CacheGeneration) -> Bool {
         guard let answer = slots[index].answer else { return false }
-        return slots[index].departures == answer.departures(departures)
+        return slots[index].generation == answer.generation(generation)
     }
 
     private static func release(_ slot: Slot) {
@@ -129,7 +129,7 @@ extension API {
     @inline(__always)
     func answerAgain(_ connection: Connection, _ head: RequestHead, _ bytes: UnsafeRawBufferPointer) -> Bool {
         guard head.asksForWhole, head.registryHeader == nil,
-            let answer = recentAnswers.answer(to: head.target.in(bytes), departures: store.departures)
+            let answer = recentAnswers.answer(to: head.target.in(bytes), generation: store.generation)
         else { return false }
         return answer.host._withUnsafeGuaranteedRef { host in
             switch answer.content {
@@ -161,7 +161,7 @@ extension API {
         let answer = RecentAnswers.Answer(
             content: content, position: position, host: .passUnretained(request.target.host),
             echoesHost: !connection.extraField.isEmpty)
-        recentAnswers.note(answer, to: request.head.target.in(request.bytes), departures: store.departures)
+        recentAnswers.note(answer, to: request.head.target.in(request.bytes), generation: store.generation)
     }
 }
 

@@ -9,7 +9,7 @@ extension API {
             throw RegistryError(status: 400, code: .digestInvalid, message: "invalid digest")
         }
         let query = QueryItems(request.head.query.in(request.bytes))
-        let asked = try Asked(request, pseudonym: pseudonym, connection)
+        let owned = try OwnedRequest(request, pseudonym: pseudonym, connection)
         if builtin?.manifests[subject] != nil { return send(connection, ReferrersAnswer(), nil, .hit) }
         if policy.airGapped {
             return connection.respond(
@@ -19,60 +19,60 @@ extension API {
             subject: subject, artifactType: query.value(named: "artifactType"), namespace: query.value(named: "ns"),
             path: "/v2/\(String(decoding: request.route.name, as: UTF8.self))/referrers/\(subject)",
             upstreamQuery: ReferrersPage.forwarded(request.head.query.in(request.bytes)))
-        fetchReferrers(owe(connection, asked.source), page, asked)
+        fetchReferrers(makePendingResponse(connection, owned.source), page, owned)
     }
 
-    private func fetchReferrers(_ waiting: Waiting, _ page: ReferrersPage, _ asked: Asked) {
+    private func fetchReferrers(_ pending: PendingResponse, _ page: ReferrersPage, _ owned: OwnedRequest) {
         var fetch = UpstreamRequest(
-            method: .get, path: "/v2/\(asked.source.repository)/referrers/\(page.subject)", query: page.upstreamQuery,
-            repository: asked.source.repository, kind: .referrers)
+            method: .get, path: "/v2/\(owned.source.repository)/referrers/\(page.subject)", query: page.upstreamQuery,
+            repository: owned.source.repository, kind: .referrers)
         fetch.accept = [MediaType.ociIndex.text]
-        fetch.via = asked.source.via
-        fetch.client = asked.source.client
-        puller.fetch(fetch, from: asked.source) { [self] result in
+        fetch.via = owned.source.via
+        fetch.client = owned.source.client
+        puller.fetch(fetch, from: owned.source) { [self] result in
             switch result {
-            case .success(let answer): sendReferrers(waiting, answer, page, asked)
-            case .failure(let error) where error.status == 404: fallBack(waiting, page, asked)
-            case .failure(let error): waiting.answer { $0.respond(error) }
+            case .success(let answer): sendReferrers(pending, answer, page, owned)
+            case .failure(let error) where error.status == 404: fallBack(pending, page, owned)
+            case .failure(let error): pending.answer { $0.respond(error) }
             }
         }
     }
 
     private func sendReferrers(
-        _ waiting: Waiting, _ answer: BufferedFetch.Answer, _ page: ReferrersPage, _ asked: Asked
+        _ pending: PendingResponse, _ answer: BufferedFetch.Answer, _ page: ReferrersPage, _ owned: OwnedRequest
     ) {
         let isIndex = answer.head.contentType.flatMap { MediaType($0) } == .ociIndex
         read(answer.body, page.artifactType) { [self] list in
             if let list {
                 let next = answer.head.nextLink.flatMap { page.link(to: $0) }
-                waiting.answer { send($0, list, next) }
+                pending.answer { send($0, list, next) }
             } else if isIndex {
                 // The API is there and has something to say: what the fallback tag lacks is not "none".
-                waiting.answer { $0.respond(.badManifest("the upstream's list of referrers cannot be read")) }
+                pending.answer { $0.respond(.badManifest("the upstream's list of referrers cannot be read")) }
             } else {
                 // Some upstreams answer unknown paths with a 200 and a page.
-                fallBack(waiting, page, asked)
+                fallBack(pending, page, owned)
             }
         }
     }
 
     /// The index under the tag `<alg>-<hex>`, which clients keep up where the API is missing; none there is an empty
     /// list.
-    private func fallBack(_ waiting: Waiting, _ page: ReferrersPage, _ asked: Asked) {
+    private func fallBack(_ pending: PendingResponse, _ page: ReferrersPage, _ owned: OwnedRequest) {
         let tag = "\(page.subject.algorithm.name)-\(page.subject.hex.prefix(64))"
-        let request = UpstreamRequest.manifest(.get, .tag(tag), asked.source)
-        puller.fetch(request, from: asked.source) { [self] result in
+        let request = UpstreamRequest.manifest(.get, .tag(tag), owned.source)
+        puller.fetch(request, from: owned.source) { [self] result in
             switch result {
             case .success(let answer):
                 read(answer.body, page.artifactType) { [self] list in
-                    waiting.answer { connection in
+                    pending.answer { connection in
                         if let list { return send(connection, list, nil) }
                         connection.respond(.badManifest("the fallback tag of the referrers is not an index"))
                     }
                 }
             case .failure(let error) where error.status == 404:
-                waiting.answer { send($0, ReferrersAnswer(), nil) }
-            case .failure(let error): waiting.answer { $0.respond(error) }
+                pending.answer { send($0, ReferrersAnswer(), nil) }
+            case .failure(let error): pending.answer { $0.respond(error) }
             }
         }
     }

@@ -51,7 +51,7 @@ struct Conditions {
 }
 
 /// A content request that has to wait for the disk or an upstream.
-struct Asked {
+struct OwnedRequest {
     let isHead: Bool
     let isHTTP10: Bool
     let conditions: Conditions

@@ -5,10 +5,10 @@ internal import FoundationEssentials
 extension API {
     func tags(_ connection: Connection, _ request: Request) throws(RegistryError) {
         let query = QueryItems(request.head.query.in(request.bytes))
-        let asked = try Asked(request, pseudonym: pseudonym, connection)
+        let owned = try OwnedRequest(request, pseudonym: pseudonym, connection)
         if let builtin, builtin.isNamed(host: request.target.host.host, name: request.target.name) {
             return answerJSON(
-                connection, "{\"name\":\"\(asked.source.repository)\",\"tags\":[\"\(HelloWorldImage.tag)\"]}", .hit)
+                connection, "{\"name\":\"\(owned.source.repository)\",\"tags\":[\"\(HelloWorldImage.tag)\"]}", .hit)
         }
         let parameters = try TagsQuery(query)
         let shownName = String(decoding: request.route.name, as: UTF8.self)
@@ -18,29 +18,30 @@ extension API {
                     status: 404, code: .nameUnknown, message: "tag lists are not cached, and this server is air-gapped")
             )
         }
-        let waiting = owe(connection, asked.source)
+        let pending = makePendingResponse(connection, owned.source)
         var fetch = UpstreamRequest(
-            method: .get, path: "/v2/\(asked.source.repository)/tags/list", query: parameters.upstream,
-            repository: asked.source.repository, kind: .tags)
-        fetch.via = asked.source.via
-        fetch.client = asked.source.client
-        puller.fetch(fetch, from: asked.source) { [self] result in
+            method: .get, path: "/v2/\(owned.source.repository)/tags/list", query: parameters.upstream,
+            repository: owned.source.repository, kind: .tags)
+        fetch.via = owned.source.via
+        fetch.client = owned.source.client
+        puller.fetch(fetch, from: owned.source) { [self] result in
             switch result {
-            case .failure(let error): waiting.answer { $0.respond(error) }
-            case .success(let answer): sendTags(waiting, answer, shownName, asked, parameters)
+            case .failure(let error): pending.answer { $0.respond(error) }
+            case .success(let answer): sendTags(pending, answer, shownName, owned, parameters)
             }
         }
     }
 
     /// Reads the list off the loop: four megabytes of it take longer than other clients should wait.
     private func sendTags(
-        _ waiting: Waiting, _ answer: BufferedFetch.Answer, _ shownName: String, _ asked: Asked, _ parameters: TagsQuery
+        _ pending: PendingResponse, _ answer: BufferedFetch.Answer, _ shownName: String, _ owned: OwnedRequest,
+        _ parameters: TagsQuery
     ) {
-        let (bytes, repository, hasNext) = (answer.body, asked.source.repository, answer.head.nextLink != nil)
+        let (bytes, repository, hasNext) = (answer.body, owned.source.repository, answer.head.nextLink != nil)
         offload.run {
             try TagsPage(bytes, of: repository, parameters, hasNext: hasNext)
         } then: { (result: Result<TagsPage, any Error>) in
-            waiting.answer { connection in
+            pending.answer { connection in
                 guard case .success(let page) = result else {
                     return connection.respond(
                         RegistryError(status: 502, code: .unknown, message: "the upstream's tag list is not one"))

@@ -1,5 +1,5 @@
-// What is wrong with an archive: which one, which entry of it, and what. The words are for whoever was given the file
-// and has to decide whether it is broken, old or hostile.
+// What is wrong with an archive: which one, which entry of it, and what. The words are for the person who was given the
+// file and has to decide whether it is broken, old or hostile.
 
 internal import Glibc
 

@@ -76,7 +76,7 @@ package final class BlobReader: @unchecked Sendable {
 }
 
 extension ImageArchive {
-    /// Reads blobs in one go, for callers that have a thread to themselves: `sink` hears every piece of every blob.
+    /// Reads blobs in one go, for callers that have a thread to themselves: `sink` gets every piece of every blob.
     package func readBlobs(
         _ blobs: some Sequence<Digest>,
         _ sink: (Digest, UnsafeRawBufferPointer) throws(ArchiveError) -> Void

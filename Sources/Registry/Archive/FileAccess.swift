@@ -1,4 +1,4 @@
-// The system calls of this floor with their errors as values. Everything here may block: it runs off the loop.
+// The system calls of this layer with their errors as values. Everything here may block: it runs off the loop.
 
 internal import Glibc
 

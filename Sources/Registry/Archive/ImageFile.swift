@@ -1,5 +1,5 @@
-// The files that `load` and `--preload-images` are given: a text list of references or an image archive, told apart by
-// what is in them. Names say nothing: people call tarballs anything.
+// The files that `load` and `--preload-images` are given: a text list of references or an image archive, distinguished
+// by what is in them. Names say nothing: people call tarballs anything.
 
 internal import Glibc
 

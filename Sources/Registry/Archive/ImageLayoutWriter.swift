@@ -61,7 +61,7 @@ package struct ImageLayoutWriter: Sendable {
     }
 
     /// Writes the layout at `path`, where nothing may be yet. May block for as long as copying takes.
-    /// - Parameter progress: hears how many bytes were copied, piece by piece.
+    /// - Parameter progress: called with how many bytes were copied, piece by piece.
     package func write(
         to path: String, _ form: Form, progress: (Int) -> Void = { _ in }
     ) throws(ArchiveError) {

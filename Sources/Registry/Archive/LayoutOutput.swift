@@ -27,7 +27,7 @@ extension LayoutOutput {
 
 /// The steps that both have in common.
 enum LayoutTarget {
-    /// The name while it is being written; whoever finds one after a crash can see what it is.
+    /// The name while it is being written; who finds one after a crash can see what it is.
     static func unfinished(_ target: String) -> String { withoutSlash(target) + ".part" }
 
     /// Gives the finished work its name, unless somebody else has taken it meanwhile, and makes that durable.

@@ -8,7 +8,7 @@ internal import CArchive
 final class ReadArchive {
     let pointer: OpaquePointer
 
-    /// Prepares for gzip, zstd and no compression at all, told apart by content. Formats are the caller's to add.
+    /// Prepares for gzip, zstd and no compression at all, distinguished by content. Formats are the caller's to add.
     init() {
         // Fails only when memory is out, which Swift does not survive anywhere else either.
         guard let pointer = archive_read_new() else { preconditionFailure("archive_read_new: out of memory") }

@@ -22,7 +22,7 @@ package struct ConfigError: Error, Equatable, CustomStringConvertible {
     package var description: String { problems.map(\.description).joined(separator: "\n") }
 }
 
-/// Why a single value is not accepted; whoever knows the place (a line, a flag) adds it.
+/// Why a single value is not accepted; the caller, which knows the place (a line, a flag), adds it.
 package struct Refusal: Error, Equatable, CustomStringConvertible {
     package let reason: String
 

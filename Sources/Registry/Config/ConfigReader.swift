@@ -14,7 +14,7 @@ struct ConfigKey<Target> {
     var paths: [String] { [name] + children.map { $0.hasPrefix("[") ? name + $0 : "\(name).\($0)" } }
 }
 
-/// Collects problems, so that all of them are told at once.
+/// Collects problems, so that all of them are reported at once.
 final class ConfigReader {
     let file: String
     /// With its closing slash; empty when `file` is in the working directory.

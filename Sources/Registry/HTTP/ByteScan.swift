@@ -52,7 +52,7 @@ enum ByteScan {
     @inline(__always)
     static func firstControl(_ base: UnsafeRawPointer, from: Int, end: Int) -> Int {
         var at = from
-        // Two words a turn: most of a head is long values without a control character.
+        // Two words a step: most of a head is long values without a control character.
         while at &+ 16 <= end {
             let first = plainLanes(base.loadUnaligned(fromByteOffset: at, as: UInt64.self).littleEndian)
             let second = plainLanes(base.loadUnaligned(fromByteOffset: at &+ 8, as: UInt64.self).littleEndian)
@@ -78,7 +78,7 @@ enum ByteScan {
     static func firstTargetStop(_ base: UnsafeRawPointer, from: Int, end: Int) -> Int {
         var at = from
         while at < end {
-            // Two words a turn, as above. What may end a target and does not is rare.
+            // Two words a step, as above. What may end a target and does not is rare.
             if at &+ 16 <= end {
                 let first = targetLanes(base.loadUnaligned(fromByteOffset: at, as: UInt64.self).littleEndian)
                 let second = targetLanes(base.loadUnaligned(fromByteOffset: at &+ 8, as: UInt64.self).littleEndian)
@@ -87,7 +87,8 @@ enum ByteScan {
                     continue
                 }
                 let stops = first & topBits
-                at &+= stops != 0
+                at &+=
+                    stops != 0
                     ? stops.trailingZeroBitCount / 8 : 8 &+ (second & topBits).trailingZeroBitCount / 8
             }
             let byte = base.load(fromByteOffset: at, as: UInt8.self)

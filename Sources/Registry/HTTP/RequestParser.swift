@@ -1,7 +1,7 @@
 // The request head, from bytes to `RequestHead`: strict where leniency has let requests be smuggled (RFC 9112 §11.2),
 // and fast, since every request pays for it. It reads from left to right and stops at the first fault or at the end of
 // the bytes, so what it says of a prefix is either "incomplete" or what it says of the whole. It keeps nothing: parsing
-// again with more bytes is how it goes on (`ServerConnectionMachine` sees to it that this happens rarely).
+// again with more bytes is how it continues (`ServerConnectionMachine` sees to it that this happens rarely).
 // The request line is read here; the fields in RequestFields.swift.
 
 package enum RequestParser {

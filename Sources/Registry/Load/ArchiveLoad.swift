@@ -11,7 +11,7 @@ final class ArchiveLoad {
         let names: [ImageName]
         let selection: ImageSelection
 
-        /// What people are told it is.
+        /// Its name in messages.
         var label: String { names.map(\.description).joined(separator: ", ") }
     }
 

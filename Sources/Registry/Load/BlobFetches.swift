@@ -2,7 +2,7 @@
 
 /// Fetches what images of lists consist of.
 final class BlobFetches {
-    /// Blobs at once: enough to fill a line from several registries (each gets `PullQueue.maximumAheadPerHost` of
+    /// Blobs at once: enough to fill a line from several registries (each gets `PullQueue.maximumPrefetchPerHost` of
     /// them), few enough that a server which serves meanwhile does not feel it.
     static let maximumAtOnce = 16
 

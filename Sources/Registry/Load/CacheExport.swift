@@ -42,7 +42,7 @@ package struct CacheExport: Sendable {
     }
 
     /// Writes the layout where nothing is yet: a tarball when the name ends in `.tar`, else a directory. May block.
-    /// - Parameter progress: hears how many bytes were copied, piece by piece.
+    /// - Parameter progress: called with how many bytes were copied, piece by piece.
     package func write(to path: String, progress: (Int) -> Void) throws(ArchiveError) {
         try writer.write(to: path, path.hasSuffix(".tar") ? .tar : .directory, progress: progress)
     }

@@ -1,5 +1,5 @@
 // One reference of a list: what its name means, the platform's manifests of it, and their configs and layers. Whatever
-// of it is in the cache is not asked for again, which is also how a load that was stopped goes on.
+// of it is in the cache is not asked for again, which is also how a stopped load is resumed.
 
 /// Fetches one image. It keeps itself alive until it has ended.
 final class ImageFetch {

@@ -42,7 +42,7 @@ package struct LoadContext {
         PullSource(host: name.host, repository: name.repository, via: "1.1 \(pseudonym)")
     }
 
-    /// Makes a name mean a manifest that is in the store. `then` hears why the disk does not have it, or nil.
+    /// Makes a name mean a manifest that is in the store. `then` gets why the disk does not have it, or nil.
     func setName(_ name: ImageName, to digest: Digest, then: @escaping (StoreError?) -> Void) {
         switch name.reference {
         case .tag(let tag):

@@ -55,8 +55,8 @@ package struct LoadReport: Sendable, Equatable, Codable {
     package var isStopped: Bool
 }
 
-/// What there is to tell, in order: the end is the last.
-package enum LoadNews: Sendable, Equatable, Codable {
+/// The events of a run, in order; `ended` is the last.
+package enum LoadRunEvent: Sendable, Equatable, Codable {
     case event(LoadEvent)
     case progress(LoadProgress)
     case ended(LoadReport)

@@ -6,22 +6,22 @@ package final class LoadRun {
     package static let pauseMilliseconds: UInt64 = 200
 
     private let context: LoadContext
-    private let tell: (LoadNews) -> Void
+    private let emit: (LoadRunEvent) -> Void
     private let loader: Loader
     private var ticks: Timer?
     private var refusedBefore: UInt64 = 0
 
-    /// - Parameter tell: hears of everything, `ended` last.
-    package init(_ context: LoadContext, _ choices: LoadChoices, tell: @escaping (LoadNews) -> Void) {
+    /// - Parameter emit: called with every event, `ended` last.
+    package init(_ context: LoadContext, _ choices: LoadChoices, emit: @escaping (LoadRunEvent) -> Void) {
         self.context = context
-        self.tell = tell
-        loader = Loader(context, choices) { tell(.event($0)) }
+        self.emit = emit
+        loader = Loader(context, choices) { emit(.event($0)) }
     }
 
     /// Loads FILES, as `Loader.load` takes them. Keeps itself alive until the end.
     package func start(_ files: String) {
         refusedBefore = context.store.refusedWrites
-        let timer = Timer(on: context.loop) { [self] in tell(.progress(loader.progress)) }
+        let timer = Timer(on: context.loop) { [self] in emit(.progress(loader.progress)) }
         timer.start(afterMilliseconds: 0, everyMilliseconds: LoadRun.pauseMilliseconds)
         ticks = timer
         loader.load(files) { [self] report in
@@ -36,12 +36,12 @@ package final class LoadRun {
         ticks?.close()
         ticks = nil
         var report = report
-        // What a pull could not write is told to the log alone, since its client has been served.
+        // What a pull could not write is in the log alone, since its client has been served.
         let refused = context.store.refusedWrites - refusedBefore
         if refused > 0, report.failures.isEmpty {
             report.failures.append(
                 LoadFailure(file: "the cache", image: nil, reason: "\(refused) writes were refused; see the log"))
         }
-        tell(.ended(report))
+        emit(.ended(report))
     }
 }

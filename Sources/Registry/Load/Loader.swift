@@ -1,6 +1,6 @@
 // Fills the cache from files: lists of references, whose images are pulled, and archives, whose content goes in as it
 // is. It works in a server that serves meanwhile as well as alone; what is there already is left as it is, and what
-// fails is told at the end and holds up nothing else.
+// fails is reported at the end and holds up nothing else.
 
 /// One load, from the files' names to the report.
 package final class Loader {
@@ -130,8 +130,8 @@ package final class Loader {
             ended(image, of: file, outcome)
         } then: { [self] in
             if let identity, let load = archives.removeValue(forKey: identity) {
-            endedBytes = endedBytes.addingSaturated(load.arrivedBytes)
-        }
+                endedBytes = endedBytes.addingSaturated(load.arrivedBytes)
+            }
             fileEnded()
         }
         identity = ObjectIdentifier(load)

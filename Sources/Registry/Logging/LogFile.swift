@@ -26,8 +26,8 @@ package enum LogFile {
     /// For what a sub-command was asked for.
     package static func writeToStandardOutput(_ bytes: [UInt8]) { _ = write(bytes, to: STDOUT_FILENO) }
 
-    /// Blocks until all is written; false on an error. stderr may have been made non-blocking by whoever shares it,
-    /// so EAGAIN waits for room.
+    /// Blocks until all is written; false on an error. stderr may have been made non-blocking by a process that shares
+    /// it, so EAGAIN waits for room.
     static func write(_ bytes: [UInt8], to descriptor: Int32) -> Bool {
         bytes.withUnsafeBytes { buffer in
             var rest = buffer[...]

@@ -1,5 +1,5 @@
-// Where log lines go, off the loop: one thread drains one bounded buffer into stderr or a file. Whoever logs copies
-// its line under a lock and goes on; a disk that hangs or a pipe nobody reads costs lines, never a response. Lines
+// Where log lines go, off the loop: one thread drains one bounded buffer into stderr or a file. The caller copies
+// its line under a lock and continues; a disk that hangs or a pipe nobody reads costs lines, never a response. Lines
 // that found no room are counted, and the count is written as soon as there is room again.
 
 import Glibc

@@ -1,6 +1,6 @@
 // One log line as text: time, level, message, then `key=value`. Pure. Much of what is logged was written by a client or
 // an upstream, so nothing but visible characters leaves here: a line break in a path cannot forge a second line, and an
-// escape sequence cannot drive the terminal of whoever reads the file.
+// escape sequence cannot drive the terminal of who reads the file.
 
 internal import Logging
 

@@ -46,8 +46,8 @@ final class Handle<Raw>: AnyHandle {
         of raw: UnsafeMutablePointer<Raw>?, as _: Owner.Type = Owner.self, _ body: (Owner) -> Void
     ) {
         // libuv passes the handle it was given; its `data` was set in `init`. The close callback, which lets go of
-        // handle and owner, comes in a turn of its own, so that neither has to be held meanwhile: that would be four
-        // atomic instructions a callback.
+        // handle and owner, comes in an iteration of its own, so that neither has to be held meanwhile: that would be
+        // four atomic instructions a callback.
         let base = UnsafeMutableRawPointer(raw).unsafelyUnwrapped.assumingMemoryBound(to: uv_handle_t.self)
         Unmanaged<AnyHandle>.fromOpaque(base.pointee.data.unsafelyUnwrapped)._withUnsafeGuaranteedRef { handle in
             handle.borrowedOwner.unsafelyUnwrapped._withUnsafeGuaranteedRef { body(unsafeDowncast($0, to: Owner.self)) }

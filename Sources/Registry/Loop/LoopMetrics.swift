@@ -6,7 +6,7 @@ internal import CLibuv
 
 /// Measures each iteration of a loop: from the first callback after a wait to the next wait.
 final class LoopMetrics {
-    private(set) var iterations = HistogramTable(.turns)
+    private(set) var iterations = HistogramTable(.iterations)
     /// Time spent waiting for events.
     private(set) var idleNanoseconds: UInt64 = 0
     /// The latest reading of the clock; not older than the start of the current iteration.

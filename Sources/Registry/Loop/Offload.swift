@@ -1,4 +1,4 @@
-// The only door to the thread pool. Work goes out as a Sendable closure, its result comes back on the loop.
+// The only way into the thread pool. Work goes out as a Sendable closure, its result comes back on the loop.
 
 internal import CLibuv
 internal import DequeModule
@@ -14,8 +14,8 @@ package final class Offload {
     /// Jobs handed out whose completion has not run yet.
     package private(set) var inFlight = 0
     /// How long jobs waited for a thread, and how long they took on it.
-    package private(set) var waits = HistogramTable(.turns)
-    package private(set) var runs = HistogramTable(.turns)
+    package private(set) var waits = HistogramTable(.iterations)
+    package private(set) var runs = HistogramTable(.iterations)
 
     package init(on loop: EventLoop) { self.loop = loop }
 

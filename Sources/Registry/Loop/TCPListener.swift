@@ -7,7 +7,7 @@ internal import Glibc
 
 /// Takes the connections that come to a listening socket.
 final class Acceptor {
-    /// Connections taken in one turn: a flood of new ones must not hold up those already here.
+    /// Connections accepted in one iteration: a flood of new ones must not hold up those already here.
     static let maximumAcceptsPerTurn = 64
     /// How long nothing is taken after the kernel had no descriptor or memory for a connection: connections wait with
     /// the kernel meanwhile.
@@ -48,7 +48,7 @@ final class Acceptor {
             if taken < 0 { return failed(errno) }
             if LoopbackSocket.isLocal(taken, peer: peer) { LoopbackSocket.disablePacing(taken) }
             connected(taken)
-            // Whoever is told may end it.
+            // The callback may close it.
             guard poll != nil else { return }
         }
     }
@@ -87,7 +87,7 @@ final class Acceptor {
 
 /// Accepts connections on one address.
 package final class TCPListener {
-    /// Connections the kernel keeps for us while a turn is busy; it caps this at net.core.somaxconn.
+    /// Connections the kernel keeps for us while an iteration is busy; it caps this at net.core.somaxconn.
     static let backlog: Int32 = 4096
 
     private let acceptor: Acceptor

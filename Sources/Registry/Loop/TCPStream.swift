@@ -200,7 +200,7 @@ package class TCPStream {
 
     // MARK: Ending
 
-    /// Sends FIN after what is queued. The peer reads an orderly end; reading goes on.
+    /// Sends FIN after what is queued. The peer reads an orderly end; reading continues.
     package final func shutdown() {
         guard !isClosing else { return }
         if unsent.isEmpty { sendEnd() } else { endsWhenSent = true }
@@ -211,7 +211,7 @@ package class TCPStream {
         Glibc.shutdown(descriptor, Int32(SHUT_WR))
     }
 
-    /// Closes at once. `closed()` follows on a later turn.
+    /// Closes at once. `closed()` follows in a later iteration.
     package final func close() {
         guard !isClosing else { return }
         isClosing = true

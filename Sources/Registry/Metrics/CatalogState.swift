@@ -123,12 +123,12 @@ extension Catalog {
         histogram(
             "ociregistry_loop_iteration_busy_seconds",
             "Busy time of an iteration of the event loop: how long a new event may have to wait."
-        ) { $2.sample($1.loop.turns) },
+        ) { $2.sample($1.loop.iterations) },
         counter("ociregistry_loop_iterations_total", "Iterations of the event loop.") {
-            $2.sample($1.loop.turns.count())
+            $2.sample($1.loop.iterations.count())
         },
         counter("ociregistry_loop_busy_seconds_total", "Time the event loop worked.") {
-            $2.sample(nanoseconds: $1.loop.turns.sumNanoseconds())
+            $2.sample(nanoseconds: $1.loop.iterations.sumNanoseconds())
         },
         counter("ociregistry_loop_idle_seconds_total", "Time the event loop waited for events.") {
             $2.sample(nanoseconds: $1.loop.idleNanoseconds)

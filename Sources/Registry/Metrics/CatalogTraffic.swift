@@ -78,7 +78,8 @@ extension Catalog {
             for (label, counts) in metrics.perNamespace { text.sample(counts.receivedBytes, label) }
         },
         histogram(
-            "ociregistry_upstream_request_duration_seconds", "From a question to the last byte of its answer.", ["ns"]
+            "ociregistry_upstream_request_duration_seconds", "From an upstream request to the last byte of its answer.",
+            ["ns"]
         ) { metrics, _, text in
             for (row, host) in metrics.namespaces.labels.enumerated() {
                 text.sample(metrics.upstreamDurations, row: row, Labels("ns", host))
@@ -86,7 +87,7 @@ extension Catalog {
         },
         histogram(
             "ociregistry_upstream_time_to_first_byte_seconds",
-            "From a question to the head of its final answer.", ["ns"]
+            "From an upstream request to the head of its final answer.", ["ns"]
         ) { metrics, _, text in
             for (row, host) in metrics.namespaces.labels.enumerated() {
                 text.sample(metrics.upstreamFirstBytes, row: row, Labels("ns", host))

@@ -24,8 +24,8 @@ package struct Buckets: Sendable {
         30_000_000, 60_000_000, 120_000_000, 300_000_000, 600_000_000,
     ])
 
-    /// Turns of the loop and jobs of the pool. 10 µs to 10 s.
-    package static let turns = Buckets(microseconds: [
+    /// Iterations of the loop and jobs of the pool. 10 µs to 10 s.
+    package static let iterations = Buckets(microseconds: [
         10, 25, 50, 100, 250, 500, 1000, 2500, 5000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000,
         2_500_000, 5_000_000, 10_000_000,
     ])

@@ -26,7 +26,7 @@ package enum Verdict: UInt8, CaseIterable, Sendable {
     case hit
     /// From a pull that somebody else had started.
     case joined
-    /// From a pull that this request started, or a question forwarded for it.
+    /// From a pull that this request started, or a request forwarded for it.
     case miss
     /// From the cache, because the upstream could not say whether it is current.
     case stale

@@ -1,9 +1,9 @@
-// What the server counts as it works: plain integers, changed on the loop's thread by whoever sees the thing happen.
+// What the server counts as it works: plain integers, changed on the loop's thread where the thing happens.
 // The names and meanings are in Catalog; what is only looked at when somebody asks (sizes, memory) is in Readings.
 
 /// What is counted for each value of `ns`.
 package struct NamespaceCounts: Sendable {
-    /// Answers to our questions: a class of statuses each, and last those that never came.
+    /// Answers to upstream requests: a class of statuses each, and last those that never came.
     package static let answerLabels = StatusClass.allCases.map(\.label) + ["error"]
 
     package var cachedPulls: UInt64 = 0
@@ -71,13 +71,13 @@ package final class Metrics {
 
     // MARK: Requests to upstreams
 
-    /// A question has ended.
-    package func upstreamAnswered(_ host: RegistryHost, _ question: QuestionMeasure) {
+    /// An upstream request has ended.
+    package func upstreamAnswered(_ host: RegistryHost, _ request: UpstreamRequestMeasure) {
         let number = number(of: host) ?? Namespaces.other
-        byNamespace[number].answers[question.status.map { Int(StatusClass($0).rawValue) } ?? 4] &+= 1
-        byNamespace[number].receivedBytes &+= question.receivedBytes
-        upstreamDurations.observe(question.durationNanoseconds, row: number)
-        if let first = question.firstByteNanoseconds { upstreamFirstBytes.observe(first, row: number) }
+        byNamespace[number].answers[request.status.map { Int(StatusClass($0).rawValue) } ?? 4] &+= 1
+        byNamespace[number].receivedBytes &+= request.receivedBytes
+        upstreamDurations.observe(request.durationNanoseconds, row: number)
+        if let first = request.firstByteNanoseconds { upstreamFirstBytes.observe(first, row: number) }
     }
 
     /// An upstream, or its token service, has answered 429.
@@ -106,8 +106,8 @@ package struct UpstreamPullTally: Sendable {
     fileprivate let isCounted: Bool
 }
 
-/// One question to an upstream, from its beginning to its last byte.
-package struct QuestionMeasure: Sendable {
+/// One upstream request, from its start to its last byte.
+package struct UpstreamRequestMeasure: Sendable {
     /// Nil when no answer came.
     package var status: Int?
     package var receivedBytes: UInt64 = 0

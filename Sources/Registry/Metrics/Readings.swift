@@ -142,13 +142,13 @@ package struct ProcessReadings: Sendable {
 
 /// What the event loop and its thread pool measured of themselves.
 package struct LoopReadings: Sendable {
-    package var turns = HistogramTable(.turns)
+    package var iterations = HistogramTable(.iterations)
     package var idleNanoseconds: UInt64 = 0
     package var activeHandles = 0
     package var poolThreads = 0
     package var poolJobsInFlight = 0
-    package var poolWaits = HistogramTable(.turns)
-    package var poolRuns = HistogramTable(.turns)
+    package var poolWaits = HistogramTable(.iterations)
+    package var poolRuns = HistogramTable(.iterations)
     package var transfers = 0
     package var growingBlobs = 0
 

@@ -1,4 +1,4 @@
-// Byte classes shared by the grammars of this floor, and comparisons of bytes for the hot path.
+// Byte classes shared by the grammars of this layer, and comparisons of bytes for the hot path.
 
 internal import Glibc
 

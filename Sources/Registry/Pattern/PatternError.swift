@@ -1,4 +1,4 @@
-// Why a pattern is refused, or could not be decided: always with the pattern, so that whoever typed it finds it again.
+// Why a pattern is refused, or could not be decided: always with the pattern, so that its author finds it again.
 
 /// A pattern that does not compile, or a match that was given up.
 package enum PatternError: Error, Sendable, Equatable, CustomStringConvertible {

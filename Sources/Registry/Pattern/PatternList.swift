@@ -43,7 +43,7 @@ struct PatternList {
             parentheses += 1
             index += 1
         case UInt8(ascii: ")"):
-            // One too many: PCRE2 says so of this expression; those after it are still told apart.
+            // One too many: PCRE2 says so of this expression; those after it are still distinguished.
             parentheses = max(0, parentheses - 1)
             index += 1
         default: index += 1

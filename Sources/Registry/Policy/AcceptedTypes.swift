@@ -4,7 +4,7 @@ package enum AcceptedTypes {
     /// Further types passed on; clients name half a dozen.
     static let maximumExtra = 16
 
-    /// Types of the client's `Accept` lines, in order, that an upstream should hear of as well: not those always sent,
+    /// Types of the client's `Accept` lines, in order, that an upstream is sent as well: not those always sent,
     /// not wildcards, and not Docker's schema 1, which would be refused if it came.
     package static func extra(_ lines: [String]) -> [String] {
         var result: [String] = []

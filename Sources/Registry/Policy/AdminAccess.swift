@@ -12,7 +12,7 @@ package struct AdminAccess: Sendable {
 
     /// What a request says of where it comes from.
     package struct Origin {
-        /// Nil when it cannot be told.
+        /// Nil when it is not known.
         package var peer: NetworkAddress?
         /// Of the target or the Host field; empty when there is none.
         package var host: String

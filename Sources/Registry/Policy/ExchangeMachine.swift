@@ -1,4 +1,4 @@
-// One question to an upstream, from the first request to the answer that counts: 401 → token → again, redirects, one
+// One exchange with an upstream, from the first request to the answer that counts: 401 → token → again, redirects, one
 // retry. A value: events go in, one action comes out, and the runner (Pull/UpstreamExchange.swift) performs it.
 
 /// The path of one exchange.
@@ -70,7 +70,7 @@ package struct ExchangeMachine {
     private var url: UpstreamURL
     private var authorization = Authorization.none
     /// False once a redirect has led elsewhere: what was ours to send is not sent there, nor on the way back.
-    private var isAtHome = true
+    private var isSameOrigin = true
     private var hops = 0
     private var tokensAsked = 0
     private var lastTokenWasFresh = false
@@ -106,12 +106,12 @@ package struct ExchangeMachine {
     }
 
     private func send(afterMilliseconds: UInt64 = 0) -> Action {
-        .send(url, isAtHome ? authorization : .none, afterMilliseconds: afterMilliseconds)
+        .send(url, isSameOrigin ? authorization : .none, afterMilliseconds: afterMilliseconds)
     }
 
     private mutating func received(_ answer: Answer) -> Action {
         switch answer.status {
-        case 401 where isAtHome: unauthorized(answer)
+        case 401 where isSameOrigin: unauthorized(answer)
         case let status where ExchangeMachine.redirects.contains(status) && answer.hasLocation:
             redirected(to: answer.location)
         default: .deliver(deniedHint: hint)
@@ -178,14 +178,14 @@ package struct ExchangeMachine {
         case .refuse(let reason): return .fail(.refused(UpstreamAnswer.refused(host, reason)))
         case .follow(let keepsAuthorization):
             guard let location else { return .deliver(deniedHint: nil) }
-            if !keepsAuthorization { isAtHome = false }
+            if !keepsAuthorization { isSameOrigin = false }
             url = location
             return send()
         }
     }
 
     private mutating func failed(_ failure: TransferFailure) -> Action {
-        if failure.mayPassAtOnce, !hasRetried {
+        if failure.isRetryable, !hasRetried {
             hasRetried = true
             return send(afterMilliseconds: ExchangeMachine.retryDelayMilliseconds)
         }

@@ -11,9 +11,9 @@ struct HostPulls<Key: Hashable> {
     /// A host is not slowed down further before this has passed: requests of several repositories that were sent at the
     /// same time are refused together.
     static var slowdownStepMilliseconds: UInt64 { 1_000 }
-    /// Pulls of clients that run however often a host answers 429: what one client opens by itself, so that a repository
-    /// that is limited all the time does not make its host's other repositories wait for one another.
-    static var slowestClientLimit: Int { PullQueue<Key>.maximumAheadPerHost }
+    /// Pulls of clients that run however often a host answers 429: what one client opens by itself, so that a
+    /// repository that is limited all the time does not make its host's other repositories wait for one another.
+    static var slowestClientLimit: Int { PullQueue<Key>.maximumPrefetchPerHost }
     /// Places whose pull has left are taken out when there are this many, and more of them than others.
     static var toleratedPlaces: Int { 64 }
 
@@ -38,12 +38,13 @@ struct HostPulls<Key: Hashable> {
     }
 
     private var clients = Line()
-    private var ahead = Line()
+    private var prefetch = Line()
     private var slowdown: Slowdown?
 
     var isIdle: Bool {
-        slowdown == nil && clients.waiting == 0 && ahead.waiting == 0 && clients.running == 0 && ahead.running == 0
-            && !clients.isInRound && !ahead.isInRound
+        slowdown == nil && clients.waiting == 0 && prefetch.waiting == 0 && clients.running == 0
+            && prefetch.running == 0
+            && !clients.isInRound && !prefetch.isInRound
     }
 
     // MARK: Lines
@@ -104,12 +105,12 @@ struct HostPulls<Key: Hashable> {
     private func hasRoom(_ demand: Demand) -> Bool {
         switch demand {
         case .client: clients.running < slowdown?.clientLimit ?? PullQueue<Key>.maximumForClientsPerHost
-        case .ahead: slowdown == nil && ahead.running < PullQueue<Key>.maximumAheadPerHost
+        case .prefetch: slowdown == nil && prefetch.running < PullQueue<Key>.maximumPrefetchPerHost
         }
     }
 
     private mutating func change<Result>(_ demand: Demand, _ body: (inout Line) -> Result) -> Result {
-        demand == .client ? body(&clients) : body(&ahead)
+        demand == .client ? body(&clients) : body(&prefetch)
     }
 
     // MARK: Slow hosts

@@ -3,18 +3,18 @@
 //
 // - A reader never gets a complete wrong body. The file that readers follow only ever grows, its hash covers exactly
 //   the bytes they were given, and its last byte is withheld until that hash is the digest.
-// - A broken transfer goes on where it stopped: by Range, or where the upstream cannot, from the start with the bytes
-//   already there passed over. Either way the hash covers what readers got, so mixed content cannot pass.
+// - A broken transfer is resumed where it stopped: by Range, or where the upstream cannot, from the start with the
+//   bytes already there passed over. Either way the hash covers what readers got, so mixed content cannot pass.
 // - If content pieced together from several transfers does not match, one fresh start from zero is made; the readers
 //   that have been given bytes of the rejected file are ended short.
 
 /// The states and transitions of one blob pull.
 package struct PullMachine {
     /// Attempts in a row that brought nothing before a pull is given up.
-    package static let maximumFruitlessAttempts = 5
+    package static let maximumAttemptsWithoutProgress = 5
     /// Attempts in all: an upstream that breaks every few bytes must not keep a pull alive for ever.
     package static let maximumAttempts = 64
-    /// First pause before another attempt, unless told otherwise; it doubles each time nothing came.
+    /// First pause before another attempt, unless set otherwise; it doubles each time nothing came.
     package static let firstBackOffMilliseconds: UInt64 = 100
 
     private enum Room { case none, asItGrows, whole }
@@ -38,7 +38,7 @@ package struct PullMachine {
     /// The size that the upstream stated, or that the whole body came to.
     package private(set) var size: Int64?
     private var announced = false
-    /// What the readers were told: a later body of unknown length may turn out otherwise, this may not.
+    /// What the readers were promised: a later body of unknown length may turn out otherwise, this may not.
     private var promisedSize: Int64?
     /// What room the file being written has, or has been asked for.
     private var room = Room.none
@@ -51,7 +51,7 @@ package struct PullMachine {
     private var hasStartedOver = false
     private var upstreamCannotResume = false
     private var attempts = 0
-    private var fruitless = 0
+    private var attemptsWithoutProgress = 0
 
     private let firstBackOffMilliseconds: UInt64
 
@@ -202,16 +202,18 @@ package struct PullMachine {
         let progressed = received > have
         let wasAnswered = announced || state == .streaming || state == .reserving
         have = max(have, received)
-        fruitless = progressed ? 0 : fruitless + 1
+        attemptsWithoutProgress = progressed ? 0 : attemptsWithoutProgress + 1
         // Before any answer the exchange has done its own retry, and the client is better off with the error now.
         guard wasAnswered || attempts > 1 else { return fail(error, keepPartial: have > 0) }
-        guard fruitless < PullMachine.maximumFruitlessAttempts, attempts < PullMachine.maximumAttempts else {
+        guard attemptsWithoutProgress < PullMachine.maximumAttemptsWithoutProgress,
+            attempts < PullMachine.maximumAttempts
+        else {
             return fail(error, keepPartial: true)
         }
         if let size, have > size { return fail(error, keepPartial: false) }
         state = .backingOff
         isPieced = isPieced || have > 0
-        let factor = UInt64(1) << min(fruitless, PullMachine.maximumFruitlessAttempts)
+        let factor = UInt64(1) << min(attemptsWithoutProgress, PullMachine.maximumAttemptsWithoutProgress)
         return [.backOff(milliseconds: firstBackOffMilliseconds.multipliedSaturated(by: factor))]
     }
 

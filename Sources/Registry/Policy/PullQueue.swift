@@ -13,7 +13,7 @@ package struct PullQueue<Key: Hashable> {
         /// A client waits for it.
         case client
         /// It belongs to an image that a client is pulling.
-        case ahead
+        case prefetch
     }
 
     /// Client-demanded transfers at once: each holds a descriptor or two and up to a few MiB of buffers.
@@ -21,14 +21,14 @@ package struct PullQueue<Key: Hashable> {
     /// Client-demanded transfers at once to one host, so that one slow upstream cannot use up all of them.
     package static var maximumForClientsPerHost: Int { 64 }
     /// Transfers ahead of demand at once.
-    package static var maximumAhead: Int { 32 }
+    package static var maximumPrefetch: Int { 32 }
     /// Transfers ahead of demand to one host: about what clients themselves open (containerd 3, podman 6).
-    package static var maximumAheadPerHost: Int { 4 }
+    package static var maximumPrefetchPerHost: Int { 4 }
     /// Pulls waiting before another client is refused: beyond this none would start within a client's patience.
     package static var maximumWaiting: Int { 4096 }
     /// Pulls ahead of demand, running and waiting: a manifest that names more layers than this (4 MiB can name 30,000)
     /// must not fill the places of clients.
-    package static var maximumKnownAhead: Int { 1024 }
+    package static var maximumPrefetchEntries: Int { 1024 }
     /// Hosts with less parallelism at a time; further ones are not slowed down. Each has answered 429 within a minute.
     package static var maximumSlowHosts: Int { 256 }
 
@@ -44,11 +44,11 @@ package struct PullQueue<Key: Hashable> {
 
     private var entries: [Key: Entry] = [:]
     /// How many of the entries are ahead of demand.
-    private var knownAhead = 0
+    private var prefetchCount = 0
     private var hosts: [RegistryHost: HostPulls<Key>] = [:]
     /// Hosts that may have something to start, in the order of their turns.
-    private var rounds = (clients: Deque<RegistryHost>(), ahead: Deque<RegistryHost>())
-    private var total = (clients: 0, ahead: 0)
+    private var rounds = (clients: Deque<RegistryHost>(), prefetch: Deque<RegistryHost>())
+    private var total = (clients: 0, prefetch: 0)
     private var nextTicket: UInt64 = 0
     private var slowHosts: Set<RegistryHost> = []
     /// No host's slowdown ends before this.
@@ -56,8 +56,8 @@ package struct PullQueue<Key: Hashable> {
     /// Places and hosts that `startable` has looked at since the start: its work.
     private(set) var examinedCount = 0
 
-    /// Pulls that may run, whoever wants them.
-    package var running: Int { total.clients + total.ahead }
+    /// Pulls that run, for clients and ahead of them.
+    package var running: Int { total.clients + total.prefetch }
 
     package init() {}
 
@@ -68,25 +68,25 @@ package struct PullQueue<Key: Hashable> {
             return true
         }
         guard hasPlace(demand) else { return false }
-        if demand == .ahead { knownAhead += 1 }
+        if demand == .prefetch { prefetchCount += 1 }
         entries[key] = Entry(host: host, demand: demand, state: .waiting, ticket: 0)
         line(up: key)
         return true
     }
 
     /// Whether no client has asked for it yet.
-    package func isAhead(_ key: Key) -> Bool { entries[key]?.demand == .ahead }
+    package func isPrefetch(_ key: Key) -> Bool { entries[key]?.demand == .prefetch }
 
     /// The pulls to start now. Each is running from here on, until `remove` or `hold`.
     package mutating func startable(now: UInt64) -> [Key] {
         endSlowdowns(now: now)
-        return take(.client) + take(.ahead)
+        return take(.client) + take(.prefetch)
     }
 
     /// The pull has ended, or is given up.
     package mutating func remove(_ key: Key) {
         guard let entry = entries.removeValue(forKey: key) else { return }
-        if entry.demand == .ahead { knownAhead -= 1 }
+        if entry.demand == .prefetch { prefetchCount -= 1 }
         leave(entry)
     }
 
@@ -136,7 +136,7 @@ package struct PullQueue<Key: Hashable> {
             } else {
                 slowHosts.remove(host)
                 join(host, .client)
-                join(host, .ahead)
+                join(host, .prefetch)
                 forgetIfIdle(host)
             }
         }
@@ -145,8 +145,8 @@ package struct PullQueue<Key: Hashable> {
     // MARK: Lines
 
     private mutating func promote(_ key: Key, to demand: Demand) {
-        guard demand == .client, let entry = entries[key], entry.demand == .ahead else { return }
-        knownAhead -= 1
+        guard demand == .client, let entry = entries[key], entry.demand == .prefetch else { return }
+        prefetchCount -= 1
         entries[key]?.demand = .client
         switch entry.state {
         case .held: break
@@ -195,14 +195,14 @@ package struct PullQueue<Key: Hashable> {
     /// Takes the host into a round, if it has a pull for it and room.
     private mutating func join(_ host: RegistryHost, _ demand: Demand) {
         guard hosts[host]?.joinRound(demand) == true else { return }
-        if demand == .client { rounds.clients.append(host) } else { rounds.ahead.append(host) }
+        if demand == .client { rounds.clients.append(host) } else { rounds.prefetch.append(host) }
     }
 
     /// One pull of each host in turn, while there is room.
     private mutating func take(_ demand: Demand) -> [Key] {
         var started: [Key] = []
         while hasRoom(demand) {
-            let next = demand == .client ? rounds.clients.popFirst() : rounds.ahead.popFirst()
+            let next = demand == .client ? rounds.clients.popFirst() : rounds.prefetch.popFirst()
             guard let host = next else { break }
             examinedCount &+= 1
             if let key = nextKey(of: host, demand) {
@@ -237,20 +237,20 @@ package struct PullQueue<Key: Hashable> {
     /// Whether one more may be known, running or waiting.
     private func hasPlace(_ demand: Demand) -> Bool {
         switch demand {
-        case .client: entries.count - knownAhead < PullQueue.maximumWaiting + PullQueue.maximumForClients
-        case .ahead: knownAhead < PullQueue.maximumKnownAhead
+        case .client: entries.count - prefetchCount < PullQueue.maximumWaiting + PullQueue.maximumForClients
+        case .prefetch: prefetchCount < PullQueue.maximumPrefetchEntries
         }
     }
 
     private func hasRoom(_ demand: Demand) -> Bool {
         switch demand {
         case .client: total.clients < PullQueue.maximumForClients
-        case .ahead: total.ahead < PullQueue.maximumAhead
+        case .prefetch: total.prefetch < PullQueue.maximumPrefetch
         }
     }
 
     private mutating func count(_ host: RegistryHost, _ demand: Demand, _ difference: Int) {
         hosts[host]?.count(demand, difference)
-        if demand == .client { total.clients += difference } else { total.ahead += difference }
+        if demand == .client { total.clients += difference } else { total.prefetch += difference }
     }
 }

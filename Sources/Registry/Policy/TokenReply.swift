@@ -21,22 +21,22 @@ package struct TokenReply: Equatable, Sendable {
     }
 
     /// Why a reply cannot be used; for people, without any of its text.
-    package struct Nonsense: Error, Equatable {
+    package struct InvalidTokenResponse: Error, Equatable {
         package let reason: String
     }
 
     /// Reads `token`, or `access_token` where some services put it.
-    package static func decode(_ bytes: [UInt8]) throws(Nonsense) -> TokenReply {
-        guard bytes.count <= maximumBytes else { throw Nonsense(reason: "its answer is too long") }
+    package static func decode(_ bytes: [UInt8]) throws(InvalidTokenResponse) -> TokenReply {
+        guard bytes.count <= maximumBytes else { throw InvalidTokenResponse(reason: "its answer is too long") }
         guard let body = try? JSONDecoder().decode(Body.self, from: Data(bytes)) else {
-            throw Nonsense(reason: "its answer is not a token")
+            throw InvalidTokenResponse(reason: "its answer is not a token")
         }
         guard let token = [body.token, body.accessToken].compactMap({ $0 }).first(where: { !$0.isEmpty }) else {
-            throw Nonsense(reason: "its answer holds no token")
+            throw InvalidTokenResponse(reason: "its answer holds no token")
         }
         // It becomes part of a header line: visible ASCII only (RFC 6750 §2.1 allows less still).
         guard token.utf8.allSatisfy({ (0x21...0x7E).contains($0) }) else {
-            throw Nonsense(reason: "its token holds characters that no header can carry")
+            throw InvalidTokenResponse(reason: "its token holds characters that no header can carry")
         }
         return TokenReply(token: token, expiresInSeconds: body.seconds)
     }

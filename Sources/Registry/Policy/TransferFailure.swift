@@ -31,5 +31,5 @@ package struct TransferFailure: Error, Sendable, Equatable {
 
 extension TransferFailure {
     /// Whether asking again at once makes sense: no connection, or one that died before it said anything.
-    package var mayPassAtOnce: Bool { kind == .unreachable || (kind == .broken && !hadAnswer) }
+    package var isRetryable: Bool { kind == .unreachable || (kind == .broken && !hadAnswer) }
 }

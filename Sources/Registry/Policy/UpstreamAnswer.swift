@@ -47,7 +47,7 @@ package enum UpstreamAnswer {
         case 429: tooManyRequests(host, retryAfterSeconds: head.retryAfterSeconds)
         case 408, 500...599:
             .unavailable("\(host) answered \(head.status)", retryAfterSeconds: head.retryAfterSeconds)
-        default: .senseless("\(host) answered \(head.status), which makes no sense here")
+        default: .badGateway("\(host) answered \(head.status), an unexpected status")
         }
     }
 
@@ -102,7 +102,7 @@ package enum UpstreamAnswer {
 
 extension RegistryError {
     /// The upstream, or its token service, does not speak the protocol.
-    package static func senseless(_ reason: String) -> RegistryError {
+    package static func badGateway(_ reason: String) -> RegistryError {
         RegistryError(status: 502, code: .unknown, message: reason)
     }
 }

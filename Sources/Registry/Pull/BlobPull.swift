@@ -1,5 +1,5 @@
 // Runs one PullMachine: gives it what the store and the upstream report, and does what it says, after the call that
-// brought the news has returned.
+// brought the event has returned.
 
 internal import Logging
 
@@ -42,7 +42,7 @@ final class BlobPull: UpstreamExchangeHandler {
     /// Opens the file and begins, or resumes after a pause.
     func start() {
         isReleased = false
-        guard !hasStarted else { return tell(.backOffElapsed) }
+        guard !hasStarted else { return handle(.backOffElapsed) }
         hasStarted = true
         context.store.beginIngest(blob.key) { [self] result in opened(result) }
     }
@@ -72,7 +72,7 @@ final class BlobPull: UpstreamExchangeHandler {
         }
         switch result {
         case .success(let ingest): begin(ingest)
-        case .failure(let error): tell(.storeFailed(error.registryError))
+        case .failure(let error): handle(.storeFailed(error.registryError))
         }
     }
 
@@ -81,9 +81,9 @@ final class BlobPull: UpstreamExchangeHandler {
         received = ingest.writtenBytes
         ingest.onProgress = { [weak self] in self?.progressed() }
         ingest.onDrained = { [weak self] in self?.exchange?.resume() }
-        ingest.onFailure = { [weak self] error in self?.tell(.storeFailed(error.registryError)) }
+        ingest.onFailure = { [weak self] error in self?.handle(.storeFailed(error.registryError)) }
         blob.opened(ingest.file)
-        tell(.opened(offset: ingest.writtenBytes))
+        handle(.opened(offset: ingest.writtenBytes))
     }
 
     private func progressed() {
@@ -92,7 +92,7 @@ final class BlobPull: UpstreamExchangeHandler {
 
     // MARK: Events and actions
 
-    private func tell(_ event: PullMachine.Event) {
+    private func handle(_ event: PullMachine.Event) {
         guard !isClosed else { return }
         perform(machine.handle(event))
     }
@@ -112,7 +112,7 @@ final class BlobPull: UpstreamExchangeHandler {
             let asking = ingest
             asking?.reserve(totalBytes: total) { [self] error in
                 guard asking === ingest else { return }
-                tell(error.map { .storeFailed($0.registryError) } ?? .reserved)
+                handle(error.map { .storeFailed($0.registryError) } ?? .reserved)
             }
         case .dropExchange: dropExchange()
         case .backOff(let milliseconds): wait(milliseconds)
@@ -129,7 +129,7 @@ final class BlobPull: UpstreamExchangeHandler {
         toSkip = 0
         if offset > 0 || received > 0 {
             context.metrics.pulls.resumed &+= 1
-            context.logger.info("resuming blob pull", metadata: told(["offset": .stringConvertible(offset)]))
+            context.logger.info("resuming blob pull", metadata: metadata(["offset": .stringConvertible(offset)]))
         }
         var request = UpstreamRequest.blob(.get, blob.key.digest, source)
         request.rangeStart = offset > 0 ? offset : nil
@@ -142,7 +142,7 @@ final class BlobPull: UpstreamExchangeHandler {
     }
 
     private func wait(_ milliseconds: UInt64) {
-        let timer = backOff ?? Timer(on: context.loop) { [weak self] in self?.tell(.backOffElapsed) }
+        let timer = backOff ?? Timer(on: context.loop) { [weak self] in self?.handle(.backOffElapsed) }
         backOff = timer
         timer.start(afterMilliseconds: milliseconds)
     }
@@ -152,15 +152,15 @@ final class BlobPull: UpstreamExchangeHandler {
             switch result {
             case .success(let matches):
                 if !matches { context.metrics.pulls.verificationFailed(.blob) }
-                tell(.verified(matches))
-            case .failure(let error): tell(.storeFailed(error.registryError))
+                handle(.verified(matches))
+            case .failure(let error): handle(.storeFailed(error.registryError))
             }
         }
     }
 
     private func startOver() {
         context.logger.warning(
-            "content of a resumed pull does not match its digest; starting from zero", metadata: told())
+            "content of a resumed pull does not match its digest; starting from zero", metadata: metadata())
         ingest?.restart { [self] result in
             guard !isClosed, case .success(let fresh) = result else { return opened(result) }
             blob.startOver(with: fresh.file)
@@ -173,8 +173,8 @@ final class BlobPull: UpstreamExchangeHandler {
         blob.complete(sizeBytes: received)
         ingest?.commit { [self] result in
             switch result {
-            case .success: tell(.committed)
-            case .failure(let error): tell(.storeFailed(error.registryError))
+            case .success: handle(.committed)
+            case .failure(let error): handle(.storeFailed(error.registryError))
             }
         }
     }
@@ -188,13 +188,13 @@ final class BlobPull: UpstreamExchangeHandler {
         dropExchange()
         if keepPartial { ingest?.suspend() } else { ingest?.discard() }
         ingest = nil
-        context.logger.warning("blob pull failed", metadata: told(["reason": "\(error.message)"]))
+        context.logger.warning("blob pull failed", metadata: metadata(["reason": "\(error.message)"]))
         if case .complete = blob.phase {} else { blob.fail(error) }
         end(succeeded: false)
     }
 
     /// What every line about this pull says: what is pulled, from where, and for which request it was begun.
-    private func told(_ more: Logger.Metadata = [:]) -> Logger.Metadata {
+    private func metadata(_ more: Logger.Metadata = [:]) -> Logger.Metadata {
         var metadata = more
         metadata["digest"] = "\(blob.key.digest)"
         metadata["host"] = "\(source.host)"
@@ -219,7 +219,7 @@ final class BlobPull: UpstreamExchangeHandler {
         if let error = UpstreamAnswer.refusedSize(in: head, host: source.host) { return fail(.refused(error)) }
         if [200, 206, 416].contains(head.status) {
             waitingSinceMilliseconds = nil
-            return tell(.answered(head.pullAnswer))
+            return handle(.answered(head.pullAnswer))
         }
         let error =
             UpstreamAnswer.error(for: head, kind: .blob, host: source.host)
@@ -237,7 +237,7 @@ final class BlobPull: UpstreamExchangeHandler {
     /// The answer's body says nothing more; it is not waited for.
     private func fail(_ event: PullMachine.Event) {
         dropExchange()
-        tell(event)
+        handle(event)
     }
 
     func exchange(_ exchange: UpstreamExchange, received bytes: UnsafeRawBufferPointer) -> Bool {
@@ -263,13 +263,13 @@ final class BlobPull: UpstreamExchangeHandler {
         self.exchange = nil
         if case .refused(let error) = failure, error.status < 500 {
             // Decided here, or by a token service: to ask again at once would not help.
-            tell(refusal(error))
+            handle(refusal(error))
         } else if let failure {
-            tell(.broke(failure.registryError(host: source.host), received: received))
+            handle(.broke(failure.registryError(host: source.host), received: received))
         } else if toSkip > 0 {
-            tell(.broke(.unavailable("the upstream's body is shorter than before"), received: received))
+            handle(.broke(.unavailable("the upstream's body is shorter than before"), received: received))
         } else {
-            tell(.bodyEnded(total: received))
+            handle(.bodyEnded(total: received))
         }
     }
 }

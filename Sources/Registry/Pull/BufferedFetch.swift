@@ -13,7 +13,7 @@ final class BufferedFetch: UpstreamExchangeHandler {
     }
 
     /// For all of it: an upstream that sends a byte a minute makes progress, and would hold one of the few places for
-    /// questions for days. Who waits for it has long been told 503.
+    /// requests for days. The client has had its 503 long before.
     static let deadlineMilliseconds: UInt64 = 120_000
 
     private let request: UpstreamRequest

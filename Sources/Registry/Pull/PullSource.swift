@@ -1,6 +1,6 @@
 // What is asked of an upstream, and in whose name.
 
-/// Where a request's content is to be had, and what the client said that the upstream should hear.
+/// Where a request's content is to be had, and what the client said that is passed on to the upstream.
 package struct PullSource: Sendable {
     package var host: RegistryHost
     package var repository: RepositoryName

@@ -35,7 +35,7 @@ extension Puller {
     /// A pull waits for the end of its repository's pause, and another one takes its place.
     func hold(_ pull: BlobPull) {
         let key = pull.blob.key
-        if queue.isAhead(key), queue.isSlow(key.host) {
+        if queue.isPrefetch(key), queue.isSlow(key.host) {
             // Nothing is prefetched from this host for a minute: it must not run before pulls with a client.
             guard !pull.wasPutBack else { return refuse(pull) }
             pull.wasPutBack = true
@@ -75,7 +75,7 @@ extension Puller {
     /// What `load` fetches takes part in the reduced number of transfers of a slowed-down host, as clients' pulls do:
     /// with the prefetch it would stop. There are `BlobFetches.maximumAtOnce` of them at most.
     func promoteWanted(of host: RegistryHost) {
-        let wanted = endings.keys.filter { $0.host == host && queue.isAhead($0) }
+        let wanted = endings.keys.filter { $0.host == host && queue.isPrefetch($0) }
         for key in wanted {
             wantedOfSlowHosts.insert(key)
             _ = queue.add(key, host: host, demand: .client)

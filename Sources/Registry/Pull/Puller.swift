@@ -1,5 +1,5 @@
-// Everything that is being fetched, each thing once. Whoever asks for what is on its way joins it; whoever leaves
-// cancels nothing.
+// Everything that is being fetched, each thing once. A request for what is already being pulled joins that
+// pull; a client that leaves cancels nothing.
 
 /// What an upstream's HEAD said of a manifest or blob.
 package struct UpstreamEntity: Sendable {
@@ -72,9 +72,11 @@ package final class Puller {
         let key = source.key(digest)
         guard !isClosed, queue.add(key, host: source.host, demand: demand) else { return nil }
         if demand == .client { wantedOfSlowHosts.remove(key) }
-        let pull = blobs[key] ?? BlobPull(key: key, source: source, context: context) { [weak self] _, blob in
-            self?.ended(blob)
-        }
+        let pull =
+            blobs[key]
+            ?? BlobPull(key: key, source: source, context: context) { [weak self] _, blob in
+                self?.ended(blob)
+            }
         pull.onPause = { [weak self] in self?.hold($0) }
         blobs[key] = pull
         startWaiting()
@@ -87,7 +89,7 @@ package final class Puller {
     package func fetchBlob(
         _ digest: Digest, from source: PullSource, then: @escaping (RegistryError?) -> Void
     ) -> GrowingBlob? {
-        guard let growing = blob(digest, from: source, demand: .ahead) else {
+        guard let growing = blob(digest, from: source, demand: .prefetch) else {
             let reason = isClosed ? "the server is stopping" : "too many pulls wait already"
             context.loop.deferred.enqueue { then(.unavailable(reason)) }
             return nil
@@ -103,7 +105,7 @@ package final class Puller {
 
     /// The caller of `fetchBlob` does without it: the pull ends, and keeps what it has, unless somebody else waits.
     package func letGo(_ key: PullKey) {
-        let hasNoClient = queue.isAhead(key) || wantedOfSlowHosts.contains(key)
+        let hasNoClient = queue.isPrefetch(key) || wantedOfSlowHosts.contains(key)
         guard hasNoClient, endings[key, default: []].count <= 1 else { return }
         blobs[key]?.close("nobody waits for it any more")
     }

@@ -1,4 +1,4 @@
-// One registry that is pulled from: where it is, what may be sent to it, and what it last told us to mind.
+// One registry that is pulled from: where it is, what may be sent to it, and what limits it last stated.
 
 /// An upstream registry. Lives on the loop.
 package final class Upstream {
@@ -19,7 +19,7 @@ package final class Upstream {
     /// Exchanges in progress.
     var exchangeCount = 0
     /// Those of them that are not for a blob's content.
-    var questionCount = 0
+    var unqueuedCount = 0
     var lastUsedMilliseconds: UInt64 = 0
 
     init(host: RegistryHost, config: RegistryConfig?) {

@@ -6,11 +6,11 @@ package import Logging
 package final class UpstreamClient {
     /// Upstreams without an entry in the configuration that are remembered: `ns` can name any number.
     static let maximumOtherUpstreams = 256
-    /// Questions under way at once, blobs aside (those queue, see `PullQueue`): each may hold a descriptor, a
+    /// Requests under way at once, blobs' content aside (that queues, see `PullQueue`): each may hold a descriptor, a
     /// resolver's thread and a manifest's size of memory, and clients that leave do not end them.
-    static let maximumQuestions = 1024
+    static let maximumRequests = 1024
     /// The same for one upstream, so that one that is slow to answer does not use up the others' share.
-    static let maximumQuestionsPerUpstream = 512
+    static let maximumRequestsPerUpstream = 512
 
     private let services: UpstreamServices
     var loop: EventLoop { services.loop }
@@ -40,12 +40,12 @@ package final class UpstreamClient {
         return upstream
     }
 
-    /// Asks. The handler hears nothing before this returns, and is kept alive until its `ended` or a `cancel`.
+    /// Asks. The handler is not called before this returns, and is kept alive until its `ended` or a `cancel`.
     package func start(
         _ request: UpstreamRequest, to upstream: Upstream, handler: any UpstreamExchangeHandler
     ) -> UpstreamExchange {
         let exchange = UpstreamExchange(request, to: upstream, services: services, handler: handler)
-        let isRefused = request.isQuestion && !services.hasRoom(for: upstream)
+        let isRefused = request.isUnqueued && !services.hasRoom(for: upstream)
         services.keep(exchange)
         if isRefused {
             exchange.end(.refused(.unavailable("too many requests to upstreams are waiting")))
@@ -84,7 +84,7 @@ package final class UpstreamClient {
 
 extension UpstreamRequest {
     /// Anything but a blob's content: no queue bounds how many of these clients cause.
-    var isQuestion: Bool { kind != .blob || method == .head }
+    var isUnqueued: Bool { kind != .blob || method == .head }
 }
 
 /// What exchanges share.
@@ -99,9 +99,9 @@ final class UpstreamServices {
     private let noProgressMilliseconds: UInt64
     private let userAgent: String
     private let proxies: Set<AddressGuard.Proxy>
-    /// Kept alive while they run, whoever else has lost interest.
+    /// Kept alive while they run, even if their handler is gone.
     private var exchanges: [ObjectIdentifier: UpstreamExchange] = [:]
-    private var questions = 0
+    private var unqueuedCount = 0
     private(set) var isClosed = false
 
     static let stopping = UpstreamFailure.unreachable("this server is stopping")
@@ -157,8 +157,8 @@ final class UpstreamServices {
     var connectReading: ConnectReading { multi.reading }
 
     func hasRoom(for upstream: Upstream) -> Bool {
-        questions < UpstreamClient.maximumQuestions
-            && upstream.questionCount < UpstreamClient.maximumQuestionsPerUpstream
+        unqueuedCount < UpstreamClient.maximumRequests
+            && upstream.unqueuedCount < UpstreamClient.maximumRequestsPerUpstream
     }
 
     func keep(_ exchange: UpstreamExchange) {
@@ -175,9 +175,9 @@ final class UpstreamServices {
     }
 
     private func count(_ exchange: UpstreamExchange, _ difference: Int) {
-        guard exchange.request.isQuestion else { return }
-        questions += difference
-        exchange.upstream.questionCount += difference
+        guard exchange.request.isUnqueued else { return }
+        unqueuedCount += difference
+        exchange.upstream.unqueuedCount += difference
     }
 
     func close() {

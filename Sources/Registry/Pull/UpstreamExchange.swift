@@ -14,7 +14,7 @@ package protocol UpstreamExchangeHandler: AnyObject {
     func exchange(_ exchange: UpstreamExchange, ended failure: UpstreamFailure?)
 }
 
-/// One question to an upstream, in progress.
+/// One request to an upstream, with its tokens and redirects, in progress.
 package final class UpstreamExchange {
     package let request: UpstreamRequest
     package let upstream: Upstream
@@ -52,7 +52,7 @@ package final class UpstreamExchange {
     /// When the present attempt began.
     private var askedMilliseconds: UInt64 = 0
     private var pause: Timer?
-    private var measure = QuestionMeasure()
+    private var measure = UpstreamRequestMeasure()
     /// When it began; nil for one that never did.
     private var startNanoseconds: UInt64?
 
@@ -108,7 +108,7 @@ package final class UpstreamExchange {
     func begin() {
         guard handler != nil else { return }
         // The pull of a blob has waited for its turn already.
-        guard request.isQuestion else { return services.rateLimits.isPaused(limited) ? endLimited() : ask() }
+        guard request.isUnqueued else { return services.rateLimits.isPaused(limited) ? endLimited() : ask() }
         switch services.rateLimits.admission(limited, waitedSince: waitingSinceMilliseconds) {
         case .open: ask()
         case .wait where request.waitsForPause: waitForPause()
@@ -154,7 +154,7 @@ package final class UpstreamExchange {
     private func wasLimited(retryAfterSeconds: Int?) -> Bool {
         services.rateLimits.refused(limited, retryAfterSeconds: retryAfterSeconds, askedMilliseconds: askedMilliseconds)
         let since = waitingSinceMilliseconds ?? services.loop.nowMilliseconds
-        return request.isQuestion && request.waitsForPause && services.rateLimits.canWait(limited, since: since)
+        return request.isUnqueued && request.waitsForPause && services.rateLimits.canWait(limited, since: since)
     }
 
     // MARK: Actions

@@ -57,14 +57,14 @@ final class TokenFetch: TransferHandler {
         body.append(contentsOf: bytes)
         if body.count > TokenReply.maximumBytes {
             transfer.cancel()
-            loop.deferred.enqueue { [self] in finish(.failure(.refused(senseless("its answer is too long")))) }
+            loop.deferred.enqueue { [self] in finish(.failure(.refused(badGateway("its answer is too long")))) }
         }
         return true
     }
 
     func transfer(_ transfer: Transfer, ended failure: TransferFailure?) {
         if let failure { return failed(failure) }
-        guard let head else { return finish(.failure(.refused(senseless("it gave no answer")))) }
+        guard let head else { return finish(.failure(.refused(badGateway("it gave no answer")))) }
         switch head.status {
         case 200: finish(decoded)
         case 429: finish(.failure(.rateLimited(retryAfterSeconds: head.retryAfter)))
@@ -75,7 +75,7 @@ final class TokenFetch: TransferHandler {
     private func send() { transfer = start(request, self) }
 
     private func failed(_ failure: TransferFailure) {
-        if !hasRetried, failure.mayPassAtOnce {
+        if !hasRetried, failure.isRetryable {
             hasRetried = true
             let pause = Timer(on: loop) { [weak self] in self?.send() }
             pause.start(afterMilliseconds: ExchangeMachine.retryDelayMilliseconds)
@@ -100,10 +100,10 @@ final class TokenFetch: TransferHandler {
     }
 
     private var decoded: Result<TokenReply, UpstreamFailure> {
-        do throws(TokenReply.Nonsense) {
+        do throws(TokenReply.InvalidTokenResponse) {
             return .success(try TokenReply.decode(body))
         } catch {
-            return .failure(.refused(senseless(error.reason)))
+            return .failure(.refused(badGateway(error.reason)))
         }
     }
 
@@ -113,7 +113,7 @@ final class TokenFetch: TransferHandler {
         case 408, 500...599:
             return .unavailable(
                 "\(upstream.host): its token service answered \(head.status)", retryAfterSeconds: head.retryAfter)
-        default: return senseless("it answered \(head.status)")
+        default: return badGateway("it answered \(head.status)")
         }
     }
 
@@ -126,7 +126,7 @@ final class TokenFetch: TransferHandler {
                 upstream.host, status: status, hint: "its token service gives anonymous users nothing")
     }
 
-    private func senseless(_ reason: String) -> RegistryError {
-        .senseless("\(upstream.host): its token service \(request.url.host) makes no sense: \(reason)")
+    private func badGateway(_ reason: String) -> RegistryError {
+        .badGateway("\(upstream.host): token service \(request.url.host): \(reason)")
     }
 }

@@ -43,7 +43,7 @@ final class UpstreamTokens {
     }
 
     /// What an exchange asks for.
-    private struct Question {
+    private struct Wanted {
         let request: TokenRequest
         let upstream: Upstream
         let repository: RepositoryName
@@ -84,7 +84,7 @@ final class UpstreamTokens {
         let route = TokenCache.Route(upstream: upstream.host, repository: repository)
         if let refusing { forget(refusing, key, route) }
         cache.remember(key, at: route)
-        answer(Question(request: request, upstream: upstream, repository: repository, key: key, client: client), ticket)
+        answer(Wanted(request: request, upstream: upstream, repository: repository, key: key, client: client), ticket)
         return ticket
     }
 
@@ -96,16 +96,16 @@ final class UpstreamTokens {
 
     /// - Parameter waitsForTrial: false when one has just ended and nothing is known of the credentials; each asks for
     ///   itself then, so that a token service that is down does not make one wait for the other.
-    private func answer(_ question: Question, _ ticket: Ticket, waitsForTrial: Bool = true) {
+    private func answer(_ wanted: Wanted, _ ticket: Ticket, waitsForTrial: Bool = true) {
         guard !ticket.isCancelled else { return }
-        if let token = cache.token(for: question.key, now: loop.nowMilliseconds) {
+        if let token = cache.token(for: wanted.key, now: loop.nowMilliseconds) {
             loop.deferred.enqueue { ticket.answer(.success((token, false))) }
-        } else if let fetch = running[question.key] {
+        } else if let fetch = running[wanted.key] {
             fetch.waiting.append(ticket)
-        } else if waitsForTrial, question.request.withCredentials, let trial = trials[question.trial] {
-            trial.onEnd.append { [weak self] in self?.answer(question, ticket, waitsForTrial: $0) }
+        } else if waitsForTrial, wanted.request.withCredentials, let trial = trials[wanted.trial] {
+            trial.onEnd.append { [weak self] in self?.answer(wanted, ticket, waitsForTrial: $0) }
         } else {
-            fetch(question, ticket)
+            fetch(wanted, ticket)
         }
     }
 
@@ -115,14 +115,14 @@ final class UpstreamTokens {
         if let known = cache.token(at: route, now: loop.nowMilliseconds) { cache.drop(token, for: known.key) }
     }
 
-    private func fetch(_ question: Question, _ ticket: Ticket) {
-        let (request, key, upstream) = (question.request, question.key, question.upstream)
-        guard let asked = transferRequest(request, upstream, question.client) else {
+    private func fetch(_ wanted: Wanted, _ ticket: Ticket) {
+        let (request, key, upstream) = (wanted.request, wanted.key, wanted.upstream)
+        guard let asked = transferRequest(request, upstream, wanted.client) else {
             let error = UpstreamAnswer.refused(upstream.host, "its token realm is not usable")
             return loop.deferred.enqueue { ticket.answer(.failure(.refused(error))) }
         }
-        let service = question.trial.service
-        if request.withCredentials, !credentials.admits(upstream, to: service, for: question.repository) {
+        let service = wanted.trial.service
+        if request.withCredentials, !credentials.admits(upstream, to: service, for: wanted.repository) {
             let error = UpstreamAnswer.credentialsRefused(byTokenServiceOf: upstream.host)
             return loop.deferred.enqueue { ticket.answer(.failure(.refused(error))) }
         }
@@ -131,7 +131,7 @@ final class UpstreamTokens {
         let askedMilliseconds = loop.nowMilliseconds
         let fetch = TokenFetch(asked, upstream: upstream, loop: loop, start: start) { [self] result in
             let fetch = running.removeValue(forKey: key)
-            if request.withCredentials { note(result, fetch, question, askedMilliseconds) }
+            if request.withCredentials { note(result, fetch, wanted, askedMilliseconds) }
             if case .success = result {
                 metrics.tokenAnswered(upstream.host, granted: true)
             } else {
@@ -144,20 +144,20 @@ final class UpstreamTokens {
         }
         fetch.waiting = [ticket]
         running[key] = fetch
-        if request.withCredentials, !upstream.credentialBackOff.isProven(at: service) { trials[question.trial] = fetch }
+        if request.withCredentials, !upstream.credentialBackOff.isProven(at: service) { trials[wanted.trial] = fetch }
     }
 
     /// What a token service's answer says of the credentials that it was sent.
     private func note(
-        _ result: Result<TokenReply, UpstreamFailure>, _ fetch: TokenFetch?, _ question: Question,
+        _ result: Result<TokenReply, UpstreamFailure>, _ fetch: TokenFetch?, _ wanted: Wanted,
         _ askedMilliseconds: UInt64
     ) {
-        if let fetch, trials[question.trial] === fetch { trials[question.trial] = nil }
+        if let fetch, trials[wanted.trial] === fetch { trials[wanted.trial] = nil }
         if case .success = result {
-            credentials.accepted(question.upstream, by: question.trial.service, for: question.repository)
+            credentials.accepted(wanted.upstream, by: wanted.trial.service, for: wanted.repository)
         } else if let status = fetch?.deniedStatus {
             credentials.refused(
-                question.upstream, by: question.trial.service, for: question.repository,
+                wanted.upstream, by: wanted.trial.service, for: wanted.repository,
                 isAuthentication: status == 401, askedMilliseconds: askedMilliseconds)
         }
     }

@@ -8,7 +8,8 @@ extension Puller {
         context.client.warmUp()
         context.offload.run {
             WarmUp.decode()
-        } then: { (_: Result<Void, any Error>) in }
+        } then: { (_: Result<Void, any Error>) in
+        }
     }
 }
 

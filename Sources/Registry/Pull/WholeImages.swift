@@ -31,7 +31,7 @@ extension Puller {
                 unknown -= 1
                 if !isPresent, let source {
                     missing += 1
-                    _ = self.blob(blob.digest, from: source, demand: .ahead)
+                    _ = self.blob(blob.digest, from: source, demand: .prefetch)
                 }
                 guard unknown == 0, missing > 0 else { return }
                 manifest.nextWholeCheckMilliseconds =

@@ -1,5 +1,5 @@
-// Moves a body to a socket: as much a turn as is fair, no faster than the reader takes it, no further than a growing
-// blob has come, and without ever waiting for a disk on the loop.
+// Moves a body to a socket: as much an iteration as is fair, no faster than the reader takes it, no further than a
+// growing blob has come, and without ever waiting for a disk on the loop.
 //
 // When the socket is full, the loop says when it has room again. How files are sent is in FileBody.swift.
 
@@ -80,7 +80,7 @@ package final class BodyPump: GrowingReader {
 
     enum Step {
         case again
-        /// Somebody will call `run` again: the socket, the blob, the pool or the next turn.
+        /// Somebody will call `run` again: the socket, the blob, the pool or the next iteration.
         case wait
         case complete
         /// The rest cannot be had; the client has left.

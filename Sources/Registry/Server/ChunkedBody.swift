@@ -1,4 +1,4 @@
-// Bodies whose length nobody knows when they begin: a blob whose upstream does not say it, and lines that tell of
+// Bodies whose length nobody knows when they begin: a blob whose upstream does not say it, and lines that report
 // something while it happens. They go out in chunks; the last, empty one says that it was all.
 
 extension BodyPump {

@@ -191,7 +191,7 @@ package final class Connection: TCPStream {
         return server.prefix(status: status, close: closes)
     }
 
-    /// What a client of HTTP/1.0 has to be told (RFC 9112 §9.3): without it, some take the connection's end for the
+    /// What a client of HTTP/1.0 has to be sent (RFC 9112 §9.3): without it, some take the connection's end for the
     /// answer's.
     private static let keepAliveField = Array("Connection: keep-alive\r\n".utf8)
 
@@ -200,7 +200,7 @@ package final class Connection: TCPStream {
         machine.responseFinished()
         waitingSinceMilliseconds = loop.nowMilliseconds
         if machine.mustClose || server.isDraining { return finishOutput() }
-        // Inside `process` the loop there goes on; otherwise an answer that was waited for has ended.
+        // Inside `process` the loop there continues; otherwise an answer that was waited for has ended.
         guard !isProcessing else { return }
         if !kept.isEmpty { processKept() }
         guard !machine.isAnswering, !isLingering, !isClosing else { return }

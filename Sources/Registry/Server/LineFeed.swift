@@ -1,5 +1,6 @@
-// An answer that is written while what it tells of goes on: lines come when there is something to say, and the reader
-// gets them as they come, in chunks. Whoever asked ends it by leaving, or by saying that it has nothing more to send.
+// An answer that is written while the command that it reports on is running: lines come when there is something to say,
+// and the reader gets them as they come, in chunks. The client ends it by leaving, or by saying that it has nothing
+// more to send.
 
 /// Lines on their way to one reader.
 package final class LineFeed {
@@ -56,8 +57,8 @@ package final class LineFeed {
     func park(_ reader: any GrowingReader) { self.reader = reader }
 
     func leave() {
-        let tell = onLeave
+        let leave = onLeave
         onLeave = nil
-        tell?()
+        leave?()
     }
 }

@@ -7,7 +7,7 @@ package final class Server {
     /// The part of the descriptor limit kept for everything that is not a client connection: open blobs, partial files,
     /// upstream sockets, the log.
     static let descriptorsReserved = 2048
-    /// Connections past the cap that are being told so at one time; more are closed without a word.
+    /// Connections past the cap that are being refused with an answer at one time; more are closed without a word.
     static let mostRefusals = 256
     /// How often deadlines are looked at; they are exact to this.
     static let sweepMilliseconds: UInt64 = 1000
@@ -30,7 +30,8 @@ package final class Server {
     private var unixListener: UnixListener?
     private var sweeper: Timer?
     private var connections: [Connection] = []
-    /// Connections past the cap that are being told so; among `connections`, but not of those the cap counts.
+    /// Connections past the cap that are being refused with an answer; among `connections`, but not of those the cap
+    /// counts.
     private(set) var refusals = 0
     private let prefixes: ResponsePrefixes
     var requestIDs = RequestIDSource()
@@ -123,7 +124,8 @@ package final class Server {
             metrics?.requests.connectionsRefused &+= 1
             return
         }
-        // Those being refused do not count: else a flood of them would keep the door shut when everyone else had gone.
+        // Those being refused do not count: else a flood of them would keep the server full when everyone else had
+        // gone.
         let isFull = connections.count - refusals >= maximumConnections || isDraining
         if isFull { metrics?.requests.connectionsRefused &+= 1 }
         guard !isFull || refusals < maximumRefusals else { return connection.close() }

@@ -1,4 +1,4 @@
-// Offload with this floor's typed errors, and the two small queues that order its jobs.
+// Offload with this layer's typed errors, and the two small queues that order its jobs.
 
 internal import DequeModule
 internal import Glibc

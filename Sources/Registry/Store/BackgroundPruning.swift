@@ -34,7 +34,7 @@ package final class BackgroundPruning {
         timer = nil
     }
 
-    /// Once; `then` hears whether it could be done. The log has what came of it.
+    /// Once; `then` gets whether it could be done. The log has what came of it.
     package func run(then: @escaping (Bool) -> Void = { _ in }) {
         let (kind, isPinned, logger) = (schedule.kind, isPinned, store.logger)
         let cutoff = EventLoop.unixSeconds - schedule.durationSeconds

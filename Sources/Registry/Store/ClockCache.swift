@@ -20,7 +20,7 @@ struct ClockCache<Value: AnyObject>: ~Copyable {
     private let hash = KeyedHash()
     private var hand = 0
     /// Counts the values that have left. While it stays the same, each value is where it was.
-    private(set) var departures: UInt64 = 0
+    private(set) var removalCount: UInt64 = 0
 
     init(budget: Int) { self.budget = budget }
 
@@ -94,7 +94,7 @@ struct ClockCache<Value: AnyObject>: ~Copyable {
     }
 
     private mutating func empty(_ position: Int) {
-        departures &+= 1
+        removalCount &+= 1
         index.remove(hash.of(slots[position].digest), position)
         weight -= slots[position].weight
         slots[position].value = nil

@@ -30,9 +30,12 @@ extension Store {
         }
         let found = ContentFault(path: path, reason: reason, digest: digest, type: nil, identity: nil)
         let layout = layout
-        setAsideBlob(found, .read, { () throws(StoreError) in
-            try layout.setAside(found, ifStill: Disk.status(of: descriptor, path).identity)
-        }) { _ in
+        setAsideBlob(
+            found, .read,
+            { () throws(StoreError) in
+                try layout.setAside(found, ifStill: Disk.status(of: descriptor, path).identity)
+            }
+        ) { _ in
             // Until here the descriptor must stay open.
             withExtendedLifetime(file) {}
         }
@@ -61,8 +64,8 @@ extension Store {
     ) {
         let known = blobs[fault.digest]
         // Pruned, or on its way out, since it was looked at.
-        guard condemned[fault.digest] == nil, known != nil || !isRecovered else { return then(.success(nil)) }
-        condemn(fault.digest, work) { [self] result in
+        guard pendingRemoval[fault.digest] == nil, known != nil || !isRecovered else { return then(.success(nil)) }
+        performRemoval(of: fault.digest, work) { [self] result in
             switch result {
             case .success(.some(let target)): damageFound(fault, finder, .success(target))
             case .success(nil):

@@ -1,4 +1,4 @@
-// The system calls of this floor with their errors as values. Everything here may block but `openAtOnce`, so it runs
+// The system calls of this layer with their errors as values. Everything here may block but `openAtOnce`, so it runs
 // in `Offload` jobs (or at start, before the loop runs); nothing here knows what the files mean.
 
 internal import CLinux

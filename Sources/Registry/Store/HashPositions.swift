@@ -12,7 +12,7 @@ struct KeyedHash {
         UInt32(truncatingIfNeeded: KeyedHash.fold(digest.firstWord ^ secret))
     }
 
-    /// Two words a turn, one multiplication for both.
+    /// Two words a step, one multiplication for both.
     func of(_ bytes: UnsafeRawBufferPointer) -> UInt32 {
         var state = secret
         if bytes.count >= 16 {

@@ -1,6 +1,6 @@
 // A look at the whole store from the disk, off the loop: which names there are, which manifests, what these are made
 // of. The disk is asked rather than memory because memory keeps only what answers requests; and for an operator's
-// question some seconds of a pool thread are cheaper than gigabytes that stand by for it.
+// look some seconds of a pool thread are cheaper than gigabytes that stand by for it.
 
 internal import CLinux
 import Glibc
@@ -106,7 +106,7 @@ struct ImageScan: Sendable {
         let bytes = try attempt { () throws(StoreError) in
             try Disk.readFile(path, maximumBytes: Manifest.maximumSizeBytes)
         }
-        // What does not decode is for `verify` and for whoever reads it to find.
+        // What does not decode is for `verify` and for readers to find.
         guard let bytes, let manifest = try? Manifest.decode(bytes, contentType: type.text) else { return }
         manifests[digest] = ManifestEntry(
             mediaType: type, sizeBytes: status.sizeBytes, createdSeconds: status.modifiedSeconds,

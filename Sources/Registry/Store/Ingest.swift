@@ -117,7 +117,7 @@ package final class Ingest {
         return !hasRefused
     }
 
-    /// Writes what is left and compares the digest. `then` hears whether it is the key's.
+    /// Writes what is left and compares the digest. `then` gets whether it is the key's.
     package func verify(then: @escaping (Result<Bool, StoreError>) -> Void) {
         guard state != .ended else { return then(.failure(.closed)) }
         flush()
@@ -141,7 +141,7 @@ package final class Ingest {
         guard state == .verified else { return then(.failure(state == .ended ? .closed : .notVerified)) }
         end()
         store.workBegins()
-        store.whenNotCondemned(key.digest) { [self] in
+        store.afterPendingRemoval(key.digest) { [self] in
             store.syncs.enter { self.publish(then) }
         }
     }
@@ -188,8 +188,8 @@ extension Ingest {
     /// Bytes that no job has been given yet.
     var waitingBytes: Int64 { full.reduce(Int64(filling?.count ?? 0)) { $0 + Int64($1.count) } }
 
-    /// There is room, or an error has made it needless: what waited for it goes on.
-    func goOnAfterAsking() {
+    /// There is room, or an error has made it needless: what waited for it continues.
+    func resumeAfterReservation() {
         flush()
         guard waitingBytes == 0, let action = whenHanded else { return }
         whenHanded = nil

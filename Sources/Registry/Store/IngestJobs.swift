@@ -44,7 +44,7 @@ extension Ingest {
         hashing.attempt({ () throws(StoreError) in hash.update(job) }) { [self] (_: Result<Void, StoreError>) in
             ended()
             unhashedBuffers -= job.count
-            goOn()
+            resume()
         }
         chain.attempt({ () throws(StoreError) in try writer.write(job) }) { [self] result in
             ended()
@@ -63,14 +63,14 @@ extension Ingest {
             if failure == nil { store.noteFailure(error, bytes: Int64(BufferPool.bufferBytes)) }
             fail(error)
         }
-        goOn()
+        resume()
     }
 
     func flushIfIdle() {
         if writesInFlight == 0, unhashedBuffers < Ingest.maximumUnhashedBuffers { flush() }
     }
 
-    private func goOn() {
+    private func resume() {
         flushIfIdle()
         guard hasRefused else { return }
         acceptIfRoom()

@@ -10,7 +10,7 @@ extension Ingest {
     static let leastBytes: Int64 = 64 * 1024
 
     /// Reserves room for the whole content, or for the beginning of one of unknown size (nil), which gets more as it
-    /// grows. `then` hears nil, or why there is none (`isNoSpace`).
+    /// grows. `then` gets nil, or why there is none (`isNoSpace`).
     package func reserve(totalBytes: Int64?, then: @escaping (StoreError?) -> Void) {
         guard let totalBytes else { return ask(nextStepBytes, atLeast: Ingest.leastBytes, then) }
         let bytes = max(0, totalBytes.subtractingSaturated(offsetBytes).subtractingSaturated(reservedBytes))
@@ -53,7 +53,7 @@ extension Ingest {
                 store.noteFailure(error, bytes: bytes)
                 then(error)
             }
-            goOnAfterAsking()
+            resumeAfterReservation()
         }
     }
 

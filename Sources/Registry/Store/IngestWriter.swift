@@ -215,7 +215,7 @@ struct IngestEnd: Sendable {
     var errors: [StoreError] = []
 }
 
-/// An ingest's file just opened. The descriptor belongs to whoever receives this.
+/// An ingest's file just opened. The descriptor belongs to the receiver.
 struct OpenedPartial: Sendable {
     let descriptor: Int32
     let sizeBytes: Int64

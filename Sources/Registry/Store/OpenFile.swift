@@ -1,4 +1,4 @@
-// A descriptor with an owner. Whoever holds the object can read the file, whatever happens to its name meanwhile.
+// A descriptor with an owner. The holder of the object can read the file, whatever happens to its name meanwhile.
 
 internal import Glibc
 
@@ -41,7 +41,7 @@ package final class OpenFile {
     /// The file system that it is on (stat(2), st_dev).
     package let device: UInt64
 
-    /// The fields of a response with the whole of it, kept by whoever makes them (they never change for finished
+    /// The fields of a response with the whole of it, kept by its first user (they never change for finished
     /// content).
     package var responseFields: [UInt8] = []
 

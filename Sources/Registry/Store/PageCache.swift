@@ -7,7 +7,7 @@ internal import Glibc
 enum PageCache {
     /// What is read in at a time when a reader meets cold pages.
     static let fillBytes = 1024 * 1024
-    /// What the kernel is told will be wanted after that.
+    /// What the kernel is advised will be wanted after that.
     static let readAheadBytes = 4 * fillBytes
 
     /// Where bytes of a file are.

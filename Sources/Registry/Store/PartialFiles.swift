@@ -1,5 +1,5 @@
 // Partial files: what pulls under way have written, and what interrupted ones have left to go on from. They take room,
-// so the budget counts them; and those that nobody goes on with are the first to leave when room is wanted.
+// so the budget counts them; and those that no pull resumes are the first to leave when room is wanted.
 
 internal import Logging
 
@@ -77,7 +77,7 @@ extension Store {
             sizeBytes: status.sizeBytes, modifiedSeconds: status.modifiedSeconds, isInUse: false)
     }
 
-    /// Removes partial files that nobody writes, the oldest first, until so much is free. `then` hears how much it was.
+    /// Removes partial files that nobody writes, the oldest first, until so much is free. `then` gets how much it was.
     func removePartials(_ goalBytes: Int64, then: @escaping (Int64) -> Void) {
         guard partials.abandonedCount > 0 else { return then(0) }
         let entries = partials.entries

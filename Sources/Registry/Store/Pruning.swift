@@ -1,13 +1,13 @@
 // Removing images while they may be asked for. What to remove is worked out off the loop, from one look at the store;
-// it is removed on the loop, a few images a turn, each looked at again: one that has been served, named or stored since
-// the look stays; of a forced prune, one that has been stored. A manifest goes before its blobs, so that what can still
-// be asked for can still be answered.
+// it is removed on the loop, a few images an iteration, each looked at again: one that has been served, named or stored
+// since the look stays; of a forced prune, one that has been stored. A manifest goes before its blobs, so that what can
+// still be asked for can still be answered.
 
 /// One removal in progress: what is still to remove, and what has come of it.
 final class Pruning {
-    /// Images removed between two turns of the loop.
+    /// Images removed in one iteration of the loop.
     static let imagesPerStep = 32
-    /// Blobs of no manifest removed between two turns.
+    /// Blobs of no manifest removed in one iteration.
     static let orphansPerStep = 256
 
     /// What was worked out off the loop: how many times each manifest and blob is still needed, and what to remove. A

@@ -89,7 +89,7 @@ extension Store {
                 if stays.contains(blob.digest) {
                     putBack(blob.digest, sizeBytes: blob.sizeBytes)
                 } else {
-                    endCondemnation(blob.digest)
+                    endPendingRemoval(blob.digest)
                 }
             }
             then(failed)
@@ -99,7 +99,7 @@ extension Store {
     /// The blob's file is where it was.
     private func putBack(_ digest: Digest, sizeBytes: Int64) {
         blobs.set(digest, sizeBytes: sizeBytes)
-        endCondemnation(digest)
+        endPendingRemoval(digest)
     }
 }
 

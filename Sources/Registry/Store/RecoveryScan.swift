@@ -7,7 +7,7 @@
 
 internal import Glibc
 
-/// One walk. Each call of `next` goes on where the last stopped.
+/// One walk. Each call of `next` continues where the last stopped.
 final class RecoveryScan: @unchecked Sendable {
     // Sendable by order: Recovery runs one `next` at a time and starts another only when it has completed.
 

@@ -124,7 +124,9 @@ extension Store {
         case .wrong(let fault):
             setAside(fault, foundBy: .size) { [self] result in
                 // Nil: another file has got the name since, and that one was hashed when it was written.
-                if case .success(nil) = result { endSizeCheck(digest, isRight: blobs[digest] != nil) } else {
+                if case .success(nil) = result {
+                    endSizeCheck(digest, isRight: blobs[digest] != nil)
+                } else {
                     endSizeCheck(digest, isRight: false)
                 }
             }

@@ -71,7 +71,7 @@ package final class Store {
     var opening: [Digest: [(OpenFile?) -> Void]] = [:]
     /// Blobs on their way to the quarantine, and who waits for that: a new file of the name must not be moved in its
     /// place.
-    var condemned: [Digest: [() -> Void]] = [:]
+    var pendingRemoval: [Digest: [() -> Void]] = [:]
     var sizeChecks = SizeChecks()
     /// Content set aside while recovery runs, which may still report the file it saw.
     var setAsideInRecovery: Set<Digest> = []
@@ -87,15 +87,15 @@ package final class Store {
 
     var tags = TagIndex()
     /// What has left, counted: while a number is the same, whatever was found there still is.
-    struct Departures {
+    struct CacheGeneration {
         /// From the tags' index and from the manifests in memory.
         var manifests: UInt64
         /// From the small blobs in memory.
         var blobs: UInt64
     }
 
-    var departures: Departures {
-        Departures(manifests: tags.departures &+ manifestCache.departures, blobs: smallBlobs.departures)
+    var generation: CacheGeneration {
+        CacheGeneration(manifests: tags.removalCount &+ manifestCache.removalCount, blobs: smallBlobs.removalCount)
     }
     /// Tags that the disk does not have as memory has them: being written, or refused by the disk.
     var unsavedTags: Set<TagName> = []
@@ -167,7 +167,7 @@ package final class Store {
         manifestCache = ClockCache(budget: limits.manifestMemoryBytes)
     }
 
-    /// Where the server of an image path has its operator's door: a name beside the lock, there while it runs.
+    /// Where the server of an image path has its ADMIN socket: a name beside the lock, there while it runs.
     package static func adminSocket(imagePath: String) -> String { Layout(imagePath: imagePath).admin }
 
     /// The directory that a store's files are in.
@@ -221,7 +221,7 @@ package final class Store {
     package func close(then: @escaping () -> Void) {
         finishAccessTimes()
         isClosing = true
-        // They are told that it is closing.
+        // They get an error that says so.
         for prune in waitingPrunes { prune() }
         waitingPrunes = []
         whenQuiet = { [self] in

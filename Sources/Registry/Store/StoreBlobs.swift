@@ -8,7 +8,7 @@ extension Store {
     /// A blob's size, from memory.
     package func blobSize(_ digest: Digest) -> Lookup<Int64> {
         if let blob = blobs[digest] { return .present(blob.sizeBytes) }
-        return isRecovered || condemned[digest] != nil ? .absent : .unknown
+        return isRecovered || pendingRemoval[digest] != nil ? .absent : .unknown
     }
 
     /// The blob's file if it is open already. No allocation, no system call.
@@ -20,7 +20,7 @@ extension Store {
         if let file = openFiles.value(for: digest) { return then(file) }
         if waitForSizeCheck(of: digest, then: { [self] in findBlob(digest, then: then) }) { return }
         let sizeBytes = blobs[digest]?.sizeBytes
-        if condemned[digest] != nil || (sizeBytes == nil && isRecovered) { return then(nil) }
+        if pendingRemoval[digest] != nil || (sizeBytes == nil && isRecovered) { return then(nil) }
         if opening[digest] != nil {
             opening[digest]?.append(then)
             return
@@ -52,39 +52,41 @@ extension Store {
     /// Takes a blob out of use at once and moves its file to the quarantine. Who holds it open keeps it.
     package func quarantineBlob(_ digest: Digest, reason: String) {
         let layout = layout
-        condemn(digest, { () throws(StoreError) in try layout.setAside(layout.blob(digest), reason: reason) }) {
+        performRemoval(
+            of: digest, { () throws(StoreError) in try layout.setAside(layout.blob(digest), reason: reason) }
+        ) {
             self.countDamage(.read)
             self.reportQuarantine(layout.blob(digest), reason, $0, digest)
         }
     }
 
-    /// Takes a blob out of use at once. A new file of the name waits until `endCondemnation`: the old one has to be out
-    /// of the way. Who holds it open keeps it.
+    /// Takes a blob out of use at once. A new file of the name waits until `endPendingRemoval`: the old one has to be
+    /// out of the way. Who holds it open keeps it.
     /// - Returns: false when it was out of use already, and somebody else sees to the file.
-    func takeOutOfUse(_ digest: Digest) -> Bool {
+    func removeFromIndex(_ digest: Digest) -> Bool {
         blobs[digest] = nil
         openFiles.remove(digest)
         smallBlobs.remove(digest)
         sizeChecks.verified.remove(digest)
-        guard condemned[digest] == nil else { return false }
-        condemned[digest] = []
+        guard pendingRemoval[digest] == nil else { return false }
+        pendingRemoval[digest] = []
         if !isRecovered { setAsideInRecovery.insert(digest) }
         return true
     }
 
-    func endCondemnation(_ digest: Digest) {
-        for waiter in condemned.removeValue(forKey: digest) ?? [] { waiter() }
+    func endPendingRemoval(_ digest: Digest) {
+        for waiter in pendingRemoval.removeValue(forKey: digest) ?? [] { waiter() }
     }
 
     /// A new file of the name waits until the old one is out of the way.
-    func condemn<R: Sendable>(
-        _ digest: Digest, _ work: @escaping @Sendable () throws(StoreError) -> R,
+    func performRemoval<R: Sendable>(
+        of digest: Digest, _ work: @escaping @Sendable () throws(StoreError) -> R,
         then: @escaping (Result<R, StoreError>) -> Void
     ) {
-        guard takeOutOfUse(digest) else { return }
+        guard removeFromIndex(digest) else { return }
         perform(work) { result in
             then(result)
-            self.endCondemnation(digest)
+            self.endPendingRemoval(digest)
         }
     }
 
@@ -104,7 +106,7 @@ extension Store {
         }
         // A commit or a quarantine may have come in between: theirs is the later word.
         if let newer = openFiles.value(for: digest) { return newer }
-        if condemned[digest] != nil { return nil }
+        if pendingRemoval[digest] != nil { return nil }
         switch result {
         case .success(.opened):
             if let opened { addBlob(digest, opened) }

@@ -1,6 +1,6 @@
 // Making room. A pull says how much it will need before it writes; where that does not fit, the images that have gone
 // unused for longest leave first. What is in use stays, pinned images stay, and if that leaves too little, the pull is
-// told that there is no room.
+// refused for want of room.
 
 internal import Glibc
 internal import Logging
@@ -33,8 +33,8 @@ extension Store {
     /// Without a budget nothing ever leaves by itself.
     var mayEvict: Bool { !limits.budget.isUnlimited }
 
-    /// Hears how much more may be stored, after partial files and images have left for it if need be: what is wanted,
-    /// or what room there is when that is enough for now.
+    /// Calls back with how much more may be stored, after partial files and images have left for it if need be: what is
+    /// wanted, or what room there is when that is enough for now.
     func admit(_ bytes: Int64, atLeast least: Int64, then: @escaping (Result<Int64, StoreError>) -> Void) {
         admit(bytes, least, looks: 2, then)
     }
@@ -42,7 +42,8 @@ extension Store {
     /// - Parameter looks: how often it may still be looked in vain for what can leave. Who has found enough, and does
     ///   not fit all the same, has lost it to somebody else who waited: that may go on as long as images leave. Who has
     ///   looked in vain knows. Who has waited for another's look in vain may look once more, since that one may have
-    ///   begun before what could leave now was let go; no more than that, or a crowd would look one after the other.
+    ///   begun before what could leave now was let go; no more than that, or many at once would look one after the
+    ///   other.
     private func admit(
         _ bytes: Int64, _ least: Int64, looks: Int, _ then: @escaping (Result<Int64, StoreError>) -> Void
     ) {
@@ -86,7 +87,7 @@ extension Store {
     }
 
     /// Lets partial files and then images leave until so much is free, or nothing more may leave. Who asks meanwhile
-    /// waits for the one under way, and looks again then. `then` hears whether there was as much as that one wanted.
+    /// waits for the one under way, and looks again then. `then` gets whether there was as much as that one wanted.
     func evict(_ bytes: Int64, then: @escaping (_ foundEnough: Bool) -> Void) {
         guard bytes > 0, !isClosing else { return then(false) }
         waitingForRoom.append(then)

@@ -23,7 +23,7 @@ package final class StoreCheck: @unchecked Sendable {
     /// What could not be read, in words; it is neither right nor wrong.
     private var unreadable: [String] = []
     private var wrongCount = 0
-    /// Why what is wrong is only told; nil when it is set aside.
+    /// Why a fault is only reported; nil when it is set aside.
     private let obstacle: StoreError?
     private let layout: Layout
     private let lock: StoreLock?
@@ -149,15 +149,15 @@ package final class StoreCheck: @unchecked Sendable {
 
 extension StoreCheck {
     /// Runs all of it in this process, without a server. May block.
-    /// - Parameter tell: hears of everything, `ended` last.
-    package func run(tell: (VerifyNews) -> Void) {
+    /// - Parameter emit: called with every event, `ended` last.
+    package func run(emit: (VerifyEvent) -> Void) {
         while true {
             switch next() {
             case .right: break
-            case .wrong(let fault): tell(.wrong(setAside(fault)))
-            case .end: return tell(.ended(report(isStopped: false)))
+            case .wrong(let fault): emit(.wrong(setAside(fault)))
+            case .end: return emit(.ended(report(isStopped: false)))
             }
-            tell(.progress(progress))
+            emit(.progress(progress))
         }
     }
 
@@ -171,7 +171,7 @@ extension StoreCheck {
         return finding(fault, setAsideTo: target)
     }
 
-    /// What is told of a fault.
+    /// What is reported of a fault.
     func finding(_ fault: ContentFault, setAsideTo target: String?) -> VerifyFinding {
         wrongCount += 1
         return VerifyFinding(

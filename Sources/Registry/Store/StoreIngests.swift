@@ -37,8 +37,8 @@ extension Store {
     }
 
     /// Runs `action` when no file of this digest is on its way to the quarantine.
-    func whenNotCondemned(_ digest: Digest, _ action: @escaping () -> Void) {
-        if condemned[digest] != nil { condemned[digest]?.append(action) } else { action() }
+    func afterPendingRemoval(_ digest: Digest, _ action: @escaping () -> Void) {
+        if pendingRemoval[digest] != nil { pendingRemoval[digest]?.append(action) } else { action() }
     }
 
     private func openPartial(_ key: PullKey, _ then: @escaping (Result<Ingest, StoreError>) -> Void) {

@@ -1,5 +1,5 @@
 // One server per store. The lock is flock's, which the kernel drops with the process however it ends; what the file
-// says is only for the error message of whoever comes second.
+// says is only for the error message of the second process.
 
 internal import Glibc
 

@@ -16,14 +16,15 @@ extension Store {
         making: @escaping @Sendable ([(digest: Digest, count: Int)]) throws -> R,
         then: @escaping (Result<R, any Error>) -> Void
     ) {
-        scan({ scan, _ in
-            var counts = scan.blobs.mapValues { _ in 0 }
-            for manifest in scan.manifests.values {
-                for blob in Set(manifest.blobs.map(\.digest)) where counts[blob] != nil { counts[blob]? += 1 }
-            }
-            let sorted = counts.map { ("\($0.key)", (digest: $0.key, count: $0.value)) }.sorted { $0.0 < $1.0 }
-            return try making(sorted.map(\.1))
-        }, then: then)
+        scan(
+            { scan, _ in
+                var counts = scan.blobs.mapValues { _ in 0 }
+                for manifest in scan.manifests.values {
+                    for blob in Set(manifest.blobs.map(\.digest)) where counts[blob] != nil { counts[blob]? += 1 }
+                }
+                let sorted = counts.map { ("\($0.key)", (digest: $0.key, count: $0.value)) }.sorted { $0.0 < $1.0 }
+                return try making(sorted.map(\.1))
+            }, then: then)
     }
 
     /// Removes the images that are picked, the oldest uses first.
@@ -34,7 +35,7 @@ extension Store {
     ///   - isForced: also what is served while this runs. Only what is stored meanwhile stays. Implies `ignoringLease`.
     ///   - orphansBefore: blobs of no manifest that came before this go as well.
     ///   - goalBytes: enough; what was picked beyond it stays.
-    ///   - reporting: makes of the report what `then` hears. Off the loop: it may be long.
+    ///   - reporting: makes of the report what `then` gets. Off the loop: it may be long.
     package func prune<R: Sendable>(
         selecting: @escaping @Sendable (CachedImage) throws -> Bool, limit: Int? = nil, dryRun: Bool = false,
         ignoringLease: Bool = false, isForced: Bool = false, orphansBefore: Int64? = nil, goalBytes: Int64? = nil,
@@ -131,7 +132,10 @@ extension Store {
             if case .success((_, let unreadable, let count)) = result {
                 for error in unreadable { logger.error("store: left out of the images: \(error)") }
                 // Off the loop, and once nothing of the look is left.
-                offload.run { ImageScan.giveMemoryBack(afterEntries: count) } then: { _ in }
+                offload.run {
+                    ImageScan.giveMemoryBack(afterEntries: count)
+                } then: { _ in
+                }
             }
             then(result.map(\.0))
             workEnds()
@@ -140,7 +144,7 @@ extension Store {
 
     // MARK: Removing
 
-    /// Blobs of no manifest, some a turn: a cache may have any number.
+    /// Blobs of no manifest, some an iteration: a cache may have any number.
     private func removeOrphans(_ running: Pruning, then: @escaping () -> Void) {
         guard !running.plan.orphans.isEmpty, !running.hasEnough, !isClosing else { return then() }
         for orphan in running.plan.orphans.suffix(Pruning.orphansPerStep) { removeBlob(orphan, running) }
@@ -159,7 +163,7 @@ extension Store {
     }
 
     /// Has the files of what was taken out of memory removed, manifests before blobs, as far as a crash may come in
-    /// between. `then` in a later turn of the loop, also where there are none.
+    /// between. `then` runs in a later iteration, also where there are none.
     private func endStep(_ running: Pruning, then: @escaping () -> Void) {
         let leaving = running.outcome.isDryRun ? [] : running.leaving
         running.leaving = []
@@ -268,6 +272,6 @@ extension Store {
         running.outcome.blobCount += 1
         running.outcome.freedBytes = running.outcome.freedBytes.addingSaturated(sizeBytes)
         guard !running.outcome.isDryRun else { return }
-        if takeOutOfUse(digest) { running.leavingBlobs.append((digest, sizeBytes)) }
+        if removeFromIndex(digest) { running.leavingBlobs.append((digest, sizeBytes)) }
     }
 }

@@ -5,13 +5,13 @@
 package final class StoreVerification {
     private let store: Store
     private let check: StoreCheck
-    private let tell: (VerifyNews) -> Void
+    private let emit: (VerifyEvent) -> Void
     private var isStopping = false
 
-    /// - Parameter tell: hears of everything, `ended` last.
-    package init(_ store: Store, tell: @escaping (VerifyNews) -> Void) {
+    /// - Parameter emit: called with every event, `ended` last.
+    package init(_ store: Store, emit: @escaping (VerifyEvent) -> Void) {
         self.store = store
-        self.tell = tell
+        self.emit = emit
         check = StoreCheck(heldBy: store.layout)
     }
 
@@ -28,14 +28,14 @@ package final class StoreVerification {
             // The pool has refused the job: the process is ending.
             case .failure: end(isStopped: true)
             case .success(.end): end(isStopped: false)
-            case .success(.right): goOn()
+            case .success(.right): resume()
             case .success(.wrong(let fault)): setAside(fault)
             }
         }
     }
 
-    private func goOn() {
-        tell(.progress(check.progress))
+    private func resume() {
+        emit(.progress(check.progress))
         step()
     }
 
@@ -43,14 +43,14 @@ package final class StoreVerification {
         store.setAside(fault, foundBy: .verify) { [self] result in
             switch result {
             case .success(nil): break
-            case .success(.some(let target)): tell(.wrong(check.finding(fault, setAsideTo: target)))
+            case .success(.some(let target)): emit(.wrong(check.finding(fault, setAsideTo: target)))
             case .failure(let error):
                 check.cannotBeSetAside(error)
-                tell(.wrong(check.finding(fault, setAsideTo: nil)))
+                emit(.wrong(check.finding(fault, setAsideTo: nil)))
             }
-            goOn()
+            resume()
         }
     }
 
-    private func end(isStopped: Bool) { tell(.ended(check.report(isStopped: isStopped))) }
+    private func end(isStopped: Bool) { emit(.ended(check.report(isStopped: isStopped))) }
 }

@@ -77,7 +77,7 @@ struct TagIndex: ~Copyable {
     private var index = HashPositions()
     private let hash = KeyedHash()
     /// Counts the tags that have left, and those that have come to mean something else.
-    private(set) var departures: UInt64 = 0
+    private(set) var removalCount: UInt64 = 0
 
     deinit {
         for position in 0..<entries.count { entries[position].key.deallocate() }
@@ -93,7 +93,7 @@ struct TagIndex: ~Copyable {
     mutating func set(_ name: TagBytes, _ record: TagRecord) {
         name.withText { text in
             if let known = position(of: text) {
-                if entries[known].record.digest != record.digest { departures &+= 1 }
+                if entries[known].record.digest != record.digest { removalCount &+= 1 }
                 entries[known].record = record
                 return
             }
@@ -110,7 +110,7 @@ struct TagIndex: ~Copyable {
         name.withText { text in
             guard let position = position(of: text) else { return }
             index.remove(hash.of(text), position)
-            departures &+= 1
+            removalCount &+= 1
             entries[position].key.deallocate()
             entries[position].key = .init(start: nil, count: 0)
             free.append(position)

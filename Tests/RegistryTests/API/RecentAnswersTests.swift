@@ -86,7 +86,7 @@ import Testing
 
     // MARK: The table
 
-    private func left(_ manifests: UInt64) -> Store.Departures { .init(manifests: manifests, blobs: 100) }
+    private func left(_ manifests: UInt64) -> Store.CacheGeneration { .init(manifests: manifests, blobs: 100) }
 
     private func answer(_ table: inout HostTable, _ position: Int) throws -> RecentAnswers.Answer {
         let entry = try #require(Array("a.test".utf8).withUnsafeBytes { table.entry(for: $0) })
@@ -101,16 +101,16 @@ import Testing
         var hosts = HostTable()
         var recent = RecentAnswers()
         let first = try answer(&hosts, 7)
-        Array("/first".utf8).withUnsafeBytes { recent.note(first, to: $0, departures: left(0)) }
-        let position = { (recent: inout RecentAnswers, text: String, departures: UInt64) in
-            Array(text.utf8).withUnsafeBytes { recent.answer(to: $0, departures: left(departures))?.position }
+        Array("/first".utf8).withUnsafeBytes { recent.note(first, to: $0, generation: left(0)) }
+        let position = { (recent: inout RecentAnswers, text: String, generation: UInt64) in
+            Array(text.utf8).withUnsafeBytes { recent.answer(to: $0, generation: left(removals))?.position }
         }
         #expect(position(&recent, "/first", 0) == 7 && position(&recent, "/first", 1) == nil)
         #expect(position(&recent, "/second", 0) == nil && position(&recent, "", 0) == nil)
         // Far more than there are places: each wants one once, so that what is asked for in between stays.
         for number in 0..<4 * RecentAnswers.slotCount {
             let other = try answer(&hosts, number)
-            Array("/other/\(number)".utf8).withUnsafeBytes { recent.note(other, to: $0, departures: left(0)) }
+            Array("/other/\(number)".utf8).withUnsafeBytes { recent.note(other, to: $0, generation: left(0)) }
             guard position(&recent, "/first", 0) == 7 else {
                 Issue.record("displaced by the \(number)th")
                 break
@@ -118,10 +118,10 @@ import Testing
         }
         // What no longer holds makes way at once.
         let later = try answer(&hosts, 9)
-        Array("/first".utf8).withUnsafeBytes { recent.note(later, to: $0, departures: left(3)) }
+        Array("/first".utf8).withUnsafeBytes { recent.note(later, to: $0, generation: left(3)) }
         #expect(position(&recent, "/first", 3) == 9 && position(&recent, "/first", 0) == nil)
         let long = String(repeating: "x", count: RecentAnswers.maximumTargetBytes + 1)
-        Array(long.utf8).withUnsafeBytes { recent.note(first, to: $0, departures: left(3)) }
+        Array(long.utf8).withUnsafeBytes { recent.note(first, to: $0, generation: left(3)) }
         #expect(position(&recent, long, 3) == nil)
     }
 
@@ -134,13 +134,13 @@ import Testing
         for _ in 0..<3 {
             for target in targets {
                 target.withUnsafeBytes { bytes in
-                    if recent.answer(to: bytes, departures: left(0)) == nil {
-                        recent.note(answer, to: bytes, departures: left(0))
+                    if recent.answer(to: bytes, generation: left(0)) == nil {
+                        recent.note(answer, to: bytes, generation: left(0))
                     }
                 }
             }
         }
-        let missing = targets.filter { $0.withUnsafeBytes { recent.answer(to: $0, departures: left(0)) == nil } }
+        let missing = targets.filter { $0.withUnsafeBytes { recent.answer(to: $0, generation: left(0)) == nil } }
         // Two or three on average; the hash is keyed anew each time.
         #expect(missing.count <= targets.count / 30)
     }

@@ -37,13 +37,13 @@ import Testing
         arguments: Extremes.texts.filter { $0 != " 5" } + ["4", "6"])
     func lengths(_ length: String) throws {
         let answer = Array("HTTP/1.1 200 OK\r\nContent-Length: \(length)\r\n\r\nhello".utf8)
-        #expect(throws: Failure.self) { try DoorClient.body(of: answer) }
+        #expect(throws: Failure.self) { try AdminClient.body(of: answer) }
         for none in ["Content-Length:", "Content-Length", "X: 5"] {
             let answer = Array("HTTP/1.1 200 OK\r\n\(none)\r\n\r\nhello".utf8)
-            #expect(throws: Failure.self) { try DoorClient.body(of: answer) }
+            #expect(throws: Failure.self) { try AdminClient.body(of: answer) }
         }
         let right = Array("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello".utf8)
-        #expect(try DoorClient.body(of: right) == Array("hello".utf8))
+        #expect(try AdminClient.body(of: right) == Array("hello".utf8))
     }
 
     @Test("progress of any numbers is drawn")
@@ -66,6 +66,6 @@ import Testing
         let names = ["images", "loaded", "present", "failed", "wantedBytes", "arrivedBytes"]
         let body = names.map { "\"\($0)\":\(number)" }.joined(separator: ",")
         let line = Array("{\"progress\":{\"_0\":{\(body)}}}".utf8)
-        if case .progress(let progress)? = NewsLine.decode(line, as: LoadNews.self) { _ = progress.ended }
+        if case .progress(let progress)? = NDJSONLine.decode(line, as: LoadRunEvent.self) { _ = progress.ended }
     }
 }

@@ -11,17 +11,18 @@ import Testing
         return budget
     }
 
-    @Test(arguments: [
-        // used, free, wanted; fits, high, excess
-        (1000, nil, 0, 9000, 900, true, false, 0), (1000, nil, 900, 100, 100, true, false, 0),
-        (1000, nil, 900, 200, 101, false, false, 50), (1000, nil, 1000, 900, 500, false, true, 500),
-        (1000, nil, 951, 9, 0, true, true, 101), (1000, nil, 10, 9000, 1001, false, false, 0),
-        (1000, nil, 10, 40, 100, false, false, 60),
-        (nil, 1000, 5, 2000, 1000, true, false, 0), (nil, 1000, 5, 2000, 1001, false, false, 151),
-        (nil, 1000, 5, 1049, 0, true, true, 101), (nil, 1000, 5, 400, 0, false, true, 750),
-        (nil, nil, 5, 9, 3, true, false, 0),
-        (1 << 60, 1 << 60, 0, 0, 1, false, true, 1_325_859_730_297_874_023),
-    ] as [(Int64?, Int64?, Int64, Int64, Int64, Bool, Bool, Int64)])
+    @Test(
+        arguments: [
+            // used, free, wanted; fits, high, excess
+            (1000, nil, 0, 9000, 900, true, false, 0), (1000, nil, 900, 100, 100, true, false, 0),
+            (1000, nil, 900, 200, 101, false, false, 50), (1000, nil, 1000, 900, 500, false, true, 500),
+            (1000, nil, 951, 9, 0, true, true, 101), (1000, nil, 10, 9000, 1001, false, false, 0),
+            (1000, nil, 10, 40, 100, false, false, 60),
+            (nil, 1000, 5, 2000, 1000, true, false, 0), (nil, 1000, 5, 2000, 1001, false, false, 151),
+            (nil, 1000, 5, 1049, 0, true, true, 101), (nil, 1000, 5, 400, 0, false, true, 750),
+            (nil, nil, 5, 9, 3, true, false, 0),
+            (1 << 60, 1 << 60, 0, 0, 1, false, true, 1_325_859_730_297_874_023),
+        ] as [(Int64?, Int64?, Int64, Int64, Int64, Bool, Bool, Int64)])
     func levels(_ row: (Int64?, Int64?, Int64, Int64, Int64, Bool, Bool, Int64)) {
         let budget = budget(row.0, row.1)
         let levels = Budget.Levels(usedBytes: row.2, freeBytes: row.3)

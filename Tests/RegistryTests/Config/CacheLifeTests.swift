@@ -71,9 +71,10 @@ import Testing
         #expect(complaint(yaml).hasPrefix("c.yaml:1: \(reason)"), "\(complaint(yaml))")
     }
 
-    @Test(arguments: [
-        ("1", 1), ("1B", 1), ("2KB", 2000), ("3 MiB", 3 << 20), ("1TB", 1_000_000_000_000), ("4TiB", 4 << 40),
-    ] as [(String, Int64)])
+    @Test(
+        arguments: [
+            ("1", 1), ("1B", 1), ("2KB", 2000), ("3 MiB", 3 << 20), ("1TB", 1_000_000_000_000), ("4TiB", 4 << 40),
+        ] as [(String, Int64)])
     func sizes(_ text: String, _ bytes: Int64) throws {
         #expect(try ConfigRules.sizeBytes(text) == bytes)
     }

@@ -88,7 +88,7 @@ import Testing
         let failure = try Self.fail("http://registry.invalid/", ConnectLimits(), lookups: lookups)
         #expect(failure?.kind == .connectLimit)
         #expect(failure?.reason == "too many name lookups are under way")
-        #expect(failure?.mayPassAtOnce == false)
+        #expect(failure?.isRetryable == false)
     }
 
     @Test("numeric addresses and names for this machine need no place", arguments: ["127.0.0.1", "localhost", "[::1]"])

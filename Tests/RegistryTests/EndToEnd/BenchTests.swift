@@ -32,7 +32,7 @@ import Testing
     @Test(.needs(.python3, .nginx, .wrk, .dockerRegistry)) func aTinyRunFillsItsRows() throws {
         let files = try TemporaryDirectory()
         let file = files.file("results.json")
-        let scenes = ["digest", "image", "large", "cold-manifest", "cold-blob", "crowd"]
+        let scenes = ["digest", "image", "large", "cold-manifest", "cold-blob", "coalescing"]
         let text = try Command.check(
             [
                 Self.script, "--program", Checkout.server, "--json", file, "--images", "2", "--large-mib", "4",
@@ -42,14 +42,14 @@ import Testing
         #expect(
             results.keys == [
                 "digest-cpu", "large-seconds", "digest-rate", "digest-p99", "image-cpu", "cold-manifest", "cold-blob",
-                "crowd-gets", "crowd-first", "crowd-resident", "crowd-dirty",
+                "coalescing-gets", "coalescing-first", "coalescing-resident", "coalescing-dirty",
             ])
         for (key, row) in zip(results.keys, results.rows) {
             let medians = try results.medians(row)
             let origin = ["cold-manifest", "cold-blob"].contains(key) ? ["origin"] : []
             #expect(Set(medians.keys) == Set(["nginx", "docker-registry", "ociregistry"] + origin))
             for (server, median) in medians { #expect(median > 0, "\(key) of \(server)") }
-            if key == "crowd-gets" { #expect(medians["ociregistry"] == 1) }
+            if key == "coalescing-gets" { #expect(medians["ociregistry"] == 1) }
         }
         let again = try Command.check([Self.script, "--from", file])
         #expect(again == text)

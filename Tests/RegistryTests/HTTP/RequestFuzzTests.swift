@@ -17,11 +17,12 @@ import Testing
         "GET /1 HTTP/1.1\r\nHost: h\r\n\r\nGET /2 HTTP/1.1\r\nHost: h\r\nIf-None-Match: W/\"a\"\r\nIf-Range: b\r\n\r\n",
     ].map { Array($0.utf8) }
 
-    static let pieces: [[UInt8]] = [
-        "\r\n", "\n", "\r", " ", "\t", ":", "\u{0}", ",", "?", "#", "%", "\r\n ", "HTTP/1.1", "HTTP/2.0", "http://",
-        "Content-Length: 1\r\n", "Transfer-Encoding: chunked\r\n", "Host: x\r\n", "18446744073709551616", "\u{7F}",
-        "Connection: close\r\n", "Range: bytes=1-\r\n", "X-Registry: y\r\n", "\r\n\r\n",
-    ].map { Array($0.utf8) } + [[0xFF], [0x80], Array(repeating: 0x61, count: 300)]
+    static let pieces: [[UInt8]] =
+        [
+            "\r\n", "\n", "\r", " ", "\t", ":", "\u{0}", ",", "?", "#", "%", "\r\n ", "HTTP/1.1", "HTTP/2.0", "http://",
+            "Content-Length: 1\r\n", "Transfer-Encoding: chunked\r\n", "Host: x\r\n", "18446744073709551616", "\u{7F}",
+            "Connection: close\r\n", "Range: bytes=1-\r\n", "X-Registry: y\r\n", "\r\n\r\n",
+        ].map { Array($0.utf8) } + [[0xFF], [0x80], Array(repeating: 0x61, count: 300)]
 
     static func mutant(_ random: inout SeededRandom) -> [UInt8] {
         var bytes = requests[Int.random(in: 0..<requests.count, using: &random)]

@@ -69,8 +69,9 @@ import Testing
         let whole = ResponseFields.entity(contentType: "a/b", digest: digest, sizeBytes: 10)
         #expect(text(whole) == "Content-Type: a/b\r\nContent-Length: 10\r\n\(identity)Accept-Ranges: bytes\r\n\r\n")
         let part = ResponseFields.entity(contentType: "a/b", digest: digest, sizeBytes: 10, range: (first: 2, last: 4))
-        #expect(text(part) == "Content-Type: a/b\r\nContent-Length: 3\r\n\(identity)"
-            + "Accept-Ranges: bytes\r\nContent-Range: bytes 2-4/10\r\n\r\n")
+        #expect(
+            text(part) == "Content-Type: a/b\r\nContent-Length: 3\r\n\(identity)"
+                + "Accept-Ranges: bytes\r\nContent-Range: bytes 2-4/10\r\n\r\n")
         let growing = ResponseFields.entity(contentType: "a/b", digest: digest, sizeBytes: nil)
         #expect(text(growing) == "Content-Type: a/b\r\nTransfer-Encoding: chunked\r\n\(identity)\r\n")
         let old = ResponseFields.entity(contentType: "a/b", digest: digest, sizeBytes: nil, delimitedByClose: true)
@@ -79,10 +80,12 @@ import Testing
     }
 
     @Test func otherBodiesHaveLengths() {
-        #expect(text(ResponseFields.unsatisfiable(sizeBytes: 7))
-            == "Content-Range: bytes */7\r\nContent-Length: 0\r\n\r\n")
-        #expect(text(ResponseFields.json(length: 2, extra: [("Allow", "GET, HEAD")]))
-            == "Content-Type: application/json\r\nContent-Length: 2\r\nAllow: GET, HEAD\r\n\r\n")
+        #expect(
+            text(ResponseFields.unsatisfiable(sizeBytes: 7))
+                == "Content-Range: bytes */7\r\nContent-Length: 0\r\n\r\n")
+        #expect(
+            text(ResponseFields.json(length: 2, extra: [("Allow", "GET, HEAD")]))
+                == "Content-Type: application/json\r\nContent-Length: 2\r\nAllow: GET, HEAD\r\n\r\n")
         #expect(text(ResponseFields.plain(contentType: nil, length: 0)) == "Content-Length: 0\r\n\r\n")
     }
 

@@ -34,9 +34,9 @@ import Testing
     @Test(arguments: [
         ("HTTP/1.0 200 OK\r\nContent-Length: 1\r\n\r\n", "not HTTP/1.1"),
         ("HTTP/1.1 2x0 OK\r\nContent-Length: 1\r\n\r\n", "not HTTP/1.1"),
-        ("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", "an answer that does not tell its length"),
-        ("HTTP/1.1 200 OK\r\nContent-Length: \r\n\r\n", "an answer that does not tell its length"),
-        ("HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nab", "more bytes than the head tells"),
+        ("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", "an answer that does not state its length"),
+        ("HTTP/1.1 200 OK\r\nContent-Length: \r\n\r\n", "an answer that does not state its length"),
+        ("HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nab", "more bytes than the head states"),
     ])
     func whatIsNoAnswerIsSaidToBeNone(_ text: String, _ reason: String) {
         #expect(Self.read(text, piece: 1000).0 == .broken(reason))

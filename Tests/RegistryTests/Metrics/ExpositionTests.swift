@@ -5,10 +5,11 @@ import Testing
 @testable import Registry
 
 @Suite struct ExpositionTests {
-    @Test(arguments: [
-        (0, "0"), (1, "0.000000001"), (50_000, "0.00005"), (1_000_000_000, "1"), (1_500_000_000, "1.5"),
-        (600_000_000_000, "600"), (18_446_744_073_709_551_615, "18446744073.709551615"),
-    ] as [(UInt64, String)])
+    @Test(
+        arguments: [
+            (0, "0"), (1, "0.000000001"), (50_000, "0.00005"), (1_000_000_000, "1"), (1_500_000_000, "1.5"),
+            (600_000_000_000, "600"), (18_446_744_073_709_551_615, "18446744073.709551615"),
+        ] as [(UInt64, String)])
     func secondsAreExact(_ nanoseconds: UInt64, _ text: String) {
         #expect(Exposition.seconds(nanoseconds: nanoseconds) == text)
     }
@@ -63,7 +64,7 @@ import Testing
 
     @Test func bucketsAscendAndSpanWhatTheyShould() {
         let spans: [(Buckets, String, String)] = [
-            (.requests, "0.00005", "600"), (.upstreams, "0.001", "600"), (.turns, "0.00001", "10"),
+            (.requests, "0.00005", "600"), (.upstreams, "0.001", "600"), (.iterations, "0.00001", "10"),
         ]
         for (buckets, first, last) in spans {
             #expect(buckets.boundsNanoseconds == buckets.boundsNanoseconds.sorted())

@@ -200,7 +200,7 @@ import Testing
     }
 }
 
-/// A door that jobs wait at.
+/// A latch that jobs wait at.
 private final class Gatekeeper: @unchecked Sendable {
     // Sendable by the lock.
     private let lock = NSCondition()

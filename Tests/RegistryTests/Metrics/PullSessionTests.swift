@@ -165,7 +165,7 @@ import Testing
         #expect(mirror.get(latest).status == 200)
         #expect(mirror.get(target(broken)).body == broken)
         #expect(!mirror.ask(.get(target(wrong))).isComplete)
-        var manner = TestClient.Manner()
+        var manner = TestClient.ClientBehavior()
         manner.leavesAfterBodyBytes = 1000
         manner.leavesByReset = true
         manner.receiveBufferBytes = 4096

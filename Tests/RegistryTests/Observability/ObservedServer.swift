@@ -113,7 +113,7 @@ final class ObservedServer {
     // MARK: Asking the server
 
     @discardableResult
-    func start(_ request: TestClient.Request, manner: TestClient.Manner = .init()) -> TestClient {
+    func start(_ request: TestClient.Request, manner: TestClient.ClientBehavior = .init()) -> TestClient {
         let client = TestClient(on: run.loop, port: port, manner: manner, number: clients.count)
         clients.append(client)
         client.send(request)

@@ -29,7 +29,8 @@ import Testing
     func aNewConnectionIsWaitedFor() {
         var machine = Self.machine(isReused: false)
         #expect(machine.handle(.silence) == [])
-        #expect(machine.handle(.failed(.first, Self.failure(.broken))) == [.stopWatching, .fail(Self.failure(.broken))])
+        #expect(
+            machine.handle(.failed(.first, Self.failure(.broken))) == [.stopWatching, .fail(Self.failure(.broken))])
     }
 
     @Test("a silent reused connection is left for a new one when that answers")

@@ -8,18 +8,18 @@ import Testing
     @Test func clientsGoFirstAndAheadHasASmallShare() throws {
         var queue = PullQueue<Int>()
         let host = try Self.host("a.example")
-        for key in 0..<10 { #expect(queue.add(key, host: host, demand: .ahead) == true) }
+        for key in 0..<10 { #expect(queue.add(key, host: host, demand: .prefetch) == true) }
         #expect(queue.add(100, host: host, demand: .client) == true)
-        #expect(queue.startable(now: 0) == [100] + Array(0..<PullQueue<Int>.maximumAheadPerHost))
+        #expect(queue.startable(now: 0) == [100] + Array(0..<PullQueue<Int>.maximumPrefetchPerHost))
         #expect(queue.startable(now: 0).isEmpty)
         queue.remove(0)
-        #expect(queue.startable(now: 0) == [PullQueue<Int>.maximumAheadPerHost])
+        #expect(queue.startable(now: 0) == [PullQueue<Int>.maximumPrefetchPerHost])
     }
 
     @Test func aWaitingPullIsPromotedWhenAClientAsks() throws {
         var queue = PullQueue<Int>()
         let host = try Self.host("a.example")
-        for key in 0..<10 { _ = queue.add(key, host: host, demand: .ahead) }
+        for key in 0..<10 { _ = queue.add(key, host: host, demand: .prefetch) }
         _ = queue.startable(now: 0)
         _ = queue.add(9, host: host, demand: .client)
         #expect(queue.startable(now: 0) == [9])
@@ -31,7 +31,7 @@ import Testing
     @Test func aRunningOneThatIsPromotedFreesItsPlace() throws {
         var queue = PullQueue<Int>()
         let host = try Self.host("a.example")
-        for key in 0..<6 { _ = queue.add(key, host: host, demand: .ahead) }
+        for key in 0..<6 { _ = queue.add(key, host: host, demand: .prefetch) }
         #expect(queue.startable(now: 0) == [0, 1, 2, 3])
         _ = queue.add(0, host: host, demand: .client)
         #expect(queue.startable(now: 0) == [4])
@@ -54,14 +54,14 @@ import Testing
         var queue = PullQueue<Int>()
         let host = try Self.host("a.example")
         var taken = 0
-        for key in 0..<10_000 where queue.add(key, host: host, demand: .ahead) { taken += 1 }
-        #expect(taken == PullQueue<Int>.maximumKnownAhead)
+        for key in 0..<10_000 where queue.add(key, host: host, demand: .prefetch) { taken += 1 }
+        #expect(taken == PullQueue<Int>.maximumPrefetchEntries)
         let isTaken = queue.add(10_000, host: host, demand: .client)
         #expect(isTaken)
         // Promoted or ended, it leaves room for another.
         _ = queue.add(0, host: host, demand: .client)
         queue.remove(1)
-        let more = (20_000..<20_003).map { queue.add($0, host: host, demand: .ahead) }
+        let more = (20_000..<20_003).map { queue.add($0, host: host, demand: .prefetch) }
         #expect(more == [true, true, false])
     }
 
@@ -90,15 +90,15 @@ import Testing
         var queue = PullQueue<Int>()
         let full = try Self.host("full.example")
         for key in 0..<4000 { _ = queue.add(key, host: full, demand: .client) }
-        for key in 4000..<5000 { _ = queue.add(key, host: full, demand: .ahead) }
+        for key in 4000..<5000 { _ = queue.add(key, host: full, demand: .prefetch) }
         let first = queue.startable(now: 0)
-        #expect(first.count == PullQueue<Int>.maximumForClientsPerHost + PullQueue<Int>.maximumAheadPerHost)
+        #expect(first.count == PullQueue<Int>.maximumForClientsPerHost + PullQueue<Int>.maximumPrefetchPerHost)
         #expect(queue.examinedCount <= 3 * first.count)
         // Other hosts' pulls come and go while thousands wait.
         var before = queue.examinedCount
         for key in 10_000..<10_100 {
             let host = try Self.host("h\(key % 10).example")
-            _ = queue.add(key, host: host, demand: key % 2 == 0 ? .client : .ahead)
+            _ = queue.add(key, host: host, demand: key % 2 == 0 ? .client : .prefetch)
             #expect(queue.startable(now: 0) == [key])
             queue.remove(key)
         }
@@ -116,21 +116,21 @@ import Testing
     func givenUp() throws {
         var queue = PullQueue<Int>()
         let host = try Self.host("a.example")
-        for key in 0..<PullQueue<Int>.maximumAheadPerHost { _ = queue.add(key, host: host, demand: .ahead) }
-        #expect(queue.startable(now: 0).count == PullQueue<Int>.maximumAheadPerHost)
+        for key in 0..<PullQueue<Int>.maximumPrefetchPerHost { _ = queue.add(key, host: host, demand: .prefetch) }
+        #expect(queue.startable(now: 0).count == PullQueue<Int>.maximumPrefetchPerHost)
         for round in 0..<100 {
-            for key in 100..<200 { #expect(queue.add(key, host: host, demand: .ahead) == true, "\(round)") }
+            for key in 100..<200 { #expect(queue.add(key, host: host, demand: .prefetch) == true, "\(round)") }
             for key in 100..<200 { queue.remove(key) }
         }
-        _ = queue.add(999, host: host, demand: .ahead)
+        _ = queue.add(999, host: host, demand: .prefetch)
         queue.remove(0)
         let before = queue.examinedCount
         #expect(queue.startable(now: 0) == [999])
         #expect(queue.examinedCount - before <= 2 * HostPulls<Int>.toleratedPlaces)
         // One that came again has one place, behind those that came before it.
-        for key in 300..<303 { _ = queue.add(key, host: host, demand: .ahead) }
+        for key in 300..<303 { _ = queue.add(key, host: host, demand: .prefetch) }
         queue.remove(300)
-        _ = queue.add(300, host: host, demand: .ahead)
+        _ = queue.add(300, host: host, demand: .prefetch)
         for key in 1...3 { queue.remove(key) }
         #expect(queue.startable(now: 0) == [301, 302, 300])
     }
@@ -150,11 +150,11 @@ import Testing
         queue.remove(0)
         #expect(queue.startable(now: 0) == [5])
         // A held pull ahead of demand is promoted like others, and one that has ended is forgotten.
-        _ = queue.add(500, host: host, demand: .ahead)
+        _ = queue.add(500, host: host, demand: .prefetch)
         #expect(queue.startable(now: 0) == [500])
         queue.hold(500)
         _ = queue.add(500, host: host, demand: .client)
-        #expect(queue.isAhead(500) == false)
+        #expect(queue.isPrefetch(500) == false)
         queue.resume(500)
         queue.remove(1)
         #expect(queue.startable(now: 0) == [500])
@@ -170,8 +170,8 @@ import Testing
         let slow = try Self.host("slow.example")
         let other = try Self.host("other.example")
         for key in 0..<200 { _ = queue.add(key, host: slow, demand: .client) }
-        for key in 1000..<1010 { _ = queue.add(key, host: slow, demand: .ahead) }
-        for key in 2000..<2002 { _ = queue.add(key, host: other, demand: key == 2000 ? .client : .ahead) }
+        for key in 1000..<1010 { _ = queue.add(key, host: slow, demand: .prefetch) }
+        for key in 2000..<2002 { _ = queue.add(key, host: other, demand: key == 2000 ? .client : .prefetch) }
         queue.slowDown(slow, now: 500)
         var started = queue.startable(now: 500)
         #expect(started.filter { $0 < 1000 } == Array(0..<PullQueue<Int>.maximumForClientsPerHost / 2))
@@ -188,7 +188,7 @@ import Testing
         #expect(queue.startable(now: 20_000) == [48])
         #expect(queue.startable(now: 78_999).isEmpty)
         started = queue.startable(now: 79_000)
-        #expect(started.count == PullQueue<Int>.maximumForClientsPerHost - 4 + PullQueue<Int>.maximumAheadPerHost)
+        #expect(started.count == PullQueue<Int>.maximumForClientsPerHost - 4 + PullQueue<Int>.maximumPrefetchPerHost)
         #expect(queue.nextSlowdownCheck == nil)
     }
 
@@ -199,7 +199,7 @@ import Testing
             queue.slowDown(try Self.host("h\(number).example"), now: 0)
         }
         let last = try Self.host("h\(2 * PullQueue<Int>.maximumSlowHosts - 1).example")
-        _ = queue.add(1, host: last, demand: .ahead)
+        _ = queue.add(1, host: last, demand: .prefetch)
         #expect(queue.startable(now: 1) == [1])
         #expect(queue.startable(now: 60_000).isEmpty)
         #expect(queue.nextSlowdownCheck == nil)

@@ -36,7 +36,7 @@ import Testing
 
     @Test func tooLongIsNonsense() {
         let long = "{\"token\":\"\(String(repeating: "a", count: TokenReply.maximumBytes))\"}"
-        #expect(throws: TokenReply.Nonsense.self) { try TokenReply.decode(Array(long.utf8)) }
+        #expect(throws: TokenReply.InvalidTokenResponse.self) { try TokenReply.decode(Array(long.utf8)) }
     }
 
     // MARK: Cache

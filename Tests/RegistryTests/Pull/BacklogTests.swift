@@ -94,7 +94,8 @@ import Testing
         for (client, image) in zip(clients, images) {
             #expect(client.response.status == 200 && client.response.body == image.bytes)
         }
-        #expect(most > 90_000 && most <= limit)
+        // A manifest that has come is never refused: its name and what callbacks take are counted on top.
+        #expect(most > 90_000 && most <= limit + images.count * 4096)
         mirror.settle()
         #expect(mirror.store.backlog.heldBytes == 0)
         mirror.close()

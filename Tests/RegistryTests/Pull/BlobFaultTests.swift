@@ -87,7 +87,7 @@ struct BlobFault: CustomTestStringConvertible, Sendable {
         let mirror = try MirrorKit { $0.noProgressMilliseconds = 400 }
         mirror.fake.chance = SeededRandom(seed: seed)
         play(fault, on: mirror)
-        let audience = Audience(mirror, Self.target, Self.bytes)
+        let audience = ConcurrentReaders(mirror, Self.target, Self.bytes)
         mirror.wait(until: { audience.isDone })
         audience.expectEveryoneIsServed("seed \(seed)")
         mirror.settle()
@@ -100,7 +100,7 @@ struct BlobFault: CustomTestStringConvertible, Sendable {
     @Test func aCutIsResumedAtItsOffsetAndAskedOnce() throws {
         let mirror = try MirrorKit()
         play(Self.passing[0], on: mirror)
-        let audience = Audience(mirror, Self.target, Self.bytes)
+        let audience = ConcurrentReaders(mirror, Self.target, Self.bytes)
         mirror.wait(until: { audience.isDone })
         #expect(mirror.fake.requests.map { $0.header("range") } == [nil, "bytes=\(Self.size * 6 / 10)-"])
         mirror.close()
@@ -173,7 +173,7 @@ struct BlobFault: CustomTestStringConvertible, Sendable {
         let otherTarget = "/v2/team/other/blobs/\(digestOf(other))"
         mirror.fake.on(otherTarget) { .blob(other, for: $0).dripping(5000, everyMilliseconds: 2) }
         let bystander = mirror.start(.get(otherTarget))
-        let audience = Audience(mirror, Self.target, Self.bytes)
+        let audience = ConcurrentReaders(mirror, Self.target, Self.bytes)
         mirror.wait(until: { audience.isDone && bystander.isDone })
         audience.expectNobodyIsServed("seed \(seed)")
         #expect(bystander.isComplete && bystander.response.body == other)
@@ -197,7 +197,7 @@ struct BlobFault: CustomTestStringConvertible, Sendable {
         mirror.fake.on(
             Self.target, { _ in .ok(Self.bytes).corrupted(at: 10).cut(after: Self.size * 6 / 10) },
             { .blob(Self.bytes, for: $0) })
-        let audience = Audience(mirror, Self.target, Self.bytes)
+        let audience = ConcurrentReaders(mirror, Self.target, Self.bytes)
         mirror.wait(until: { audience.isDone })
         audience.expectNobodyIsFooled()
         #expect(audience.first.end == .fin)
@@ -259,7 +259,7 @@ struct BlobFault: CustomTestStringConvertible, Sendable {
     @Test func noListenerIs503AndSoIsOneThatNeverSpeaks() throws {
         let mirror = try MirrorKit { $0.policy.answerDeadlineMilliseconds = 60 }
         mirror.fake.on(Self.target, .silent)
-        let audience = Audience(mirror, Self.target, Self.bytes)
+        let audience = ConcurrentReaders(mirror, Self.target, Self.bytes)
         mirror.wait(until: { audience.isDone })
         audience.expectNobodyIsServed()
         for reader in audience.everyone { #expect(reader.response.status == 503) }
@@ -284,7 +284,7 @@ struct BlobFault: CustomTestStringConvertible, Sendable {
             request.rangeStart == nil
                 ? .ok(Self.bytes).claiming(length: Self.size + 1000).closing() : .blob(Self.bytes, for: request)
         }
-        let audience = Audience(mirror, Self.target, Self.bytes)
+        let audience = ConcurrentReaders(mirror, Self.target, Self.bytes)
         mirror.wait(until: { audience.isDone })
         audience.expectNobodyIsFooled()
         mirror.settle()

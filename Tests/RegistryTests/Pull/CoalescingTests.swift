@@ -18,7 +18,7 @@ import Testing
         mirror.wait(for: clients)
         for client in clients {
             #expect(client.isComplete)
-            Audience.expectHonest(client, Self.bytes, "client \(client.number)")
+            ConcurrentReaders.expectHonest(client, Self.bytes, "client \(client.number)")
         }
         #expect(mirror.fake.requests.map(\.method) == ["GET"])
         mirror.close()
@@ -69,7 +69,7 @@ import Testing
         mirror.fake.on(Self.target) { .blob(Self.bytes, for: $0).dripping(20_000, everyMilliseconds: 1) }
         var clients: [TestClient] = []
         for number in 0..<6 {
-            var manner = TestClient.Manner()
+            var manner = TestClient.ClientBehavior()
             manner.leavesAfterBodyBytes = 1 + number * 20_000
             manner.leavesByReset = number % 2 == 0
             clients.append(mirror.start(.get(Self.target), manner: manner))
@@ -90,7 +90,7 @@ import Testing
         let bytes = pattern(6 << 20, seed: 8)
         let target = "/v2/team/app/blobs/\(digestOf(bytes))"
         mirror.fake.on(target) { .blob(bytes, for: $0) }
-        var manner = TestClient.Manner()
+        var manner = TestClient.ClientBehavior()
         manner.receiveBufferBytes = 8192
         manner.readBytes = 4096
         manner.pauseMilliseconds = 5

@@ -89,7 +89,7 @@ import Testing
         let size = 48 << 20
         let scene = try Scene([UInt8](repeating: 9, count: size))
         let mirror = scene.mirror
-        let slow = TestClient.Manner(readBytes: 64 * 1024, pauseMilliseconds: 1, receiveBufferBytes: 64 * 1024)
+        let slow = TestClient.ClientBehavior(readBytes: 64 * 1024, pauseMilliseconds: 1, receiveBufferBytes: 64 * 1024)
         let client = mirror.start(.get(scene.target), manner: slow)
         mirror.wait(until: { client.response.body.count > 256 * 1024 })
         #expect(truncate(scene.path, off_t(size / 2)) == 0)

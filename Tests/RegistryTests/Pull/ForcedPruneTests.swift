@@ -12,7 +12,7 @@ import Testing
 
     /// Runs what `DELETE /cmd/prune` does.
     private static func prune(_ mirror: MirrorKit, _ prune: AdminCommand.Prune) -> String {
-        let desk = AdminDesk(store: mirror.store, ignoresLeases: false)
+        let desk = AdminQueries(store: mirror.store, ignoresLeases: false)
         var answer: Result<[UInt8], RegistryError>?
         desk.answer(.prune(prune), asJSON: false) { answer = $0 }
         mirror.wait(until: { answer != nil })
@@ -37,7 +37,7 @@ import Testing
         Self.image.put(on: mirror.fake, tag: "v1")
         #expect(mirror.get(Self.manifest).body == Self.image.manifest)
         mirror.settle()
-        let slow = TestClient.Manner(readBytes: 64 * 1024, pauseMilliseconds: 1, receiveBufferBytes: 64 * 1024)
+        let slow = TestClient.ClientBehavior(readBytes: 64 * 1024, pauseMilliseconds: 1, receiveBufferBytes: 64 * 1024)
         let reader = mirror.start(.get(Self.target(Self.layer)), manner: slow)
         mirror.wait(until: { reader.response.body.count > 64 * 1024 })
         #expect(Self.prune(mirror, Self.all(false)) == "skipped registry.test/team/app:v1\n", "served a moment ago")

@@ -219,7 +219,7 @@ import Testing
         let target = "/v2/team/app/blobs/\(digestOf(bytes))"
         // Of unknown length, so that nothing can be reserved.
         mirror.fake.on(target) { .blob(bytes, for: $0).chunked() }
-        let audience = Audience(mirror, target, bytes)
+        let audience = ConcurrentReaders(mirror, target, bytes)
         mirror.wait(until: { audience.isDone })
         audience.expectNobodyIsServed()
         #expect(audience.first.end == .fin)

@@ -201,7 +201,7 @@ struct FakeImage {
         }
         // A broken download is asked for again where it was first asked for: the redirect may have expired.
         blobs.on("/data", { .blob(bytes, for: $0).cut(after: 120_000) }, { .blob(bytes, for: $0) })
-        let audience = Audience(mirror, target, bytes)
+        let audience = ConcurrentReaders(mirror, target, bytes)
         mirror.wait(until: { audience.isDone })
         audience.expectNobodyIsFooled()
         mirror.settle()

@@ -215,7 +215,7 @@ import Testing
         }
         #expect(mirror.get("/v2/team/app/manifests/v1").status == 200)
         mirror.wait(until: { refused > 0 && mirror.puller.runningBlobs == 0 })
-        #expect(refused <= PullQueue<PullKey>.maximumAheadPerHost)
+        #expect(refused <= PullQueue<PullKey>.maximumPrefetchPerHost)
         isThrottled = false
         // The last layers have not been asked for; a client gets each of them.
         for layer in image.layers.suffix(5) {

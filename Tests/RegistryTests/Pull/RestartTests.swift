@@ -46,7 +46,7 @@ import Testing
         let mirror = try MirrorKit { $0.imagePath = directory.path }
         mirror.fake.chance = SeededRandom(seed: 2)
         mirror.fake.on(Self.target) { .blob(Self.bytes, for: $0) }
-        let audience = Audience(mirror, Self.target, Self.bytes)
+        let audience = ConcurrentReaders(mirror, Self.target, Self.bytes)
         mirror.wait(until: { audience.isDone })
         audience.expectNobodyIsFooled()
         mirror.settle()

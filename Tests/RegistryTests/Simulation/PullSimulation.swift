@@ -31,12 +31,12 @@ final class PullSimulation {
     init(seed: UInt64) throws {
         self.seed = seed
         var random = SeededRandom(seed: seed)
-        let isAhead = Int.random(in: 0..<4, using: &random) == 0
+        let isPrefetch = Int.random(in: 0..<4, using: &random) == 0
         mirror = try MirrorKit {
             // Above the longest pause of any script, so that silence is told from slowness.
             $0.noProgressMilliseconds = 120
             $0.policy.answerDeadlineMilliseconds = 150
-            $0.prefetchLayers = isAhead
+            $0.prefetchLayers = isPrefetch
         }
         self.random = random
         mirror.fake.chance = SeededRandom(seed: seed &+ 1)
@@ -119,7 +119,7 @@ final class PullSimulation {
     private func addClient() {
         let content = chance(0, contents.count - 1)
         let size = contents[content].bytes.count
-        var manner = TestClient.Manner()
+        var manner = TestClient.ClientBehavior()
         if oneIn(4) { manner = slow(manner) }
         if oneIn(5) {
             manner.leavesAfterBodyBytes = chance(0, max(1, size))
@@ -138,7 +138,7 @@ final class PullSimulation {
         timer.start(afterMilliseconds: UInt64(oneIn(2) ? 0 : chance(0, 30)))
     }
 
-    private func slow(_ manner: TestClient.Manner) -> TestClient.Manner {
+    private func slow(_ manner: TestClient.ClientBehavior) -> TestClient.ClientBehavior {
         var slow = manner
         slow.readBytes = chance(4_000, 60_000)
         slow.pauseMilliseconds = UInt64(chance(0, 3))
@@ -165,7 +165,7 @@ final class PullSimulation {
 
     private func check() {
         for (client, content) in clients {
-            Audience.expectHonest(client, contents[content].bytes, "seed \(seed), client \(client.number)")
+            ConcurrentReaders.expectHonest(client, contents[content].bytes, "seed \(seed), client \(client.number)")
         }
         checkOpenConnections()
         #expect(mirror.inspectBlobs().wrong == [], "seed \(seed)")
@@ -182,7 +182,7 @@ final class PullSimulation {
         mirror.wait(for: kept)
         for client in kept {
             let isUsable = client.isComplete && client.responses.last?.status == 200
-            #expect(isUsable, "seed \(seed), client \(client.number): \(Audience.story(client))")
+            #expect(isUsable, "seed \(seed), client \(client.number): \(ConcurrentReaders.story(client))")
         }
     }
 
@@ -222,7 +222,7 @@ extension PullSimulation {
 
     /// In shares, so that the test runner has something to run side by side.
     @Test(arguments: 0..<UInt64(4))
-    func whateverHappensNobodyIsFooled(_ share: UInt64) throws {
+    func randomFaultsNeverYieldAWrongCompleteBody(_ share: UInt64) throws {
         for number in stride(from: share, to: Self.plays, by: 4) {
             try PullSimulation(seed: Self.firstSeed &+ number).play()
         }

@@ -83,7 +83,7 @@ import Testing
         let path = fixture.store.layout.blob(digest)
         #expect(truncate(path, 4999) == 0)
         #expect(try fixture.find(digest) == nil)
-        try fixture.wait(until: { fixture.store.condemned.isEmpty })
+        try fixture.wait(until: { fixture.store.pendingRemoval.isEmpty })
         #expect(!fixture.exists(path))
         #expect(try fixture.quarantined() == ["\(digest.hex).size-is-4999--not-5000"])
         #expect(fixture.log.text.contains("set aside"))

@@ -65,9 +65,12 @@ import Testing
         #expect(end(backOff) == 0)
     }
 
-    @Test("seconds of any size are milliseconds within ten minutes", arguments: [
-        (0, 0), (-5, 0), (Int64.min, 0), (7, 7000), (600, 600_000), (601, 601_000), (Int64.max, 601_000),
-    ] as [(Int64, UInt64)]) func seconds(_ row: (Int64, UInt64)) {
+    @Test(
+        "seconds of any size are milliseconds within ten minutes",
+        arguments: [
+            (0, 0), (-5, 0), (Int64.min, 0), (7, 7000), (600, 600_000), (601, 601_000), (Int64.max, 601_000),
+        ] as [(Int64, UInt64)]) func seconds(_ row: (Int64, UInt64))
+    {
         #expect(EvictionBackOff.milliseconds(row.0) == row.1)
     }
 }

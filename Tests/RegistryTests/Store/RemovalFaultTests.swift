@@ -72,7 +72,7 @@ import Testing
         #expect(fixture.store.usedBytes == imageBytes && report.freedBytes == before - imageBytes)
         #expect(fixture.store.manifests[image.digest] != nil && fixture.store.manifests.count == 1)
         for blob in image.blobs { #expect(try fixture.find(digestOf(blob)) != nil) }
-        #expect(fixture.store.condemned.isEmpty)
+        #expect(fixture.store.pendingRemoval.isEmpty)
     }
 
     @Test("a blob that cannot be removed stays counted, and the other blobs go") func blob() throws {
@@ -84,7 +84,7 @@ import Testing
         #expect(fixture.store.blobs.count == 1 && fixture.store.usedBytes == Int64(stuck.count))
         #expect(report.freedBytes == before - Int64(stuck.count))
         #expect(fixture.log.text.contains("1 blobs cannot be removed"))
-        #expect(fixture.store.condemned.isEmpty)
+        #expect(fixture.store.pendingRemoval.isEmpty)
     }
 
     @Test("partial files that cannot be removed stay counted, and the others make room") func partials() throws {

@@ -55,11 +55,11 @@ import Testing
         let second = try fixture.put(pattern(200))
         #expect(small(fixture, first) != nil && small(fixture, second) != nil)
         fixture.store.quarantineBlob(first, reason: "flipped")
-        #expect(fixture.store.takeOutOfUse(second))
+        #expect(fixture.store.removeFromIndex(second))
         fixture.store.removeBlobs([(second, 0)]) { _ in }
         #expect(small(fixture, first) == nil && small(fixture, second) == nil)
         #expect(fixture.store.smallBlobs.count == 0)
-        try fixture.wait(until: { fixture.store.condemned.isEmpty })
+        try fixture.wait(until: { fixture.store.pendingRemoval.isEmpty })
         try fixture.put(pattern(100))
         #expect(small(fixture, first) == pattern(100))
     }

@@ -136,9 +136,9 @@ final class StoreFixture {
         var start = 0
         while start < bytes.count {
             let end = min(bytes.count, start + chunkBytes)
-            let goOn = bytes[start..<end].withUnsafeBytes { ingest.append($0) }
+            let mayContinue = bytes[start..<end].withUnsafeBytes { ingest.append($0) }
             start = end
-            if !goOn { let _: Bool = try wait { done in ingest.onDrained = { done(true) } } }
+            if !mayContinue { let _: Bool = try wait { done in ingest.onDrained = { done(true) } } }
         }
     }
 

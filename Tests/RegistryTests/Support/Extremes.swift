@@ -24,7 +24,11 @@ enum Extremes {
     ]
 
     /// As values of JSON, valid ones and others.
-    static let json = digits.filter { !$0.hasPrefix("00") }
-        + ["-1", "-9223372036854775808", "-9223372036854775809", "0.5", "-0.0", "5.0", "5e2", "1e19", "1e300", "-1e300"]
+    static let json =
+        digits.filter { !$0.hasPrefix("00") }
+        + [
+            "-1", "-9223372036854775808", "-9223372036854775809", "0.5", "-0.0", "5.0", "5e2", "1e19", "1e300",
+            "-1e300",
+        ]
         + ["\"5\"", "\"\"", "null", "true", "[]", "[5]", "{}"]
 }

@@ -67,7 +67,8 @@ final class MirrorKit {
         ) { handler($0, $1, $2) }
         port = try server.listen(host: "127.0.0.1", port: 0).port
         client = UpstreamClient(
-            loop: loop, registries: [fake.config(auth: options.auth)] + options.registries(port)
+            loop: loop,
+            registries: [fake.config(auth: options.auth)] + options.registries(port)
                 + upstreams.flatMap { Self.registries($0) },
             noProgressMilliseconds: options.noProgressMilliseconds, userAgent: "test/1", logger: logger,
             metrics: metrics, limits: options.connectLimits)
@@ -132,7 +133,7 @@ final class MirrorKit {
     /// Starts a client with its first requests.
     @discardableResult
     func start(
-        _ requests: TestClient.Request..., manner: TestClient.Manner = .init(), port: UInt16? = nil
+        _ requests: TestClient.Request..., manner: TestClient.ClientBehavior = .init(), port: UInt16? = nil
     ) -> TestClient {
         let client = TestClient(on: run.loop, port: port ?? self.port, manner: manner, number: clients.count)
         clients.append(client)
@@ -143,7 +144,7 @@ final class MirrorKit {
     /// Asks and waits for the answer.
     @discardableResult
     func ask(
-        _ request: TestClient.Request, manner: TestClient.Manner = .init(),
+        _ request: TestClient.Request, manner: TestClient.ClientBehavior = .init(),
         _ location: SourceLocation = #_sourceLocation
     ) -> TestClient {
         let client = start(request, manner: manner)

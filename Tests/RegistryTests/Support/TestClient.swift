@@ -61,7 +61,7 @@ final class TestClient {
     }
 
     /// How it reads.
-    struct Manner {
+    struct ClientBehavior {
         /// Most bytes read at a time, and the pause after each.
         var readBytes = 256 * 1024
         var pauseMilliseconds: UInt64 = 0
@@ -76,7 +76,7 @@ final class TestClient {
     }
 
     let number: Int
-    let manner: Manner
+    let manner: ClientBehavior
     private(set) var requests: [Request] = []
     /// One for each request answered so far, the last possibly incomplete.
     private(set) var responses: [Response] = []
@@ -97,7 +97,10 @@ final class TestClient {
     private var wasDone = true
 
     /// - Parameter usesSix: connects to `::1` rather than to 127.0.0.1.
-    init(on loop: EventLoop, port: UInt16, manner: Manner = Manner(), number: Int = 0, usesSix: Bool = false) {
+    init(
+        on loop: EventLoop, port: UInt16, manner: ClientBehavior = ClientBehavior(), number: Int = 0,
+        usesSix: Bool = false
+    ) {
         self.loop = loop
         self.manner = manner
         self.number = number

@@ -35,10 +35,10 @@ import Testing
         }
     }
 
-    @Test func theArchitectureNamesEveryFloor() throws {
+    @Test func theArchitectureNamesEveryLayer() throws {
         let text = try SourceTree.text("docs/architecture.md")
-        for floor in try FileManager.default.contentsOfDirectory(atPath: "\(Checkout.root)/Sources/Registry") {
-            #expect(text.contains("\(floor)/"), "docs/architecture.md says nothing of Sources/Registry/\(floor)")
+        for layer in try FileManager.default.contentsOfDirectory(atPath: "\(Checkout.root)/Sources/Registry") {
+            #expect(text.contains("\(layer)/"), "docs/architecture.md says nothing of Sources/Registry/\(layer)")
         }
     }
 }

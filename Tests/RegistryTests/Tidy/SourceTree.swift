@@ -14,7 +14,7 @@ struct SourceFile {
     let declarations: [Declaration]
 
     /// The folder under `Sources/Registry`, or nil for a file elsewhere.
-    var floor: String? {
+    var layer: String? {
         let parts = path.split(separator: "/")
         return parts.count > 3 && parts[1] == "Registry" ? String(parts[2]) : nil
     }

@@ -1,4 +1,4 @@
-// The rules of the house that can be read off the source: which floor may use which, which folder may import what, and
+// Lint rules that can be read off the source: which layer may use which, which folder may import what, and
 // the small habits that keep files readable. Every finding is `path:line: what`.
 
 import Foundation
@@ -6,36 +6,36 @@ import Testing
 
 @Suite struct TidyTests {
     /// A folder of `Sources/Registry`, and the modules it may import beside the standard library.
-    struct Floor {
+    struct Layer {
         let name: String
         let modules: Set<String>
     }
 
     /// Lowest first: a layer uses only layers above it in this list. docs/architecture.md says what each is for.
-    static let floors = [
-        Floor(name: "OCI", modules: ["Glibc"]),
-        Floor(name: "HTTP", modules: []),
-        Floor(name: "Metrics", modules: []),
-        Floor(name: "Logging", modules: ["Glibc", "Logging"]),
-        Floor(name: "Pattern", modules: ["CPCRE2"]),
-        Floor(name: "Config", modules: ["CYAML", "Glibc"]),
-        Floor(name: "Policy", modules: ["DequeModule", "Glibc"]),
-        Floor(name: "Loop", modules: ["CLibuv", "CLinux", "DequeModule", "Glibc"]),
-        Floor(name: "TLS", modules: ["COpenSSL"]),
-        Floor(name: "Store", modules: ["CLinux", "COpenSSL", "DequeModule", "Glibc", "Logging"]),
-        Floor(name: "Archive", modules: ["CArchive", "Glibc"]),
-        Floor(name: "Curl", modules: ["CCurl", "Glibc"]),
-        Floor(name: "Pull", modules: ["DequeModule", "Logging"]),
-        Floor(name: "Load", modules: []),
-        Floor(name: "Server", modules: ["Logging"]),
-        Floor(name: "API", modules: ["CLinux", "Glibc", "Logging"]),
+    static let layers = [
+        Layer(name: "OCI", modules: ["Glibc"]),
+        Layer(name: "HTTP", modules: []),
+        Layer(name: "Metrics", modules: []),
+        Layer(name: "Logging", modules: ["Glibc", "Logging"]),
+        Layer(name: "Pattern", modules: ["CPCRE2"]),
+        Layer(name: "Config", modules: ["CYAML", "Glibc"]),
+        Layer(name: "Policy", modules: ["DequeModule", "Glibc"]),
+        Layer(name: "Loop", modules: ["CLibuv", "CLinux", "DequeModule", "Glibc"]),
+        Layer(name: "TLS", modules: ["COpenSSL"]),
+        Layer(name: "Store", modules: ["CLinux", "COpenSSL", "DequeModule", "Glibc", "Logging"]),
+        Layer(name: "Archive", modules: ["CArchive", "Glibc"]),
+        Layer(name: "Curl", modules: ["CCurl", "Glibc"]),
+        Layer(name: "Pull", modules: ["DequeModule", "Logging"]),
+        Layer(name: "Load", modules: []),
+        Layer(name: "Server", modules: ["Logging"]),
+        Layer(name: "API", modules: ["CLinux", "Glibc", "Logging"]),
     ]
 
     /// The files that decode JSON, the one thing Foundation is used for; the full Foundation would add tens of
     /// megabytes.
     static let foundationFiles: Set<String> = [
         "Sources/Registry/OCI/Manifest.swift", "Sources/Registry/Policy/TokenReply.swift",
-        "Sources/Registry/API/NewsLine.swift", "Sources/Registry/API/ReferrersEndpoint.swift",
+        "Sources/Registry/API/NDJSONLine.swift", "Sources/Registry/API/ReferrersEndpoint.swift",
         "Sources/Registry/API/TagsEndpoint.swift",
         "Sources/Registry/Archive/ArchiveDocuments.swift",
     ]
@@ -46,27 +46,27 @@ import Testing
     private static let registry = Result { try SourceTree.swiftFiles(under: "Sources/Registry") }
     private static let sources = Result { try SourceTree.swiftFiles(under: "Sources") }
 
-    @Test func floorsUseOnlyFloorsListedAboveThem() throws {
-        expectNone(Self.floorFindings(in: try Self.registry.get()))
+    @Test func layersUseOnlyLayersListedAboveThem() throws {
+        expectNone(Self.layerFindings(in: try Self.registry.get()))
     }
 
-    @Test func theFloorRuleFindsWhatItShould() {
+    @Test func theLayerRuleFindsWhatItShould() {
         let below = SourceFile(
             path: "Sources/Registry/OCI/A.swift", text: "struct Inner {\n    let upper: Outer? // Other\n}")
         let above = SourceFile(path: "Sources/Registry/Pull/B.swift", text: "final class Outer { let inner: Inner }")
         #expect(
-            Self.floorFindings(in: [below, above]) == [
-                "Sources/Registry/OCI/A.swift:2: OCI uses Outer of Pull, a later floor"
+            Self.layerFindings(in: [below, above]) == [
+                "Sources/Registry/OCI/A.swift:2: OCI uses Outer of Pull, a later layer"
             ])
     }
 
-    private static func floorFindings(in files: [SourceFile]) -> [String] {
-        let order = Self.floors.map(\.name)
+    private static func layerFindings(in files: [SourceFile]) -> [String] {
+        let order = Self.layers.map(\.name)
         // Where each type at the top of a file is declared; and where a name is declared at all, nested ones included.
         var types: [String: Set<Int>] = [:]
         var names: [String: Set<Int>] = [:]
         for file in files {
-            guard let floor = file.floor, let position = order.firstIndex(of: floor) else { continue }
+            guard let layer = file.layer, let position = order.firstIndex(of: layer) else { continue }
             for declaration in file.declarations {
                 names[declaration.name, default: []].insert(position)
                 if declaration.depth == 0, !declaration.isPrivate {
@@ -76,17 +76,17 @@ import Testing
         }
         var findings: [String] = []
         for file in files {
-            guard let floor = file.floor, let position = order.firstIndex(of: floor) else {
-                findings.append("\(file.path):1: this folder is not in the list of floors")
+            guard let layer = file.layer, let position = order.firstIndex(of: layer) else {
+                findings.append("\(file.path):1: this folder is not in the list of layers")
                 continue
             }
             for (index, token) in file.tokens.enumerated() where token.isTypeName {
-                // A name after a dot is a member; one that an allowed floor declares as well is taken for that one.
+                // A name after a dot is a member; one that an allowed layer declares as well is taken for that one.
                 guard index == 0 || file.tokens[index - 1].text != ".", let homes = types[token.text],
                     names[token.text, default: []].allSatisfy({ $0 > position })
                 else { continue }
                 let later = homes.map { order[$0] }.sorted().joined(separator: ", ")
-                findings.append("\(file.path):\(token.line): \(floor) uses \(token.text) of \(later), a later floor")
+                findings.append("\(file.path):\(token.line): \(layer) uses \(token.text) of \(later), a later layer")
             }
         }
         return findings
@@ -95,8 +95,8 @@ import Testing
     @Test func importsAreTheOnesAllowed() throws {
         var findings: [String] = []
         for file in try Self.sources.get() {
-            let floor = Self.floors.first { $0.name == file.floor }
-            let allowed = floor?.modules ?? ["ArgumentParser", "Glibc", "Logging", "Page", "Registry"]
+            let layer = Self.layers.first { $0.name == file.layer }
+            let allowed = layer?.modules ?? ["ArgumentParser", "Glibc", "Logging", "Page", "Registry"]
             for (index, token) in file.tokens.enumerated() where token.text == "import" && index + 1 < file.tokens.count
             {
                 let module = file.tokens[index + 1].text
@@ -148,7 +148,7 @@ import Testing
     }
 
     /// One thread, so no actors and no async; one module, so nothing is public; and no names that say nothing.
-    @Test func wordsOfTheHouse() throws {
+    @Test func accessAndNames() throws {
         var findings: [String] = []
         for file in try Self.registry.get() {
             for (index, token) in file.tokens.enumerated() {

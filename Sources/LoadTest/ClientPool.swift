@@ -2,10 +2,10 @@
 
 import Registry
 
-final class Crowd {
+final class ClientPool {
     /// A puller that has waited so long for an answer gives it up.
     static let timeoutMilliseconds: UInt64 = 30_000
-    /// Faults that are told in words; the rest is counted.
+    /// Faults that are reported in words; the rest is counted.
     static let maximumNotes = 5
 
     let loop: EventLoop
@@ -19,7 +19,7 @@ final class Crowd {
     private let pruner: Pruner
     private var rotation = Rotation(batchOf: [], prunes: false)
     private var pullers: [Puller] = []
-    /// Those that were told to leave and have an image to finish.
+    /// Those that leave when they have finished an image.
     private var leavers: [Puller] = []
     /// Those for whom there is no image yet.
     private var waiting: [Puller] = []
@@ -87,11 +87,11 @@ final class Crowd {
         loop.deferred.enqueue { [self] in checkEmpty() }
     }
 
-    /// From time to time: who has waited too long gives up, and who rests goes on.
+    /// From time to time: who has waited too long gives up, and one whose pause is over pulls again.
     func tick() {
         let now = loop.nowMilliseconds
         for puller in pullers + leavers {
-            if let since = puller.askedMilliseconds, now - since > Crowd.timeoutMilliseconds { puller.timeOut() }
+            if let since = puller.askedMilliseconds, now - since > ClientPool.timeoutMilliseconds { puller.timeOut() }
         }
         let ready = resting
         resting = []
@@ -131,7 +131,7 @@ final class Crowd {
 
     func note(_ fault: Fault, _ path: String, _ reason: String) {
         tally.add(fault)
-        if notes.count < Crowd.maximumNotes { notes.append("\(path): \(reason)") }
+        if notes.count < ClientPool.maximumNotes { notes.append("\(path): \(reason)") }
     }
 
     func rest(_ puller: Puller) { resting.append(puller) }

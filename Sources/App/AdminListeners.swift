@@ -5,12 +5,12 @@
 import Logging
 import Registry
 
-final class OperatorsDoor {
+final class AdminListeners {
     /// Half of it are the connections that there may be on each; the kernel's limit is for clients.
     private static let descriptors = 64
 
     let endpoint: AdminEndpoint
-    private let work: AdminWork
+    private let work: AdminJobs
     private let socketPath: String
     private let socketServer: Server
     private let portServer: (server: Server, point: ListenPoint)?
@@ -24,13 +24,13 @@ final class OperatorsDoor {
     ) throws {
         self.logger = logger
         let (loop, offload) = (context.loop, context.offload)
-        work = AdminWork(context, isAirGapped: config.airGapped, logger: logger)
+        work = AdminJobs(context, isAirGapped: config.airGapped, logger: logger)
         socketPath = Store.adminSocket(imagePath: config.imagePath)
-        let desk = AdminDesk(store: context.store, ignoresLeases: false)
+        let desk = AdminQueries(store: context.store, ignoresLeases: false)
         let endpoint = AdminEndpoint(desk: desk, work: work, logger: logger, stop: stop)
         self.endpoint = endpoint
         func server(_ access: AdminAccess) -> Server {
-            Server(on: loop, offload: offload, logger: logger, descriptorLimit: OperatorsDoor.descriptors) {
+            Server(on: loop, offload: offload, logger: logger, descriptorLimit: AdminListeners.descriptors) {
                 endpoint.handle($0, $1, $2, access)
             }
         }
@@ -51,7 +51,7 @@ final class OperatorsDoor {
         return try portServer.map { try $0.server.listen(host: $0.point.host, port: $0.point.port).text }
     }
 
-    /// Stops what goes on for operators, and calls `then` when they have been told.
+    /// Stops running admin jobs, and calls `then` when their last events are out.
     func finish(then: @escaping () -> Void) { work.stop(then: then) }
 
     /// Closes at once; before the store gives its lock back, since the next server will make a socket of that name.

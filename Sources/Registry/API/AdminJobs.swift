@@ -3,8 +3,8 @@
 
 package import Logging
 
-/// What is going on for operators.
-package final class AdminWork {
+/// The running admin jobs.
+package final class AdminJobs {
     private let context: LoadContext
     /// Whether this server asks no upstream, whatever an operator says.
     private let isAirGapped: Bool
@@ -34,13 +34,13 @@ package final class AdminWork {
         let choices = LoadChoices(
             platforms: load.platforms, resolveAs: load.resolveAs, isAirGapped: load.isAirGapped || isAirGapped,
             directory: load.directory)
-        let run = LoadRun(context, choices) { [self] news in
-            switch news {
-            case .event: feed.add(NewsLine.encode(news))
-            case .progress: tell(news, feed)
+        let run = LoadRun(context, choices) { [self] event in
+            switch event {
+            case .event: feed.add(NDJSONLine.encode(event))
+            case .progress: emitIfDrained(event, feed)
             case .ended(let report):
                 logger.info("load ended", metadata: report.counts)
-                end(news, feed)
+                end(event, feed)
             }
         }
         begins(feed) { run.stop() }
@@ -48,15 +48,15 @@ package final class AdminWork {
     }
 
     private func verify(_ feed: LineFeed) {
-        let run = StoreVerification(context.store) { [self] news in
-            switch news {
-            case .wrong: feed.add(NewsLine.encode(news))
-            case .progress: tell(news, feed)
+        let run = StoreVerification(context.store) { [self] event in
+            switch event {
+            case .wrong: feed.add(NDJSONLine.encode(event))
+            case .progress: emitIfDrained(event, feed)
             case .ended(let report):
                 logger.info(
                     "verification ended",
                     metadata: ["files": "\(report.progress.files)", "wrong": "\(report.wrongCount)"])
-                end(news, feed)
+                end(event, feed)
             }
         }
         begins(feed) { run.stop() }
@@ -64,8 +64,8 @@ package final class AdminWork {
     }
 
     /// How far it is matters only as long as it is new: a slow reader misses some of it.
-    private func tell(_ news: some Encodable, _ feed: LineFeed) {
-        if feed.isDrained { feed.add(NewsLine.encode(news)) }
+    private func emitIfDrained(_ event: some Encodable, _ feed: LineFeed) {
+        if feed.isDrained { feed.add(NDJSONLine.encode(event)) }
     }
 
     private func begins(_ feed: LineFeed, _ stop: @escaping () -> Void) {
@@ -74,8 +74,8 @@ package final class AdminWork {
         if whenQuiet != nil { stop() }
     }
 
-    private func end(_ news: some Encodable, _ feed: LineFeed) {
-        feed.add(NewsLine.encode(news))
+    private func end(_ event: some Encodable, _ feed: LineFeed) {
+        feed.add(NDJSONLine.encode(event))
         feed.end()
         running[ObjectIdentifier(feed)] = nil
         checkQuiet()
@@ -83,7 +83,7 @@ package final class AdminWork {
 
     // MARK: The end
 
-    /// Stops everything, and calls `then` when it has ended and has been told.
+    /// Stops everything, and calls `then` when it has ended and its last event is out.
     package func stop(then: @escaping () -> Void) {
         whenQuiet = then
         for stop in Array(running.values) { stop() }

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""A crowd: as many connections as descriptors allow, up to 10,000, a tenth of them slow, while blobs are pulled cold and
+"""A total: as many connections as descriptors allow, up to 10,000, a tenth of them slow, while blobs are pulled cold and
 Prometheus scrapes every second. How cached manifests fare for those who ask, how long the loop's iterations get.
 
-crowd.py PROGRAM
+connections.py PROGRAM
 """
 
 import resource
@@ -86,7 +86,7 @@ def quantile(before, after, share):
 def main(program):
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    crowd = min(WANTED, hard - SPARE_DESCRIPTORS)
+    total = min(WANTED, hard - SPARE_DESCRIPTORS)
     with parts.Bench() as bench:
         registry = bench.upstream()
         large = parts.push_blob(registry, "library/large", 8 * parts.MIB, "large")
@@ -108,8 +108,8 @@ def main(program):
             print(f"  loop: p99.9 of its iterations ≤ {quantile(before[0], after[0], 0.999) * 1000:g} ms; {scale.spread(before, after)}")
             print(f"  {cpu / SECONDS * 100:.0f}% of a processor, {scale.memory(process.pid)[1]}", flush=True)
 
-        slow_count = crowd // SLOW_SHARE
-        asking = crowd - slow_count
+        slow_count = total // SLOW_SHARE
+        asking = total - slow_count
         # Everybody asks every few seconds: what is measured is waiting for the server, not for one's turn at a full machine.
         report(f"{asking} connections", asking, PAUSE_MILLISECONDS)
         slow = SlowReaders(port, path, slow_count)

@@ -5,7 +5,7 @@ import Testing
 @testable import Registry
 
 /// A blob, and the four readers that want it at one time.
-final class Audience {
+final class ConcurrentReaders {
     let first: TestClient
     let joiner: TestClient
     let range: TestClient
@@ -34,7 +34,7 @@ final class Audience {
     /// What holds whatever the upstream does.
     func expectNobodyIsFooled(_ label: String = "", _ location: SourceLocation = #_sourceLocation) {
         for (reader, name) in zip(everyone, ["first", "joiner", "range", "late"]) {
-            Audience.expectHonest(reader, bytes, "\(label) \(name)", location)
+            ConcurrentReaders.expectHonest(reader, bytes, "\(label) \(name)", location)
         }
     }
 
@@ -43,7 +43,7 @@ final class Audience {
         expectNobodyIsFooled(label, location)
         for (reader, name) in zip(everyone, ["first", "joiner", "range", "late"]) {
             let isServed = reader.isComplete && (200...206).contains(reader.response.status)
-            #expect(isServed, "\(label) \(name): \(Audience.story(reader))", sourceLocation: location)
+            #expect(isServed, "\(label) \(name): \(ConcurrentReaders.story(reader))", sourceLocation: location)
         }
         #expect(range.response.status == 206 || range.response.isChunked, sourceLocation: location)
     }
@@ -53,7 +53,7 @@ final class Audience {
         expectNobodyIsFooled(label, location)
         for (reader, name) in zip(everyone, ["first", "joiner", "range", "late"]) {
             let isServed = reader.isComplete && reader.response.status < 400
-            #expect(!isServed, "\(label) \(name): \(Audience.story(reader))", sourceLocation: location)
+            #expect(!isServed, "\(label) \(name): \(ConcurrentReaders.story(reader))", sourceLocation: location)
         }
     }
 

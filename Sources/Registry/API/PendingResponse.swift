@@ -1,8 +1,8 @@
 // A client that waits for an upstream. It is answered once: by what it waits for, or by the clock. How long that took
 // is in the request's log line.
 
-/// One answer owed to one connection.
-final class Waiting {
+/// One response that one connection waits for.
+final class PendingResponse {
     /// Let go once answered: what is waited for may hold this much longer.
     private var connection: Connection?
     private var timer: Timer?

@@ -6,7 +6,7 @@ import Testing
 
 @testable import Registry
 
-@Suite struct AdminDoorsTests {
+@Suite struct AdminListenersTests {
     private static let prune = "/cmd/prune?type=pattern&expr=."
 
     @Test("a loopback adminListen without a token is for the operator, not for web pages and proxies", .needs(.curl))

@@ -1,10 +1,10 @@
 // A client of the operator's socket: one request, one answer, blocking. The server at the other end is this same
-// program, so that no more of HTTP is needed than it speaks. Answers that go on for long are DoorFollower's.
+// program, so that no more of HTTP is needed than it speaks. Answers that go on for long are AdminStreamClient's.
 
 import Glibc
 import Registry
 
-enum DoorClient {
+enum AdminClient {
     /// Longest answer taken: a list of millions of images.
     private static let maximumBytes = 2 << 30
     private static let pieceBytes = 256 * 1024
@@ -87,5 +87,5 @@ enum DoorClient {
         return body
     }
 
-    static var broken: Failure { Failure(description: "the server has broken the connection off") }
+    static var broken: Failure { Failure(description: "connection closed by the server") }
 }

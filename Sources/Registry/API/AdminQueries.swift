@@ -2,7 +2,7 @@
 // the lock because no server runs. Patterns are matched and texts are made in the pool, however many images there are.
 
 /// Answers commands that concern the store.
-package final class AdminDesk {
+package final class AdminQueries {
     private let store: Store
     /// Whether what was served a moment ago may go as well: without a server nobody is in mid-pull.
     private let ignoresLeases: Bool
@@ -42,7 +42,7 @@ package final class AdminDesk {
         text: @escaping @Sendable ([CachedImage]) -> String
     ) {
         // Before the store is asked, so that a pattern that cannot be used costs nothing.
-        switch AdminDesk.compile(pattern) {
+        switch AdminQueries.compile(pattern) {
         case .failure(let error): then(.failure(error))
         case .success(let pattern):
             store.images { images in
@@ -53,7 +53,7 @@ package final class AdminDesk {
                 }
                 return Array(text(picked).utf8)
             } then: {
-                then($0.mapError(AdminDesk.refusal))
+                then($0.mapError(AdminQueries.refusal))
             }
         }
     }
@@ -66,14 +66,14 @@ package final class AdminDesk {
             let some = Array(picked.prefix(limit ?? .max))
             return Array((asJSON ? AdminText.json(some) : AdminText.blobs(some)).utf8)
         } then: {
-            then($0.mapError(AdminDesk.refusal))
+            then($0.mapError(AdminQueries.refusal))
         }
     }
 
     private func prune(
         _ prune: AdminCommand.Prune, _ asJSON: Bool, _ then: @escaping (Result<[UInt8], RegistryError>) -> Void
     ) {
-        switch AdminDesk.selector(prune.selection, nowSeconds: EventLoop.unixSeconds) {
+        switch AdminQueries.selector(prune.selection, nowSeconds: EventLoop.unixSeconds) {
         case .failure(let error): then(.failure(error))
         case .success(let selects):
             store.prune(
@@ -84,7 +84,7 @@ package final class AdminDesk {
                     return Array((asJSON ? AdminText.json(report) : text).utf8)
                 }
             ) {
-                then($0.mapError(AdminDesk.refusal))
+                then($0.mapError(AdminQueries.refusal))
             }
         }
     }

@@ -5,7 +5,7 @@ import Testing
 
 @testable import Registry
 
-@Suite(.needs(.sampleImages, .curl)) struct DoorLoadTests {
+@Suite(.needs(.sampleImages, .curl)) struct AdminLoadTests {
     private let files: TemporaryDirectory
     private let upstream: DockerRegistry
     private let cache: CacheDirectory
@@ -159,7 +159,7 @@ import Testing
     }
 
     /// It opens files of the server's by name: only who can open the socket may have that.
-    @Test func otherDoorsAreClosedForIt() throws {
+    @Test func otherListenersRefuseIt() throws {
         let scene = try AdminScene()
         let server = try scene.serve(["--admin-listen", "127.0.0.1:0"])
         let address = try scene.adminAddress(of: server.process)

@@ -29,7 +29,7 @@ package struct VerifyReport: Sendable, Equatable, Codable {
     package let wrongCount: Int
     /// What could not be read, or not be set aside, in words.
     package let unreadable: [String]
-    /// Why what is wrong was only told; nil when it was set aside.
+    /// Why a fault was only reported; nil when it was set aside.
     package let obstacle: String?
     /// It was stopped before it was through.
     package let isStopped: Bool
@@ -38,8 +38,8 @@ package struct VerifyReport: Sendable, Equatable, Codable {
     package var isSound: Bool { wrongCount == 0 && unreadable.isEmpty && !isStopped }
 }
 
-/// What there is to tell, in order: the end is the last.
-package enum VerifyNews: Sendable, Equatable, Codable {
+/// The events of a run, in order; `ended` is the last.
+package enum VerifyEvent: Sendable, Equatable, Codable {
     case wrong(VerifyFinding)
     case progress(VerifyProgress)
     case ended(VerifyReport)

@@ -6,32 +6,32 @@ import Glibc
 import Registry
 
 /// Follows one command until the server has said the last of it.
-final class DoorFollower {
+final class AdminStreamClient {
     private static let pieceBytes = 64 * 1024
 
     private let loop: EventLoop
     private let descriptor: Int32
-    private let hear: (ArraySlice<UInt8>) throws -> Void
+    private let onEvent: (ArraySlice<UInt8>) throws -> Void
     private var answer = FollowedAnswer()
     private var failure: (any Error)?
     private var stoppedBy: Int32?
 
-    /// Has a running server carry out `command`, and hears each line of its answer.
+    /// Has a running server carry out `command`, and calls `onEvent` with each line of its answer.
     /// - Returns: false when no server runs.
     /// - Throws: `Failure` with what the server refuses, or an exit status when a signal has ended it.
     static func follow(
-        _ command: AdminCommand, socket path: String, hear: @escaping (ArraySlice<UInt8>) throws -> Void
+        _ command: AdminCommand, socket path: String, onEvent: @escaping (ArraySlice<UInt8>) throws -> Void
     ) throws -> Bool {
-        guard let descriptor = try DoorClient.open(path, asking: command, asJSON: false) else { return false }
+        guard let descriptor = try AdminClient.open(path, asking: command, asJSON: false) else { return false }
         defer { close(descriptor) }
-        try DoorFollower(descriptor, hear).run()
+        try AdminStreamClient(descriptor, onEvent).run()
         return true
     }
 
-    private init(_ descriptor: Int32, _ hear: @escaping (ArraySlice<UInt8>) throws -> Void) throws {
+    private init(_ descriptor: Int32, _ onEvent: @escaping (ArraySlice<UInt8>) throws -> Void) throws {
         loop = try EventLoop()
         self.descriptor = descriptor
-        self.hear = hear
+        self.onEvent = onEvent
     }
 
     private func run() throws {
@@ -40,14 +40,14 @@ final class DoorFollower {
             try SignalWatcher(on: loop, signal: SIGINT) { [unowned self] in stop(SIGINT) },
         ]
         let poll = SocketPoll(on: loop, descriptor: descriptor) { [unowned self] readable, _, _ in
-            if readable { receive() } else { end(DoorClient.broken) }
+            if readable { receive() } else { end(AdminClient.broken) }
         }
         if let poll {
             poll.watch(readable: true, writable: false)
             loop.run()
             poll.close()
         } else {
-            failure = DoorClient.broken
+            failure = AdminClient.broken
         }
         for signal in signals { signal.close() }
         loop.close()
@@ -64,19 +64,19 @@ final class DoorFollower {
     }
 
     private func receive() {
-        var piece = [UInt8](repeating: 0, count: DoorFollower.pieceBytes)
+        var piece = [UInt8](repeating: 0, count: AdminStreamClient.pieceBytes)
         let count = recv(descriptor, &piece, piece.count, Int32(MSG_DONTWAIT))
         if count < 0, errno == EINTR || errno == EAGAIN { return }
         do {
             guard count > 0 else { return try endOfInput(isClean: count == 0) }
-            try answer.take(piece[..<count], hear)
+            try answer.take(piece[..<count], onEvent)
         } catch {
             end(error)
         }
     }
 
     private func endOfInput(isClean: Bool) throws {
-        guard isClean, answer.isWhole else { throw answer.refusal ?? DoorClient.broken }
+        guard isClean, answer.isWhole else { throw answer.refusal ?? AdminClient.broken }
         end(nil)
     }
 
@@ -105,21 +105,21 @@ struct FollowedAnswer {
     var refusal: (any Error)? {
         guard isRefused else { return nil }
         do {
-            _ = try DoorClient.body(of: waiting)
+            _ = try AdminClient.body(of: waiting)
             return nil
         } catch {
             return error
         }
     }
 
-    mutating func take(_ bytes: ArraySlice<UInt8>, _ hear: (ArraySlice<UInt8>) throws -> Void) throws {
+    mutating func take(_ bytes: ArraySlice<UInt8>, _ onEvent: (ArraySlice<UInt8>) throws -> Void) throws {
         waiting += bytes
         if !hasHead { readHead() }
         guard hasHead, !isRefused else { return }
         while !isWhole, let data = try nextData() {
             line += data
             while let end = line.firstIndex(of: 0x0A) {
-                try hear(line[..<end])
+                try onEvent(line[..<end])
                 line.removeFirst(end + 1)
             }
         }
@@ -140,7 +140,7 @@ struct FollowedAnswer {
             guard let end = waiting.firstIndex(of: 0x0D), waiting.count > end + 1 else { return nil }
             let digits = String(decoding: waiting[..<end], as: UTF8.self)
             guard let size = OutsideNumber.hexadecimal(digits, atMost: FollowedAnswer.maximumChunkBytes) else {
-                throw DoorClient.broken
+                throw AdminClient.broken
             }
             if size == 0 {
                 isWhole = true
