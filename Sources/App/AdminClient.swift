@@ -2,6 +2,7 @@
 // program, so that no more of HTTP is needed than it speaks. Answers that go on for long are AdminStreamClient's.
 
 import Glibc
+import OCI
 import Registry
 
 enum AdminClient {

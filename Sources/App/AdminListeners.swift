@@ -2,6 +2,7 @@
 // own where `adminListen` asks for one. (The API refers requests on the serving port to `endpoint`, which refuses them
 // unless `adminOnServingPort` is set.)
 
+import Configuration
 import Logging
 import Registry
 

@@ -3,6 +3,7 @@
 
 import ArgumentParser
 import Glibc
+import OCI
 import Registry
 
 /// Follows one command until the server has said the last of it.

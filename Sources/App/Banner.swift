@@ -1,7 +1,9 @@
 // What the server says when it starts, whatever the log level: where it listens, and what it will do. Who has asked for
 // JSON gets it here too, so that nothing on standard error is anything else.
 
+import Configuration
 import Logging
+import OCI
 import Registry
 
 enum Banner {

@@ -1,6 +1,7 @@
 // From what the configuration says of the cache's life to what the store obeys: the same for the server and for the
 // commands that open the store themselves.
 
+import Configuration
 import Registry
 
 extension StoreLimits {

@@ -1,6 +1,8 @@
 // `export`: images out of the cache, as an OCI layout that skopeo, podman, containerd and `load` read.
 
 import ArgumentParser
+import Configuration
+import OCI
 import Registry
 
 struct Export: ParsableCommand {

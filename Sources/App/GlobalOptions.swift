@@ -2,6 +2,7 @@
 // option stands in both places, the last one counts.
 
 import ArgumentParser
+import Configuration
 import Registry
 
 struct GlobalOptions: ParsableArguments {

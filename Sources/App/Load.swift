@@ -2,8 +2,10 @@
 // says how it goes; without one it is done here, by the same code.
 
 import ArgumentParser
+import Configuration
 import Glibc
 import Logging
+import OCI
 import Registry
 
 struct Load: ParsableCommand {

@@ -2,8 +2,10 @@
 // signal says so.
 
 import ArgumentParser
+import Configuration
 import Glibc
 import Logging
+import OCI
 import Registry
 
 final class Loading {

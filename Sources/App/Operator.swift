@@ -2,8 +2,10 @@
 // the store themselves, under its lock. Either way the same commands give the same answers.
 
 import ArgumentParser
+import Configuration
 import Glibc
 import Logging
+import OCI
 import Registry
 
 struct Operator {

@@ -1,6 +1,7 @@
 // Which platforms' images are meant, for every sub-command that fills or reads the cache by image.
 
 import ArgumentParser
+import Configuration
 import Registry
 
 struct PlatformOptions: ParsableArguments {

@@ -1,6 +1,7 @@
 // `--preload-images`: a load in the running server. It serves from the start; what is not loaded yet is pulled when it
 // is asked for, as ever. What comes of it goes to the log.
 
+import Configuration
 import Logging
 import Registry
 

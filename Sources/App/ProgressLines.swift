@@ -2,6 +2,7 @@
 // ended. Both go to standard error; the sum at the end goes to standard output.
 
 import Glibc
+import OCI
 import Registry
 
 final class ProgressLines {

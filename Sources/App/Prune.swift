@@ -1,6 +1,7 @@
 // `prune`: takes images out of the cache, and with the last image that uses it, a layer.
 
 import ArgumentParser
+import Configuration
 import Registry
 
 struct Prune: ParsableCommand {

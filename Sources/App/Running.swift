@@ -1,6 +1,8 @@
 // The wiring: every part of a running server, made here in the order of the layers, and ended here in the reverse
 // order. Reading this file is reading the map of the program.
 
+import BuiltinImage
+import Configuration
 import Glibc
 import Logging
 import Page

@@ -1,6 +1,7 @@
 // `serve`: from the command line to a running server.
 
 import ArgumentParser
+import Configuration
 import Logging
 import Registry
 

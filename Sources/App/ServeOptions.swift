@@ -2,6 +2,8 @@
 // turns on.
 
 import ArgumentParser
+import Configuration
+import OCI
 import Registry
 
 struct ServeOptions: ParsableArguments {

@@ -1,6 +1,7 @@
 // `version`: this program's version, and those of the libraries it runs on: they are the system's, and get its fixes.
 
 import ArgumentParser
+import OCI
 import Registry
 
 struct ShowVersion: ParsableCommand {

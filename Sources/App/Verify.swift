@@ -2,6 +2,7 @@
 // indexes follow what is set aside; without one it is done here.
 
 import ArgumentParser
+import Configuration
 import Registry
 
 struct Verify: ParsableCommand {

@@ -1,5 +1,6 @@
 // The one place that says which version this is, and of what.
 
+import OCI
 import Registry
 
 enum Version {

@@ -1,6 +1,7 @@
 // Calls one part of the hot path as often as it is asked to, and does nothing else: for scripts/counts, which runs it
 // under valgrind and counts what a call takes. Not a part of the server.
 
+import OCI
 import Registry
 
 /// A request as containerd sends it.

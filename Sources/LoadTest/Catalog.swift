@@ -2,6 +2,7 @@
 // nothing is formatted.
 
 import Glibc
+import OCI
 import Registry
 
 /// One request of a pull, and what its answer has to be.

@@ -1,6 +1,7 @@
 // A client that pulls one whole image after another over one kept connection: the manifest by its tag, then config and
 // layers, each when the one before has come. (containerd asks for layers side by side; here the pullers are.)
 
+import OCI
 import Registry
 
 final class Puller: AnswerHandler {

@@ -1,6 +1,7 @@
 // What is said of a span: a line while the test runs, a row of the CSV, a line of the table at the end.
 
 import Glibc
+import OCI
 import Registry
 
 /// A column of the CSV. docs/load-testing.md describes each, and a test sees to that.

@@ -2,6 +2,7 @@
 // step after the other, each cut into spans of about a second that are reported.
 
 import Glibc
+import OCI
 import Registry
 
 final class Session {

@@ -1,7 +1,10 @@
 // Image archives: the input is the file.
 
 import Glibc
+import ImageArchive
 import Registry
+
+@testable import OCI
 
 enum ArchiveEntry {
     static func run(_ bytes: UnsafeRawBufferPointer) {

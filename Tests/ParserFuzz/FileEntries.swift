@@ -1,5 +1,8 @@
 // What files hold: the configuration, lists of images, last uses, and the lines that a server tells a sub-command.
 
+import Configuration
+import ImageArchive
+import OCI
 import Registry
 
 enum FileEntries {

@@ -1,5 +1,7 @@
 // Arithmetic on numbers that others choose: budgets, times, and the life of a pull.
 
+import Configuration
+import OCI
 import Registry
 
 enum NumberEntries {

@@ -1,6 +1,8 @@
 // What a fuzzer feeds: every parser of bytes from outside behind one shape. The same entries replay the inputs kept in
 // Tests/Corpus, as an ordinary test.
 
+import ImageArchive
+import OCI
 import Registry
 
 /// A parser that takes any bytes. It ends the process where the parser does, or where a result is one it must not give.

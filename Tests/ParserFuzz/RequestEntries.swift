@@ -1,5 +1,6 @@
 // What a client sends: requests in pieces, and the values inside them.
 
+import OCI
 import Registry
 
 enum RequestEntries {

@@ -1,5 +1,7 @@
 // Names and patterns as people and clients write them.
 
+import Configuration
+import OCI
 import Registry
 
 enum TextEntries {

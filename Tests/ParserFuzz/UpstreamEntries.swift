@@ -1,5 +1,6 @@
 // What an upstream answers: heads, challenges, tokens, manifests and lists, and the URLs it leads to.
 
+import OCI
 import Registry
 
 enum UpstreamEntries {

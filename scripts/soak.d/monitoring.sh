@@ -2,7 +2,7 @@
 # Rules and dashboards with Prometheus 3 and VictoriaMetrics: scripts/soak monitoring, with the tests built already.
 #
 # Debian stable has older ones, so both come from a root of Debian sid, made here and removed at the end (about 700 MB and a minute).
-# Wrappers that run its programs inside the root stand first on PATH: the tests of Tests/RegistryTests/Observability then use them.
+# Wrappers that run its programs inside the root stand first on PATH: the tests of Tests/EndToEndTests/Observability then use them.
 set -euo pipefail
 
 checkout=$1

@@ -4,6 +4,7 @@
 // anything); only what has to wait is copied into an owned form (`OwnedRequest`).
 
 package import Logging
+package import OCI
 
 /// Answers `/v2/` requests.
 package final class API {

@@ -1,5 +1,7 @@
 // A content request in its two forms: by reference while it is being read, and owned once it has to wait.
 
+internal import OCI
+
 /// A content request by reference into its bytes.
 struct Request {
     let route: Route

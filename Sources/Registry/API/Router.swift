@@ -1,5 +1,7 @@
 // What a request target means. The keywords are found from the right, so names may have any depth, and contain them.
 
+internal import OCI
+
 /// The parts of a `/v2/` target, as stretches of its path.
 package struct Route {
     package enum Kind: UInt8 {

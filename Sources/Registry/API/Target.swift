@@ -1,5 +1,7 @@
 // Which upstream and repository a request is about.
 
+internal import OCI
+
 /// A request's upstream host and repository, by reference into the request's bytes: enough for a cached answer.
 struct Target {
     let host: HostTable.Entry

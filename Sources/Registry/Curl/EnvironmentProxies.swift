@@ -2,6 +2,7 @@
 
 internal import CCurl
 internal import Glibc
+internal import OCI
 
 extension AddressGuard {
     /// Proxies at numeric addresses, or at `localhost`, named by the variables that curl reads

@@ -1,5 +1,7 @@
 // curl hands over header lines one by one; this makes a head of them.
 
+internal import OCI
+
 /// Collects the lines of one answer's head.
 package struct HeadLines {
     /// Largest head read, in bytes, interim answers included: many times what registries send.

@@ -1,6 +1,7 @@
 // URLs are built and read with curl's own URL API, so that policy and transport never understand one differently.
 
 internal import CCurl
+internal import OCI
 
 extension UpstreamURL {
     /// Longest URL read, in bytes: signed blob URLs have one or two kilobytes.

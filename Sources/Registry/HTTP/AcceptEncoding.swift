@@ -1,5 +1,7 @@
 // Content negotiation by coding: a client's `Accept-Encoding` (RFC 9110 §12.5.3), as far as gzip goes.
 
+internal import OCI
+
 package struct AcceptEncoding: Equatable, Sendable {
     /// Weights in thousandths, as the field can state no finer ones; nil where the coding is not listed.
     private var gzip: Int?

@@ -2,6 +2,8 @@
 // If-None-Match are compared with (§8.8.3). An entity tag here is always the digest in quotes, so comparing tags is
 // reading a digest.
 
+package import OCI
+
 package enum ByteRange: Equatable, Sendable {
     /// The whole: nothing asked for, or nothing that can be made sense of (§14.2 lets a server ignore Range).
     case none

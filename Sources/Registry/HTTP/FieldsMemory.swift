@@ -2,6 +2,8 @@
 // blocks that came lately are kept with what they meant, and comparing takes the place of reading: a tenth of the
 // instructions. What a block means depends on nothing but its bytes, once the request line is the usual one.
 
+internal import OCI
+
 package struct FieldsMemory: Sendable {
     /// A client has about one for manifests and one for blobs; a node has one or two clients.
     static let maximumBlocks = 4

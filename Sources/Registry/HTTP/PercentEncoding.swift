@@ -1,5 +1,7 @@
 // `%XX` in paths and queries, both ways (RFC 3986 §2.1).
 
+internal import OCI
+
 package enum PercentEncoding {
     /// Undoes `%XX`; nil for a broken escape, or one of a byte that may not be hidden in one.
     static func decode(_ text: some Sequence<UInt8>, allows: (UInt8) -> Bool = { _ in true }) -> [UInt8]? {

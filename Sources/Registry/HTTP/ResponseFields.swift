@@ -2,6 +2,8 @@
 // Hit and miss, GET and HEAD, whole and range all come from `entity`, so they cannot drift apart. For a cached
 // manifest the piece is made once and kept.
 
+package import OCI
+
 package enum ResponseFields {
     /// For 200 and 206, GET and HEAD alike: a manifest or blob of `sizeBytes`, or the `range` of it that is sent.
     ///

@@ -1,6 +1,9 @@
 // One archive: its images' blobs first, in one reading, then each image's manifests, children before what lists them,
 // then its names. So whatever stops it, no name means what is not there.
 
+internal import ImageArchive
+internal import OCI
+
 /// Loads the images of one archive. It keeps itself alive until it has ended.
 final class ArchiveLoad {
     /// An image, and what of it is to be stored, or why it cannot be.

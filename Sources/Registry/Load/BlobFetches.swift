@@ -1,5 +1,7 @@
 // Missing blobs on their way from upstreams: each once, whichever images want it, and only so many at a time.
 
+internal import OCI
+
 /// Fetches what images of lists consist of.
 final class BlobFetches {
     /// Blobs at once: enough to fill a line from several registries (each gets `PullQueue.maximumPrefetchPerHost` of

@@ -1,6 +1,9 @@
 // From an archive into the store: the archive is read from front to back, a step a job, and each blob goes through an
 // ingest like any other. What the ingest refuses to take for now holds the next step back.
 
+internal import ImageArchive
+internal import OCI
+
 /// Reads chosen blobs of one archive into the store. It keeps itself alive until it has ended.
 final class BlobIntake {
     /// Times that an archive is read at most. A blob that is wrong ends a reading, and the others are worth another; an

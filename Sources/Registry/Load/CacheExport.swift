@@ -2,6 +2,10 @@
 // which never change under their names, so it needs no lock and may run beside a server; what that server prunes
 // meanwhile is an error, and then nothing has been written.
 
+package import Configuration
+package import ImageArchive
+package import OCI
+
 /// What is to be exported, found in a cache directory. May block for as long as reading all manifests takes.
 package struct CacheExport: Sendable {
     /// Which images.

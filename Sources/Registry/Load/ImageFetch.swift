@@ -1,6 +1,9 @@
 // One reference of a list: what its name means, the platform's manifests of it, and their configs and layers. Whatever
 // of it is in the cache is not asked for again, which is also how a stopped load is resumed.
 
+internal import ImageArchive
+internal import OCI
+
 /// Fetches one image. It keeps itself alive until it has ended.
 final class ImageFetch {
     /// What became of it.

@@ -1,5 +1,7 @@
 // What every part of a load needs, passed down once.
 
+package import OCI
+
 /// How images are chosen and called.
 package struct LoadChoices: Sendable {
     package var platforms: PlatformChoice

@@ -1,6 +1,8 @@
 // What loading says of itself: a line for each image as it ends, how far it is, and in the end what failed and why. All
 // of it can be written as JSON, since who asked for it may be another process.
 
+internal import OCI
+
 /// Something that could not be loaded.
 package struct LoadFailure: Sendable, Equatable, Codable, CustomStringConvertible {
     /// The file as it was given or found.

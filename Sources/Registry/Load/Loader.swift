@@ -2,6 +2,9 @@
 // is. It works in a server that serves meanwhile as well as alone; what is there already is left as it is, and what
 // fails is reported at the end and holds up nothing else.
 
+internal import ImageArchive
+internal import OCI
+
 /// One load, from the files' names to the report.
 package final class Loader {
     /// Images of lists at once; what bounds the traffic is `BlobFetches.maximumAtOnce`.

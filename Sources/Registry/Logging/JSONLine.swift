@@ -2,7 +2,9 @@
 // closed, and a member that finds no room is left out whole. As in a text line only visible characters are written as
 // they are, so that a terminal can show the file.
 
+internal import Configuration
 internal import Logging
+internal import OCI
 
 struct JSONLine {
     /// A long message must leave room for what comes after it: of a request, its status and its id.

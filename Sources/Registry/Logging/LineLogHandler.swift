@@ -1,6 +1,7 @@
 // swift-log's back end: makes the line, in the writer's format, on the thread that logs, and hands it to the LogWriter.
 // swift-log asks for the message only when the level is on, so a level that is off costs one comparison.
 
+package import Configuration
 package import Logging
 
 package struct LineLogHandler: LogHandler {

@@ -1,14 +1,10 @@
 // The forms a log line can have, and the one place that makes lines of either. What both hold to: one event is one line
 // whatever strangers have put into it, and it is at most 8 KiB.
 
+internal import Configuration
 package import Logging
 
-package enum LogFormat: String, CaseIterable, Sendable {
-    /// `2026-11-22T16:00:00.123Z INFO  message key=value`
-    case text
-    /// `{"time":"2026-11-22T16:00:00.123Z","level":"info","msg":"message","key":"value"}`
-    case json
-
+extension LogFormat {
     /// Longer lines are cut: a request line may be 16 KiB, and nobody reads that. It also bounds what one line takes
     /// of the writer's buffer.
     static let maximumBytes = 8 * 1024

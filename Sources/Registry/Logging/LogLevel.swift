@@ -1,12 +1,9 @@
-// How much is logged. The four names are the reference's; the type lives beside the writer, so that the
-// configuration and the command line can speak of levels without knowing swift-log.
+// The configuration's levels in swift-log's words.
 
+internal import Configuration
 package import Logging
 
-/// The least severe level that is still written.
-package enum LogLevel: String, CaseIterable, Sendable {
-    case debug, info, warn, error
-
+extension LogLevel {
     /// The same level in swift-log's words.
     package var threshold: Logger.Level {
         switch self {

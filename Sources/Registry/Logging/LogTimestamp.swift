@@ -2,6 +2,7 @@
 // formatters would cost tens of megabytes and strftime takes a lock around the time zone.
 
 import Glibc
+internal import OCI
 
 package enum LogTimestamp {
     /// `2026-11-22T16:00:00.123Z`

@@ -2,6 +2,7 @@
 // its line under a lock and continues; a disk that hangs or a pipe nobody reads costs lines, never a response. Lines
 // that found no room are counted, and the count is written as soon as there is room again.
 
+package import Configuration
 import Glibc
 import Logging
 

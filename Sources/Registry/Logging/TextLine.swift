@@ -2,6 +2,7 @@
 // an upstream, so nothing but visible characters leaves here: a line break in a path cannot forge a second line, and an
 // escape sequence cannot drive the terminal of who reads the file.
 
+internal import Configuration
 internal import Logging
 
 enum TextLine {

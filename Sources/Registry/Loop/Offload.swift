@@ -3,6 +3,7 @@
 internal import CLibuv
 internal import DequeModule
 internal import Glibc
+internal import OCI
 
 /// Runs blocking work in libuv's thread pool (docs.libuv.org, "Thread pool work scheduling").
 package final class Offload {

@@ -1,6 +1,7 @@
 // The addresses of sockets as text, for logs and banners.
 
 internal import Glibc
+internal import OCI
 
 extension TCPStream {
     /// The peer as `address:port`, or as `unix:uid=1000`, for logs.

@@ -1,6 +1,8 @@
 // Every metric, once: its name, kind, labels and meaning, and where its value comes from. The first ten are those of
 // the reference server, irregular names included, since dashboards out there depend on them.
 
+internal import OCI
+
 /// A metric with all its label values.
 package struct MetricFamily: Sendable {
     package enum Kind: String, Sendable { case counter, gauge, histogram }

@@ -1,6 +1,8 @@
 // What the server counts as it works: plain integers, changed on the loop's thread where the thing happens.
 // The names and meanings are in Catalog; what is only looked at when somebody asks (sizes, memory) is in Readings.
 
+package import OCI
+
 /// What is counted for each value of `ns`.
 package struct NamespaceCounts: Sendable {
     /// Answers to upstream requests: a class of statuses each, and last those that never came.

@@ -1,6 +1,8 @@
 // The values of the `ns` label: upstream hosts. Clients name hosts as they please, so a host gets a value of its own
 // only when configuration names it or when it has once answered well, and even then only up to a bound.
 
+package import OCI
+
 /// Upstream hosts that have a label value, by number.
 package struct Namespaces: Sendable {
     /// Hosts beyond those configured that get a value of their own; later ones share `other`. Each costs about 60

@@ -1,5 +1,7 @@
 // What a client accepts beyond the manifest types that are always asked for.
 
+internal import OCI
+
 package enum AcceptedTypes {
     /// Further types passed on; clients name half a dozen.
     static let maximumExtra = 16

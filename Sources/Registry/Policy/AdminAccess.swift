@@ -3,6 +3,9 @@
 // machine makes every client look local, and neither its address nor its fields need show that. A loopback
 // `adminListen` without a token refuses web pages in a browser here, and proxies, by the fields that they send. Pure.
 
+package import Configuration
+internal import OCI
+
 /// The rules of one listener, applied to a request.
 package struct AdminAccess: Sendable {
     private enum Rule: Sendable {

@@ -1,6 +1,8 @@
 // Chains of caches, and loops among them (RFC 9110 §7.6.3). A request that comes back to the server that sent it must
 // be refused: joined to its own pull, it would wait for itself.
 
+package import OCI
+
 package enum ViaChain {
     /// Servers a request may have come through; more is a loop of servers that do not know themselves.
     static let maximumHops = 16

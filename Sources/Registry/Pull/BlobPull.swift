@@ -2,6 +2,7 @@
 // brought the event has returned.
 
 internal import Logging
+internal import OCI
 
 /// One blob pull in progress: an Ingest on one side, upstream exchanges on the other, and the growing blob that readers
 /// see.

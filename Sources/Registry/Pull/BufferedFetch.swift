@@ -2,6 +2,8 @@
 // All of them together have only so much memory (MemoryBudget). Where there is none left, an upstream is asked later,
 // or its answer waits in the connection.
 
+internal import OCI
+
 /// One exchange whose body is gathered in memory, up to a limit.
 final class BufferedFetch: UpstreamExchangeHandler {
     /// What the upstream answered: a 2xx head and its body.

@@ -2,6 +2,7 @@
 // again until their pause is over; until then clients get the same error.
 
 internal import Logging
+internal import OCI
 
 /// Applies `CredentialBackOff` to the upstreams' credentials.
 final class CredentialUse {

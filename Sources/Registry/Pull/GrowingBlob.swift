@@ -2,6 +2,8 @@
 // will come. The first client, one that joins, one that is late and one that wants a range are all the same: a cursor
 // that parks here when it has caught up.
 
+package import OCI
+
 /// One that reads a growing blob and has caught up with it.
 package protocol GrowingReader: AnyObject {
     /// More may be read, or the end is known; look again.

@@ -1,6 +1,7 @@
 // What every pull needs, passed down once.
 
 package import Logging
+internal import OCI
 
 /// The parts of the server that pulls work with, and the policy they obey.
 package struct PullContext {

@@ -1,5 +1,7 @@
 // What is asked of an upstream, and in whose name.
 
+package import OCI
+
 /// Where a request's content is to be had, and what the client said that is passed on to the upstream.
 package struct PullSource: Sendable {
     package var host: RegistryHost

@@ -1,6 +1,8 @@
 // When blob pulls start: those whose turn it is in the queue, unless their repository is paused after a 429. A pull
 // that waits for the end of a pause gives its place to another one.
 
+package import OCI
+
 extension Puller {
     func startWaiting() {
         guard !isClosed else { return }

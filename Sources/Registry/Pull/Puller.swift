@@ -1,6 +1,8 @@
 // Everything that is being fetched, each thing once. A request for what is already being pulled joins that
 // pull; a client that leaves cancels nothing.
 
+package import OCI
+
 /// What an upstream's HEAD said of a manifest or blob.
 package struct UpstreamEntity: Sendable {
     package var contentType: String?

@@ -3,6 +3,7 @@
 
 internal import DequeModule
 internal import Logging
+internal import OCI
 
 /// Holds requests back while a repository is paused. The record of 429s is in `RateLimitMemory`.
 final class RateLimitGate {

@@ -1,6 +1,7 @@
 // Tags whose digest is known from a HEAD and whose manifest is not here yet.
 
 internal import DequeModule
+internal import OCI
 
 /// A small memory of what tags mean, until their manifests arrive.
 struct TagHints {

@@ -1,5 +1,8 @@
 // One registry that is pulled from: where it is, what may be sent to it, and what limits it last stated.
 
+package import Configuration
+package import OCI
+
 /// An upstream registry. Lives on the loop.
 package final class Upstream {
     package let host: RegistryHost

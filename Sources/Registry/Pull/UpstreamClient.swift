@@ -1,6 +1,8 @@
 // The way out: every request to an upstream registry starts here.
 
+package import Configuration
 package import Logging
+package import OCI
 
 /// Asks upstreams.
 package final class UpstreamClient {

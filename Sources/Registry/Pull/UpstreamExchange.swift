@@ -1,6 +1,7 @@
 // Runs one ExchangeMachine: performs its actions with transfers, tokens and timers, and passes the answer on.
 
 internal import Logging
+internal import OCI
 
 /// Who gets an answer. Calls come from the loop, heads and bytes from inside curl: nothing that an exchange or the
 /// client offers does its work at once, so all of it may be called from here.

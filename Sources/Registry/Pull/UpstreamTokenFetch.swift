@@ -1,5 +1,7 @@
 // One request to a token service.
 
+internal import OCI
+
 /// Asks once, and once more if no connection could be made.
 final class TokenFetch: TransferHandler {
     /// For an answer, once the request has been sent.

@@ -2,6 +2,7 @@
 // one token cause one request.
 
 internal import Logging
+internal import OCI
 
 /// Gets tokens for exchanges.
 final class UpstreamTokens {

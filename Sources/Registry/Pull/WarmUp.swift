@@ -2,6 +2,8 @@
 // first handle is made, and decoding JSON builds its tables with the first document. That is 2 to 3 ms, more than the
 // pull itself takes. Both are done once at the start instead.
 
+internal import OCI
+
 extension Puller {
     /// Initializes what the first pull would have to wait for. Sends nothing.
     package func warmUp() {

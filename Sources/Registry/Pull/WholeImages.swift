@@ -1,5 +1,7 @@
 // A cached image is a whole image: what its manifest lists is fetched when the manifest is asked for.
 
+internal import OCI
+
 extension Puller {
     /// Looks whether a cached image is a whole image: starts what is missing of its config and layers, and has blobs
     /// whose size is not the manifest's hashed. Asked on every GET of a manifest; answered by a flag once the image is

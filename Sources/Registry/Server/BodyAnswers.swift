@@ -1,6 +1,8 @@
 // Answers whose body a pump sends: files, growing blobs and lines. When the pump finds damage before the head is sent,
 // another response is sent instead.
 
+internal import OCI
+
 extension Connection {
     /// Answers a request whose first answer could not be given. Called once, while nothing has been sent.
     package typealias Retry = (Connection) -> Void

@@ -1,5 +1,7 @@
 // How long a connection waits for its client, and for what.
 
+internal import OCI
+
 extension Connection {
     /// A request head that has begun must be whole within this (slow-loris).
     static let headTimeoutMilliseconds: UInt64 = 10_000

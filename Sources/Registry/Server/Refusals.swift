@@ -1,5 +1,7 @@
 // Answers that refuse: a request that was understood, one that was not, and a connection that is one too many.
 
+package import OCI
+
 extension Connection {
     /// Answers with the specification's JSON error.
     package func respond(_ error: RegistryError, extra: [(String, String)] = [], verdict: Verdict = .error) {

@@ -1,6 +1,7 @@
 // What the log says of a request. Made only when requests are logged.
 
 internal import Logging
+internal import OCI
 
 /// One request, from its head to its last byte.
 struct RequestLog {

@@ -1,6 +1,7 @@
 // The listening side: accepts connections up to a cap, keeps them in a list, closes those that dawdle, and ends.
 
 package import Logging
+internal import OCI
 
 /// An HTTP/1.1 server on one address.
 package final class Server {

@@ -3,6 +3,7 @@
 
 internal import CLinux
 internal import Glibc
+internal import OCI
 
 /// What `fstat` and `lstat` say that the store needs to know.
 struct FileStatus: Sendable {

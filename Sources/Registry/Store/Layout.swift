@@ -13,6 +13,8 @@
 //     temporary/                      small files being written; emptied at start
 //     quarantine/                     what was found wrong, old name and reason
 
+internal import OCI
+
 /// A tag of a repository of a host.
 struct TagName: Hashable, Sendable, CustomStringConvertible {
     let host: RegistryHost

@@ -5,8 +5,10 @@
 // Everything here runs on the loop; what may block goes through `Offload`. Callbacks named `then` run on the loop,
 // once: before the call returns when the answer is in memory, later otherwise. Callers must be ready for both.
 
+package import Configuration
 internal import Glibc
 package import Logging
+package import OCI
 
 /// Budgets of a store.
 package struct StoreLimits: Sendable {

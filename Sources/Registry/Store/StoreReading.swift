@@ -1,6 +1,8 @@
 // What there is to know of a store from outside: levels and counts for the metrics, and what the file system says.
 
+internal import Configuration
 internal import Glibc
+internal import OCI
 
 extension Store {
     /// From memory; `disk` is left empty.

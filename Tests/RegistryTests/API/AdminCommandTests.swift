@@ -1,7 +1,10 @@
 // What an operator asks for, from URLs and back to them.
 
+import TestSupport
 import Testing
 
+@testable import Configuration
+@testable import OCI
 @testable import Registry
 
 @Suite struct AdminCommandTests {

@@ -1,8 +1,11 @@
 // The numbers in an operator's requests, and the answers about images whose manifests state absurd sizes.
 
 import Foundation
+import TestSupport
 import Testing
 
+@testable import Configuration
+@testable import OCI
 @testable import Registry
 
 @Suite struct AdminNumberTests {

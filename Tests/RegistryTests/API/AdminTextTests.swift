@@ -1,8 +1,10 @@
 // The answers to an operator, to the letter.
 
 import Foundation
+import TestSupport
 import Testing
 
+@testable import OCI
 @testable import Registry
 
 /// Images as the store reports them, made by hand.

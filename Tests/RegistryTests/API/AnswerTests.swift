@@ -1,8 +1,10 @@
 // What clients are told where a small difference matters: an empty list that is not one, a question that has its answer
 // already, a connection that stays.
 
+import TestSupport
 import Testing
 
+@testable import OCI
 @testable import Registry
 
 @Suite struct AnswerTests {

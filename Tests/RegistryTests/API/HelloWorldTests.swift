@@ -1,8 +1,11 @@
 // The built-in image: that it is whole, that its program works, and that the program is the one built from source.
 
 import Foundation
+import TestSupport
 import Testing
 
+@testable import BuiltinImage
+@testable import OCI
 @testable import Registry
 
 @Suite struct HelloWorldTests {

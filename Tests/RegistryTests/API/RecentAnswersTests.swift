@@ -1,7 +1,9 @@
 // What is remembered of answers: that a request asked again is answered as it would be without, whatever has changed.
 
+import TestSupport
 import Testing
 
+@testable import OCI
 @testable import Registry
 
 @Suite struct RecentAnswersTests {
@@ -102,7 +104,7 @@ import Testing
         var recent = RecentAnswers()
         let first = try answer(&hosts, 7)
         Array("/first".utf8).withUnsafeBytes { recent.note(first, to: $0, generation: left(0)) }
-        let position = { (recent: inout RecentAnswers, text: String, generation: UInt64) in
+        let position = { (recent: inout RecentAnswers, text: String, removals: UInt64) in
             Array(text.utf8).withUnsafeBytes { recent.answer(to: $0, generation: left(removals))?.position }
         }
         #expect(position(&recent, "/first", 0) == 7 && position(&recent, "/first", 1) == nil)

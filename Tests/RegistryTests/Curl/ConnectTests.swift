@@ -1,6 +1,7 @@
 // Reaching an upstream: addresses that do not answer, lookups that have no place, and sockets whose numbers come back.
 
 import Glibc
+import TestSupport
 import Testing
 
 @testable import Registry

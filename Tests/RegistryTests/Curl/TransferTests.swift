@@ -1,6 +1,7 @@
 // What a transfer does that no exchange lets through: addresses refused below the names.
 
 import Glibc
+import TestSupport
 import Testing
 
 @testable import Registry

@@ -1,5 +1,6 @@
 // URLs by curl's API: what is read, what is refused, what stays as it was.
 
+import TestSupport
 import Testing
 
 @testable import Registry

@@ -1,5 +1,6 @@
 // Which answers a client takes as gzip, by what it says in Accept-Encoding.
 
+import TestSupport
 import Testing
 
 @testable import Registry

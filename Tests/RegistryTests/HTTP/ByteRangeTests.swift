@@ -1,7 +1,9 @@
 // Ranges and entity tags, against the RFC's own examples and against an oracle that lists the bytes one by one.
 
+import TestSupport
 import Testing
 
+@testable import OCI
 @testable import Registry
 
 @Suite struct ByteRangeTests {

@@ -1,6 +1,7 @@
 // How the HTTP tests feed bytes: whole, in two parts, byte by byte; and what they look at afterwards. A connection's
 // whole life becomes a list of events, which has to be the same however the bytes were cut.
 
+import TestSupport
 import Testing
 
 @testable import Registry

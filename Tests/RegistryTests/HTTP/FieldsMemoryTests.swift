@@ -1,6 +1,7 @@
 // Field lines that are known mean what they meant when they were read. That they do is also part of every parser test
 // (Feeding); here is what the memory must not take for known.
 
+import TestSupport
 import Testing
 
 @testable import Registry

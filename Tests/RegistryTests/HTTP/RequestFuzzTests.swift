@@ -1,6 +1,7 @@
 // A hundred thousand requests, each a good one damaged at random: nothing may crash, point outside its bytes, or mean
 // something else when it arrives in pieces.
 
+import TestSupport
 import Testing
 
 @testable import Registry

@@ -1,5 +1,6 @@
 // The request head: what good ones mean, what bad ones are answered with, and that neither depends on how they arrive.
 
+import TestSupport
 import Testing
 
 @testable import Registry

@@ -1,8 +1,10 @@
 // What goes out: dates, the two pieces of a response head, chunk frames; and queries, read and written.
 
 import Foundation
+import TestSupport
 import Testing
 
+@testable import OCI
 @testable import Registry
 
 @Suite struct HTTPDateTests {

@@ -1,5 +1,6 @@
 // The life of a server connection, step by step.
 
+import TestSupport
 import Testing
 
 @testable import Registry

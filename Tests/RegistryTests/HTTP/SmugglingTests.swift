@@ -1,6 +1,7 @@
 // Requests made so that two servers in a row disagree about where they end or whom they are for. Each has its right
 // answer here: refused, or understood in the one way RFC 9112 allows.
 
+import TestSupport
 import Testing
 
 @testable import Registry

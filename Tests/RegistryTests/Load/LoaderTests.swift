@@ -1,8 +1,11 @@
 // A load in a server: one that is stopped and gone on with, one whose registry fails, one of an archive that lies.
 
 import Foundation
+import TestSupport
 import Testing
 
+@testable import ImageArchive
+@testable import OCI
 @testable import Registry
 
 @Suite struct LoaderTests {

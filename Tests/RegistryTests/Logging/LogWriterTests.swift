@@ -2,8 +2,10 @@
 
 import Foundation
 import Logging
+import TestSupport
 import Testing
 
+@testable import Configuration
 @testable import Registry
 
 struct LogWriterTests {

@@ -1,8 +1,10 @@
 // The shape of a log line as text, and that nothing written by a stranger can change it.
 
 import Logging
+import TestSupport
 import Testing
 
+@testable import Configuration
 @testable import Registry
 
 struct TextLineTests {

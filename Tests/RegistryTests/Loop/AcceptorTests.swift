@@ -1,6 +1,7 @@
 // Taking connections: what is set on them, and what is done about those that fail.
 
 import Glibc
+import TestSupport
 import Testing
 
 @testable import Registry

@@ -1,6 +1,7 @@
 // Which connections stay on this machine.
 
 import Glibc
+import TestSupport
 import Testing
 
 @testable import Registry

@@ -2,6 +2,7 @@
 // signals get their turn beside sockets that keep the loop busy.
 
 import Glibc
+import TestSupport
 import Testing
 
 @testable import Registry

@@ -2,6 +2,7 @@
 // for room is told of it.
 
 import Glibc
+import TestSupport
 import Testing
 
 @testable import Registry

@@ -1,7 +1,9 @@
 // The text that Prometheus reads, and the parts it is put together from.
 
+import TestSupport
 import Testing
 
+@testable import OCI
 @testable import Registry
 
 @Suite struct ExpositionTests {

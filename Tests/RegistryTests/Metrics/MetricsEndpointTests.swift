@@ -2,8 +2,11 @@
 
 import Foundation
 import Glibc
+import TestSupport
 import Testing
 
+@testable import Configuration
+@testable import OCI
 @testable import Registry
 
 @Suite struct MetricsEndpointTests {
@@ -49,7 +52,7 @@ import Testing
         #expect(packed.header("vary") == "Accept-Encoding" && packed.header("cache-control") == "no-store")
         #expect(packed.header("content-type") == plain.header("content-type"))
         #expect(packed.contentLength == packed.body.count && packed.body.count * 5 < plain.body.count)
-        let text = String(decoding: try GzipTests.unpacked(packed.body), as: UTF8.self)
+        let text = String(decoding: try gunzip(packed.body), as: UTF8.self)
         func names(_ text: String) -> [Substring] { text.split(separator: "\n").map { $0.prefix { $0 != " " } } }
         #expect(names(text) == names(plain.text))
         let head = ask(.head("/metrics", [("Accept-Encoding", "gzip")]))
@@ -74,7 +77,7 @@ import Testing
         for (client, coding) in zip(clients, codings) {
             let response = client.response
             #expect(response.header("content-encoding") == (coding == "gzip" ? "gzip" : nil))
-            let text = coding == "gzip" ? try GzipTests.unpacked(response.body) : response.body
+            let text = coding == "gzip" ? try gunzip(response.body) : response.body
             #expect(Scrape(String(decoding: text, as: UTF8.self))["ociregistry_pool_threads"] ?? 0 > 0)
         }
         mirror.close()

@@ -1,7 +1,9 @@
 // Sessions whose every step is known, and what every counter says after them.
 
+import TestSupport
 import Testing
 
+@testable import OCI
 @testable import Registry
 
 @Suite struct PullSessionTests {

@@ -1,7 +1,9 @@
 // Who may administer: every refusal by itself, and what is let through.
 
+import TestSupport
 import Testing
 
+@testable import Configuration
 @testable import Registry
 
 @Suite struct AdminAccessTests {

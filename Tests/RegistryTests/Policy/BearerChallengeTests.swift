@@ -1,7 +1,9 @@
 // WWW-Authenticate as registries send it, and as nobody should.
 
+import TestSupport
 import Testing
 
+@testable import OCI
 @testable import Registry
 
 @Suite struct BearerChallengeTests {

@@ -1,5 +1,6 @@
 // The phases of connecting, without a socket.
 
+import TestSupport
 import Testing
 
 @testable import Registry

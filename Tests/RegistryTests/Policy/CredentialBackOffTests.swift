@@ -1,7 +1,9 @@
 // When credentials that were refused are sent again.
 
+import TestSupport
 import Testing
 
+@testable import OCI
 @testable import Registry
 
 @Suite struct CredentialBackOffTests {

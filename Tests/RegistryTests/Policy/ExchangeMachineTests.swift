@@ -1,7 +1,9 @@
 // Every way an exchange can take, without a socket.
 
+import TestSupport
 import Testing
 
+@testable import OCI
 @testable import Registry
 
 @Suite struct ExchangeMachineTests {

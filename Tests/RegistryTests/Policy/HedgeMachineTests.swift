@@ -1,5 +1,6 @@
 // Which of two attempts counts, without a socket.
 
+import TestSupport
 import Testing
 
 @testable import Registry

@@ -1,5 +1,6 @@
 // Who may look up a name: shares by name, by client and for configured registries.
 
+import TestSupport
 import Testing
 
 @testable import Registry

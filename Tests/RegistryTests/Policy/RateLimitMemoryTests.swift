@@ -1,7 +1,9 @@
 // How long a repository is paused after a 429, and which Retry-After clients get.
 
+import TestSupport
 import Testing
 
+@testable import OCI
 @testable import Registry
 
 @Suite struct RateLimitMemoryTests {

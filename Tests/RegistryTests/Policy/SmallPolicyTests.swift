@@ -1,5 +1,7 @@
+import TestSupport
 import Testing
 
+@testable import OCI
 @testable import Registry
 
 @Suite struct SmallPolicyTests {

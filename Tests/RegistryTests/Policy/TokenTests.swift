@@ -1,7 +1,9 @@
 // Token replies, and how long tokens are kept.
 
+import TestSupport
 import Testing
 
+@testable import OCI
 @testable import Registry
 
 @Suite struct TokenTests {

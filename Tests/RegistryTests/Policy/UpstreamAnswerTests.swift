@@ -1,7 +1,9 @@
 // What an upstream's answers become, and what is read of their heads.
 
+import TestSupport
 import Testing
 
+@testable import OCI
 @testable import Registry
 
 @Suite struct UpstreamAnswerTests {

@@ -1,7 +1,9 @@
 // The numbers in an upstream's answers: lengths, ranges, times and lives of tokens, at the ends of what fits.
 
+import TestSupport
 import Testing
 
+@testable import OCI
 @testable import Registry
 
 @Suite struct UpstreamNumberTests {

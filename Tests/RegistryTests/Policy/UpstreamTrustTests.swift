@@ -1,5 +1,6 @@
 // Where requests, credentials and redirects may go: tables.
 
+import TestSupport
 import Testing
 
 @testable import Registry

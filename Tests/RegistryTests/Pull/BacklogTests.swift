@@ -2,8 +2,10 @@
 // it is. Here the disk is slow because the test holds the memory; EndToEnd/SlowDiskTests has a slow disk.
 
 import Foundation
+import TestSupport
 import Testing
 
+@testable import OCI
 @testable import Registry
 
 @Suite struct BacklogTests {

@@ -1,5 +1,6 @@
 // What upstreams do wrong with blobs, each fault seen by a first client, a joiner, a late reader and a Range reader.
 
+import TestSupport
 import Testing
 
 @testable import Registry

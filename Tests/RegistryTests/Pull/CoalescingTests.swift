@@ -1,7 +1,9 @@
 // One transfer for any number of clients, none of whom can hold up, or end, what others wait for.
 
+import TestSupport
 import Testing
 
+@testable import OCI
 @testable import Registry
 
 @Suite struct CoalescingTests {

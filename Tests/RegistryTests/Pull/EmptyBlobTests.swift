@@ -1,6 +1,7 @@
 // Content of no bytes: an empty layer or config. It is pulled, kept and served like any other, and is no damage.
 
 import Foundation
+import TestSupport
 import Testing
 
 @testable import Registry

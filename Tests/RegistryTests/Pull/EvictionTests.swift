@@ -2,8 +2,10 @@
 // refused its layers.
 
 import Foundation
+import TestSupport
 import Testing
 
+@testable import Configuration
 @testable import Registry
 
 @Suite struct EvictionTests {

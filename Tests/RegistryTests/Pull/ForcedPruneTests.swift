@@ -1,7 +1,9 @@
 // A prune that is forced removes what is being pulled as well: names at once, and nothing from under its readers.
 
+import TestSupport
 import Testing
 
+@testable import OCI
 @testable import Registry
 
 @Suite struct ForcedPruneTests {

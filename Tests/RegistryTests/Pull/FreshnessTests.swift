@@ -2,8 +2,11 @@
 // to ourselves, and disks without room.
 
 import Foundation
+import TestSupport
 import Testing
 
+@testable import Configuration
+@testable import OCI
 @testable import Registry
 
 @Suite struct FreshnessTests {

@@ -1,7 +1,9 @@
 // Ranges, preconditions, framing and order, on blobs that grow and on those that have stopped: no client can tell.
 
+import TestSupport
 import Testing
 
+@testable import OCI
 @testable import Registry
 
 @Suite struct GrowingRangeTests {

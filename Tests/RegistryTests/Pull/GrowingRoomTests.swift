@@ -2,8 +2,10 @@
 // and is the first to leave.
 
 import Foundation
+import TestSupport
 import Testing
 
+@testable import Configuration
 @testable import Registry
 
 @Suite struct GrowingRoomTests {

@@ -2,8 +2,10 @@
 
 import Foundation
 import Logging
+import TestSupport
 import Testing
 
+@testable import OCI
 @testable import Registry
 
 @Suite struct IPv6Tests {

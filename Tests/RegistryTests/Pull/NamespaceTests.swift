@@ -1,7 +1,10 @@
 // The `ns` parameter of requests to an endpoint that is not the registry's own host.
 
+import TestSupport
 import Testing
 
+@testable import Configuration
+@testable import OCI
 @testable import Registry
 
 @Suite struct NamespaceTests {

@@ -3,8 +3,11 @@
 // is half an image. scripts/soak runs the same for longer (RACE_ROUNDS).
 
 import Foundation
+import TestSupport
 import Testing
 
+@testable import Configuration
+@testable import OCI
 @testable import Registry
 
 @Suite struct PruneRaceTests {

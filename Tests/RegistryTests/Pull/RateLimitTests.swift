@@ -1,7 +1,9 @@
 // What a 429 does: the repository pauses, its clients wait, and other repositories are served.
 
+import TestSupport
 import Testing
 
+@testable import OCI
 @testable import Registry
 
 @Suite struct RateLimitTests {

@@ -1,7 +1,10 @@
 // Upstreams that state sizes no content has: the pull fails with a reason, at once, and the server keeps running.
 
+import TestSupport
 import Testing
 
+@testable import Configuration
+@testable import OCI
 @testable import Registry
 
 @Suite struct RefusedSizeTests {

@@ -1,5 +1,6 @@
 // A server that ends amid its work, the one after it, and clients that come in two steps.
 
+import TestSupport
 import Testing
 
 @testable import Registry

@@ -1,6 +1,7 @@
 // Connections that were used before and are dead in one of the ways that are seen: dropped silently, closed as the
 // request arrives, or with bytes on them that answer nothing.
 
+import TestSupport
 import Testing
 
 @testable import Registry

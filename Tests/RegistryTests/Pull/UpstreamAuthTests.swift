@@ -1,7 +1,10 @@
 // Tokens, credentials and rate limits, over real sockets.
 
+import TestSupport
 import Testing
 
+@testable import Configuration
+@testable import OCI
 @testable import Registry
 
 @Suite struct UpstreamAuthTests {

@@ -1,7 +1,9 @@
 // The client against a fake upstream over real sockets: bodies, pausing, faults.
 
+import TestSupport
 import Testing
 
+@testable import OCI
 @testable import Registry
 
 @Suite struct UpstreamExchangeTests {

@@ -1,8 +1,11 @@
 // A client and a fake upstream on one loop, and a handler that keeps what it is told.
 
 import Logging
+import TestSupport
 import Testing
 
+@testable import Configuration
+@testable import OCI
 @testable import Registry
 
 /// Keeps what an exchange says.

@@ -1,7 +1,10 @@
 // Redirects over real sockets: what is followed, and what is not sent along.
 
+import TestSupport
 import Testing
 
+@testable import Configuration
+@testable import OCI
 @testable import Registry
 
 @Suite struct UpstreamRedirectTests {

@@ -1,7 +1,10 @@
 // TLS towards upstreams, with real certificates and openssl as the server.
 
+import TestSupport
 import Testing
 
+@testable import Configuration
+@testable import OCI
 @testable import Registry
 
 @Suite(.needs(.openssl)) struct UpstreamTLSTests {

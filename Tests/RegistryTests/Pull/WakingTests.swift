@@ -1,7 +1,9 @@
 // Readers of a growing blob, and callers that wait for the same thing: so many are called in one iteration of the loop.
 
+import TestSupport
 import Testing
 
+@testable import OCI
 @testable import Registry
 
 @Suite struct WakingTests {

@@ -1,8 +1,10 @@
 // A wrong password is tried a few times a minute, and clients get the same error meanwhile.
 
 import Foundation
+import TestSupport
 import Testing
 
+@testable import Configuration
 @testable import Registry
 
 @Suite struct WrongCredentialsTests {

@@ -1,6 +1,7 @@
 // What the log says of a request, and what an error answer is called by.
 
 import Logging
+import TestSupport
 import Testing
 
 @testable import Registry

@@ -1,6 +1,7 @@
 // The server on a Unix socket: who may open it, where it may lie, and that it speaks as on any other.
 
 import Foundation
+import TestSupport
 import Testing
 
 @testable import Registry

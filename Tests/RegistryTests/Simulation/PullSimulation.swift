@@ -8,8 +8,10 @@
 // The kernel and the thread pool add chance of their own, so a seed repeats the script, and nearly always the order.
 
 import Foundation
+import TestSupport
 import Testing
 
+@testable import OCI
 @testable import Registry
 
 /// One play: a script for the upstream, a cast of clients, and the check of what came of it.

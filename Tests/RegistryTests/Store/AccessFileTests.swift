@@ -1,8 +1,10 @@
 // The file of last uses: bounded, rewritten while the server runs, and without losing uses.
 
 import Foundation
+import TestSupport
 import Testing
 
+@testable import OCI
 @testable import Registry
 
 @Suite struct AccessFileTests {

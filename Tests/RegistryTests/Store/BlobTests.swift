@@ -2,8 +2,10 @@
 
 import Foundation
 import Glibc
+import TestSupport
 import Testing
 
+@testable import OCI
 @testable import Registry
 
 @Suite struct BlobTests {

@@ -1,5 +1,6 @@
 // When a full cache is looked through again for something to remove.
 
+import TestSupport
 import Testing
 
 @testable import Registry

@@ -3,8 +3,10 @@
 
 import Foundation
 import Glibc
+import TestSupport
 import Testing
 
+@testable import OCI
 @testable import Registry
 
 @Suite struct FullDiskTests {
@@ -91,23 +93,4 @@ import Testing
         // The discarded file's room can be used again once its last reader is gone.
         withExtendedLifetime(ingest) {}
     }
-}
-
-/// A tmpfs of a few megabytes, unmounted when the value goes.
-final class SmallDisk {
-    let path: String
-    private let directory: TemporaryDirectory
-
-    /// - Parameter inodes: nil: as many as the kernel gives it.
-    init(sizeBytes: Int, inodes: Int? = nil) throws {
-        Need.root.expectStated(by: "SmallDisk")
-        directory = try TemporaryDirectory()
-        path = try directory.directory("disk")
-        let options = "size=\(sizeBytes)" + (inodes.map { ",nr_inodes=\($0)" } ?? "")
-        guard mount("tmpfs", path, "tmpfs", 0, options) == 0 else {
-            throw POSIXError(POSIXErrorCode(rawValue: errno) ?? .EIO)
-        }
-    }
-
-    deinit { umount2(path, Int32(MNT_DETACH)) }
 }

@@ -3,8 +3,10 @@
 
 import Foundation
 import Glibc
+import TestSupport
 import Testing
 
+@testable import OCI
 @testable import Registry
 
 @Suite struct GroupAccessTests {

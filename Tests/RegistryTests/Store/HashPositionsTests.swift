@@ -1,5 +1,6 @@
 // The table behind the lookups of every request, against a dictionary that says what it should hold.
 
+import TestSupport
 import Testing
 
 @testable import Registry

@@ -1,8 +1,10 @@
 // Writing blobs: from the first byte to the final name, and every way that can end.
 
 import Foundation
+import TestSupport
 import Testing
 
+@testable import OCI
 @testable import Registry
 
 @Suite struct IngestTests {

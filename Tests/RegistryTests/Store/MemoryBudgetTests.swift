@@ -1,7 +1,9 @@
 // The memory between upstreams and the disk: its shares, and the order in which it is given.
 
+import TestSupport
 import Testing
 
+@testable import OCI
 @testable import Registry
 
 @Suite struct MemoryBudgetTests {

@@ -1,8 +1,11 @@
 // Removing images: what goes, what stays, and what becomes of those who ask for it meanwhile.
 
 import Foundation
+import TestSupport
 import Testing
 
+@testable import Configuration
+@testable import OCI
 @testable import Registry
 
 /// A store with images in it, whose uses are as old as a test says.

@@ -1,8 +1,10 @@
 // What a start makes of what it finds: the good is indexed, the wrong set aside, the foreign left alone.
 
 import Foundation
+import TestSupport
 import Testing
 
+@testable import OCI
 @testable import Registry
 
 @Suite struct RecoveryTests {

@@ -2,8 +2,11 @@
 
 import Foundation
 import Glibc
+import TestSupport
 import Testing
 
+@testable import Configuration
+@testable import OCI
 @testable import Registry
 
 @Suite struct ScrubTests {

@@ -1,7 +1,9 @@
 // Small blobs that are kept in memory: what they hold, how much of it, and that nothing outlives its file.
 
+import TestSupport
 import Testing
 
+@testable import OCI
 @testable import Registry
 
 @Suite struct SmallBlobTests {

@@ -2,8 +2,10 @@
 
 import Foundation
 import Logging
+import TestSupport
 import Testing
 
+@testable import OCI
 @testable import Registry
 
 /// What a store logged. Written on the test's own thread only, but a log handler has to be Sendable.
@@ -179,22 +181,4 @@ extension Store {
 
     /// A manifest that is ready in memory.
     func cachedManifest(_ digest: Digest) -> CachedManifest? { manifestCache.value(for: digest) }
-}
-
-func digestOf(_ bytes: [UInt8], _ algorithm: Digest.Algorithm = .sha256) -> Digest {
-    bytes.withUnsafeBytes { Digest.of($0, algorithm) }
-}
-
-/// Bytes that no compression or sparse file can fake, the same for the same seed.
-func pattern(_ count: Int, seed: UInt64 = 1) -> [UInt8] {
-    var state = seed &* 0x9E37_79B9_7F4A_7C15 | 1
-    return [UInt8](unsafeUninitializedCapacity: count) { buffer, filled in
-        for index in 0..<count {
-            state ^= state << 13
-            state ^= state >> 7
-            state ^= state << 17
-            buffer[index] = UInt8(truncatingIfNeeded: state)
-        }
-        filled = count
-    }
 }

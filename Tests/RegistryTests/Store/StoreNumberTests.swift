@@ -1,8 +1,10 @@
 // What the kernel and the store's own files say in numbers, at the ends of what fits.
 
 import Glibc
+import TestSupport
 import Testing
 
+@testable import OCI
 @testable import Registry
 
 @Suite struct StoreNumberTests {

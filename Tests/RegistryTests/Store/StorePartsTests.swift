@@ -1,8 +1,10 @@
 // The small parts of the store, each by itself.
 
 import Foundation
+import TestSupport
 import Testing
 
+@testable import OCI
 @testable import Registry
 
 @Suite struct StorePartsTests {

@@ -1,8 +1,10 @@
 // Manifests in memory, on disk, and on the way between.
 
 import Foundation
+import TestSupport
 import Testing
 
+@testable import OCI
 @testable import Registry
 
 @Suite struct StoredManifestTests {

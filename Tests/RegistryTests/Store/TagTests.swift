@@ -1,8 +1,10 @@
 // Tags: in memory by the bytes of a request, on disk by their names.
 
 import Foundation
+import TestSupport
 import Testing
 
+@testable import OCI
 @testable import Registry
 
 @Suite struct TagTests {

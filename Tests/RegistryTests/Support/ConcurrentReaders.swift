@@ -1,5 +1,6 @@
 // The four kinds of reader that a pull has: whatever happens upstream, each of them must come out of it well.
 
+import TestSupport
 import Testing
 
 @testable import Registry

@@ -3,8 +3,11 @@
 
 import Foundation
 import Logging
+import TestSupport
 import Testing
 
+@testable import Configuration
+@testable import OCI
 @testable import Registry
 
 final class MirrorKit {

@@ -1,0 +1,175 @@
+// What a single value may be: one rule for the configuration file and the command line alike. Pure, from text to value.
+
+import Glibc
+package import OCI
+
+package enum ConfigRules {
+    /// A day. The longest pause any upstream has an excuse for; more is a mistake in the unit.
+    package static let maximumTimeoutMilliseconds = 86_400_000
+    /// Linux's PATH_MAX, with the closing zero.
+    static let maximumPathBytes = 4095
+
+    package static func logLevel(_ text: String) throws(Refusal) -> LogLevel {
+        guard let level = LogLevel(rawValue: text) else {
+            throw Refusal("must be debug, info, warn or error, not \(shown(text))")
+        }
+        return level
+    }
+
+    package static func logFormat(_ text: String) throws(Refusal) -> LogFormat {
+        guard let format = LogFormat(rawValue: text) else {
+            throw Refusal("must be text or json, not \(shown(text))")
+        }
+        return format
+    }
+
+    package static func flag(_ text: String) throws(Refusal) -> Bool {
+        switch text {
+        case "true", "True", "TRUE": return true
+        case "false", "False", "FALSE": return false
+        default: throw Refusal("must be true or false, not \(shown(text))")
+        }
+    }
+
+    /// 0 is any free port.
+    package static func port(_ text: String) throws(Refusal) -> UInt16 {
+        guard let port = OutsideNumber.decimal(text, in: 0...UInt16.max) else {
+            throw Refusal("must be a port from 1 to 65535, or 0 for any free one, not \(shown(text))")
+        }
+        return port
+    }
+
+    /// The port of a listener that is off unless asked for. In a file, where people leave keys in with nothing behind
+    /// them, 0 is off, as in the reference.
+    static func optionalPort(_ text: String) throws(Refusal) -> UInt16? {
+        let port = try port(text)
+        return port == 0 ? nil : port
+    }
+
+    package static func timeoutMilliseconds(_ text: String) throws(Refusal) -> Int {
+        guard let number = OutsideNumber.decimal(text, in: 1...maximumTimeoutMilliseconds) else {
+            throw Refusal("must be milliseconds from 1 to \(maximumTimeoutMilliseconds), not \(shown(text))")
+        }
+        return number
+    }
+
+    /// An address to listen on. Names are not looked up, which one of its addresses would be a guess; `localhost` is
+    /// 127.0.0.1.
+    package static func listenAddress(_ text: String) throws(Refusal) -> String {
+        if text == "localhost" { return "127.0.0.1" }
+        let isBracketed = text.hasPrefix("[") && text.hasSuffix("]")
+        let address = isBracketed ? String(text.dropFirst().dropLast()) : text
+        var storage = in6_addr()
+        let isValid =
+            inet_pton(AF_INET6, address, &storage) == 1 || (!isBracketed && inet_pton(AF_INET, address, &storage) == 1)
+        guard isValid, !address.utf8.contains(0) else {
+            throw Refusal("must be an IPv4 or IPv6 address or localhost, not \(shown(text))")
+        }
+        return address
+    }
+
+    /// `address:port`, an IPv6 address in brackets; a port alone is one of 127.0.0.1.
+    package static func listenPoint(_ text: String) throws(Refusal) -> ListenPoint {
+        guard let colon = text.utf8.lastIndex(of: 0x3A) else {
+            return ListenPoint(host: "127.0.0.1", port: try port(text))
+        }
+        let host = String(text[..<colon])
+        guard host.hasPrefix("[") || !host.contains(":") else {
+            throw Refusal("must be address:port, an IPv6 address in brackets, not \(shown(text))")
+        }
+        return ListenPoint(
+            host: try listenAddress(host), port: try port(String(text[text.utf8.index(after: colon)...])))
+    }
+
+    /// A token as it can stand in a field of HTTP. It is not shown in errors.
+    static func token(_ text: String) throws(Refusal) -> Secret {
+        guard !text.isEmpty, text.utf8.allSatisfy({ $0 > 0x20 && $0 < 0x7F }) else {
+            throw Refusal("must be visible ASCII without spaces")
+        }
+        return Secret(text)
+    }
+
+    /// Why `adminOnServingPort` is refused without a token.
+    package static let servingPortNeedsToken =
+        "needs adminToken or adminTokenFromEnv, since a proxy in front of the port makes every client look local"
+
+    package static func registryHost(_ text: String) throws(Refusal) -> RegistryHost {
+        guard let host = RegistryHost(text) else {
+            throw Refusal("must be a registry host[:port], not \(shown(text))")
+        }
+        return host
+    }
+
+    /// An operating system in Go's words.
+    package static func os(_ text: String) throws(Refusal) -> String {
+        guard isPlatformWord(text[...]) else {
+            throw Refusal("must be an operating system such as linux, not \(shown(text))")
+        }
+        return text
+    }
+
+    /// An architecture in Go's words, with a variant where one is meant.
+    package static func arch(_ text: String) throws(Refusal) -> String {
+        let words = text.split(separator: "/", omittingEmptySubsequences: false)
+        guard words.count <= 2, words.allSatisfy(isPlatformWord) else {
+            throw Refusal("must be an architecture such as amd64 or arm/v7, not \(shown(text))")
+        }
+        return text
+    }
+
+    private static func isPlatformWord(_ word: Substring) -> Bool {
+        !word.isEmpty && word.utf8.allSatisfy { ASCII.isLower($0) || ASCII.isDigit($0) || $0 == 0x5F || $0 == 0x2E }
+    }
+
+    package static func path(_ text: String) throws(Refusal) -> String {
+        guard !text.isEmpty else { throw Refusal("must not be empty") }
+        guard text.utf8.count <= maximumPathBytes else { throw Refusal("longer than \(maximumPathBytes) bytes") }
+        return try line(text)
+    }
+
+    /// Text for a header, a file name or a C function: nothing that could end it early or begin a new line.
+    static func line(_ text: String) throws(Refusal) -> String {
+        guard text.utf8.allSatisfy({ $0 >= 0x20 && $0 != 0x7F }) else { throw Refusal("holds a control character") }
+        return text
+    }
+
+    static func scheme(_ text: String) throws(Refusal) -> RegistryConfig.Scheme {
+        guard let scheme = RegistryConfig.Scheme(rawValue: text) else {
+            throw Refusal("must be https or http, not \(shown(text))")
+        }
+        return scheme
+    }
+
+    /// `http[s]://host[:port]`, nothing more, in lower case and without a trailing slash.
+    static func endpoint(_ text: String) throws(Refusal) -> (scheme: RegistryConfig.Scheme, url: String) {
+        // The text is not shown in errors: it may hold a password.
+        if text.contains("@") { throw Refusal("must not hold a user or password; they belong under auth") }
+        let lower = text.lowercased()
+        for scheme in RegistryConfig.Scheme.allCases where lower.hasPrefix("\(scheme.rawValue)://") {
+            let rest = lower.dropFirst(scheme.rawValue.count + 3)
+            let host = rest.hasSuffix("/") ? rest.dropLast() : rest
+            guard RegistryHost(String(host)) != nil else { break }
+            return (scheme, "\(scheme.rawValue)://\(host)")
+        }
+        throw Refusal("must be https://host[:port] or http://host[:port] with nothing after it, not \(shown(text))")
+    }
+
+    /// `host[:port]`, or an https URL of which that part is kept.
+    static func tokenRealm(_ text: String) throws(Refusal) -> String {
+        let lower = text.lowercased()
+        let isURL = lower.hasPrefix("https://")
+        let authority = isURL ? lower.dropFirst(8).prefix { !"/?#".contains($0) } : lower[...]
+        guard RegistryHost(String(authority)) != nil else {
+            throw Refusal("must be host[:port] or an https URL of the token realm")
+        }
+        return String(authority)
+    }
+
+    /// For error messages: short, and on one line.
+    package static func shown(_ text: String) -> String {
+        let visible = text.unicodeScalars.prefix(60).map { scalar in
+            scalar.properties.generalCategory == .control ? "?" : String(scalar)
+        }
+        return "\"" + visible.joined() + (text.unicodeScalars.count > 60 ? "…" : "") + "\""
+    }
+}

@@ -1,0 +1,126 @@
+// The images of an OCI layout: index.json, and every manifest that can be reached from it and is in the archive. Level
+// by level, so that a tarball is read again at most once a level, and each digest once, so that indexes that list one
+// another many times over cost nothing.
+
+internal import OCI
+
+struct LayoutImages {
+    /// The names by which image tools say what an image is called: containerd's and docker's is always a whole name;
+    /// the specification's is whatever the tool was given, a whole name with podman and skopeo, often a bare tag
+    /// elsewhere.
+    private static let nameKeys = ["io.containerd.image.name", "org.opencontainers.image.ref.name"]
+    /// Where build tools say what an attestation is about.
+    private static let subjectKey = "vnd.docker.reference.digest"
+
+    private(set) var contents: ArchiveContents
+    private(set) var manifests: [Digest: ArchivedManifest] = [:]
+    private(set) var images: [ArchivedImage] = []
+
+    private var limits: ArchiveLimits { contents.place.limits }
+
+    /// Reads them. `contents` has an `index.json`.
+    init(_ contents: ArchiveContents) throws(ArchiveError) {
+        self.contents = contents
+        try self.contents.load(["index.json"])
+        let index = try decode(IndexDocument.self, "index.json")
+        // Other things may be listed; the specification asks readers not to mind.
+        let tops = index.manifests.filter { MediaType($0.mediaType) != nil || $0.mediaType.isEmpty }
+        guard tops.count <= limits.images else {
+            throw failure("index.json", .limit("more than \(limits.images) images"))
+        }
+        for entry in tops where self.contents.file(EntryName.blob(entry.digest)) == nil {
+            throw failure(EntryName.blob(entry.digest), .missing)
+        }
+        try readManifests(tops)
+        images = LayoutImages.images(tops)
+    }
+
+    private mutating func readManifests(_ tops: [IndexEntry]) throws(ArchiveError) {
+        var level = tops
+        for _ in 0..<limits.indexDepth {
+            var seen: Set<Digest> = []
+            let wanted = level.filter {
+                manifests[$0.digest] == nil && contents.file(EntryName.blob($0.digest)) != nil
+                    && seen.insert($0.digest).inserted
+            }
+            if wanted.isEmpty { return }
+            try contents.load(wanted.map { EntryName.blob($0.digest) })
+            level = []
+            for entry in wanted { level += try read(entry) }
+        }
+        throw failure("index.json", .limit("indexes nested more than \(limits.indexDepth) deep"))
+    }
+
+    /// Reads one manifest, and returns what it lists that may be a manifest too.
+    private mutating func read(_ entry: IndexEntry) throws(ArchiveError) -> [IndexEntry] {
+        let name = EntryName.blob(entry.digest)
+        let bytes = try contents.document(name)
+        guard let sizeBytes = entry.sizeBytes else { throw failure(name, .badDocument(ArchiveError.noSize)) }
+        guard bytes.count == sizeBytes else {
+            throw failure(name, .wrongSize(expected: sizeBytes, found: Int64(bytes.count)))
+        }
+        let found = bytes.withUnsafeBytes { Digest.of($0, entry.digest.algorithm) }
+        guard found == entry.digest else { throw failure(name, .wrongDigest(expected: entry.digest, found: found)) }
+        do { try ArchiveDocuments.checkDepth(bytes, limits.documentDepth) } catch { throw failure(name, error) }
+        let manifest: Manifest
+        do throws(RegistryError) {
+            manifest = try Manifest.decode(bytes, contentType: entry.mediaType.isEmpty ? nil : entry.mediaType)
+        } catch {
+            throw failure(name, .badDocument(error.message))
+        }
+        let listed = manifest.mediaType.isIndex ? try decode(IndexDocument.self, name).manifests : []
+        let children = listed.filter { MediaType($0.mediaType) != nil }
+        manifests[entry.digest] = ArchivedManifest(
+            digest: entry.digest, mediaType: manifest.mediaType, bytes: bytes,
+            blobs: ([manifest.config].compactMap { $0 } + manifest.layers),
+            children: children.map { child in
+                .init(
+                    digest: child.digest, platform: child.platform,
+                    subject: child.annotations[LayoutImages.subjectKey].flatMap { Digest($0) })
+            },
+            isMade: false)
+        return children
+    }
+
+    /// One image for each top manifest, with every name that `index.json` gives it. Where one name stands for several
+    /// manifests, they stay apart: choosing takes a platform.
+    private static func images(_ tops: [IndexEntry]) -> [ArchivedImage] {
+        var order: [Digest] = []
+        var groups: [Digest: [IndexEntry]] = [:]
+        for entry in tops {
+            if groups[entry.digest] == nil { order.append(entry.digest) }
+            groups[entry.digest, default: []].append(entry)
+        }
+        return order.map { digest in
+            let entries = groups[digest] ?? []
+            var names: [ImageName] = []
+            for name in entries.compactMap(name) where !names.contains(name) { names.append(name) }
+            return ArchivedImage(
+                names: names, label: entries.lazy.compactMap { $0.annotations[nameKeys[1]] }.first, top: digest,
+                platform: entries.lazy.compactMap(\.platform).first)
+        }
+    }
+
+    /// A bare word is a tag or anything else, never a repository of Docker Hub.
+    private static func name(of entry: IndexEntry) -> ImageName? {
+        for key in nameKeys {
+            if let text = entry.annotations[key], text.contains("/") || text.contains(":"), let name = ImageName(text) {
+                return name
+            }
+        }
+        return nil
+    }
+
+    private func decode<Document: Decodable>(
+        _ type: Document.Type, _ name: String
+    ) throws(ArchiveError) -> Document {
+        let bytes = try contents.document(name)
+        do { return try ArchiveDocuments.decode(type, bytes, depth: limits.documentDepth) } catch {
+            throw failure(name, error)
+        }
+    }
+
+    private func failure(_ name: String, _ problem: ArchiveError.Problem) -> ArchiveError {
+        ArchiveError(contents.place.path, entry: name, problem)
+    }
+}

@@ -1,0 +1,257 @@
+// What an operator asks for: one value, whether it came as a URL or as a sub-command. A sub-command writes the URL for
+// a running server; without one it has the same value carried out in its own process. Pure.
+
+package import Configuration
+package import OCI
+
+/// One request of an operator.
+package enum AdminCommand: Sendable, Equatable {
+    /// A line a manifest, as `GET /cmd/manifest/list` has it. No limit: nil.
+    case manifests(pattern: String?, limit: Int?)
+    /// A line an image manifest, and one for each of its blobs. `blob` is part of a blob's digest.
+    case images(pattern: String?, blob: String?, limit: Int?)
+    case blobs(part: String?, limit: Int?)
+    /// What the sub-command `list` prints. Not an endpoint of the reference.
+    case table(pattern: String?, hasHeader: Bool, isShort: Bool)
+    case prune(Prune)
+    case stop
+    /// Fills the cache from files, and reports its progress. Not an endpoint of the reference.
+    case load(Load)
+    /// Hashes everything again, and reports its progress. Not an endpoint of the reference.
+    case verify
+
+    package struct Prune: Sendable, Equatable {
+        package enum Selection: Sendable, Equatable {
+            /// Not pulled for so long.
+            case accessed(Age)
+            /// In the cache for longer than that.
+            case created(Age)
+            /// In the cache since before this, in seconds since 1970. Not in the reference's API.
+            case createdBefore(seconds: Int64)
+            case pattern(String)
+        }
+
+        package var selection: Selection
+        package var limit: Int?
+        package var isDryRun: Bool
+        /// Whether images go that are being pulled as well. Not in the reference's API.
+        package var isForced: Bool
+        /// Whether the answer is the sub-command's, with a summary. Not in the reference's API.
+        package var isReport: Bool
+
+        package init(
+            _ selection: Selection, limit: Int?, isDryRun: Bool, isForced: Bool = false, isReport: Bool = false
+        ) {
+            self.selection = selection
+            self.limit = limit
+            self.isDryRun = isDryRun
+            self.isForced = isForced
+            self.isReport = isReport
+        }
+    }
+
+    package struct Load: Sendable, Equatable {
+        /// A file name, a glob, or several with commas between.
+        package var files: String
+        /// Where names begin that do not begin at the root: the asker's own place, which is not the server's.
+        package var directory: String
+        package var platforms: PlatformChoice
+        package var resolveAs: ImageName?
+        package var isAirGapped: Bool
+
+        package init(
+            files: String, directory: String, platforms: PlatformChoice, resolveAs: ImageName?, isAirGapped: Bool
+        ) {
+            self.files = files
+            self.directory = directory
+            self.platforms = platforms
+            self.resolveAs = resolveAs
+            self.isAirGapped = isAirGapped
+        }
+    }
+
+    /// How many are listed or pruned when no `count` is given.
+    package static let usualLimit = 50
+
+    /// Whether it changes something.
+    package var isMutating: Bool {
+        switch self {
+        case .prune, .stop, .load, .verify: true
+        default: false
+        }
+    }
+
+    /// The methods it may be asked by. A GET that stops the server is for the socket, where the reference's scripts ask
+    /// so: elsewhere links are followed and fetched ahead by programs that nobody asked to.
+    package func methods(onSocket: Bool) -> [RequestHead.Method] {
+        switch self {
+        case .prune: [.delete]
+        case .stop: onSocket ? [.get, .post] : [.post]
+        case .load, .verify: [.post]
+        default: [.get, .head]
+        }
+    }
+
+    /// Whether its answer lasts as long as its work. Such a command is for the operator's socket alone:
+    /// it has the server open files by name, which nobody else may.
+    package var isFollowed: Bool {
+        switch self {
+        case .load, .verify: true
+        default: false
+        }
+    }
+}
+
+// MARK: - From a URL
+
+extension AdminCommand {
+    /// The path that all of them begin with.
+    package static let root: StaticString = "/cmd/"
+
+    /// Whether `path` is one of administration's, existing or not.
+    package static func isMeant(_ path: UnsafeRawBufferPointer) -> Bool {
+        let count = root.utf8CodeUnitCount
+        return path.count >= count && UnsafeRawBufferPointer(rebasing: path[..<count]).equals(root)
+    }
+
+    /// Reads a request. A parameter that is not known is refused: the slip in `dryrun=true` must not empty a cache.
+    package init(path: UnsafeRawBufferPointer, query: QueryItems) throws(RegistryError) {
+        let items = AdminQuery(query)
+        switch String(decoding: path, as: UTF8.self) {
+        case "/cmd/manifest/list":
+            try items.allow(["pattern", "count"])
+            self = .manifests(pattern: try items.text("pattern"), limit: try items.limit())
+        case "/cmd/image/list":
+            try items.allow(["pattern", "digest", "count"])
+            self = .images(
+                pattern: try items.text("pattern"), blob: try items.text("digest"), limit: try items.limit())
+        case "/cmd/blob/list":
+            try items.allow(["substr", "count"])
+            self = .blobs(part: try items.text("substr"), limit: try items.limit())
+        case "/cmd/table":
+            try items.allow(["pattern", "header", "short"])
+            self = .table(
+                pattern: try items.text("pattern"), hasHeader: try items.flag("header"),
+                isShort: try items.flag("short"))
+        case "/cmd/prune":
+            try items.allow(["type", "dur", "expr", "before", "count", "dryRun", "force", "report"])
+            self = .prune(
+                Prune(
+                    try items.selection(), limit: try items.limit(), isDryRun: try items.flag("dryRun"),
+                    isForced: try items.flag("force"), isReport: try items.flag("report")))
+        case "/cmd/stop":
+            try items.allow([])
+            self = .stop
+        case "/cmd/load":
+            try items.allow(["files", "directory", "platform", "resolve", "airGapped"])
+            self = .load(try items.load())
+        case "/cmd/verify":
+            try items.allow([])
+            self = .verify
+        default:
+            throw RegistryError(status: 404, code: .unsupported, message: "no such command of administration")
+        }
+    }
+}
+
+/// The parameters, with the reason where one is wrong.
+private struct AdminQuery {
+    private let items: QueryItems
+
+    init(_ items: QueryItems) { self.items = items }
+
+    static func refused(_ reason: String) -> RegistryError {
+        RegistryError(status: 400, code: .unsupported, message: reason)
+    }
+
+    func allow(_ known: [String]) throws(RegistryError) {
+        for name in items.names {
+            guard let name else { throw AdminQuery.refused("malformed query") }
+            guard known.contains(name) || name.isEmpty else {
+                let words = known.isEmpty ? "it takes none" : "there are \(known.joined(separator: ", "))"
+                throw AdminQuery.refused("unknown parameter \(ConfigRules.shown(name)); \(words)")
+            }
+        }
+    }
+
+    /// Nil where it is not there, or empty.
+    func text(_ name: StaticString) throws(RegistryError) -> String? {
+        switch items.item(named: name) {
+        case .absent: return nil
+        case .malformed: throw AdminQuery.refused("malformed parameter \(name)")
+        case .value(let text): return text.isEmpty ? nil : text
+        }
+    }
+
+    /// A flag without a value is refused: who writes `?dryRun` does not mean a prune that removes.
+    func flag(_ name: StaticString) throws(RegistryError) -> Bool {
+        switch items.item(named: name) {
+        case .absent: return false
+        case .malformed: throw AdminQuery.refused("malformed parameter \(name)")
+        case .value(let text): return try value(name, text, ConfigRules.flag)
+        }
+    }
+
+    /// −1 is no limit.
+    func limit() throws(RegistryError) -> Int? {
+        guard let text = try text("count") else { return AdminCommand.usualLimit }
+        if text == "-1" { return nil }
+        guard let number = OutsideNumber.decimal(text, in: 1...Int.max) else {
+            throw AdminQuery.refused("count: must be a number from 1, or -1 for no limit")
+        }
+        return number
+    }
+
+    func selection() throws(RegistryError) -> AdminCommand.Prune.Selection {
+        switch try text("type") {
+        case "accessed": return .accessed(try age())
+        case "created":
+            guard let before = try text("before") else { return .created(try age()) }
+            let latest = OutsideNumber.seconds.upperBound
+            guard let seconds = OutsideNumber.signedDecimal(before, in: -latest...latest) else {
+                throw AdminQuery.refused("before: must be seconds since 1970")
+            }
+            return .createdBefore(seconds: seconds)
+        case "pattern":
+            guard let expression = try text("expr") else { throw AdminQuery.refused("type=pattern needs expr") }
+            return .pattern(expression)
+        default: throw AdminQuery.refused("type: must be accessed, created or pattern")
+        }
+    }
+
+    func load() throws(RegistryError) -> AdminCommand.Load {
+        guard let files = try text("files") else { throw AdminQuery.refused("files: none are given") }
+        guard let directory = try text("directory"), directory.hasPrefix("/") else {
+            throw AdminQuery.refused("directory: must be an absolute path")
+        }
+        let resolve = try text("resolve")
+        let name = resolve.flatMap { ImageName($0) }
+        if resolve != nil, name == nil { throw AdminQuery.refused("resolve: not an image reference") }
+        return AdminCommand.Load(
+            files: files, directory: directory, platforms: try platforms(), resolveAs: name,
+            isAirGapped: try flag("airGapped"))
+    }
+
+    /// `all`, or `os/architecture` with a variant where one is meant.
+    private func platforms() throws(RegistryError) -> PlatformChoice {
+        guard let text = try text("platform") else { return .only(.machine) }
+        if text == "all" { return .all }
+        let parts = text.split(separator: "/", omittingEmptySubsequences: false).map(String.init)
+        guard (2...3).contains(parts.count), !parts.contains("") else {
+            throw AdminQuery.refused("platform: must be all, or such as linux/amd64")
+        }
+        return .only(
+            Platform(os: parts[0], architecture: parts[1], variant: parts.count == 3 ? parts[2] : nil))
+    }
+
+    private func age() throws(RegistryError) -> Age {
+        guard let text = try text("dur") else { throw AdminQuery.refused("this type needs dur, such as dur=30d") }
+        return try value("dur", text) { text throws(Refusal) in try Age(text) }
+    }
+
+    private func value<T>(
+        _ name: StaticString, _ text: String, _ rule: (String) throws(Refusal) -> T
+    ) throws(RegistryError) -> T {
+        do throws(Refusal) { return try rule(text) } catch { throw AdminQuery.refused("\(name): \(error)") }
+    }
+}

@@ -1,0 +1,152 @@
+// `/cmd/…` over HTTP: who may, what is asked, and the answer as text or JSON. Requests come in by the Unix socket in
+// the store's directory, by `adminListen` and by the serving port; `AdminAccess` has the rules of each.
+
+package import Logging
+internal import OCI
+
+/// Answers an operator's requests.
+package final class AdminEndpoint {
+    private let desk: AdminQueries
+    private let work: AdminJobs
+    private let logger: Logger
+    /// Ends the server; its argument is for the log.
+    private let stop: (String) -> Void
+
+    package init(desk: AdminQueries, work: AdminJobs, logger: Logger, stop: @escaping (String) -> Void) {
+        self.desk = desk
+        self.work = work
+        self.logger = logger
+        self.stop = stop
+    }
+
+    /// Answers one request, now or later.
+    package func handle(
+        _ connection: Connection, _ head: RequestHead, _ bytes: UnsafeRawBufferPointer, _ access: AdminAccess
+    ) {
+        let asJSON = AdminEndpoint.wantsJSON(Headers(head, in: bytes))
+        let answer = AdminAnswer(connection, asJSON: asJSON)
+        if let denial = access.denial(AdminEndpoint.origin(connection, head, bytes)) {
+            logger.warning(
+                "administration refused",
+                metadata: [
+                    "client": "\(connection.peerName)", "id": "\(connection.requestID)", "reason": "\(denial.reason)",
+                ])
+            return answer.refuse(denial)
+        }
+        do throws(RegistryError) {
+            let query = QueryItems(head.query.in(bytes))
+            let command = try AdminCommand(path: head.path.in(bytes), query: query)
+            let methods = command.methods(onSocket: access.isSocket)
+            guard methods.contains(head.method) else { return answer.refuse(allowing: methods) }
+            guard !command.isFollowed || access.isSocket else { throw AdminEndpoint.forTheSocket }
+            if command.isMutating { log(head, bytes, connection) }
+            if command.isFollowed { return answer.follow(work.start(command)) }
+            carryOut(command, answer)
+        } catch {
+            answer.refuse(error)
+        }
+    }
+
+    private static let forTheSocket = RegistryError(
+        status: 403, code: .denied, message: "this is for the socket in the cache's directory alone")
+
+    private func carryOut(_ command: AdminCommand, _ answer: AdminAnswer) {
+        guard command == .stop else {
+            return desk.answer(command, asJSON: answer.asJSON) { result in
+                switch result {
+                case .success(let text): answer.give(text)
+                case .failure(let error): answer.refuse(error)
+                }
+            }
+        }
+        answer.give(Array((answer.asJSON ? "{\"stopping\":true}\n" : "stopping\n").utf8))
+        // After this iteration: the answer is on its way then, and nothing of the connection is in use.
+        answer.loop.deferred.enqueue { [stop] in stop("administration") }
+    }
+
+    /// With the target as it was sent; the log escapes what is not visible.
+    private func log(_ head: RequestHead, _ bytes: UnsafeRawBufferPointer, _ connection: Connection) {
+        let method = String(decoding: head.methodName.in(bytes), as: UTF8.self)
+        logger.warning(
+            "administration: \(method) \(String(decoding: head.target.in(bytes), as: UTF8.self))",
+            metadata: ["client": "\(connection.peerName)", "id": "\(connection.requestID)"])
+    }
+
+    private static func origin(
+        _ connection: Connection, _ head: RequestHead, _ bytes: UnsafeRawBufferPointer
+    ) -> AdminAccess.Origin {
+        var fields: [(name: String, value: String)] = []
+        Headers(head, in: bytes).forEach { name, value in
+            fields.append(
+                (String(decoding: name, as: UTF8.self).asciiLowercased, String(decoding: value, as: UTF8.self)))
+        }
+        let name = connection.peerName
+        let address = name.utf8.lastIndex(of: 0x3A).flatMap { NetworkAddress(literal: String(name[..<$0])) }
+        return AdminAccess.Origin(
+            peer: address, host: String(decoding: head.host.in(bytes), as: UTF8.self), fields: fields)
+    }
+
+    /// Whether JSON is asked for by name; `*/*`, which curl sends, is not that.
+    private static func wantsJSON(_ headers: Headers) -> Bool {
+        headers.values(named: "accept").contains { line in
+            line.split(separator: ",").contains { item in
+                let essence = item.split(separator: ";", maxSplits: 1).first ?? ""
+                return String(essence.filter { $0 != " " && $0 != "\t" }).asciiLowercased == "application/json"
+            }
+        }
+    }
+}
+
+/// An admin client's pending response.
+private struct AdminAnswer {
+    private let connection: Connection
+    let asJSON: Bool
+
+    init(_ connection: Connection, asJSON: Bool) {
+        self.connection = connection
+        self.asJSON = asJSON
+    }
+
+    var loop: EventLoop { connection.loop }
+
+    func give(_ text: [UInt8]) { send(200, text) }
+
+    /// Answers with lines of JSON, as long as they come.
+    func follow(_ feed: LineFeed) {
+        connection.respond(
+            status: 200, fields: ResponseFields.chunked(contentType: "application/x-ndjson"), content: .lines(feed),
+            verdict: .none)
+    }
+
+    func refuse(_ error: RegistryError) {
+        if asJSON { return connection.respond(error) }
+        send(error.status, Array("\(error.message)\n".utf8))
+    }
+
+    func refuse(_ denial: AdminAccess.Denial) {
+        let extra = denial.status == 401 ? [("WWW-Authenticate", "Bearer")] : []
+        if asJSON {
+            return connection.respond(
+                RegistryError(status: denial.status, code: .denied, message: denial.reason), extra: extra)
+        }
+        send(denial.status, Array("\(denial.reason)\n".utf8), extra)
+    }
+
+    func refuse(allowing methods: [RequestHead.Method]) {
+        let names = methods.map { "\($0)".uppercased() }.joined(separator: ", ")
+        let (reason, extra) = ("this takes \(names)", [("Allow", names)])
+        if asJSON {
+            return connection.respond(RegistryError(status: 405, code: .unsupported, message: reason), extra: extra)
+        }
+        send(405, Array("\(reason)\n".utf8), extra)
+    }
+
+    /// A list of a large cache has megabytes: it goes out piece by piece, like a blob.
+    private func send(_ status: Int, _ text: [UInt8], _ extra: [(String, String)] = []) {
+        let type = asJSON && status == 200 ? "application/json" : "text/plain; charset=utf-8"
+        let fields = ResponseFields.plain(
+            contentType: type, length: text.count, extra: extra + [("Cache-Control", "no-store")])
+        connection.respond(
+            status: status, ReadyAnswer(fields: fields, body: text), verdict: status == 200 ? .none : .error)
+    }
+}

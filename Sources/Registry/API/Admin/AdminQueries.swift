@@ -1,0 +1,125 @@
+// Carries out what an operator asks for, on an open store: a running server's, or that of a sub-command which has taken
+// the lock because no server runs. Patterns are matched and texts are made in the pool, however many images there are.
+
+internal import Configuration
+package import OCI
+
+/// Answers commands that concern the store.
+package final class AdminQueries {
+    private let store: Store
+    /// Whether what was served a moment ago may go as well: without a server nobody is in mid-pull.
+    private let ignoresLeases: Bool
+
+    package init(store: Store, ignoresLeases: Bool) {
+        self.store = store
+        self.ignoresLeases = ignoresLeases
+    }
+
+    /// The text that answers `command`, or why it cannot be had. For what is not of the store alone nothing is done.
+    package func answer(
+        _ command: AdminCommand, asJSON: Bool, then: @escaping (Result<[UInt8], RegistryError>) -> Void
+    ) {
+        switch command {
+        case .stop, .load, .verify: then(.success([]))
+        case .prune(let prune): self.prune(prune, asJSON, then)
+        case .blobs(let part, let limit): blobs(part, limit, asJSON, then)
+        case .manifests(let pattern, let limit):
+            images(pattern, limit, then) { asJSON ? AdminText.json($0) : AdminText.manifests($0) }
+        case .images(let pattern, let blob, let limit):
+            images(
+                pattern, limit, then,
+                where: { image in
+                    guard !image.mediaType.isIndex else { return false }
+                    return blob.map { part in image.blobs.contains { $0.digest.description.contains(part) } } ?? true
+                }, text: { asJSON ? AdminText.json($0) : AdminText.images($0) })
+        case .table(let pattern, let hasHeader, let isShort):
+            images(pattern, nil, then) { images in
+                asJSON ? AdminText.json(images) : AdminText.table(images, hasHeader: hasHeader, isShort: isShort)
+            }
+        }
+    }
+
+    private func images(
+        _ pattern: String?, _ limit: Int?, _ then: @escaping (Result<[UInt8], RegistryError>) -> Void,
+        where isMeant: @escaping @Sendable (CachedImage) -> Bool = { _ in true },
+        text: @escaping @Sendable ([CachedImage]) -> String
+    ) {
+        // Before the store is asked, so that a pattern that cannot be used costs nothing.
+        switch AdminQueries.compile(pattern) {
+        case .failure(let error): then(.failure(error))
+        case .success(let pattern):
+            store.images { images in
+                var picked: [CachedImage] = []
+                for image in images where isMeant(image) {
+                    if let limit, picked.count == limit { break }
+                    if try pattern?.matches(image.name) ?? true { picked.append(image) }
+                }
+                return Array(text(picked).utf8)
+            } then: {
+                then($0.mapError(AdminQueries.refusal))
+            }
+        }
+    }
+
+    private func blobs(
+        _ part: String?, _ limit: Int?, _ asJSON: Bool, _ then: @escaping (Result<[UInt8], RegistryError>) -> Void
+    ) {
+        store.blobReferences { all in
+            let picked = all.lazy.filter { blob in part.map { blob.digest.description.contains($0) } ?? true }
+            let some = Array(picked.prefix(limit ?? .max))
+            return Array((asJSON ? AdminText.json(some) : AdminText.blobs(some)).utf8)
+        } then: {
+            then($0.mapError(AdminQueries.refusal))
+        }
+    }
+
+    private func prune(
+        _ prune: AdminCommand.Prune, _ asJSON: Bool, _ then: @escaping (Result<[UInt8], RegistryError>) -> Void
+    ) {
+        switch AdminQueries.selector(prune.selection, nowSeconds: EventLoop.unixSeconds) {
+        case .failure(let error): then(.failure(error))
+        case .success(let selects):
+            store.prune(
+                selecting: selects, limit: prune.limit, dryRun: prune.isDryRun, ignoringLease: ignoresLeases,
+                isForced: prune.isForced,
+                reporting: { report in
+                    let text = prune.isReport ? AdminText.pruneReport(report) : AdminText.prune(report)
+                    return Array((asJSON ? AdminText.json(report) : text).utf8)
+                }
+            ) {
+                then($0.mapError(AdminQueries.refusal))
+            }
+        }
+    }
+
+    // MARK: Which images
+
+    private static func selector(
+        _ selection: AdminCommand.Prune.Selection, nowSeconds: Int64
+    ) -> Result<@Sendable (CachedImage) throws -> Bool, RegistryError> {
+        switch selection {
+        case .accessed(let age):
+            let limit = age.before(nowSeconds: nowSeconds)
+            return .success { $0.pulledSeconds < limit }
+        case .created(let age):
+            let limit = age.before(nowSeconds: nowSeconds)
+            return .success { $0.createdSeconds < limit }
+        case .createdBefore(let seconds): return .success { $0.createdSeconds < seconds }
+        case .pattern(let text):
+            return compile(text).map { pattern in { image in try pattern?.matches(image.name) ?? false } }
+        }
+    }
+
+    private static func compile(_ text: String?) -> Result<Pattern?, RegistryError> {
+        guard let text else { return .success(nil) }
+        return Result { () throws(PatternError) in try Pattern(text) }.mapError(refusal)
+    }
+
+    /// A pattern that cannot be decided is the asker's mistake; what the disk refuses is not.
+    private static func refusal(_ error: any Error) -> RegistryError {
+        if let error = error as? RegistryError { return error }
+        let isAskers = error is PatternError
+        return RegistryError(
+            status: isAskers ? 400 : 500, code: isAskers ? .unsupported : .unknown, message: "\(error)")
+    }
+}

@@ -1,0 +1,145 @@
+// The answers to an operator, to the letter: the reference's columns, for people and scripts, and JSON for programs.
+// Pure; for a large cache this is much text, so it is made off the loop.
+//
+// Nothing here needs an escape: the grammars of hosts, repositories, tags and digests leave only characters that stand
+// for themselves, in columns and in JSON.
+
+internal import OCI
+
+package enum AdminText {
+    /// Hexadecimal digits left of a digest that is cut: as many as tell images of one cache apart.
+    static let shortDigits = 10
+
+    // MARK: Columns, separated by single spaces
+
+    /// `GET /cmd/manifest/list`. The two spaces before CREATED are the reference's.
+    static func manifests(_ images: [CachedImage]) -> String { urls(images, withBlobs: false) }
+
+    /// `GET /cmd/image/list`: the same with a line a blob.
+    static func images(_ images: [CachedImage]) -> String { urls(images, withBlobs: true) }
+
+    private static func urls(_ images: [CachedImage], withBlobs: Bool) -> String {
+        // The reference ends this one without a line's end.
+        guard !images.isEmpty else { return "no manifests found" }
+        var text = "URL DIGEST  CREATED PULLED\n"
+        for image in images {
+            text += "\(url(image)) \(image.digest) "
+            text += "\(LocalTime.text(image.createdSeconds)) \(LocalTime.text(image.pulledSeconds))\n"
+            guard withBlobs else { continue }
+            for blob in image.blobs { text += "- \(blob.digest)\n" }
+        }
+        return text
+    }
+
+    /// The name, a digest in it cut.
+    private static func url(_ image: CachedImage) -> String {
+        guard case .digest(let digest) = image.reference else { return image.name }
+        return "\(image.host)/\(image.repository)@\(digest.algorithm.name):\(digest.hex.prefix(shortDigits))"
+    }
+
+    /// `GET /cmd/blob/list`.
+    static func blobs(_ blobs: [(digest: Digest, count: Int)]) -> String {
+        guard !blobs.isEmpty else { return "no blobs found" }
+        return blobs.reduce(into: "URL REFCNT\n") { $0 += "\($1.digest) \($1.count)\n" }
+    }
+
+    /// What the sub-command `list` prints.
+    static func table(_ images: [CachedImage], hasHeader: Bool, isShort: Bool) -> String {
+        var text = hasHeader ? "IMAGE TAG/DIGEST TYPE CREATED PULLED SIZE(MB)\n" : ""
+        for image in images {
+            let reference =
+                switch image.reference {
+                case .tag(let tag): tag
+                case .digest(let digest): isShort ? String(digest.hex.prefix(shortDigits)) : digest.hex
+                }
+            text +=
+                "\(image.host)/\(image.repository) \(reference) \(type(image)) \(LocalTime.text(image.createdSeconds)) "
+            text += "\(LocalTime.text(image.pulledSeconds)) \(image.sizeBytes.map(megabytes) ?? "n/a")\n"
+        }
+        return text
+    }
+
+    private static func type(_ image: CachedImage) -> String { image.mediaType.isIndex ? "list" : "image" }
+
+    /// Millions of bytes with one decimal, as the reference has it; what is not known is zero there as well.
+    static func megabytes(_ bytes: Int64) -> String {
+        guard bytes > 0 else { return "n/a" }
+        return decimal(bytes)
+    }
+
+    private static func decimal(_ bytes: Int64) -> String {
+        let tenths = bytes.addingSaturated(50_000) / 100_000
+        return "\(tenths / 10).\(tenths % 10)"
+    }
+
+    // MARK: A prune
+
+    /// `DELETE /cmd/prune`: a line for everything pruned, and one for everything that was picked and stays.
+    static func prune(_ report: PruneReport) -> String {
+        guard !report.images.isEmpty || !report.skipped.isEmpty else { return "no manifests found" }
+        let verb = report.isDryRun ? "would prune" : "pruned"
+        return lines(verb, report.images) + lines("skipped", report.skipped)
+    }
+
+    private static func lines(_ verb: String, _ images: [CachedImage]) -> String {
+        images.map(\.name).sorted().reduce(into: "") { $0 += "\(verb) \($1)\n" }
+    }
+
+    /// What the sub-command `prune` prints: the same and what it came to.
+    static func pruneReport(_ report: PruneReport) -> String {
+        let lines = report.images.isEmpty && report.skipped.isEmpty ? "" : prune(report)
+        let verb = report.isDryRun ? "would prune" : "pruned"
+        let freed = "\(count(report.blobCount, "blob")), \(decimal(report.freedBytes)) MB"
+        var summary = "\(verb) \(count(report.images.count, "image")), \(freed)"
+        if !report.skipped.isEmpty {
+            summary += "; skipped \(count(report.skipped.count, "image")) in use or pulled a moment ago"
+        }
+        return lines + summary + "\n"
+    }
+
+    private static func count(_ number: Int, _ what: String) -> String { "\(number) \(what)\(number == 1 ? "" : "s")" }
+}
+
+// MARK: - JSON
+
+extension AdminText {
+    static func json(_ images: [CachedImage]) -> String { "{\"images\":[\(list(images, json))]}\n" }
+
+    static func json(_ blobs: [(digest: Digest, count: Int)]) -> String {
+        "{\"blobs\":[\(list(blobs) { "{\"digest\":\"\($0.digest)\",\"references\":\($0.count)}" })]}\n"
+    }
+
+    static func json(_ report: PruneReport) -> String {
+        "{\"dryRun\":\(report.isDryRun),\"pruned\":[\(list(report.images, json))],"
+            + "\"skipped\":[\(list(report.skipped, json))],\"blobs\":\(report.blobCount),"
+            + "\"freedBytes\":\(report.freedBytes)}\n"
+    }
+
+    private static func json(_ image: CachedImage) -> String {
+        let reference =
+            switch image.reference {
+            case .tag(let tag): "\"\(tag)\""
+            case .digest: "null"
+            }
+        let blobs = list(image.blobs) {
+            "{\"digest\":\"\($0.digest)\",\"sizeBytes\":\($0.sizeBytes.map { "\($0)" } ?? "null"),"
+                + "\"isCached\":\($0.isCached)}"
+        }
+        return "{\"name\":\"\(image.name)\",\"host\":\"\(image.host)\",\"repository\":\"\(image.repository)\","
+            + "\"tag\":\(reference),\"digest\":\"\(image.digest)\",\"mediaType\":\"\(image.mediaType.text)\","
+            + "\"type\":\"\(type(image))\",\"created\":\"\(utc(image.createdSeconds))\","
+            + "\"pulled\":\"\(utc(image.pulledSeconds))\",\"manifestBytes\":\(image.manifestBytes),"
+            + "\"sizeBytes\":\(image.sizeBytes.map { "\($0)" } ?? "null"),\"blobs\":[\(blobs)]}"
+    }
+
+    private static func list<T>(_ items: [T], _ text: (T) -> String) -> String {
+        items.map(text).joined(separator: ",")
+    }
+
+    /// RFC 3339.
+    private static func utc(_ seconds: Int64) -> String {
+        var bytes: [UInt8] = []
+        LogTimestamp.append(seconds.multipliedSaturated(by: 1000), to: &bytes)
+        return String(decoding: bytes, as: UTF8.self)
+    }
+}

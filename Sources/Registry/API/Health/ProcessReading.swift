@@ -1,0 +1,96 @@
+// What the kernel and the C library know of this process: the standard `process_*` metrics (prometheus.io, "Writing
+// client libraries"). Read in the pool: with ten thousand connections, listing the descriptors takes milliseconds.
+
+internal import CLinux
+internal import Glibc
+internal import OCI
+
+extension ProcessReadings {
+    /// What is there now. Blocks; what cannot be read is 0.
+    static func now() -> ProcessReadings {
+        var readings = ProcessReadings()
+        readings.readUsage()
+        readings.readStat()
+        readings.readLimits()
+        readings.readNetwork()
+        readings.openDescriptors = descriptors()
+        let heap = linux_heap_usage()
+        (readings.heapUsedBytes, readings.heapFreeBytes, readings.heapMappedBytes) = (heap.used, heap.free, heap.mapped)
+        return readings
+    }
+
+    private mutating func readUsage() {
+        var usage = rusage()
+        guard getrusage(__rusage_who_t(RUSAGE_SELF.rawValue), &usage) == 0 else { return }
+        for time in [usage.ru_utime, usage.ru_stime] {
+            let seconds = UInt64(clamping: time.tv_sec).multipliedSaturated(by: 1_000_000_000)
+            let rest = UInt64(clamping: time.tv_usec).multipliedSaturated(by: 1000)
+            cpuNanoseconds = cpuNanoseconds.addingSaturated(seconds).addingSaturated(rest)
+        }
+    }
+
+    /// proc_pid_stat(5), from the field behind the program's name in brackets, which may hold anything.
+    private mutating func readStat() {
+        guard let text = ProcessReadings.text("/proc/self/stat"), let bracket = text.lastIndex(of: ")") else { return }
+        let fields = text[bracket...].split(separator: " ")
+        func field(_ number: Int) -> Int64 {
+            guard number - 2 < fields.count else { return 0 }
+            return OutsideNumber.decimal(fields[number - 2], in: 0...Int64.max) ?? 0
+        }
+        threads = Int(clamping: field(20))
+        virtualBytes = field(23)
+        residentBytes = field(24).multipliedSaturated(by: Int64(sysconf(Int32(_SC_PAGESIZE))))
+        let ticks = Double(max(1, sysconf(Int32(_SC_CLK_TCK))))
+        startSeconds = ProcessReadings.bootSeconds + Double(field(22)) / ticks
+    }
+
+    private static var bootSeconds: Double {
+        let line = text("/proc/stat")?.split(separator: "\n").first { $0.hasPrefix("btime ") }
+        return line.flatMap { Double($0.dropFirst("btime ".count)) } ?? 0
+    }
+
+    private mutating func readLimits() {
+        var limit = rlimit()
+        if getrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit) == 0 {
+            maximumDescriptors = Int(clamping: limit.rlim_cur)
+        }
+        if getrlimit(__rlimit_resource_t(RLIMIT_AS.rawValue), &limit) == 0, limit.rlim_cur != rlim_t.max {
+            virtualLimitBytes = Int64(clamping: limit.rlim_cur)
+        }
+    }
+
+    /// Sums up all interfaces, loopback included: what the network namespace has, whichever process it was for.
+    private mutating func readNetwork() {
+        for line in ProcessReadings.text("/proc/self/net/dev")?.split(separator: "\n") ?? [] {
+            guard let colon = line.firstIndex(of: ":") else { continue }
+            let fields = line[line.index(after: colon)...].split(separator: " ").map {
+                OutsideNumber.decimal($0, clampedTo: 0...UInt64.max) ?? 0
+            }
+            guard fields.count > 8 else { continue }
+            receivedBytes &+= fields[0]
+            transmittedBytes &+= fields[8]
+        }
+    }
+
+    private static func descriptors() -> Int {
+        guard let stream = opendir("/proc/self/fd") else { return 0 }
+        defer { closedir(stream) }
+        var count = 0
+        while Disk.nextName(stream) != nil { count += 1 }
+        // The one that reads the list is in it.
+        return count - 1
+    }
+
+    /// A file of /proc: its size is not known before it has been read.
+    private static func text(_ path: String) -> String? {
+        guard let file = fopen(path, "re") else { return nil }
+        defer { fclose(file) }
+        var bytes: [UInt8] = []
+        withUnsafeTemporaryAllocation(byteCount: 16 * 1024, alignment: 16) { buffer in
+            while case let count = fread(buffer.baseAddress, 1, buffer.count, file), count > 0 {
+                bytes.append(contentsOf: buffer[..<count])
+            }
+        }
+        return String(decoding: bytes, as: UTF8.self)
+    }
+}

@@ -1,0 +1,195 @@
+// GET and HEAD of blobs. A finished blob is a file that has stopped growing: hit and miss differ in where the cursor's
+// limit comes from, and in nothing a client can see.
+
+internal import OCI
+
+extension API {
+    /// Blobs are bytes to a registry, whatever a descriptor calls them.
+    static let blobContentType = "application/octet-stream"
+
+    func blob(_ connection: Connection, _ request: Request) throws(RegistryError) {
+        guard let digest = Digest(ascii: request.route.reference) else {
+            throw RegistryError(status: 400, code: .digestInvalid, message: "invalid digest")
+        }
+        if let bytes = builtin?.blobs[digest] { return send(connection, bytes, digest, request.conditions) }
+        if !request.isConditional {
+            if let blob = store.smallBlob(digest, fields: { API.blobFields($0, $1) }) {
+                note(
+                    connection, request, .blob(.passUnretained(blob)),
+                    position: store.smallBlobs.position(of: blob, under: digest))
+                return give(connection, blob)
+            }
+            if let file = store.cachedBlob(digest) {
+                return connection.respond(file: file, fields: API.wholeFields(file, digest), verdict: .hit) {
+                    pullInstead(connection, digest, request)
+                }
+            }
+        }
+        let owned = try OwnedRequest(request, pseudonym: pseudonym, connection)
+        store.findBlob(digest) { [self] file in
+            if let file { return send(connection, file, digest, owned) }
+            pull(connection, digest, owned)
+        }
+    }
+
+    /// What answers when a cached blob turns out to be damaged: the store has removed it, so it is a miss.
+    private func pullInstead(_ connection: Connection, _ digest: Digest, _ request: Request) -> Connection.Retry {
+        do throws(RegistryError) {
+            let owned = try OwnedRequest(request, pseudonym: pseudonym, connection)
+            return { [self] in pull($0, digest, owned) }
+        } catch {
+            return { $0.respond(error) }
+        }
+    }
+
+    // MARK: Hits
+
+    /// The whole of a blob that is in memory.
+    @inline(__always)
+    func give(_ connection: Connection, _ blob: CachedBlob) {
+        connection.respond(status: 200, blob, verdict: .hit)
+    }
+
+    private func send(_ connection: Connection, _ file: OpenFile, _ digest: Digest, _ owned: OwnedRequest) {
+        let retry: () -> Connection.Retry = { { [self] in pull($0, digest, owned) } }
+        switch owned.conditions.plan(digest: digest, sizeBytes: file.sizeBytes) {
+        case .whole:
+            connection.respond(file: file, fields: API.wholeFields(file, digest), verdict: .hit, orElse: retry)
+        case .part(let range):
+            connection.respond(
+                status: 206, fields: API.blobFields(digest, file.sizeBytes, range),
+                content: .file(file, range.lowerBound..<range.upperBound + 1), verdict: .hit, orElse: retry)
+        case .notModified: notModified(connection, digest, .hit)
+        case .unsatisfiable: unsatisfiable(connection, file.sizeBytes, .hit)
+        }
+    }
+
+    private func send(_ connection: Connection, _ bytes: Builtin.Blob, _ digest: Digest, _ conditions: Conditions) {
+        let size = Int64(bytes.memory.count)
+        var range = 0..<bytes.memory.count
+        switch conditions.plan(digest: digest, sizeBytes: size) {
+        case .notModified: return notModified(connection, digest, .hit)
+        case .unsatisfiable: return unsatisfiable(connection, size, .hit)
+        case .part(let part):
+            range = Int(part.lowerBound)..<Int(part.upperBound) + 1
+            let content = UnsafeRawBufferPointer(rebasing: bytes.memory[range])
+            return connection.respond(
+                status: 206, fields: API.blobFields(digest, size, part), content: .memory(content, owner: bytes),
+                verdict: .hit)
+        case .whole:
+            connection.respond(
+                status: 200, fields: API.blobFields(digest, size), content: .memory(bytes.memory, owner: bytes),
+                verdict: .hit)
+        }
+    }
+
+    /// The fields of an answer with the whole file: made once, kept with it.
+    private static func wholeFields(_ file: OpenFile, _ digest: Digest) -> [UInt8] {
+        if file.responseFields.isEmpty { file.responseFields = blobFields(digest, file.sizeBytes) }
+        return file.responseFields
+    }
+
+    static func blobFields(_ digest: Digest, _ sizeBytes: Int64?, _ range: ClosedRange<Int64>? = nil) -> [UInt8] {
+        ResponseFields.entity(
+            contentType: blobContentType, digest: digest, sizeBytes: sizeBytes,
+            range: range.map { ($0.lowerBound, $0.upperBound) })
+    }
+
+    // MARK: Misses
+
+    private func pull(_ connection: Connection, _ digest: Digest, _ owned: OwnedRequest) {
+        if policy.airGapped { return connection.respond(.blobUnknown("\(digest) is not in the cache")) }
+        let running = puller.growingBlob(owned.source.key(digest))
+        if owned.isHead, running?.sizeBytes == nil { return forwardHead(connection, digest, owned) }
+        if running != nil { metrics.pulls.joined(.blob) }
+        guard let growing = puller.blob(digest, from: owned.source) else {
+            return connection.respond(.unavailable("too many pulls are waiting"))
+        }
+        let pending = makePendingResponse(connection, owned.source)
+        growing.whenAnswered { [self] in
+            follow(pending, growing, digest, owned, running == nil ? .miss : .joined)
+        }
+    }
+
+    /// The upstream has answered, or failed.
+    private func follow(
+        _ pending: PendingResponse, _ growing: GrowingBlob, _ digest: Digest, _ owned: OwnedRequest, _ verdict: Verdict
+    ) {
+        if case .failed(let error) = growing.phase { return pending.answer { $0.respond(error) } }
+        guard let size = growing.sizeBytes else {
+            if owned.isHTTP10 {
+                // No chunks in HTTP/1.0, and an end without a length could pass for a whole: it waits for the size.
+                return WholeWaiter.wait(for: growing) { [self] in follow(pending, growing, digest, owned, verdict) }
+            }
+            return pending.answer {
+                $0.respond(
+                    status: 200, fields: API.blobFields(digest, nil), content: .growingChunked(growing),
+                    verdict: verdict)
+            }
+        }
+        if size == 0, !growing.isComplete {
+            // Of nothing no last byte can be withheld: whether the blob is empty is for its digest to say.
+            return WholeWaiter.wait(for: growing) { [self] in follow(pending, growing, digest, owned, verdict) }
+        }
+        pending.answer { send($0, growing, size, digest, owned.conditions, verdict) }
+    }
+
+    private func send(
+        _ connection: Connection, _ growing: GrowingBlob, _ size: Int64, _ digest: Digest, _ conditions: Conditions,
+        _ verdict: Verdict
+    ) {
+        switch conditions.plan(digest: digest, sizeBytes: size) {
+        case .whole:
+            connection.respond(
+                status: 200, fields: API.blobFields(digest, size), content: .growing(growing, 0..<size),
+                verdict: verdict)
+        case .part(let range):
+            connection.respond(
+                status: 206, fields: API.blobFields(digest, size, range),
+                content: .growing(growing, range.lowerBound..<range.upperBound + 1), verdict: verdict)
+        case .notModified: notModified(connection, digest, verdict)
+        case .unsatisfiable: unsatisfiable(connection, size, verdict)
+        }
+    }
+
+    private func forwardHead(_ connection: Connection, _ digest: Digest, _ owned: OwnedRequest) {
+        let pending = makePendingResponse(connection, owned.source)
+        puller.head(.blob(.head, digest, owned.source), from: owned.source) { [self] result in
+            pending.answer { connection in
+                switch result {
+                case .failure(let error): connection.respond(error)
+                case .success(let entity):
+                    guard let size = entity.sizeBytes else {
+                        return connection.respond(.unavailable("the upstream does not say how large the blob is"))
+                    }
+                    if case .notModified = owned.conditions.plan(digest: digest, sizeBytes: size) {
+                        return notModified(connection, digest, .miss)
+                    }
+                    connection.respond(status: 200, fields: API.blobFields(digest, size), verdict: .miss)
+                }
+            }
+        }
+    }
+}
+
+/// Waits until a growing blob is whole, or has failed.
+private final class WholeWaiter: GrowingReader {
+    private let growing: GrowingBlob
+    private let then: () -> Void
+
+    private init(_ growing: GrowingBlob, _ then: @escaping () -> Void) {
+        self.growing = growing
+        self.then = then
+    }
+
+    static func wait(for growing: GrowingBlob, then: @escaping () -> Void) {
+        WholeWaiter(growing, then).growingBlobAdvanced()
+    }
+
+    func growingBlobAdvanced() {
+        switch growing.phase {
+        case .asking, .growing: growing.park(self)
+        case .complete, .failed: then()
+        }
+    }
+}

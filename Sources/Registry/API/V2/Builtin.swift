@@ -1,0 +1,49 @@
+// The built-in image in the form the endpoints answer from. It lives in memory only: with `--hello-world` off, the name
+// means what the upstream says, and nothing of ours is left in the cache.
+
+package import BuiltinImage
+internal import OCI
+
+/// The hello-world image, ready to serve.
+package final class Builtin {
+    /// A blob in memory.
+    final class Blob {
+        let memory: UnsafeRawBufferPointer
+
+        init(_ bytes: [UInt8]) {
+            let copy = UnsafeMutableRawBufferPointer.allocate(byteCount: bytes.count, alignment: 16)
+            copy.copyBytes(from: bytes)
+            memory = UnsafeRawBufferPointer(copy)
+        }
+
+        deinit { memory.deallocate() }
+    }
+
+    let manifests: [Digest: CachedManifest]
+    let blobs: [Digest: Blob]
+    /// What `latest` means.
+    let index: CachedManifest
+
+    package init(_ image: HelloWorldImage) {
+        var manifests: [Digest: CachedManifest] = [:]
+        for entry in image.manifests {
+            manifests[entry.digest] = Builtin.ready(entry)
+        }
+        index = manifests[image.indexDigest] ?? Builtin.ready(image.manifests[0])
+        self.manifests = manifests
+        blobs = Dictionary(image.blobs.map { ($0.digest, Blob($0.bytes)) }, uniquingKeysWith: { first, _ in first })
+    }
+
+    private static func ready(_ entry: HelloWorldImage.ManifestEntry) -> CachedManifest {
+        let manifest = CachedManifest(digest: entry.digest, mediaType: entry.mediaType, body: entry.bytes)
+        // Whole as it stands: no upstream is to be asked for its layers.
+        manifest.nextWholeCheckMilliseconds = .max
+        return manifest
+    }
+
+    /// Whether a repository is the built-in image's: `docker.io/hello-world` or `docker.io/library/hello-world`.
+    func isNamed(host: RegistryHost, name: UnsafeRawBufferPointer) -> Bool {
+        host == HelloWorldImage.host
+            && (name.equals("hello-world") || name.equals(HelloWorldImage.repository))
+    }
+}

@@ -1,0 +1,247 @@
+// GET and HEAD of manifests, by tag and by digest.
+
+internal import OCI
+
+extension API {
+    func manifest(_ connection: Connection, _ request: Request) throws(RegistryError) {
+        let reference = request.route.reference
+        if reference.offset(of: 0x3A) != nil {
+            guard let digest = Digest(ascii: reference) else {
+                throw RegistryError(status: 400, code: .digestInvalid, message: "invalid digest")
+            }
+            try manifest(connection, request, digest)
+        } else {
+            guard Reference.isValidTag(reference) else {
+                throw RegistryError(status: 400, code: .tagInvalid, message: "invalid tag")
+            }
+            try manifest(connection, request, tag: reference)
+        }
+    }
+
+    // MARK: By digest
+
+    private func manifest(_ connection: Connection, _ request: Request, _ digest: Digest) throws(RegistryError) {
+        if let cached = builtin?.manifests[digest] ?? store.manifestAtOnce(digest) {
+            return try answer(connection, request, cached)
+        }
+        let owned = try OwnedRequest(request, pseudonym: pseudonym, connection)
+        store.findManifest(digest) { [self] found in
+            if let found {
+                completeImage(found, owned)
+                countHit(owned.source.host)
+                return send(connection, found, owned.conditions, .hit)
+            }
+            pull(connection, .digest(digest), owned)
+        }
+    }
+
+    /// The hot path: everything is at hand.
+    private func answer(
+        _ connection: Connection, _ request: Request, _ manifest: CachedManifest
+    ) throws(RegistryError) {
+        if manifest.nextWholeCheckMilliseconds <= loop.nowMilliseconds, !request.isHead {
+            completeImage(manifest, try OwnedRequest(request, pseudonym: pseudonym, connection))
+        }
+        guard request.isConditional else {
+            note(
+                connection, request, .manifest(.passUnretained(manifest)),
+                position: store.manifestCache.position(of: manifest, under: manifest.digest))
+            return give(connection, manifest, request.target.host)
+        }
+        metrics.countCachedPull(request.target.host.namespace(in: metrics))
+        send(connection, manifest, request.conditions, .hit)
+    }
+
+    /// The whole of a manifest that is in memory.
+    @inline(__always)
+    func give(_ connection: Connection, _ manifest: CachedManifest, _ host: HostTable.Entry) {
+        metrics.countCachedPull(host.namespace(in: metrics))
+        store.touch(manifest)
+        connection.respond(status: 200, manifest, verdict: .hit)
+    }
+
+    private func completeImage(_ manifest: CachedManifest, _ owned: OwnedRequest) {
+        guard !owned.isHead else { return }
+        puller.completeImage(manifest, from: owned.source, fetches: !policy.airGapped)
+    }
+
+    /// Sends a manifest, or the part or the 304 that was asked for.
+    private func send(
+        _ connection: Connection, _ manifest: CachedManifest, _ conditions: Conditions, _ verdict: Verdict
+    ) {
+        store.touch(manifest)
+        switch conditions.plan(digest: manifest.digest, sizeBytes: Int64(manifest.sizeBytes)) {
+        case .whole: connection.respond(status: 200, manifest, verdict: verdict)
+        case .part(let range):
+            let body = UnsafeRawBufferPointer(
+                rebasing: manifest.body[Int(range.lowerBound)...Int(range.upperBound)])
+            let fields = ResponseFields.entity(
+                contentType: manifest.mediaType.text, digest: manifest.digest, sizeBytes: Int64(manifest.sizeBytes),
+                range: (range.lowerBound, range.upperBound))
+            connection.respond(
+                status: 206, fields: fields, content: .memory(body, owner: manifest), verdict: verdict)
+        case .notModified: notModified(connection, manifest.digest, verdict)
+        case .unsatisfiable: unsatisfiable(connection, Int64(manifest.sizeBytes), verdict)
+        }
+    }
+
+    func notModified(_ connection: Connection, _ digest: Digest, _ verdict: Verdict) {
+        connection.respond(status: 304, fields: ResponseFields.notModified(digest: digest), verdict: verdict)
+    }
+
+    func unsatisfiable(_ connection: Connection, _ sizeBytes: Int64, _ verdict: Verdict) {
+        connection.respond(status: 416, fields: ResponseFields.unsatisfiable(sizeBytes: sizeBytes), verdict: verdict)
+    }
+
+    // MARK: By tag
+
+    private func manifest(
+        _ connection: Connection, _ request: Request, tag: UnsafeRawBufferPointer
+    ) throws(RegistryError) {
+        let isLatest = tag.equals("latest")
+        if let builtin, builtin.isNamed(host: request.target.host.host, name: request.target.name), isLatest {
+            return try answer(connection, request, builtin.index)
+        }
+        if !(policy.alwaysPullLatest && isLatest) || policy.airGapped,
+            let record = request.target.tag(tag, in: store), let cached = store.manifestAtOnce(record.digest)
+        {
+            return try answer(connection, request, cached)
+        }
+        let owned = try OwnedRequest(request, pseudonym: pseudonym, connection)
+        let text = String(decoding: tag, as: UTF8.self)
+        findTag(text, owned) { [self] cached in
+            let freshness = TagFreshness.decide(
+                isCached: cached != nil, isLatest: isLatest, alwaysPullLatest: policy.alwaysPullLatest,
+                airGapped: policy.airGapped)
+            switch (freshness, cached) {
+            case (.serve, let cached?):
+                completeImage(cached, owned)
+                countHit(owned.source.host)
+                send(connection, cached, owned.conditions, .hit)
+            case (.revalidate, let cached?): revalidate(connection, text, cached, owned)
+            default: pull(connection, .tag(text), owned)
+            }
+        }
+    }
+
+    private func findTag(_ tag: String, _ owned: OwnedRequest, then: @escaping (CachedManifest?) -> Void) {
+        store.findTag(host: owned.source.host, repository: owned.source.repository, tag: tag) { [self] record in
+            guard let record else { return then(nil) }
+            store.findManifest(record.digest, then: then)
+        }
+    }
+
+    /// Asks by HEAD whether the tag still means the same. Whatever goes wrong with that, the cached answer is served.
+    private func revalidate(_ connection: Connection, _ tag: String, _ cached: CachedManifest, _ owned: OwnedRequest) {
+        let head = UpstreamRequest.manifest(.head, .tag(tag), owned.source)
+        let tally = countPull(owned.source, isJoined: puller.isAsking(head, from: owned.source))
+        let serveStale: (Connection) -> Void = { [self] connection in
+            completeImage(cached, owned)
+            countServed(tally)
+            send(connection, cached, owned.conditions, .stale)
+        }
+        let pending = PendingResponse(
+            connection, deadlineMilliseconds: policy.revalidationDeadlineMilliseconds, late: serveStale)
+        // A cached manifest does not have to wait for the end of the repository's pause.
+        puller.manifestHead(.tag(tag), from: owned.source, waitsForPause: false) { [self] result in
+            countEnd(tally)
+            guard case .success(let entity) = result else { return pending.answer(serveStale) }
+            if let digest = entity.digest, digest == cached.digest {
+                return pending.answer { [self] connection in
+                    completeImage(cached, owned)
+                    countServed(tally)
+                    send(connection, cached, owned.conditions, .hit)
+                }
+            }
+            puller.manifest(.tag(tag), from: owned.source) { [self] result, joined in
+                guard case .success(let fresh) = result else { return pending.answer(serveStale) }
+                completeImage(fresh, owned)
+                pending.answer { connection in
+                    countServed(tally)
+                    send(connection, fresh, owned.conditions, joined ? .joined : .miss)
+                }
+            }
+        }
+    }
+
+    // MARK: Misses
+
+    private func pull(_ connection: Connection, _ reference: Reference, _ owned: OwnedRequest) {
+        if policy.airGapped {
+            return connection.respond(.manifestUnknown("\(owned.source.repository):\(reference) is not in the cache"))
+        }
+        let pending = makePendingResponse(connection, owned.source)
+        if owned.isHead { forwardHead(pending, reference, owned) } else { pullManifest(pending, reference, owned) }
+    }
+
+    /// - Parameter forwarded: how the request has been counted already.
+    private func pullManifest(
+        _ pending: PendingResponse, _ reference: Reference, _ owned: OwnedRequest, _ forwarded: PullTally? = nil
+    ) {
+        let isJoined = puller.isPulling(reference, from: owned.source)
+        let tally = forwarded ?? countPull(owned.source, isJoined: isJoined)
+        puller.manifest(reference, from: owned.source) { [self] result, joined in
+            countEnd(tally)
+            if case .success(let manifest) = result { completeImage(manifest, owned) }
+            pending.answer { connection in
+                switch result {
+                case .success(let manifest):
+                    countServed(tally)
+                    send(connection, manifest, owned.conditions, joined ? .joined : .miss)
+                case .failure(let error): connection.respond(error)
+                }
+            }
+        }
+    }
+
+    private func forwardHead(_ pending: PendingResponse, _ reference: Reference, _ owned: OwnedRequest) {
+        let head = UpstreamRequest.manifest(.head, reference, owned.source)
+        let tally = countPull(owned.source, isJoined: puller.isAsking(head, from: owned.source))
+        puller.manifestHead(reference, from: owned.source) { [self] result in
+            switch result {
+            case .failure(let error):
+                countEnd(tally)
+                pending.answer { $0.respond(error) }
+            case .success(let entity): forwardHead(pending, entity, reference, owned, tally)
+            }
+        }
+    }
+
+    /// Hands on what the upstream said of a manifest, where that is enough for a client; else pulls it, since an
+    /// upstream that leaves something out on HEAD has it on GET.
+    private func forwardHead(
+        _ pending: PendingResponse, _ entity: UpstreamEntity, _ reference: Reference, _ owned: OwnedRequest,
+        _ tally: PullTally
+    ) {
+        var digest = entity.digest
+        if case .digest(let known) = reference { digest = known }
+        guard let digest, let sizeBytes = entity.sizeBytes, let type = entity.contentType.flatMap({ MediaType($0) })
+        else { return pullManifest(pending, reference, owned, tally) }
+        countEnd(tally)
+        pending.answer { connection in
+            countServed(tally)
+            sendHead(connection, entity, digest, sizeBytes, type, owned, tally.isJoined ? .joined : .miss)
+        }
+    }
+
+    private func sendHead(
+        _ connection: Connection, _ entity: UpstreamEntity, _ digest: Digest, _ sizeBytes: Int64, _ type: MediaType,
+        _ owned: OwnedRequest, _ verdict: Verdict
+    ) {
+        guard sizeBytes <= Int64(Manifest.maximumSizeBytes) else {
+            return connection.respond(
+                RegistryError(status: 502, code: .sizeInvalid, message: "the upstream's manifest is larger than 4 MiB"))
+        }
+        if let claimed = entity.digest, claimed != digest, claimed.algorithm == digest.algorithm {
+            return connection.respond(
+                RegistryError(
+                    status: 502, code: .digestInvalid,
+                    message: "the upstream names another digest than the one owned for"))
+        }
+        if case .notModified = owned.conditions.plan(digest: digest, sizeBytes: sizeBytes) {
+            return notModified(connection, digest, verdict)
+        }
+        let fields = ResponseFields.entity(contentType: type.text, digest: digest, sizeBytes: sizeBytes)
+        connection.respond(status: 200, fields: fields, verdict: verdict)
+    }
+}

@@ -1,0 +1,186 @@
+// Referrers (signatures, attestations, SBOMs), passed through. An upstream that is down is an error, never an empty
+// list: that could hide a signature. An upstream without the API is asked by the fallback tag.
+
+internal import FoundationEssentials
+internal import OCI
+
+extension API {
+    func referrers(_ connection: Connection, _ request: Request) throws(RegistryError) {
+        guard let subject = Digest(ascii: request.route.reference) else {
+            throw RegistryError(status: 400, code: .digestInvalid, message: "invalid digest")
+        }
+        let query = QueryItems(request.head.query.in(request.bytes))
+        let owned = try OwnedRequest(request, pseudonym: pseudonym, connection)
+        if builtin?.manifests[subject] != nil { return send(connection, ReferrersAnswer(), nil, .hit) }
+        if policy.airGapped {
+            return connection.respond(
+                .manifestUnknown("referrers are not cached, and this server is air-gapped"))
+        }
+        let page = ReferrersPage(
+            subject: subject, artifactType: query.value(named: "artifactType"), namespace: query.value(named: "ns"),
+            path: "/v2/\(String(decoding: request.route.name, as: UTF8.self))/referrers/\(subject)",
+            upstreamQuery: ReferrersPage.forwarded(request.head.query.in(request.bytes)))
+        fetchReferrers(makePendingResponse(connection, owned.source), page, owned)
+    }
+
+    private func fetchReferrers(_ pending: PendingResponse, _ page: ReferrersPage, _ owned: OwnedRequest) {
+        var fetch = UpstreamRequest(
+            method: .get, path: "/v2/\(owned.source.repository)/referrers/\(page.subject)", query: page.upstreamQuery,
+            repository: owned.source.repository, kind: .referrers)
+        fetch.accept = [MediaType.ociIndex.text]
+        fetch.via = owned.source.via
+        fetch.client = owned.source.client
+        puller.fetch(fetch, from: owned.source) { [self] result in
+            switch result {
+            case .success(let answer): sendReferrers(pending, answer, page, owned)
+            case .failure(let error) where error.status == 404: fallBack(pending, page, owned)
+            case .failure(let error): pending.answer { $0.respond(error) }
+            }
+        }
+    }
+
+    private func sendReferrers(
+        _ pending: PendingResponse, _ answer: BufferedFetch.Answer, _ page: ReferrersPage, _ owned: OwnedRequest
+    ) {
+        let isIndex = answer.head.contentType.flatMap { MediaType($0) } == .ociIndex
+        read(answer.body, page.artifactType) { [self] list in
+            if let list {
+                let next = answer.head.nextLink.flatMap { page.link(to: $0) }
+                pending.answer { send($0, list, next) }
+            } else if isIndex {
+                // The API is there and has something to say: what the fallback tag lacks is not "none".
+                pending.answer { $0.respond(.badManifest("the upstream's list of referrers cannot be read")) }
+            } else {
+                // Some upstreams answer unknown paths with a 200 and a page.
+                fallBack(pending, page, owned)
+            }
+        }
+    }
+
+    /// The index under the tag `<alg>-<hex>`, which clients keep up where the API is missing; none there is an empty
+    /// list.
+    private func fallBack(_ pending: PendingResponse, _ page: ReferrersPage, _ owned: OwnedRequest) {
+        let tag = "\(page.subject.algorithm.name)-\(page.subject.hex.prefix(64))"
+        let request = UpstreamRequest.manifest(.get, .tag(tag), owned.source)
+        puller.fetch(request, from: owned.source) { [self] result in
+            switch result {
+            case .success(let answer):
+                read(answer.body, page.artifactType) { [self] list in
+                    pending.answer { connection in
+                        if let list { return send(connection, list, nil) }
+                        connection.respond(.badManifest("the fallback tag of the referrers is not an index"))
+                    }
+                }
+            case .failure(let error) where error.status == 404:
+                pending.answer { send($0, ReferrersAnswer(), nil) }
+            case .failure(let error): pending.answer { $0.respond(error) }
+            }
+        }
+    }
+
+    /// Reads the list off the loop: four megabytes of it take longer than other clients should wait. Nil when it is
+    /// none.
+    private func read(_ bytes: [UInt8], _ artifactType: String?, then: @escaping (ReferrersAnswer?) -> Void) {
+        offload.run {
+            try ReferrersAnswer(bytes, artifactType: artifactType)
+        } then: { (result: Result<ReferrersAnswer, any Error>) in
+            then(try? result.get())
+        }
+    }
+
+    private func send(
+        _ connection: Connection, _ list: ReferrersAnswer, _ next: String?, _ verdict: Verdict = .miss
+    ) {
+        var extra: [(String, String)] = []
+        if list.isFiltered { extra.append(("OCI-Filters-Applied", "artifactType")) }
+        if let next { extra.append(("Link", next)) }
+        let fields = ResponseFields.plain(
+            contentType: MediaType.ociIndex.text, length: list.body.count, extra: extra)
+        connection.respond(status: 200, fields: fields, body: list.body, verdict: verdict)
+    }
+}
+
+/// One page of a referrers list, as it was asked for.
+struct ReferrersPage {
+    let subject: Digest
+    let artifactType: String?
+    let namespace: String?
+    let path: String
+    let upstreamQuery: String?
+
+    /// The client's query without `ns`, which is for this server alone. It is made of characters that a request target
+    /// may hold, so it can be passed on as it is.
+    static func forwarded(_ query: UnsafeRawBufferPointer) -> String? {
+        let items = zip(query.split(separator: 0x26), QueryItems(query).names)
+        // An escaped name (`n%73`) is still this parameter to the server that reads it.
+        let text = items.filter { $0.1 != "ns" }.map { String(decoding: $0.0, as: UTF8.self) }.joined(separator: "&")
+        return text.isEmpty ? nil : text
+    }
+
+    /// The upstream's next page, as a `Link` to this server: same path here, the upstream's query without the `ns` that
+    /// it may have been sent, and the client's `ns` again.
+    func link(to next: String) -> String? {
+        guard let mark = next.firstIndex(of: "?") else { return nil }
+        let items = Array(next[next.index(after: mark)...].utf8).withUnsafeBytes { ReferrersPage.forwarded($0) }
+        guard var query = items else { return nil }
+        if let namespace { query += "&ns=\(PercentEncoding.encode(namespace))" }
+        guard query.utf8.allSatisfy({ $0 > 0x20 && $0 < 0x7F && $0 != 0x3C && $0 != 0x3E }) else { return nil }
+        return "<\(path)?\(query)>; rel=\"next\""
+    }
+}
+
+/// A list of referrers as a client is given it.
+package struct ReferrersAnswer: Sendable {
+    let body: [UInt8]
+    /// Only the type asked for is in it.
+    let isFiltered: Bool
+
+    /// Nobody refers to it.
+    init() {
+        body = Array("{\"schemaVersion\":2,\"mediaType\":\"\(MediaType.ociIndex.text)\",\"manifests\":[]}".utf8)
+        isFiltered = false
+    }
+
+    /// Reads an upstream's index and filters it. Where an entry does not tell its type (an old client's, under the
+    /// fallback tag), all go out and the client filters: leaving that one out could hide a signature.
+    /// - Throws: when the bytes are no index.
+    package init(_ bytes: [UInt8], artifactType: String?) throws {
+        var index = try JSONDecoder().decode(ReferrersIndex.self, from: Data(bytes))
+        isFiltered = artifactType != nil && index.manifests.allSatisfy { $0.artifactType != nil }
+        if isFiltered { index.manifests.removeAll { $0.artifactType != artifactType } }
+        let encoder = JSONEncoder()
+        encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
+        body = Array(try encoder.encode(index))
+    }
+}
+
+/// An index of referrers (distribution-spec 1.1, "Listing Referrers").
+private struct ReferrersIndex: Codable {
+    struct Entry: Codable {
+        var mediaType: String
+        var digest: String
+        var size: Int64
+        var artifactType: String?
+        var annotations: [String: String]?
+        var urls: [String]?
+        var data: String?
+    }
+
+    let schemaVersion: Int
+    let mediaType: String
+    var manifests: [Entry]
+    let annotations: [String: String]?
+
+    /// The media type may be left out (image-spec, image-index.md), and an empty list is `null` from some Go programs;
+    /// both taken for "not an index" would end in a false "none".
+    init(from decoder: any Decoder) throws {
+        let values = try decoder.container(keyedBy: CodingKeys.self)
+        schemaVersion = try values.decode(Int.self, forKey: .schemaVersion)
+        mediaType = try values.decodeIfPresent(String.self, forKey: .mediaType) ?? MediaType.ociIndex.text
+        annotations = try values.decodeIfPresent([String: String].self, forKey: .annotations)
+        guard schemaVersion == 2, mediaType == MediaType.ociIndex.text, values.contains(.manifests) else {
+            throw RegistryError.badManifest("not an index")
+        }
+        manifests = try values.decodeIfPresent([Entry].self, forKey: .manifests) ?? []
+    }
+}

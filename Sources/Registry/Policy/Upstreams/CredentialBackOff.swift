@@ -1,0 +1,147 @@
+// Credentials that were refused are not sent again with every pull: registries lock an account, or ban an address,
+// after a few failures.
+
+package import OCI
+
+/// What one upstream's credentials were refused for, and until when they are not sent. Times are the loop's
+/// milliseconds.
+///
+/// A token service's 401 is about the credentials, and they are paused as a whole. A token service's 403 and a
+/// registry's 401 may be about the repository, which the user may not read: they are paused for that repository, and as
+/// a whole when three repositories have been refused and none accepted.
+package struct CredentialBackOff {
+    /// Repositories refused, and none accepted meanwhile, after which the credentials are taken to be wrong: a user who
+    /// may not read one repository is common, one who may not read three that are pulled is not.
+    static let maximumRefusedRepositories = 3
+    /// Services remembered: the registry itself, and the token services that may get the credentials.
+    static let maximumServices = 16
+    /// Repositories remembered of a service; further ones are asked about again.
+    static let maximumRepositories = 1024
+
+    /// The service that gets the credentials.
+    package enum Service: Hashable, Sendable, CustomStringConvertible {
+        /// The registry itself, by the Basic scheme.
+        case registry
+        /// A token service, by its origin.
+        case tokenService(String)
+
+        package var description: String {
+            switch self {
+            case .registry: "registry"
+            case .tokenService(let origin): origin
+            }
+        }
+    }
+
+    private struct Refusals {
+        var wasAccepted = false
+        /// Repositories refused since credentials were last accepted, up to the number that counts.
+        var refused: Set<RepositoryName> = []
+        /// For all repositories.
+        var pause: DoublingPause?
+        var repositories: [RepositoryName: DoublingPause] = [:]
+        /// Repositories that were refused, or would have been sent the credentials, during the present pause.
+        var denied: Set<RepositoryName> = []
+    }
+
+    private var credentials: UpstreamCredentials?
+    private var services: [Service: Refusals] = [:]
+
+    package init() {}
+
+    var serviceCount: Int { services.count }
+
+    /// Whether the credentials may be sent now. Where a pause has ended, one request may try, and the others are
+    /// refused until its answer is known.
+    package mutating func admits(
+        _ credentials: UpstreamCredentials, to service: Service, for repository: RepositoryName, now: UInt64
+    ) -> Bool {
+        renew(credentials)
+        guard var state = services[service] else { return true }
+        defer { services[service] = state }
+        if state.pause?.takeTry(now: now) == false {
+            if state.denied.count < CredentialBackOff.maximumRepositories { state.denied.insert(repository) }
+            return false
+        }
+        return state.repositories[repository]?.takeTry(now: now) ?? true
+    }
+
+    /// The service at which a request for this repository would end, since the credentials for it are paused.
+    package func denyingService(for repository: RepositoryName, now: UInt64) -> Service? {
+        services.first { _, state in
+            if let pause = state.pause, !pause.isOver(now: now), state.denied.contains(repository) { return true }
+            return state.repositories[repository].map { !$0.isOver(now: now) } ?? false
+        }?.key
+    }
+
+    /// Whether a service has accepted the credentials, and not refused them since.
+    package func isProven(at service: Service) -> Bool {
+        guard let state = services[service] else { return false }
+        return state.wasAccepted && state.pause == nil
+    }
+
+    package mutating func accepted(
+        _ credentials: UpstreamCredentials, by service: Service, for repository: RepositoryName
+    ) {
+        renew(credentials)
+        makeRoom(for: service)
+        services[service, default: Refusals()].wasAccepted = true
+        services[service]?.refused = []
+        services[service]?.pause = nil
+        services[service]?.denied = []
+        services[service]?.repositories[repository] = nil
+    }
+
+    /// - Parameters:
+    ///   - isAuthentication: whether the refusal is about the credentials whatever they were sent for: a token
+    ///     service's 401. A token service's 403, and a registry's 401, may be about the repository.
+    ///   - askedMilliseconds: when they were sent. Requests sent before a pause began do not double it.
+    /// - Returns: the length of the pause in milliseconds if a new one begins; nil if it belongs to the one before.
+    package mutating func refused(
+        _ credentials: UpstreamCredentials, by service: Service, for repository: RepositoryName,
+        isAuthentication: Bool, askedMilliseconds: UInt64, now: UInt64
+    ) -> UInt64? {
+        renew(credentials)
+        makeRoom(for: service)
+        var state = services[service] ?? Refusals()
+        defer { services[service] = state }
+        if let pause = state.pause, askedMilliseconds <= pause.startMilliseconds {
+            if state.denied.count < CredentialBackOff.maximumRepositories { state.denied.insert(repository) }
+            return nil
+        }
+        if let pause = state.repositories[repository], askedMilliseconds <= pause.startMilliseconds { return nil }
+        if state.refused.count < CredentialBackOff.maximumRefusedRepositories { state.refused.insert(repository) }
+        let isWrong =
+            isAuthentication || state.pause != nil
+            || state.refused.count == CredentialBackOff.maximumRefusedRepositories
+        let pause: DoublingPause
+        if isWrong {
+            pause = DoublingPause(after: state.pause, now: now)
+            state.pause = pause
+            state.denied = [repository]
+        } else {
+            pause = DoublingPause(after: state.repositories[repository], now: now)
+            if state.repositories.count >= CredentialBackOff.maximumRepositories {
+                state.repositories = state.repositories.filter { !$0.value.isOver(now: now) }
+            }
+            if state.repositories.count < CredentialBackOff.maximumRepositories {
+                state.repositories[repository] = pause
+            }
+        }
+        return pause.endMilliseconds - now
+    }
+
+    /// After a change of the credentials all pauses are forgotten.
+    private mutating func renew(_ credentials: UpstreamCredentials) {
+        guard self.credentials != credentials else { return }
+        self.credentials = credentials
+        services = [:]
+    }
+
+    private mutating func makeRoom(for service: Service) {
+        guard services[service] == nil, services.count >= CredentialBackOff.maximumServices else { return }
+        // Of all the services this is the one whose pause ended first, or that has none.
+        let first = services.min { ($0.value.pause?.endMilliseconds ?? 0) < ($1.value.pause?.endMilliseconds ?? 0) }
+        if let first { services[first.key] = nil }
+    }
+}

@@ -1,0 +1,210 @@
+// One exchange with an upstream, from the first request to the answer that counts: 401 → token → again, redirects, one
+// retry. A value: events go in, one action comes out, and the runner (Pull/UpstreamExchange.swift) performs it.
+
+package import OCI
+
+/// The path of one exchange.
+package struct ExchangeMachine {
+    package enum Event: Sendable {
+        /// - Parameter authorization: what was good here before, if anything: sent without being asked.
+        case begin(authorization: Authorization?)
+        case answer(Answer)
+        /// The transfer ended before its head was complete.
+        case failed(TransferFailure)
+        /// - Parameter isFresh: it comes straight from the token service.
+        case token(String, isFresh: Bool)
+        case tokenFailed(UpstreamFailure)
+    }
+
+    package enum Authorization: Equatable, Sendable {
+        case none
+        case basic
+        case bearer(String)
+    }
+
+    /// What the machine needs of a head. URLs have been resolved and read by the runner.
+    package struct Answer: Sendable {
+        package var status: Int
+        package var challenge: BearerChallenge?
+        /// The challenge's realm; nil when it is not a plain http or https URL.
+        package var realm: UpstreamURL?
+        package var hasLocation: Bool
+        /// The resolved `Location`; nil when it is not a plain http or https URL.
+        package var location: UpstreamURL?
+
+        package init(
+            status: Int, challenge: BearerChallenge? = nil, realm: UpstreamURL? = nil, hasLocation: Bool = false,
+            location: UpstreamURL? = nil
+        ) {
+            self.status = status
+            self.challenge = challenge
+            self.realm = realm
+            self.hasLocation = hasLocation
+            self.location = location
+        }
+    }
+
+    package enum Action: Equatable, Sendable {
+        case send(UpstreamURL, Authorization, afterMilliseconds: UInt64)
+        /// - Parameter refusing: a token for it that was just refused.
+        case askToken(TokenRequest, refusing: String?)
+        /// Ask again when the repository's pause is over. The machine never returns this: the runner
+        /// keeps the record of 429s.
+        case waitForPause
+        /// This head is the answer.
+        case deliver(deniedHint: String?)
+        case fail(UpstreamFailure)
+    }
+
+    /// Between a failed connection and the second try: time for a listener that is being restarted.
+    package static let retryDelayMilliseconds: UInt64 = 200
+    /// A cached token, the one somebody else fetched meanwhile, and one of our own.
+    static let maximumTokens = 3
+
+    /// RFC 9110 §15.4, those that name the place to ask.
+    private static let redirects: Set<Int> = [301, 302, 303, 307, 308]
+
+    private let host: RegistryHost
+    private let trust: UpstreamTrust
+    private let defaultScope: String
+    private let hasCredentials: Bool
+
+    private var url: UpstreamURL
+    private var authorization = Authorization.none
+    /// False once a redirect has led elsewhere: what was ours to send is not sent there, nor on the way back.
+    private var isSameOrigin = true
+    private var hops = 0
+    private var tokensAsked = 0
+    private var lastTokenWasFresh = false
+    private var hasRetried = false
+    private var hint: String?
+
+    package init(
+        host: RegistryHost, trust: UpstreamTrust, url: UpstreamURL, repository: RepositoryName, hasCredentials: Bool
+    ) {
+        self.host = host
+        self.trust = trust
+        self.url = url
+        self.hasCredentials = hasCredentials
+        defaultScope = "repository:\(repository.text):pull"
+    }
+
+    package mutating func handle(_ event: Event) -> Action {
+        switch event {
+        case .begin(let authorization): begin(authorization)
+        case .answer(let answer): received(answer)
+        case .failed(let failure): failed(failure)
+        case .token(let token, let isFresh): use(token, isFresh: isFresh)
+        case .tokenFailed(let failure): .fail(explained(failure))
+        }
+    }
+
+    private mutating func begin(_ known: Authorization?) -> Action {
+        guard trust.admits(url) else {
+            return .fail(.refused(UpstreamAnswer.refused(host, ExchangeMachine.localAddress)))
+        }
+        if let known { authorization = known }
+        return send()
+    }
+
+    private func send(afterMilliseconds: UInt64 = 0) -> Action {
+        .send(url, isSameOrigin ? authorization : .none, afterMilliseconds: afterMilliseconds)
+    }
+
+    private mutating func received(_ answer: Answer) -> Action {
+        switch answer.status {
+        case 401 where isSameOrigin: unauthorized(answer)
+        case let status where ExchangeMachine.redirects.contains(status) && answer.hasLocation:
+            redirected(to: answer.location)
+        default: .deliver(deniedHint: hint)
+        }
+    }
+
+    // MARK: 401
+
+    private mutating func unauthorized(_ answer: Answer) -> Action {
+        switch answer.challenge?.scheme {
+        case .basic: return basicAsked()
+        case .bearer: return tokenAsked(answer)
+        case nil: return .deliver(deniedHint: hint)
+        }
+    }
+
+    private mutating func basicAsked() -> Action {
+        guard hasCredentials else { return .deliver(deniedHint: "it asks for a user and a password: set auth.user") }
+        guard authorization != .basic else { return .deliver(deniedHint: UpstreamAnswer.credentialsHint) }
+        authorization = .basic
+        return send()
+    }
+
+    private mutating func tokenAsked(_ answer: Answer) -> Action {
+        var refused: String?
+        if case .bearer(let token) = authorization { refused = token }
+        guard tokensAsked < ExchangeMachine.maximumTokens, !(refused != nil && lastTokenWasFresh) else {
+            return .deliver(deniedHint: hint)
+        }
+        guard let challenge = answer.challenge, let realm = answer.realm else {
+            return .fail(.refused(UpstreamAnswer.refused(host, "its token realm is not a plain http or https URL")))
+        }
+        var withCredentials = false
+        switch CredentialPolicy.decide(realm: realm, trust: trust) {
+        case .refuse(let reason): return .fail(.refused(UpstreamAnswer.refused(host, reason)))
+        case .send: withCredentials = hasCredentials
+        case .anonymous(let reason): hint = hasCredentials ? reason : hint
+        }
+        tokensAsked += 1
+        let request = TokenRequest(
+            realm: realm, service: challenge.service, scope: challenge.scope ?? defaultScope,
+            withCredentials: withCredentials)
+        return .askToken(request, refusing: refused)
+    }
+
+    private mutating func use(_ token: String, isFresh: Bool) -> Action {
+        authorization = .bearer(token)
+        lastTokenWasFresh = isFresh
+        return send()
+    }
+
+    /// A token service that denies may do so because the credentials were withheld.
+    private func explained(_ failure: UpstreamFailure) -> UpstreamFailure {
+        guard case .refused(var error) = failure, error.code == .denied, let hint else { return failure }
+        error.detail = hint
+        return .refused(error)
+    }
+
+    // MARK: Redirects and failures
+
+    private mutating func redirected(to location: UpstreamURL?) -> Action {
+        hops += 1
+        switch RedirectPolicy.decide(from: url, to: location, hop: hops, trust: trust) {
+        case .refuse(let reason): return .fail(.refused(UpstreamAnswer.refused(host, reason)))
+        case .follow(let keepsAuthorization):
+            guard let location else { return .deliver(deniedHint: nil) }
+            if !keepsAuthorization { isSameOrigin = false }
+            url = location
+            return send()
+        }
+    }
+
+    private mutating func failed(_ failure: TransferFailure) -> Action {
+        if failure.isRetryable, !hasRetried {
+            hasRetried = true
+            return send(afterMilliseconds: ExchangeMachine.retryDelayMilliseconds)
+        }
+        return .fail(UpstreamFailure(failure, host: host))
+    }
+
+    fileprivate static let localAddress =
+        "its address is a loopback or link-local one, allowed only where the configuration's registries name it"
+}
+
+extension UpstreamFailure {
+    package init(_ failure: TransferFailure, host: RegistryHost) {
+        switch failure.kind {
+        case .unreachable, .connectLimit, .untrusted: self = .unreachable(failure.reason)
+        case .timedOut: self = .timedOut(failure.reason)
+        case .broken: self = .broken(failure.reason)
+        case .localAddress: self = .refused(UpstreamAnswer.refused(host, ExchangeMachine.localAddress))
+        }
+    }
+}

@@ -1,0 +1,110 @@
+// What an upstream's answer, or its silence, becomes for our client: translated, not flattened, so that a client can
+// tell what is not there from what cannot be had now. Every case is in this file.
+
+package import OCI
+
+/// Why an exchange ended without a complete answer. The texts are for people and hold no secrets.
+package enum UpstreamFailure: Error, Sendable, Equatable {
+    /// Nothing could be asked: no address, no connection, no trust in its certificate.
+    case unreachable(String)
+    /// Nothing arrived for `pullTimeout`.
+    case timedOut(String)
+    /// The answer broke off, or is not HTTP.
+    case broken(String)
+    /// Decided here: a policy, a token that cannot be had, a pause after a 429.
+    case refused(RegistryError)
+    /// The token service answered 429; its `Retry-After` in seconds, where it sent one.
+    case rateLimited(retryAfterSeconds: Int?)
+
+    /// The error for the client.
+    package func registryError(host: RegistryHost) -> RegistryError {
+        switch self {
+        case .unreachable(let reason): .unavailable("\(host) cannot be reached: \(reason)")
+        case .timedOut(let reason): .unavailable("\(host) does not answer: \(reason)")
+        case .broken(let reason): .unavailable("\(host) broke off its answer: \(reason)")
+        case .refused(let error): error
+        case .rateLimited(let seconds): UpstreamAnswer.tooManyRequests(host, retryAfterSeconds: seconds)
+        }
+    }
+
+    /// For logs.
+    package var reason: String {
+        switch self {
+        case .unreachable(let reason), .timedOut(let reason), .broken(let reason): reason
+        case .refused(let error): error.message
+        case .rateLimited: "its token service answered 429"
+        }
+    }
+}
+
+package enum UpstreamAnswer {
+    /// The error for an answer, nil where it is what was asked for (200, 206).
+    package static func error(
+        for head: UpstreamHead, kind: UpstreamRequest.Kind, host: RegistryHost
+    ) -> RegistryError? {
+        switch head.status {
+        case 200, 206: refusedSize(in: head, host: host)
+        case 401, 403, 451: denied(host, status: head.status, hint: head.deniedHint)
+        case 404, 410: unknown(kind, host)
+        case 429: tooManyRequests(host, retryAfterSeconds: head.retryAfterSeconds)
+        case 408, 500...599:
+            .unavailable("\(host) answered \(head.status)", retryAfterSeconds: head.retryAfterSeconds)
+        default: .badGateway("\(host) answered \(head.status), an unexpected status")
+        }
+    }
+
+    /// The error for a head that states a size no content has; nil for any other. Asking again would not help.
+    package static func refusedSize(in head: UpstreamHead, host: RegistryHost) -> RegistryError? {
+        head.refusedSize.map { stated in
+            RegistryError(
+                status: 502, code: .sizeInvalid,
+                message: "\(host) answered with \(stated): sizes above 16 TiB are not accepted")
+        }
+    }
+
+    package static func denied(_ host: RegistryHost, status: Int, hint: String?) -> RegistryError {
+        let detail = hint ?? "it answered \(status)"
+        return RegistryError(status: 403, code: .denied, message: "\(host) denied access", detail: detail)
+    }
+
+    /// - Parameter retryAfterSeconds: what `RateLimitMemory` says of it.
+    package static func tooManyRequests(_ host: RegistryHost, retryAfterSeconds: Int?) -> RegistryError {
+        RegistryError(
+            status: 429, code: .tooManyRequests, message: "\(host) asks for fewer requests",
+            retryAfterSeconds: retryAfterSeconds)
+    }
+
+    /// The registry refused the configured credentials.
+    package static func credentialsRefused(by host: RegistryHost) -> RegistryError {
+        denied(host, status: 401, hint: credentialsHint)
+    }
+
+    /// The registry's token service refused them.
+    package static func credentialsRefused(byTokenServiceOf host: RegistryHost) -> RegistryError {
+        denied(host, status: 401, hint: "its token service refused auth.user and its password")
+    }
+
+    static let credentialsHint = "it refused auth.user and its password"
+
+    /// Configuration or caution forbids it.
+    package static func refused(_ host: RegistryHost, _ reason: String) -> RegistryError {
+        RegistryError(status: 403, code: .denied, message: "\(host): \(reason)")
+    }
+
+    private static func unknown(_ kind: UpstreamRequest.Kind, _ host: RegistryHost) -> RegistryError {
+        let (code, what): (RegistryError.Code, String) =
+            switch kind {
+            case .manifest: (.manifestUnknown, "manifest")
+            case .blob: (.blobUnknown, "blob")
+            case .tags, .referrers: (.nameUnknown, "repository")
+            }
+        return RegistryError(status: 404, code: code, message: "\(what) unknown", detail: "\(host) does not have it")
+    }
+}
+
+extension RegistryError {
+    /// The upstream, or its token service, does not speak the protocol.
+    package static func badGateway(_ reason: String) -> RegistryError {
+        RegistryError(status: 502, code: .unknown, message: reason)
+    }
+}

@@ -1,0 +1,120 @@
+// An upstream's answer, up to its body.
+
+internal import OCI
+
+/// Response header fields in the order received; names are compared without case, repeated ones are all kept.
+package struct UpstreamFields: Sendable, Equatable {
+    /// Names in lower case.
+    package private(set) var all: [(name: String, value: String)] = []
+
+    package init() {}
+
+    package mutating func append(name: String, value: String) { all.append((name.asciiLowercased, value)) }
+
+    /// - Parameter name: lower case.
+    package func values(_ name: String) -> [String] { all.filter { $0.name == name }.map(\.value) }
+
+    /// The first of that name; `name` in lower case.
+    package func first(_ name: String) -> String? { all.first { $0.name == name }?.value }
+
+    package static func == (one: UpstreamFields, other: UpstreamFields) -> Bool {
+        one.all.elementsEqual(other.all) { $0 == $1 }
+    }
+}
+
+/// The head of an upstream's answer.
+package struct UpstreamHead: Sendable {
+    package let status: Int
+    package let fields: UpstreamFields
+    /// Nil also for chunked bodies, whose length is not known before the end, and where `refusedSize` is set.
+    package let contentLength: Int64?
+    /// A field that states a size above `ContentSize.maximum`, with its value, for error messages.
+    package let refusedSize: String?
+    /// The body ends where the connection does, so its end proves nothing.
+    package let isCloseDelimited: Bool
+    /// Where the answer came from, after redirects.
+    package let url: UpstreamURL
+    /// What an operator could do about a 401 or 403: the configuration key to set.
+    package var deniedHint: String?
+    /// With a 429 or 503: the `Retry-After` for the client, in seconds.
+    package var retryAfterSeconds: Int?
+
+    /// Nil when the lengths contradict each other (RFC 9112 §6.3: such a message cannot be delimited).
+    package init?(status: Int, fields: UpstreamFields, isHead: Bool, url: UpstreamURL) {
+        let isChunked = fields.values("transfer-encoding").contains { $0.asciiLowercased.contains("chunked") }
+        let lengths = Set(
+            fields.values("content-length").flatMap { $0.split(separator: ",") }.map { String($0).trimmed })
+        guard lengths.count <= 1 else { return nil }
+        var length: Int64?
+        var refused: String?
+        if let text = lengths.first {
+            switch ContentSize.read(text) {
+            case .bytes(let number): length = number
+            // A chunked body has the length of its chunks (RFC 9112 §6.3).
+            case .tooLarge: refused = isChunked ? nil : UpstreamHead.stated("Content-Length", text)
+            case .malformed: return nil
+            }
+        }
+        if refused == nil, status == 206 || status == 416, let range = fields.first("content-range"),
+            UpstreamHead.hasTooLarge(range)
+        {
+            refused = UpstreamHead.stated("Content-Range", range)
+        }
+        self.status = status
+        self.fields = fields
+        self.url = url
+        contentLength = isChunked ? nil : length
+        refusedSize = refused
+        let hasBody = !isHead && status != 204 && status != 304
+        isCloseDelimited = hasBody && !isChunked && lengths.isEmpty
+    }
+
+    /// A field and its value for an error message; a value can be as long as a head.
+    private static func stated(_ name: String, _ value: String) -> String {
+        "\(name): \(value.prefix(80))\(value.count > 80 ? "…" : "")"
+    }
+
+    /// Whether one of the numbers in a field's value is too large for a size.
+    private static func hasTooLarge(_ value: String) -> Bool {
+        value.split { !($0.isASCII && $0.isNumber) }.contains { ContentSize.read($0) == .tooLarge }
+    }
+
+    package var contentType: String? { fields.first("content-type") }
+    package var dockerContentDigest: String? { fields.first("docker-content-digest") }
+
+    /// The target of a `Link` with `rel="next"` (RFC 8288 §3), as it stands between the angle brackets.
+    package var nextLink: String? {
+        for value in fields.values("link") {
+            let parts = value.split(separator: ";").map { String($0).trimmed }
+            guard let target = parts.first, target.hasPrefix("<"), target.hasSuffix(">") else { continue }
+            let relations = parts.dropFirst().map { $0.asciiLowercased.filter { $0 != "\"" && $0 != " " } }
+            if relations.contains("rel=next") { return String(target.dropFirst().dropLast()) }
+        }
+        return nil
+    }
+
+    /// `bytes first-last/total` (RFC 9110 §14.4); total nil for `*`. Nil when absent or malformed.
+    package var contentRange: (first: Int64, last: Int64, total: Int64?)? {
+        guard let text = fields.first("content-range"), text.asciiLowercased.hasPrefix("bytes ") else { return nil }
+        let parts = text.dropFirst(6).split(separator: "/", omittingEmptySubsequences: false)
+        guard parts.count == 2 else { return nil }
+        let ends = parts[0].split(separator: "-", omittingEmptySubsequences: false)
+        guard ends.count == 2, case .bytes(let first) = ContentSize.read(ends[0]),
+            case .bytes(let last) = ContentSize.read(ends[1]), first <= last
+        else { return nil }
+        if parts[1] == "*" { return (first, last, nil) }
+        guard case .bytes(let total) = ContentSize.read(parts[1]), last < total else { return nil }
+        return (first, last, total)
+    }
+}
+
+extension String {
+    /// Without spaces and tabs at both ends.
+    var trimmed: String {
+        let bytes = Array(utf8)
+        let isSpace: (UInt8) -> Bool = { $0 == 0x20 || $0 == 0x09 }
+        guard let first = bytes.firstIndex(where: { !isSpace($0) }), let last = bytes.lastIndex(where: { !isSpace($0) })
+        else { return "" }
+        return String(decoding: bytes[first...last], as: UTF8.self)
+    }
+}

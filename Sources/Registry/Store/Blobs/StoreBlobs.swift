@@ -1,0 +1,177 @@
+// Finished blobs: sizes in memory, descriptors kept open, the disk behind both. Content is hashed when it is written
+// and never under its final name before that, so that here only kind and size are looked at.
+
+internal import Glibc
+internal import Logging
+package import OCI
+
+extension Store {
+    /// A blob's size, from memory.
+    package func blobSize(_ digest: Digest) -> Lookup<Int64> {
+        if let blob = blobs[digest] { return .present(blob.sizeBytes) }
+        return isRecovered || pendingRemoval[digest] != nil ? .absent : .unknown
+    }
+
+    /// The blob's file if it is open already. No allocation, no system call.
+    package func cachedBlob(_ digest: Digest) -> OpenFile? { openFiles.value(for: digest) }
+
+    /// Finds a blob and opens it; nil when the store does not have it. Synchronous when the file is open or is known
+    /// not to exist. Opens of one digest at the same time are one.
+    package func findBlob(_ digest: Digest, then: @escaping (OpenFile?) -> Void) {
+        if let file = openFiles.value(for: digest) { return then(file) }
+        if waitForSizeCheck(of: digest, then: { [self] in findBlob(digest, then: then) }) { return }
+        let sizeBytes = blobs[digest]?.sizeBytes
+        if pendingRemoval[digest] != nil || (sizeBytes == nil && isRecovered) { return then(nil) }
+        if opening[digest] != nil {
+            opening[digest]?.append(then)
+            return
+        }
+        let path = layout.blob(digest)
+        if let sizeBytes, let file = openAtOnce(path, digest, sizeBytes) { return then(file) }
+        opening[digest] = [then]
+        perform({ () throws(StoreError) in
+            try BlobOpening.open(path, digest: digest, sizeBytes: sizeBytes)
+        }) { result in
+            let file = self.finishOpening(digest, result)
+            self.loop.deferred.forEach(self.opening.removeValue(forKey: digest) ?? []) { $0(file) }
+        }
+    }
+
+    /// Opens a blob that the index has without leaving the loop, when the kernel has its name in memory. Only so many
+    /// files are kept open, and a hop through the pool costs ten times what opening does. Whatever is unusual about the
+    /// file is left to the pool's look at it.
+    private func openAtOnce(_ path: String, _ digest: Digest, _ sizeBytes: Int64) -> OpenFile? {
+        guard let descriptor = Disk.openAtOnce(path) else { return nil }
+        let status = try? Disk.status(of: descriptor, path)
+        let file = OpenFile(descriptor: descriptor, sizeBytes: sizeBytes, device: status?.device ?? 0)
+        guard let status, status.faultOfBlob(digest, sizeBytes: sizeBytes) == nil else { return nil }
+        openFiles.insert(file, for: digest, weight: 1)
+        followFaults(of: file, digest)
+        return file
+    }
+
+    /// Takes a blob out of use at once and moves its file to the quarantine. Who holds it open keeps it.
+    package func quarantineBlob(_ digest: Digest, reason: String) {
+        let layout = layout
+        performRemoval(
+            of: digest, { () throws(StoreError) in try layout.setAside(layout.blob(digest), reason: reason) }
+        ) {
+            self.countDamage(.read)
+            self.reportQuarantine(layout.blob(digest), reason, $0, digest)
+        }
+    }
+
+    /// Takes a blob out of use at once. A new file of the name waits until `endPendingRemoval`: the old one has to be
+    /// out of the way. Who holds it open keeps it.
+    /// - Returns: false when it was out of use already, and somebody else sees to the file.
+    func removeFromIndex(_ digest: Digest) -> Bool {
+        blobs[digest] = nil
+        openFiles.remove(digest)
+        smallBlobs.remove(digest)
+        sizeChecks.verified.remove(digest)
+        guard pendingRemoval[digest] == nil else { return false }
+        pendingRemoval[digest] = []
+        if !isRecovered { setAsideInRecovery.insert(digest) }
+        return true
+    }
+
+    func endPendingRemoval(_ digest: Digest) {
+        for waiter in pendingRemoval.removeValue(forKey: digest) ?? [] { waiter() }
+    }
+
+    /// A new file of the name waits until the old one is out of the way.
+    func performRemoval<R: Sendable>(
+        of digest: Digest, _ work: @escaping @Sendable () throws(StoreError) -> R,
+        then: @escaping (Result<R, StoreError>) -> Void
+    ) {
+        guard removeFromIndex(digest) else { return }
+        perform(work) { result in
+            then(result)
+            self.endPendingRemoval(digest)
+        }
+    }
+
+    /// A blob has got its final name.
+    func addBlob(_ digest: Digest, _ file: OpenFile) {
+        blobs.set(digest, sizeBytes: file.sizeBytes)
+        setAsideInRecovery.remove(digest)
+        openFiles.insert(file, for: digest, weight: 1)
+        followFaults(of: file, digest)
+    }
+
+    private func finishOpening(_ digest: Digest, _ result: Result<BlobOpening, StoreError>) -> OpenFile? {
+        var opened: OpenFile?
+        if case .success(.opened(let descriptor, let status)) = result {
+            opened = OpenFile(
+                descriptor: descriptor, sizeBytes: status.sizeBytes, device: status.device, closingIn: offload)
+        }
+        // A commit or a quarantine may have come in between: theirs is the later word.
+        if let newer = openFiles.value(for: digest) { return newer }
+        if pendingRemoval[digest] != nil { return nil }
+        switch result {
+        case .success(.opened):
+            if let opened { addBlob(digest, opened) }
+        case .success(.missing):
+            if blobs[digest] != nil {
+                blobs[digest] = nil
+                logger.error("store: blob \(digest) has disappeared from the disk")
+            }
+        case .success(.wrong(let reason)):
+            quarantineBlob(digest, reason: reason)
+        case .failure(let error):
+            logger.error("store: cannot open blob \(digest): \(error)")
+        }
+        return opened
+    }
+}
+
+/// What opening a blob's file came to.
+private enum BlobOpening: Sendable {
+    case opened(Int32, FileStatus)
+    case missing
+    case wrong(String)
+
+    /// Off the loop. `sizeBytes` is what the index says, if it says anything.
+    static func open(_ path: String, digest: Digest, sizeBytes: Int64?) throws(StoreError) -> BlobOpening {
+        let descriptor: Int32
+        do throws(StoreError) {
+            descriptor = try Disk.open(path, O_RDONLY)
+        } catch {
+            if error.isMissing { return .missing }
+            if case .system(_, _, ELOOP) = error { return .wrong("symbolic link") }
+            if error.isDamage { return .wrong("cannot be read") }
+            throw error
+        }
+        do throws(StoreError) {
+            let status = try Disk.status(of: descriptor, path)
+            if let reason = status.faultOfBlob(digest, sizeBytes: sizeBytes) {
+                Glibc.close(descriptor)
+                return .wrong(reason)
+            }
+            return .opened(descriptor, status)
+        } catch {
+            Glibc.close(descriptor)
+            throw error
+        }
+    }
+}
+
+extension FileStatus {
+    /// What is wrong with this as a blob's file; nil when nothing is.
+    func faultOfBlob(_ digest: Digest, sizeBytes expected: Int64? = nil) -> String? {
+        guard isRegular else { return "not a regular file" }
+        if let expected, expected != sizeBytes { return "size is \(sizeBytes), not \(expected)" }
+        // The usual damage of a crash on a file system without barriers.
+        if sizeBytes == 0, digest != Digest.of(UnsafeRawBufferPointer(start: nil, count: 0), digest.algorithm) {
+            return "empty"
+        }
+        return nil
+    }
+
+    /// What is wrong with this as a manifest's file; nil when nothing is.
+    var faultOfManifest: String? {
+        guard isRegular else { return "not a regular file" }
+        if sizeBytes == 0 { return "empty" }
+        return sizeBytes > Manifest.maximumSizeBytes ? "larger than any manifest" : nil
+    }
+}

@@ -1,0 +1,69 @@
+// Removing by age, now and then, while the server runs (`pruneConfig`).
+
+package import Configuration
+internal import Logging
+internal import OCI
+
+/// Prunes a store by a schedule.
+package final class BackgroundPruning {
+    /// The first time: soon after the start, so that a server that is restarted daily prunes at all, and late enough
+    /// for the first clients to be served undisturbed.
+    static let firstMilliseconds: UInt64 = 60_000
+
+    private let store: Store
+    private let schedule: PruneSchedule
+    private let isPinned: @Sendable (CachedImage) throws -> Bool
+    private var timer: Timer?
+
+    package init(
+        _ store: Store, _ schedule: PruneSchedule, isPinned: @escaping @Sendable (CachedImage) throws -> Bool
+    ) {
+        self.store = store
+        self.schedule = schedule
+        self.isPinned = isPinned
+    }
+
+    package func start() {
+        let timer = Timer(on: store.loop) { [unowned self] in run() }
+        let pause = UInt64(clamping: schedule.frequencySeconds).multipliedSaturated(by: 1000)
+        timer.start(afterMilliseconds: min(BackgroundPruning.firstMilliseconds, pause), everyMilliseconds: pause)
+        timer.unreference()
+        self.timer = timer
+    }
+
+    package func close() {
+        timer?.close()
+        timer = nil
+    }
+
+    /// Once; `then` gets whether it could be done. The log has what came of it.
+    package func run(then: @escaping (Bool) -> Void = { _ in }) {
+        let (kind, isPinned, logger) = (schedule.kind, isPinned, store.logger)
+        let cutoff = EventLoop.unixSeconds - schedule.durationSeconds
+        store.prune(
+            selecting: { image in
+                let seconds = kind == .accessed ? image.pulledSeconds : image.createdSeconds
+                return try seconds < cutoff && !isPinned(image)
+            }, limit: schedule.limit, dryRun: schedule.isDryRun,
+            orphansBefore: schedule.limit == nil ? cutoff : nil,
+            reporting: { BackgroundPruning.log($0, logger) }
+        ) { result in
+            if case .failure(let error) = result { logger.error("prune: \(error)") }
+            then((try? result.get()) != nil)
+        }
+    }
+
+    /// Off the loop: there may be many.
+    private static func log(_ report: PruneReport, _ logger: Logger) {
+        for image in report.images {
+            let message: Logger.Message = report.isDryRun ? "prune: would remove" : "prune: removed"
+            logger.info(message, metadata: ["image": "\(image.name)"])
+        }
+        logger.notice(
+            "prune",
+            metadata: [
+                "images": "\(report.images.count)", "blobs": "\(report.blobCount)", "bytes": "\(report.freedBytes)",
+                "in_use": "\(report.skipped.count)", "dry_run": "\(report.isDryRun)",
+            ])
+    }
+}

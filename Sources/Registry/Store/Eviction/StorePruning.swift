@@ -1,0 +1,278 @@
+// Listing and removing images: see ImageScan for the looking and Pruning for the rules.
+
+import Glibc
+internal import Logging
+package import OCI
+
+extension Store {
+    /// Makes something of all images, sorted by name. Off the loop: there may be many.
+    package func images<R: Sendable>(
+        making: @escaping @Sendable ([CachedImage]) throws -> R, then: @escaping (Result<R, any Error>) -> Void
+    ) {
+        scan({ scan, accessed in try making(scan.images(accessed)) }, then: then)
+    }
+
+    /// Makes something of how many cached manifests use each cached blob, sorted by digest.
+    package func blobReferences<R: Sendable>(
+        making: @escaping @Sendable ([(digest: Digest, count: Int)]) throws -> R,
+        then: @escaping (Result<R, any Error>) -> Void
+    ) {
+        scan(
+            { scan, _ in
+                var counts = scan.blobs.mapValues { _ in 0 }
+                for manifest in scan.manifests.values {
+                    for blob in Set(manifest.blobs.map(\.digest)) where counts[blob] != nil { counts[blob]? += 1 }
+                }
+                let sorted = counts.map { ("\($0.key)", (digest: $0.key, count: $0.value)) }.sorted { $0.0 < $1.0 }
+                return try making(sorted.map(\.1))
+            }, then: then)
+    }
+
+    /// Removes the images that are picked, the oldest uses first.
+    /// - Parameters:
+    ///   - selecting: runs off the loop; what it throws ends the prune before anything is removed.
+    ///   - limit: names removed at most.
+    ///   - ignoringLease: also what has been served a moment ago.
+    ///   - isForced: also what is served while this runs. Only what is stored meanwhile stays. Implies `ignoringLease`.
+    ///   - orphansBefore: blobs of no manifest that came before this go as well.
+    ///   - goalBytes: enough; what was picked beyond it stays.
+    ///   - reporting: makes of the report what `then` gets. Off the loop: it may be long.
+    package func prune<R: Sendable>(
+        selecting: @escaping @Sendable (CachedImage) throws -> Bool, limit: Int? = nil, dryRun: Bool = false,
+        ignoringLease: Bool = false, isForced: Bool = false, orphansBefore: Int64? = nil, goalBytes: Int64? = nil,
+        reporting: @escaping @Sendable (PruneReport) throws -> R, then: @escaping (Result<R, any Error>) -> Void
+    ) {
+        guard !isClosing else { return then(.failure(StoreError.closed)) }
+        guard pruning == nil, isRecovered else {
+            // One at a time: each counts on what its look has found.
+            return waitingPrunes.append { [self] in
+                prune(
+                    selecting: selecting, limit: limit, dryRun: dryRun, ignoringLease: ignoringLease,
+                    isForced: isForced, orphansBefore: orphansBefore, goalBytes: goalBytes, reporting: reporting,
+                    then: then)
+            }
+        }
+        let since = ignoringLease || isForced || limits.leaseSeconds == 0 ? nil : leaseBegin
+        let running = Pruning(
+            leasedSince: since, goalBytes: goalBytes, isDryRun: dryRun, startedMilliseconds: loop.nowMilliseconds,
+            isForced: isForced)
+        // What is on its way to the disk, a look at it may miss.
+        running.stored.formUnion(manifestsInWriting.keys)
+        running.protected.formUnion(manifestsInWriting.values.joined())
+        pruning = running
+        scan { scan, accessed in
+            try Pruning.Plan(
+                scan, accessed: accessed, leasedSince: since, limit: limit, orphansBefore: orphansBefore,
+                indexesFirst: goalBytes == nil, selecting: selecting)
+        } then: { [self] (result: Result<Pruning.Plan, any Error>) in
+            switch result {
+            case .failure(let error):
+                if goalBytes != nil { backOffEvictionsAfterFailure(running) }
+                endPruning()
+                then(.failure(error))
+            case .success(let plan):
+                running.plan = plan
+                removeOrphans(running) { [self] in
+                    removeNext(running) { [self] in finish(running, reporting, then) }
+                }
+            }
+        }
+    }
+
+    /// Once the files are gone as well.
+    private func finish<R: Sendable>(
+        _ running: Pruning, _ reporting: @escaping @Sendable (PruneReport) throws -> R,
+        _ then: @escaping (Result<R, any Error>) -> Void
+    ) {
+        let (plan, outcome) = (running.plan, running.outcome)
+        if !outcome.isDryRun { removals.add(outcome, isEviction: running.goalBytes != nil) }
+        if running.goalBytes == nil {
+            // What the removed ones kept may leave.
+            if !outcome.removed.isEmpty, !outcome.isDryRun { evictionBackOff.end() }
+        } else if !running.hasEnough {
+            backOffEvictions(after: running)
+        }
+        endPruning()
+        workBegins()
+        offload.run {
+            let count = plan.manifests.count + plan.blobs.count
+            let value = try reporting(plan.finish(outcome))
+            ImageScan.giveMemoryBack(afterEntries: count)
+            return value
+        } then: { [self] (result: Result<R, any Error>) in
+            then(result)
+            workEnds()
+        }
+    }
+
+    /// What has been used since then is in use. Uses are known to `granularityMilliseconds`.
+    private var leaseBegin: Int64 {
+        EventLoop.unixSeconds - limits.leaseSeconds - AccessTimes.granularitySeconds
+    }
+
+    private func endPruning() {
+        pruning = nil
+        startWaitingPrune()
+    }
+
+    func startWaitingPrune() {
+        if !waitingPrunes.isEmpty { waitingPrunes.removeFirst()() }
+    }
+
+    private func scan<R: Sendable>(
+        _ work: @escaping @Sendable (ImageScan, DigestMap<Int64>) throws -> R,
+        then: @escaping (Result<R, any Error>) -> Void
+    ) {
+        let (layout, accessed) = (layout, accessTimes.seconds)
+        workBegins()
+        offload.run {
+            let scan = try ImageScan(layout)
+            let value = try work(scan, accessed)
+            return (value, scan.unreadable, scan.entryCount)
+        } then: { [self] (result: Result<(R, [StoreError], Int), any Error>) in
+            if case .success((_, let unreadable, let count)) = result {
+                for error in unreadable { logger.error("store: left out of the images: \(error)") }
+                // Off the loop, and once nothing of the look is left.
+                offload.run {
+                    ImageScan.giveMemoryBack(afterEntries: count)
+                } then: { _ in
+                }
+            }
+            then(result.map(\.0))
+            workEnds()
+        }
+    }
+
+    // MARK: Removing
+
+    /// Blobs of no manifest, some an iteration: a cache may have any number.
+    private func removeOrphans(_ running: Pruning, then: @escaping () -> Void) {
+        guard !running.plan.orphans.isEmpty, !running.hasEnough, !isClosing else { return then() }
+        for orphan in running.plan.orphans.suffix(Pruning.orphansPerStep) { removeBlob(orphan, running) }
+        running.plan.orphans.removeLast(min(Pruning.orphansPerStep, running.plan.orphans.count))
+        endStep(running) { [self] in removeOrphans(running, then: then) }
+    }
+
+    private func removeNext(_ running: Pruning, then: @escaping () -> Void) {
+        guard running.next < running.plan.images.count, !running.hasEnough, !isClosing else { return then() }
+        let end = min(running.next + Pruning.imagesPerStep, running.plan.images.count)
+        while running.next < end, !running.hasEnough {
+            remove(running.next, running)
+            running.next += 1
+        }
+        endStep(running) { [self] in removeNext(running, then: then) }
+    }
+
+    /// Has the files of what was taken out of memory removed, manifests before blobs, as far as a crash may come in
+    /// between. `then` runs in a later iteration, also where there are none.
+    private func endStep(_ running: Pruning, then: @escaping () -> Void) {
+        let leaving = running.outcome.isDryRun ? [] : running.leaving
+        running.leaving = []
+        unlink(leaving, running) { [self] in
+            let blobs = running.leavingBlobs
+            running.leavingBlobs = []
+            removeBlobs(blobs) { failed in
+                running.outcome.blobCount -= failed.count
+                running.outcome.freedBytes = running.outcome.freedBytes.subtractingSaturated(
+                    failed.saturatedSum(\.sizeBytes))
+                then()
+            }
+        }
+    }
+
+    /// Takes one name out of memory, and with it what nothing else needs; its files are noted for the step's end.
+    private func remove(_ position: Int, _ running: Pruning) {
+        let image = running.plan.images[position]
+        // One without a name of its own goes by that of the index that lists it, and with that index.
+        let isNamed = running.plan.names[image.digest, default: 0] > 0
+        let isListed = running.plan.listings[image.digest, default: 0] > 0
+        var tag: (TagName, TagRecord)?
+        guard isNamed || !isListed, !isUsedAgain(image.digest, running),
+            removeName(image, dryRun: running.outcome.isDryRun, &tag)
+        else { return running.outcome.skipped.append(position) }
+        running.outcome.removed.append(position)
+        running.leaving.append(
+            Leaving(
+                path: layout.nameFile(image.host, image.repository, image.reference),
+                content: .name(position: position, tag: tag)))
+        if isNamed { running.plan.names[image.digest, default: 1] -= 1 }
+        if running.isUnneeded(image.digest) { removeManifest(image.digest, running) }
+    }
+
+    /// Stored since the look; or, unless the prune is forced, served since then, or about to be served: it is being
+    /// read from the disk.
+    private func isUsedAgain(_ digest: Digest, _ running: Pruning) -> Bool {
+        if running.stored.contains(digest) {
+            running.hasSkippedInUse = true
+            return true
+        }
+        guard !running.isForced else { return false }
+        if running.touched.contains(digest) || loading[digest] != nil {
+            running.hasSkippedInUse = true
+            return true
+        }
+        guard isBeingPulled(digest, running) else { return false }
+        running.hasSkippedPulled = true
+        return true
+    }
+
+    /// Whether room is made, and a blob of the manifest, or of one that it lists, is on its way: what has come of it so
+    /// far would be left without a manifest. (An operator who names an image means it.)
+    private func isBeingPulled(_ digest: Digest, _ running: Pruning) -> Bool {
+        guard running.goalBytes != nil, !writing.isEmpty else { return false }
+        let coming = Set(writing.keys.map(\.digest))
+        let listed = running.plan.manifests[digest]?.children ?? []
+        return ([digest] + listed).contains { digest in
+            running.plan.manifests[digest]?.blobs.contains { coming.contains($0.digest) } ?? false
+        }
+    }
+
+    /// False when the name means something else by now.
+    /// - Parameter former: what memory had of a tag.
+    private func removeName(_ image: CachedImage, dryRun: Bool, _ former: inout (TagName, TagRecord)?) -> Bool {
+        guard case .tag(let tag) = image.reference else { return true }
+        let name = TagName(host: image.host, repository: image.repository, tag: tag)
+        let record = name.withBytes { tags.record($0) }
+        if let record, record.digest != image.digest { return false }
+        former = record.map { (name, $0) }
+        if !dryRun { name.withBytes { tags.remove($0) } }
+        return true
+    }
+
+    private func removeManifest(_ digest: Digest, _ running: Pruning) {
+        guard let entry = running.plan.manifests.removeValue(forKey: digest) else { return }
+        running.outcome.freedBytes = running.outcome.freedBytes.addingSaturated(entry.sizeBytes)
+        if !running.outcome.isDryRun {
+            manifests[digest] = nil
+            manifestCache.remove(digest)
+            accessTimes.forget(digest)
+            // Only the requests that already wait for it get it.
+            if loading[digest] != nil { removedWhileLoading.insert(digest) }
+        }
+        running.leaving.append(
+            Leaving(path: layout.manifest(digest, entry.mediaType), content: .manifest(digest, entry)))
+        for child in Set(entry.children) {
+            running.plan.listings[child, default: 1] -= 1
+            if running.isUnneeded(child), !isUsedAgain(child, running), !isLeased(child, running) {
+                removeManifest(child, running)
+            }
+        }
+        for blob in Set(entry.blobs.map(\.digest)) {
+            running.plan.blobUses[blob, default: 1] -= 1
+            if running.plan.blobUses[blob] == 0 { removeBlob(blob, running) }
+        }
+    }
+
+    /// One that had no name of its own, and whose client may be about to ask for its layers.
+    private func isLeased(_ digest: Digest, _ running: Pruning) -> Bool {
+        running.leasedSince.map { (accessTimes.seconds[digest] ?? 0) > $0 } ?? false
+    }
+
+    private func removeBlob(_ digest: Digest, _ running: Pruning) {
+        guard let sizeBytes = running.plan.blobs[digest]?.sizeBytes, !running.protected.contains(digest) else { return }
+        running.outcome.blobCount += 1
+        running.outcome.freedBytes = running.outcome.freedBytes.addingSaturated(sizeBytes)
+        guard !running.outcome.isDryRun else { return }
+        if removeFromIndex(digest) { running.leavingBlobs.append((digest, sizeBytes)) }
+    }
+}

@@ -1,0 +1,181 @@
+// A look at the whole store from the disk, off the loop: which names there are, which manifests, what these are made
+// of. The disk is asked rather than memory because memory keeps only what answers requests; and for an operator's
+// look some seconds of a pool thread are cheaper than gigabytes that stand by for it.
+
+internal import CLinux
+import Glibc
+internal import OCI
+
+/// What one look found.
+struct ImageScan: Sendable {
+    struct ManifestEntry: Sendable {
+        let mediaType: MediaType
+        let sizeBytes: Int64
+        let createdSeconds: Int64
+        /// Config and layers.
+        let blobs: [CachedImage.Blob]
+        /// What an index lists.
+        let children: [Digest]
+    }
+
+    struct Name: Sendable {
+        let host: RegistryHost
+        let repository: RepositoryName
+        let reference: Reference
+        let digest: Digest
+        let createdSeconds: Int64
+    }
+
+    private(set) var names: [Name] = []
+    private(set) var manifests: [Digest: ManifestEntry] = [:]
+    /// Blobs on disk: sizes, and when they came.
+    private(set) var blobs: [Digest: (sizeBytes: Int64, createdSeconds: Int64)] = [:]
+    /// Files left out because they cannot be read.
+    private(set) var unreadable: [StoreError] = []
+
+    /// Reads everything. What disappears meanwhile is left out, and so is a file that cannot be read.
+    /// - Throws: when a directory cannot be read: half a look would be taken for the whole, and prune what it does not
+    ///   see the use of.
+    init(_ layout: Layout) throws(StoreError) {
+        // A running store has these; one without them has lost its disk.
+        for directory in [layout.manifests, layout.blobs, layout.tags] { _ = try Disk.names(in: directory) }
+        // Blobs first: one that comes meanwhile is not seen, and stays; its manifest may be.
+        try ImageScan.forEachContent(in: layout.blobs) { (digest, _, status) in
+            blobs[digest] = (status.sizeBytes, status.modifiedSeconds)
+        }
+        for type in MediaType.allCases {
+            let directory = "\(layout.manifests)/\(type.directoryName)"
+            try ImageScan.forEachContent(in: directory) { (digest, path, status) throws(StoreError) in
+                try readManifest(digest, type, path, status)
+            }
+        }
+        for host in try ImageScan.entries(layout.tags) {
+            guard let registry = RegistryHost(host) else { continue }
+            try readRepositories(registry, "", "\(layout.tags)/\(host)")
+        }
+    }
+
+    /// The images by name, sorted. A name without its manifest is none; a child of a named index that nobody has named
+    /// itself (older stores have those) is given the index's repository.
+    func images(_ accessed: DigestMap<Int64>) -> [CachedImage] {
+        let images = (names + unnamedChildren()).compactMap { image(of: $0, accessed) }
+        return images.map { ($0.name, $0) }.sorted { $0.0 < $1.0 }.map(\.1)
+    }
+
+    private func unnamedChildren() -> [Name] {
+        guard manifests.values.contains(where: { !$0.children.isEmpty }) else { return [] }
+        var seen = Set(names.map { "\($0.host)/\($0.repository)@\($0.digest)" })
+        var found: [Name] = []
+        for name in names {
+            for child in manifests[name.digest]?.children ?? [] where manifests[child] != nil {
+                guard seen.insert("\(name.host)/\(name.repository)@\(child)").inserted else { continue }
+                found.append(
+                    Name(
+                        host: name.host, repository: name.repository, reference: .digest(child), digest: child,
+                        createdSeconds: name.createdSeconds))
+            }
+        }
+        return found
+    }
+
+    private func image(of name: Name, _ accessed: DigestMap<Int64>) -> CachedImage? {
+        guard let manifest = manifests[name.digest] else { return nil }
+        return CachedImage(
+            host: name.host, repository: name.repository, reference: name.reference, digest: name.digest,
+            mediaType: manifest.mediaType, createdSeconds: name.createdSeconds,
+            pulledSeconds: accessed[name.digest] ?? name.createdSeconds, manifestBytes: manifest.sizeBytes,
+            blobs: manifest.blobs)
+    }
+
+    /// Manifests and blobs.
+    var entryCount: Int { manifests.count + blobs.count }
+
+    /// A look at a large cache takes hundreds of megabytes, which the allocator keeps, for each thread that has ever
+    /// looked. Off the loop, once a look's memory is free.
+    static func giveMemoryBack(afterEntries count: Int) {
+        if count > ImageScan.manyEntries { linux_trim_heap() }
+    }
+
+    /// A look at fewer leaves too little behind to be worth the search for it.
+    private static let manyEntries = 20_000
+
+    // MARK: Reading
+
+    private mutating func readManifest(
+        _ digest: Digest, _ type: MediaType, _ path: String, _ status: FileStatus
+    ) throws(StoreError) {
+        let bytes = try attempt { () throws(StoreError) in
+            try Disk.readFile(path, maximumBytes: Manifest.maximumSizeBytes)
+        }
+        // What does not decode is for `verify` and for readers to find.
+        guard let bytes, let manifest = try? Manifest.decode(bytes, contentType: type.text) else { return }
+        manifests[digest] = ManifestEntry(
+            mediaType: type, sizeBytes: status.sizeBytes, createdSeconds: status.modifiedSeconds,
+            blobs: ((manifest.config.map { [$0] } ?? []) + manifest.layers).map {
+                CachedImage.Blob(digest: $0.digest, sizeBytes: $0.sizeBytes, isCached: blobs[$0.digest] != nil)
+            }, children: manifest.manifests.map(\.digest))
+    }
+
+    private mutating func readRepositories(
+        _ host: RegistryHost, _ repository: String, _ path: String
+    ) throws(StoreError) {
+        for entry in try ImageScan.entries(path) {
+            let inner = "\(path)/\(entry)"
+            if entry == Layout.tagsName || entry == Layout.digestsName {
+                guard let name = RepositoryName(repository) else { continue }
+                for file in try ImageScan.entries(inner) { try readName(host, name, file, "\(inner)/\(file)") }
+            } else {
+                try readRepositories(host, repository.isEmpty ? entry : "\(repository)/\(entry)", inner)
+            }
+        }
+    }
+
+    private mutating func readName(
+        _ host: RegistryHost, _ repository: RepositoryName, _ file: String, _ path: String
+    ) throws(StoreError) {
+        guard let record = try attempt({ () throws(StoreError) in try TagRecord.read(path) }) else { return }
+        let reference = Layout.readDigestFileName(file).map { Reference.digest($0) } ?? .tag(file)
+        names.append(
+            Name(
+                host: host, repository: repository, reference: reference, digest: record.digest,
+                createdSeconds: record.resolvedAtSeconds))
+    }
+
+    /// Nil for one file that is not there any more, or not readable; this process's own want of means is for all.
+    private mutating func attempt<R>(_ read: () throws(StoreError) -> R) throws(StoreError) -> R? {
+        do throws(StoreError) {
+            return try read()
+        } catch {
+            if case .system(_, _, let code) = error, [EMFILE, ENFILE, ENOMEM].contains(code) { throw error }
+            if !error.isMissing { unreadable.append(error) }
+            return nil
+        }
+    }
+
+    /// Files of `<directory>/<algorithm>/<shard>/<hex>`.
+    static func forEachContent(
+        in directory: String, _ body: (Digest, String, FileStatus) throws(StoreError) -> Void
+    ) throws(StoreError) {
+        for algorithm in Digest.Algorithm.allCases {
+            for shard in try entries("\(directory)/\(algorithm.name)") {
+                let folder = "\(directory)/\(algorithm.name)/\(shard)"
+                for name in try entries(folder) {
+                    guard let digest = Digest("\(algorithm.name):\(name)"),
+                        let status = try? Disk.status(at: "\(folder)/\(name)"), status.isRegular
+                    else { continue }
+                    try body(digest, "\(folder)/\(name)", status)
+                }
+            }
+        }
+    }
+
+    /// Empty where there is no such directory.
+    private static func entries(_ directory: String) throws(StoreError) -> [String] {
+        do throws(StoreError) {
+            return try Disk.names(in: directory)
+        } catch {
+            if error.isMissing { return [] }
+            throw error
+        }
+    }
+}

@@ -1,0 +1,190 @@
+// Manifests: all of them in an index, the recently used in memory ready to be sent, the rest on disk. Those are small,
+// so one that comes from the disk is hashed again: what memory has is right.
+
+internal import Glibc
+internal import Logging
+package import OCI
+
+extension Store {
+    /// A manifest that can be had without waiting: from memory, or a small one that the kernel has in memory.
+    package func manifestAtOnce(_ digest: Digest) -> CachedManifest? {
+        if let manifest = manifestCache.value(for: digest) { return manifest }
+        guard loading[digest] == nil, let known = manifests[digest],
+            let bytes = ManifestFile.loadAtOnce(digest, known.detail, known.sizeBytes, layout)
+        else { return nil }
+        return finishLoading(digest, .success(.found(known.detail, bytes)))
+    }
+
+    /// Finds a manifest in memory or on disk; nil when the store does not have it. Loads of one digest at the same time
+    /// are one. A file that does not hash to its name goes to the quarantine, and the answer is nil.
+    package func findManifest(_ digest: Digest, then: @escaping (CachedManifest?) -> Void) {
+        if let manifest = manifestAtOnce(digest) { return then(manifest) }
+        let known = manifests[digest]?.detail
+        if known == nil && isRecovered { return then(nil) }
+        if loading[digest] != nil {
+            loading[digest]?.append(then)
+            return
+        }
+        loading[digest] = [then]
+        let types = known.map { [$0] } ?? MediaType.allCases
+        let layout = layout
+        perform({ () throws(StoreError) in try ManifestFile.load(digest, types, layout) }) { result in
+            let manifest = self.finishLoading(digest, result)
+            self.loop.deferred.forEach(self.loading.removeValue(forKey: digest) ?? []) { $0(manifest) }
+        }
+    }
+
+    /// Takes a manifest whose digest the caller has verified. It is in memory and served at once (the return value);
+    /// `then` says whether the disk has it too. When it does not (no space), the manifest lives until memory needs the
+    /// room.
+    /// - Parameter blobs: its config and layers: they stay, whatever a prune under way has found unneeded.
+    @discardableResult
+    package func putManifest(
+        _ bytes: [UInt8], digest: Digest, mediaType: MediaType, blobs: [Digest] = [],
+        then: @escaping (Result<CachedManifest, StoreError>) -> Void = { _ in }
+    ) -> CachedManifest {
+        pruning?.protected.formUnion(blobs)
+        pruning?.touched.insert(digest)
+        if let manifest = manifestCache.value(for: digest), manifest.mediaType == mediaType, manifests[digest] != nil {
+            then(.success(manifest))
+            return manifest
+        }
+        pruning?.stored.insert(digest)
+        removedWhileLoading.remove(digest)
+        let manifest = CachedManifest(digest: digest, mediaType: mediaType, body: bytes)
+        manifestCache.insert(manifest, for: digest, weight: manifest.weight, isPinned: true)
+        touch(manifest)
+        guard !isClosing else {
+            then(.failure(.closed))
+            return manifest
+        }
+        manifestsInWriting[digest, default: []] += blobs
+        evictionBackOff.mayLeave(inMilliseconds: millisecondsToLeaseEnd(of: digest), now: loop.nowMilliseconds)
+        writeManifest(manifest) { [self] in
+            manifestsInWriting[digest] = nil
+            then($0)
+        }
+        return manifest
+    }
+
+    func writeManifest(_ manifest: CachedManifest, _ then: @escaping (Result<CachedManifest, StoreError>) -> Void) {
+        let digest = manifest.digest
+        var write = Publisher.Write(
+            directory: layout.manifestDirectory(digest, manifest.mediaType), name: digest.hex,
+            content: .body(manifest.sharedBody))
+        if let former = manifests[digest]?.detail, former != manifest.mediaType {
+            write.obsolete = layout.manifest(digest, former)
+        }
+        workBegins()
+        publisher.publish(write) { [self] outcome in
+            manifestCache.unpin(digest)
+            // A file that has its name takes room, whatever a crash would make of it.
+            if outcome.isNamed {
+                manifests[digest] = .init(sizeBytes: Int64(manifest.sizeBytes), detail: manifest.mediaType)
+            }
+            if let error = outcome.error {
+                noteFailure(error, bytes: Int64(manifest.sizeBytes))
+                let state = outcome.isNamed ? "may be lost by a crash" : "is kept in memory only"
+                logger.error("store: manifest \(digest) \(state): \(error)")
+                then(.failure(error))
+            } else {
+                keepBelowBudget()
+                then(.success(manifest))
+            }
+            workEnds()
+        }
+    }
+
+    private func finishLoading(_ digest: Digest, _ result: Result<ManifestFile, StoreError>) -> CachedManifest? {
+        let isRemoved = removedWhileLoading.remove(digest) != nil
+        // One may have been put in between.
+        if let manifest = manifestCache.value(for: digest) { return manifest }
+        switch result {
+        case .success(.found(let type, let bytes)):
+            let manifest = CachedManifest(digest: digest, mediaType: type, body: bytes)
+            if isRemoved { return manifest }
+            manifests[digest] = .init(sizeBytes: Int64(manifest.sizeBytes), detail: type)
+            manifestCache.insert(manifest, for: digest, weight: manifest.weight)
+            return manifest
+        case .success(.wrong(let type, let reason)):
+            manifests[digest] = nil
+            quarantineManifest(digest, type, reason)
+        case .success(.missing):
+            manifests[digest] = nil
+        case .failure(let error):
+            logger.error("store: cannot read manifest \(digest): \(error)")
+        }
+        return nil
+    }
+
+    /// Looks again before moving, in turn with the writes: a good manifest may have been written over the bad one.
+    private func quarantineManifest(_ digest: Digest, _ type: MediaType, _ reason: String) {
+        let layout = layout
+        let path = layout.manifest(digest, type)
+        workBegins()
+        publisher.exclusively({ () throws(StoreError) -> String? in
+            guard ManifestFile.isWrong(digest, type, layout) else { return nil }
+            return try layout.setAside(path, reason: reason)
+        }) { [self] result in
+            switch result {
+            case .success(nil): break
+            case .success(.some(let target)):
+                countDamage(.read)
+                reportQuarantine(path, reason, .success(target), digest)
+            case .failure(let error):
+                countDamage(.read)
+                reportQuarantine(path, reason, .failure(error), digest)
+            }
+            workEnds()
+        }
+    }
+}
+
+/// What reading a manifest from the disk came to. Off the loop, but for `loadAtOnce`.
+private enum ManifestFile: Sendable {
+    case found(MediaType, [UInt8])
+    case wrong(MediaType, reason: String)
+    case missing
+
+    /// Largest manifest that is read and hashed on the loop: 10 µs, a fifth of what a hop through the pool takes.
+    static let atOnceBytes: Int64 = 16 * 1024
+
+    /// Reads a small one where the kernel has all of it in memory; whatever is unusual about it is left to `load`.
+    static func loadAtOnce(_ digest: Digest, _ type: MediaType, _ sizeBytes: Int64, _ layout: Layout) -> [UInt8]? {
+        guard sizeBytes <= atOnceBytes, let descriptor = Disk.openAtOnce(layout.manifest(digest, type)) else {
+            return nil
+        }
+        defer { close(descriptor) }
+        // With room for one byte more, a file that has grown shows.
+        let bytes = [UInt8](unsafeUninitializedCapacity: Int(sizeBytes) + 1) { buffer, count in
+            count = max(0, PageCache.read(descriptor, into: UnsafeMutableRawBufferPointer(buffer), buffer.count, at: 0))
+        }
+        guard bytes.count == Int(sizeBytes) else { return nil }
+        return bytes.withUnsafeBytes { Digest.of($0, digest.algorithm) } == digest ? bytes : nil
+    }
+
+    /// Looks under each type in turn.
+    static func load(_ digest: Digest, _ types: [MediaType], _ layout: Layout) throws(StoreError) -> ManifestFile {
+        for type in types {
+            let path = layout.manifest(digest, type)
+            do throws(StoreError) {
+                let bytes = try Disk.readFile(path, maximumBytes: Manifest.maximumSizeBytes)
+                let actual = bytes.withUnsafeBytes { Digest.of($0, digest.algorithm) }
+                return actual == digest ? .found(type, bytes) : .wrong(type, reason: "hash mismatch")
+            } catch {
+                if error.isMissing { continue }
+                if case .unusable(_, let reason) = error { return .wrong(type, reason: reason) }
+                if case .system(_, _, ELOOP) = error { return .wrong(type, reason: "symbolic link") }
+                if error.isDamage { return .wrong(type, reason: "cannot be read") }
+                throw error
+            }
+        }
+        return .missing
+    }
+
+    /// Whether what is at the path is still wrong. A file that cannot be read for now is left where it is.
+    static func isWrong(_ digest: Digest, _ type: MediaType, _ layout: Layout) -> Bool {
+        guard case .wrong = try? load(digest, [type], layout) else { return false }
+        return true
+    }
+}

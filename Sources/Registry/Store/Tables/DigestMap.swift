@@ -1,0 +1,54 @@
+// A dictionary by digest for any number of entries. One dictionary of a million moves all of them whenever it grows,
+// and all of them again when it is changed while a job still has it: longer than the loop may be kept. This is 256
+// small ones, by a byte of the hash, each of which moves only its own. Nearly all digests are sha256, and those take
+// half the memory here.
+
+internal import OCI
+
+struct DigestMap<Value> {
+    private static var shardCount: Int { 256 }
+
+    private var shards = [[Digest.Short: Value]](repeating: [:], count: shardCount)
+    /// Those of other algorithms.
+    private var others: [Digest: Value] = [:]
+    private(set) var count = 0
+
+    var isEmpty: Bool { count == 0 }
+
+    subscript(digest: Digest) -> Value? {
+        get {
+            guard let short = Digest.Short(digest) else { return others[digest] }
+            return shards[short.anyByte][short]
+        }
+        set {
+            let former = exchange(digest, newValue)
+            count += (newValue == nil ? 0 : 1) - (former == nil ? 0 : 1)
+        }
+    }
+
+    private mutating func exchange(_ digest: Digest, _ value: Value?) -> Value? {
+        guard let short = Digest.Short(digest) else {
+            let former = others[digest]
+            others[digest] = value
+            return former
+        }
+        guard let value else { return shards[short.anyByte].removeValue(forKey: short) }
+        return shards[short.anyByte].updateValue(value, forKey: short)
+    }
+
+    func forEach(_ body: (Digest, Value) throws -> Void) rethrows {
+        for shard in shards {
+            for (short, value) in shard { try body(short.digest, value) }
+        }
+        for (digest, value) in others { try body(digest, value) }
+    }
+}
+
+extension DigestMap: Sendable where Value: Sendable {}
+extension DigestMap: Equatable where Value: Equatable {}
+
+extension DigestMap: ExpressibleByDictionaryLiteral {
+    init(dictionaryLiteral elements: (Digest, Value)...) {
+        for (digest, value) in elements { self[digest] = value }
+    }
+}

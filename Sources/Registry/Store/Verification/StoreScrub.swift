@@ -1,0 +1,181 @@
+// The scrub: the whole cache hashed again in the background, so that what a disk loses is found before an upstream that
+// could replace it has gone. One small step at a time, at a given rate, and none while the pool has other work for all
+// its threads.
+
+package import Configuration
+internal import Logging
+
+/// Hashes a store's content pass after pass. It is kept by its owner until `close`.
+package final class StoreScrub {
+    /// How often progress is written: what a crash repeats is a minute's work.
+    static let saveMilliseconds: UInt64 = 60_000
+    /// How long a step waits while the pool is busy.
+    static let busyPauseMilliseconds: UInt64 = 100
+    /// The longest wait by the loop's clock, after which the calendar's is looked at again.
+    static let longestWaitSeconds: Int64 = 86_400
+
+    private let store: Store
+    private let schedule: ScrubSchedule
+    private var pace: ScrubPace
+    private var state = ScrubState()
+    private var check: StoreCheck?
+    private var timer: Timer?
+    /// Writes of the progress, one after the other: they have one temporary file.
+    private let saving: SerialOffload
+    private var isStepping = false
+    private var isUnsaved = false
+    private var savedMilliseconds: UInt64 = 0
+    /// Damaged files of this pass, as far as this process has seen it.
+    private var damagedCount = 0
+
+    package init(_ store: Store, _ schedule: ScrubSchedule) {
+        self.store = store
+        self.schedule = schedule
+        pace = ScrubPace(bytesPerSecond: schedule.bytesPerSecond)
+        saving = SerialOffload(store.offload)
+    }
+
+    /// Continues the pass of an earlier process, or waits until the next is due. Called once the store is recovered.
+    package func start() {
+        let layout = store.layout
+        guard !store.isClosing else { return }
+        let timer = Timer(on: store.loop) { [unowned self] in timerFired() }
+        timer.unreference()
+        self.timer = timer
+        store.perform({ () throws(StoreError) in try ScrubState.load(layout) }) { [self] result in
+            switch result {
+            case .success(let former): state = former
+            case .failure(let error): store.logger.error("scrub: earlier progress is not known: \(error)")
+            }
+            store.scrub.lastCompleteSeconds = state.completedSeconds
+            timerFired()
+        }
+    }
+
+    /// Ends it after the step under way. What has been done of the pass is written down.
+    package func close() {
+        timer?.close()
+        timer = nil
+        if !isStepping { stopChecking() }
+    }
+
+    private var isClosed: Bool { timer == nil || store.isClosing }
+
+    private func stopChecking() {
+        check = nil
+        store.scrub.isRunning = false
+        save()
+    }
+
+    /// The next pass or step is due, or the pool may be free.
+    private func timerFired() {
+        guard !isClosed, !isStepping else { return }
+        if check != nil { return step() }
+        if !state.isInPass {
+            let seconds = state.secondsToNext(schedule.intervalSeconds, now: EventLoop.unixSeconds)
+            guard seconds <= 0 else {
+                let wait = min(seconds, StoreScrub.longestWaitSeconds)
+                timer?.start(afterMilliseconds: UInt64(clamping: wait) * 1000)
+                return
+            }
+            state.startedSeconds = EventLoop.unixSeconds
+            (state.position, state.files, state.bytes) = ("", 0, 0)
+            isUnsaved = true
+        }
+        begin()
+    }
+
+    private func begin() {
+        check = StoreCheck(inBackgroundOf: store.layout, after: state.position ?? "")
+        damagedCount = 0
+        store.scrub.isRunning = true
+        store.scrub.passBytes = state.bytes
+        store.logger.info(
+            "scrub: begins", metadata: ["files": "\(state.files)", "bytes": "\(state.bytes)"])
+        save()
+        step()
+    }
+
+    // MARK: Steps
+
+    private func step() {
+        guard let check, !isClosed else { return }
+        guard store.offload.inFlight < Offload.threads else {
+            timer?.start(afterMilliseconds: StoreScrub.busyPauseMilliseconds)
+            return
+        }
+        isStepping = true
+        let (before, stepBytes) = (check.progress, pace.stepBytes)
+        store.perform({ () throws(StoreError) in check.next(stepBytes) }) { [self] result in
+            count(check, since: before)
+            switch result {
+            // The pool has refused the job: the process is ending.
+            case .failure: ended(check, before, isOver: false)
+            case .success(.end): ended(check, before, isOver: true)
+            case .success(.right): ended(check, before, isOver: false)
+            case .success(.wrong(let fault)):
+                damagedCount += 1
+                store.setAside(fault, foundBy: .scrub) { [self] _ in ended(check, before, isOver: false) }
+            }
+        }
+    }
+
+    /// What the last step has done.
+    private func count(_ check: StoreCheck, since before: VerifyProgress) {
+        let files = Int64(check.progress.files - before.files)
+        let bytes = check.progress.bytes - before.bytes
+        state.files += files
+        state.bytes += bytes
+        state.position = check.position
+        isUnsaved = true
+        store.scrub.files &+= UInt64(clamping: files)
+        store.scrub.bytes &+= UInt64(clamping: bytes)
+        store.scrub.passBytes = state.bytes
+        for reason in check.takeUnreadable() { store.logger.error("scrub: \(reason)") }
+    }
+
+    private func ended(_ check: StoreCheck, _ before: VerifyProgress, isOver: Bool) {
+        isStepping = false
+        if isOver { return passEnded() }
+        guard !isClosed else { return stopChecking() }
+        if store.loop.nowMilliseconds >= savedMilliseconds + StoreScrub.saveMilliseconds { save() }
+        let done = check.progress.bytes - before.bytes
+        // Opening a file takes a disk its time as well.
+        let opened = Int64(check.progress.files - before.files) * Int64(StoreCheck.bytesPerFile)
+        let pause = pace.pause(after: done + opened, now: Int64(clamping: store.loop.nowMilliseconds))
+        timer?.start(afterMilliseconds: pause)
+    }
+
+    private func passEnded() {
+        let now = EventLoop.unixSeconds
+        (state.position, state.completedSeconds) = (nil, now)
+        isUnsaved = true
+        store.scrub.lastCompleteSeconds = now
+        let seconds = max(0, now - state.startedSeconds)
+        store.logger.notice(
+            "scrub: pass complete",
+            metadata: [
+                "files": "\(state.files)", "bytes": "\(state.bytes)", "damaged": "\(damagedCount)",
+                "seconds": "\(seconds)",
+            ])
+        if seconds > schedule.intervalSeconds {
+            store.logger.warning(
+                "scrub: a pass took longer than scrub.interval; the next begins at once (scrub.bytesPerSecond)",
+                metadata: ["seconds": "\(seconds)", "interval": "\(schedule.intervalSeconds)"])
+        }
+        stopChecking()
+        timerFired()
+    }
+
+    private func save() {
+        guard isUnsaved, !store.isClosing else { return }
+        isUnsaved = false
+        savedMilliseconds = store.loop.nowMilliseconds
+        let (state, layout) = (state, store.layout)
+        store.workBegins()
+        saving.attempt({ () throws(StoreError) in try state.save(layout) }) { [store] result in
+            if let error = result.failure { store.logger.error("scrub: progress cannot be written: \(error)") }
+            store.workEnds()
+        }
+    }
+}

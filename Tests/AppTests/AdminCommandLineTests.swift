@@ -1,0 +1,67 @@
+// The command lines of `list` and `prune`.
+
+import ArgumentParser
+import Registry
+import TestSupport
+import Testing
+
+@testable import App
+@testable import Configuration
+
+@Suite struct AdminCommandLineTests {
+    private func refusal(_ arguments: [String]) -> (message: String, status: Int32)? {
+        do {
+            _ = try OCIRegistry.parseAsRoot(arguments)
+            return nil
+        } catch {
+            return (OCIRegistry.message(for: error), OCIRegistry.exitCode(for: error).rawValue)
+        }
+    }
+
+    private func prune(_ arguments: [String]) throws -> Prune {
+        try #require(try OCIRegistry.parseAsRoot(["prune"] + arguments) as? Prune)
+    }
+
+    @Test func listTakesTheReferencesFlags() throws {
+        let all = ["--image-path", "/i", "list", "--header", "--pattern", "a,b", "--short-digest", "--json"]
+        let list = try #require(try OCIRegistry.parseAsRoot(all) as? List)
+        #expect(list.header && list.shortDigest && list.json && list.pattern == "a,b")
+        #expect(list.global.imagePath == "/i")
+        let none = try #require(try OCIRegistry.parseAsRoot(["list"]) as? List)
+        #expect(!none.header && !none.shortDigest && !none.json && none.pattern == nil)
+    }
+
+    @Test func whatToPruneIsSaidInOneOfThreeWays() throws {
+        #expect(try prune(["--pattern", "x", "--dry-run"]).selection == .pattern("x"))
+        #expect(try prune(["--pattern", "x", "--dry-run"]).dryRun)
+        #expect(try prune(["--unused-for", "30d"]).selection == .accessed(Age("30d")))
+        let date = try prune(["--date", "2024-03-01T22:17:31"])
+        #expect(date.selection == LocalTime.seconds("2024-03-01T22:17:31").map { .createdBefore(seconds: $0) })
+        #expect(!date.dryRun && !date.json && !date.force)
+        #expect(try prune(["--pattern", "x", "--force"]).force)
+    }
+
+    @Test(
+        arguments: [
+            ([], "exactly one of"), (["--dry-run"], "exactly one of"),
+            (["--pattern", "x", "--unused-for", "1d"], "exactly one of"),
+            (["--date", "2024-03-01T22:17:31", "--unused-for", "1d"], "exactly one of"),
+            (["--pattern", ""], "--pattern"), (["--date", "2024-03-01"], "--date"),
+            (["--date", "yesterday"], "--date"),
+            (["--unused-for", "30"], "--unused-for"), (["--unused-for", "0d"], "--unused-for"),
+            (["--pattern", "x", "everything"], "everything"),
+        ] as [([String], String)])
+    func anythingElseStopsIt(_ arguments: [String], _ word: String) throws {
+        let refusal = try #require(self.refusal(["prune"] + arguments))
+        #expect(refusal.status == 64 && refusal.message.contains(word), "\(refusal.message)")
+    }
+
+    @Test func whereAdministrationListens() throws {
+        let serve = try #require(
+            try OCIRegistry.parseAsRoot(["serve", "--admin-listen", "[::1]:9000"]) as? Serve)
+        var config = Config()
+        serve.options.apply(to: &config)
+        #expect(config.adminListen == ListenPoint(host: "::1", port: 9000))
+        #expect(refusal(["serve", "--admin-listen", "example.com:1"])?.message.contains("--admin-listen") == true)
+    }
+}

@@ -1,0 +1,311 @@
+// What a configuration file comes to, and every way in which one can be wrong, with the exact line that is printed.
+
+import Foundation
+import TestSupport
+import Testing
+
+@testable import Configuration
+@testable import OCI
+@testable import Registry
+
+struct ConfigDecoderTests {
+    private func decode(_ yaml: String, environment: [String: String] = [:]) throws(ConfigError) -> Config {
+        try ConfigDecoder.decode(yaml: Array(yaml.utf8), file: "c.yaml") { environment[$0] }
+    }
+
+    /// What is printed for `yaml`; empty when it is accepted.
+    private func complaint(_ yaml: String, environment: [String: String] = [:]) -> String {
+        do throws(ConfigError) {
+            _ = try decode(yaml, environment: environment)
+            return ""
+        } catch {
+            return error.description
+        }
+    }
+
+    // MARK: what is accepted
+
+    @Test func anEmptyFileIsTheDefaults() throws {
+        let config = try decode("")
+        #expect(config == Config())
+        #expect(config.imagePath == "/var/lib/ociregistry")
+        #expect(config.logLevel == .error)
+        #expect(config.port == 8080)
+        #expect(config.host == "0.0.0.0")
+        #expect(config.pullTimeoutMilliseconds == 60_000)
+        #expect(config.prefetchLayers)
+    }
+
+    @Test func theReferencesDefaultFileIsTheDefaults() throws {
+        let yaml = """
+            imagePath: /var/lib/ociregistry
+            logLevel: error
+            logFile:
+            preloadImages:
+            imageFile:
+            port: 8080
+            host: 0.0.0.0
+            os:
+            arch:
+            pullTimeout: 60000
+            alwaysPullLatest: false
+            airGapped: false
+            helloWorld: false
+            defaultNs:
+            health:
+            metrics: 0
+            registries:
+            pruneConfig: {enabled: false, duration: 30d, type: accessed, frequency: 1d, count: -1, dryRun: false}
+            serverTlsConfig: {cert: , key: '', ca: ~, clientAuth: none}
+            """
+        #expect(try decode(yaml) == Config())
+    }
+
+    @Test func everySettingIsRead() throws {
+        let yaml = """
+            imagePath: cache
+            logLevel: warn
+            logFile: /var/log/r.log
+            port: 0
+            host: "[::1]"
+            pullTimeout: 1
+            alwaysPullLatest: true
+            airGapped: true
+            helloWorld: true
+            defaultNs: Index.Docker.io
+            prefetchLayers: false
+            """
+        var expected = Config()
+        expected.imagePath = "cache"
+        expected.logLevel = .warn
+        expected.logFile = "/var/log/r.log"
+        expected.port = 0
+        expected.host = "::1"
+        expected.pullTimeoutMilliseconds = 1
+        expected.alwaysPullLatest = true
+        expected.airGapped = true
+        expected.helloWorld = true
+        expected.defaultNamespace = RegistryHost("docker.io")
+        expected.prefetchLayers = false
+        #expect(try decode(yaml) == expected)
+    }
+
+    @Test func registriesAreRead() throws {
+        let yaml = """
+            registries:
+            - name: docker.io
+              description: |
+                two
+                lines
+              endpoint: HTTP://127.0.0.1:5000/
+              sendNamespace: false
+            - name: My-Registry.example:5000
+              scheme: http
+              auth: {user: u, password: p}
+            - name: x.example
+              endpoint: https://[::1]:5000
+              auth: {user: u, passwordFromEnv: PW, tokenRealm: "https://Auth.example:8443/token?x=y", token: {static: }}
+              tls: {insecureSkipVerify: true}
+            """
+        let registries = try decode(yaml, environment: ["PW": "s"]).registries
+        #expect(
+            registries.map(\.origin)
+                == ["http://127.0.0.1:5000", "http://my-registry.example:5000", "https://[::1]:5000"])
+        #expect(registries.map(\.scheme) == [.http, .http, .https])
+        #expect(registries[0].description == "two\nlines\n")
+        #expect(registries.map(\.sendsNamespace) == [false, true, true])
+        #expect(registries[0].auth == nil)
+        #expect(registries[1].auth == RegistryAuth(user: "u", password: Secret("p")))
+        #expect(registries[2].auth == .init(user: "u", password: Secret("s"), tokenRealm: "auth.example:8443"))
+        #expect(registries.map(\.tls.insecureSkipVerify) == [false, false, true])
+    }
+
+    @Test func tlsFilesBeginAtTheConfigurationFile() throws {
+        let directory = FileManager.default.temporaryDirectory.appending(path: "tls-\(UUID().uuidString)")
+        try FileManager.default.createDirectory(at: directory, withIntermediateDirectories: true)
+        defer { try? FileManager.default.removeItem(at: directory) }
+        for name in ["ca.crt", "c.crt", "c.key"] { try Data().write(to: directory.appending(path: name)) }
+        let file = directory.appending(path: "c.yaml")
+        let ca = directory.appending(path: "ca.crt").path
+        try Data("registries: [{name: x.example, tls: {ca: \(ca), cert: c.crt, key: ./c.key}}]".utf8).write(to: file)
+        let config = try ConfigDecoder.load(path: file.path) { _ in nil }
+        let tls = try #require(config.registries.first?.tls)
+        #expect(tls.caFile == ca)
+        #expect(tls.certificateFile == directory.path + "/c.crt")
+        #expect(tls.keyFile == directory.path + "/./c.key")
+    }
+
+    // MARK: what is refused
+
+    @Test(arguments: [
+        ("port: 65536", #"c.yaml:1: port: must be a port from 1 to 65535, or 0 for any free one, not "65536""#),
+        ("port: -1", #"c.yaml:1: port: must be a port from 1 to 65535, or 0 for any free one, not "-1""#),
+        ("port: 0x50", #"c.yaml:1: port: must be a port from 1 to 65535, or 0 for any free one, not "0x50""#),
+        ("port: ''", #"c.yaml:1: port: must be a port from 1 to 65535, or 0 for any free one, not """#),
+        ("\nport: [1]", "c.yaml:2: port: must be a single value, not a list"),
+        ("logLevel: loud", #"c.yaml:1: logLevel: must be debug, info, warn or error, not "loud""#),
+        ("logFile: {a: b}", "c.yaml:1: logFile: must be a single value, not a mapping"),
+        (#"imagePath: "a\0b""#, "c.yaml:1: imagePath: holds a control character"),
+        ("airGapped: yes", #"c.yaml:1: airGapped: must be true or false, not "yes""#),
+        ("pullTimeout: 0", #"c.yaml:1: pullTimeout: must be milliseconds from 1 to 86400000, not "0""#),
+        ("pullTimeout: 60s", #"c.yaml:1: pullTimeout: must be milliseconds from 1 to 86400000, not "60s""#),
+        ("pullTimeout: 86400001", #"c.yaml:1: pullTimeout: must be milliseconds from 1 to 86400000, not "86400001""#),
+        ("host: example.com", #"c.yaml:1: host: must be an IPv4 or IPv6 address or localhost, not "example.com""#),
+        ("host: '[127.0.0.1]'", #"c.yaml:1: host: must be an IPv4 or IPv6 address or localhost, not "[127.0.0.1]""#),
+        ("defaultNs: a/b", #"c.yaml:1: defaultNs: must be a registry host[:port], not "a/b""#),
+        ("prefetchlayer: true", "c.yaml:1: prefetchlayer: unknown key; did you mean prefetchLayers?"),
+        ("frobnicate: true", "c.yaml:1: frobnicate: unknown key"),
+        ("serverTlsConfig: true", "c.yaml:1: serverTlsConfig: must be a mapping of keys to values"),
+        ("- a", "c.yaml:1: must be a mapping of keys to values"),
+        ("port: 1\nport: 2", "c.yaml:2: key port is here twice, first on line 1"),
+    ])
+    func refusals(_ yaml: String, _ printed: String) {
+        #expect(complaint(yaml) == printed)
+    }
+
+    @Test(arguments: [
+        ("registries: {name: x}", "c.yaml:1: registries: must be a list"),
+        ("registries: [x]", "c.yaml:1: registries[0]: must be a mapping of keys to values"),
+        ("registries: [{scheme: http}]", "c.yaml:1: registries[0]: needs a name, the host of image references"),
+        ("registries: [{name: a/b}]", #"c.yaml:1: registries[0].name: must be a registry host[:port], not "a/b""#),
+        (
+            "registries:\n- name: docker.io\n- name: registry-1.docker.io",
+            "c.yaml:3: registries[1].name: docker.io is configured already, by registries[0]"
+        ),
+        ("registries: [{name: x.y, sheme: http}]", "c.yaml:1: registries[0].sheme: unknown key; did you mean scheme?"),
+        ("registries: [{name: x.y, scheme: s}]", #"c.yaml:1: registries[0].scheme: must be https or http, not "s""#),
+        (
+            "registries: [{name: x.y, sendNamespace: maybe}]",
+            #"c.yaml:1: registries[0].sendNamespace: must be true or false, not "maybe""#
+        ),
+        (
+            "registries:\n- name: x.y\n  scheme: https\n  endpoint: http://a.b",
+            "c.yaml:4: registries[0].endpoint: begins with http, but scheme is https"
+        ),
+        (
+            "registries: [{name: x.y, endpoint: 'https://u:p@a.b'}]",
+            "c.yaml:1: registries[0].endpoint: must not hold a user or password; they belong under auth"
+        ),
+        (
+            "registries: [{name: x.y, endpoint: 'https://a.b/v2'}]",
+            "c.yaml:1: registries[0].endpoint: must be https://host[:port] or http://host[:port] "
+                + #"with nothing after it, not "https://a.b/v2""#
+        ),
+    ])
+    func registryRefusals(_ yaml: String, _ printed: String) {
+        #expect(complaint(yaml) == printed)
+    }
+
+    @Test(arguments: [
+        ("{user: u}", "user: needs auth.password or auth.passwordFromEnv"),
+        ("{user: '', password: p}", "password: needs auth.user"),
+        ("{passwordFromEnv: SET}", "passwordFromEnv: needs auth.user"),
+        ("{tokenRealm: a.b}", "tokenRealm: needs auth.user"),
+        ("{user: 'a:b', password: p}", "user: must not hold a colon"),
+        (#"{user: "a\nb", password: p}"#, "user: holds a control character"),
+        (
+            "{user: u, password: p, passwordFromEnv: SET}",
+            "passwordFromEnv: password is set too; only one of them can be"
+        ),
+        ("{user: u, passwordFromEnv: UNSET}", "passwordFromEnv: the environment variable UNSET is not set, or empty"),
+        ("{user: u, passwordFromEnv: EMPTY}", "passwordFromEnv: the environment variable EMPTY is not set, or empty"),
+        ("{user: u, passwordFromEnv: BAD}", "passwordFromEnv: the environment variable BAD holds a control character"),
+        (
+            "{user: u, password: p, tokenRealm: 'http://a.b/token'}",
+            "tokenRealm: must be host[:port] or an https URL of the token realm"
+        ),
+        ("{token: {static: t}}", "token: not built yet; leave it empty or take it out to start the server"),
+        ("{token: {provider: ecr}}", "token: not built yet; leave it empty or take it out to start the server"),
+    ])
+    func authRefusals(_ auth: String, _ printed: String) {
+        let environment = ["SET": "p", "EMPTY": "", "BAD": "a\r\nb"]
+        #expect(
+            complaint("registries:\n- name: x.y\n  auth: \(auth)", environment: environment)
+                == "c.yaml:3: registries[0].auth.\(printed)")
+    }
+
+    @Test(arguments: [
+        ("{ca: /nowhere/ca.crt}", "ca: /nowhere/ca.crt: cannot be read: No such file or directory"),
+        ("{ca: /}", "ca: /: not a file"),
+        ("{cert: /etc/passwd}", "cert: needs tls.key, the certificate's private key"),
+        ("{key: /etc/passwd}", "key: needs tls.cert, the certificate it belongs to"),
+        ("{insecureSkipVerify: 1}", #"insecureSkipVerify: must be true or false, not "1""#),
+    ])
+    func tlsRefusals(_ tls: String, _ printed: String) {
+        #expect(complaint("registries:\n- name: x.y\n  tls: \(tls)") == "c.yaml:3: registries[0].tls.\(printed)")
+    }
+
+    @Test(arguments: [
+        ("serverTlsConfig: {cert: c, key: k}", "serverTlsConfig"),
+        ("serverTlsConfig: {clientAuth: verify}", "serverTlsConfig"),
+    ])
+    func whatIsNotBuiltStopsTheStart(_ yaml: String, _ key: String) {
+        #expect(complaint(yaml) == "c.yaml:1: \(key): not built yet; leave it empty or take it out to start the server")
+    }
+
+    @Test func misspeltKeysAreFoundInWhatIsNotBuilt() {
+        #expect(
+            complaint("pruneConfig: {enabeld: false}")
+                == "c.yaml:1: pruneConfig.enabeld: unknown key; did you mean enabled?")
+    }
+
+    @Test func allProblemsAreToldInTheOrderOfTheFile() {
+        let yaml = "registries:\n- name: a/b\n- name: x.y\n  auth: {user: u}\nport: x\nairgapped: true\n"
+        #expect(
+            complaint(yaml) == """
+                c.yaml:2: registries[0].name: must be a registry host[:port], not "a/b"
+                c.yaml:4: registries[1].auth.user: needs auth.password or auth.passwordFromEnv
+                c.yaml:5: port: must be a port from 1 to 65535, or 0 for any free one, not "x"
+                c.yaml:6: airgapped: unknown key; did you mean airGapped?
+                """)
+    }
+
+    @Test func aFileThatIsNotThereHasNoLine() {
+        #expect(
+            throws: ConfigError(problems: [
+                .init(file: "/nowhere/c.yaml", line: nil, key: "", reason: "cannot be read: No such file or directory")
+            ])
+        ) { try ConfigDecoder.load(path: "/nowhere/c.yaml") { _ in nil } }
+        #expect(complaintOfLoading("/") == "/: cannot be read: Is a directory")
+    }
+
+    private func complaintOfLoading(_ path: String) -> String {
+        do throws(ConfigError) {
+            _ = try ConfigDecoder.load(path: path) { _ in nil }
+            return ""
+        } catch {
+            return error.description
+        }
+    }
+
+    // MARK: secrets
+
+    @Test func passwordsAreNeverPrinted() throws {
+        let config = try decode("registries: [{name: x.y, auth: {user: u, password: hunter2}}]")
+        var dumped = ""
+        dump(config, to: &dumped)
+        for text in ["\(config)", String(reflecting: config), dumped] { #expect(!text.contains("hunter2")) }
+        #expect(config.registries.first?.auth?.password.revealed == "hunter2")
+    }
+
+    @Test func aWrongPasswordIsNotPrintedEither() {
+        for value in [#""hunter2\n""#, "[hunter2]", "{hunter2: x}"] {
+            let printed = complaint("registries: [{name: x.y, auth: {user: u, password: \(value)}}]")
+            #expect(!printed.isEmpty && !printed.contains("hunter2"))
+        }
+    }
+
+    // MARK: no input may trap
+
+    @Test func everyPrefixAndEveryChangedByteIsAcceptedOrRefused() {
+        let whole = Array("registries:\n- {name: \"x.y\", auth: {user: &a u, password: 'p'}}\nport: 80 # c\n".utf8)
+        for end in whole.indices { _ = try? ConfigDecoder.decode(yaml: Array(whole[..<end]), file: "c") { _ in nil } }
+        for index in whole.indices {
+            for byte in [0x00, 0x0A, 0x09, 0x22, 0x2D, 0x3A, 0x5B, 0x7B, 0x80, 0xFF] as [UInt8] {
+                var changed = whole
+                changed[index] = byte
+                _ = try? ConfigDecoder.decode(yaml: changed, file: "c") { _ in nil }
+            }
+        }
+    }
+}

@@ -1,0 +1,184 @@
+// Something of everything: each kind of event that a metric counts, provoked once or more.
+
+import Foundation
+import TestSupport
+import Testing
+
+@testable import OCI
+@testable import Registry
+
+struct ObservedSession {
+    /// A manifest in the cache, before the server starts, that is not what its name says.
+    static let broken = FakeImage(seed: 9)
+    private static let image = FakeImage(seed: 1)
+    /// More layers than are fetched ahead from one host at a time, so that some wait.
+    private static let wide = FakeImage(layerBytes: Array(repeating: 60_000, count: 9), seed: 2)
+    private static let repository = "team/app"
+
+    let scene: ObservedServer
+
+    static func spoil(_ layout: Layout) throws {
+        let path = layout.manifest(broken.digest, .ociManifest)
+        try FileManager.default.createDirectory(
+            atPath: layout.manifestDirectory(broken.digest, .ociManifest), withIntermediateDirectories: true)
+        try Data(broken.manifest.map { $0 ^ 1 }).write(to: URL(fileURLWithPath: path))
+        try occupyTheScrub(layout)
+    }
+
+    /// More small blobs than a slow scrub is through with in this session, and an earlier pass that is over.
+    private static func occupyTheScrub(_ layout: Layout) throws {
+        for number in 0..<400 {
+            let bytes = Array("small blob \(number)".utf8)
+            let digest = digestOf(bytes)
+            try FileManager.default.createDirectory(
+                atPath: layout.blobDirectory(digest), withIntermediateDirectories: true)
+            try Data(bytes).write(to: URL(fileURLWithPath: layout.blob(digest)))
+        }
+        let former = ScrubState(startedSeconds: 1_700_000_000, completedSeconds: 1_700_000_100)
+        try Data(former.text.utf8).write(to: URL(fileURLWithPath: layout.scrub))
+    }
+
+    func run() throws {
+        pullAndPullAgain()
+        try breakAndResume()
+        try fail()
+        exchangeTokens()
+        goStale()
+        refuseContent()
+    }
+
+    private func get(_ upstream: ObservedServer.Upstream, _ what: String) -> TestClient.Response {
+        scene.get(upstream, "\(Self.repository)/\(what)")
+    }
+
+    /// Cold, cached, by HEAD, in part; lists; what only has to do with the protocol.
+    private func pullAndPullAgain() {
+        Self.image.put(on: scene[.good], tag: "v1")
+        Self.image.put(on: scene[.good], tag: "latest")
+        scene[.good].on("/v2/\(Self.repository)/tags/list", .json("{\"name\":\"team/app\",\"tags\":[\"v1\"]}"))
+        let layer = "blobs/\(digestOf(Self.image.layers[1]))"
+        for _ in 0..<20 {
+            #expect(get(.good, "manifests/v1").status == 200)
+            #expect(get(.good, layer).status == 200)
+        }
+        #expect(get(.good, "manifests/latest").status == 200)
+        // Of no image, so that nobody has fetched it ahead.
+        let loose = pattern(5000, seed: 3)
+        scene[.good].on("/v2/\(Self.repository)/blobs/\(digestOf(loose))") { .blob(loose, for: $0) }
+        #expect(get(.good, "blobs/\(digestOf(loose))").status == 200)
+        // Upon a connection that was used before, and had ended when the request came.
+        let late = pattern(5000, seed: 4)
+        scene[.good].on(
+            "/v2/\(Self.repository)/blobs/\(digestOf(late))", [FakeAnswer.status(408).closing(), .ok(late)])
+        #expect(get(.good, "blobs/\(digestOf(late))").status == 200)
+        scene.ask(.head("/v2/good.test/\(Self.repository)/manifests/v1"))
+        scene.ask(.get("/v2/good.test/\(Self.repository)/\(layer)", range: "bytes=5-9"))
+        let notModified = scene.ask(
+            .get("/v2/good.test/team/app/manifests/v1", [("If-None-Match", "\"\(Self.image.digest)\"")]))
+        #expect(notModified.status == 304)
+        #expect(get(.good, "tags/list").status == 200)
+        #expect(get(.good, "referrers/\(Self.image.digest)").status == 200)
+        #expect(scene.ask(.get("/v2/docker.io/library/hello-world/tags/list")).status == 200)
+        for target in ["/v2/", "/v2/auth"] { #expect(scene.ask(.get(target)).status == 200) }
+    }
+
+    /// Several clients at one growing blob while others wait for their turn, one of them leaving; then the upstream
+    /// breaks off, and the pulls go on where they were.
+    private func breakAndResume() throws {
+        let slow = scene[.slow]
+        Self.wide.put(on: slow, tag: "v1")
+        for layer in Self.wide.layers {
+            slow.on("/v2/\(Self.repository)/blobs/\(digestOf(layer))", { .blob(layer, for: $0).stall(after: 20_000) }) {
+                .blob(layer, for: $0)
+            }
+        }
+        #expect(get(.slow, "manifests/v1").status == 200)
+        let target = "/v2/slow.test/\(Self.repository)/blobs/\(digestOf(Self.wide.layers[0]))"
+        let readers = (0..<3).map { _ in scene.start(.get(target)) }
+        let leaver = scene.start(.get(target))
+        scene.wait { (readers + [leaver]).allSatisfy { !$0.response.body.isEmpty } }
+        leaver.leave(byReset: true)
+        for seen in [
+            "ociregistry_pulls_in_flight{kind=\"blob\"}", "ociregistry_pulls_queued", "ociregistry_store_partial_bytes",
+            "ociregistry_http_requests_in_flight", "ociregistry_http_requests_aborted_total",
+            "ociregistry_upstream_requests_in_flight", "ociregistry_live_objects{kind=\"growing_blob\"}",
+        ] { try scene.waitToSee(seen) }
+        slow.hangUp()
+        scene.wait { readers.allSatisfy(\.isDone) }
+        for reader in readers { #expect(reader.isComplete) }
+        // Those that were waiting stall as well, each once.
+        for layer in Self.wide.layers {
+            let client = scene.start(.get("/v2/slow.test/\(Self.repository)/blobs/\(digestOf(layer))"))
+            var isCut = false
+            scene.wait {
+                if client.response.body.count == 20_000, !isCut {
+                    isCut = true
+                    slow.hangUp()
+                }
+                return client.isDone
+            }
+            #expect(client.isComplete && client.response.body.elementsEqual(layer))
+        }
+    }
+
+    /// What is not there, does not answer, answers badly, or limits; and clients that talk nonsense.
+    private func fail() throws {
+        let nothing = digestOf([0])
+        for what in ["blobs/\(nothing)", "manifests/none", "manifests/\(nothing)"] {
+            #expect(get(.good, what).status == 404)
+        }
+        scene[.failing].answer = { _ in .status(500) }
+        for what in ["manifests/v1", "blobs/\(nothing)", "tags/list", "referrers/\(nothing)"] {
+            #expect(get(.failing, what).status >= 500)
+        }
+        #expect(scene.ask(.get("/v2/\(ObservedServer.goneHost)/team/app/manifests/v1")).status >= 500)
+        // One repository is paused for so long that its client waits, another one for longer than clients wait.
+        scene[.limited].on("/v2/team/burst/manifests/v1", .status(429, [("Retry-After", "10")]))
+        let waiting = scene.start(.get("/v2/limited.test/team/burst/manifests/v1"))
+        try scene.waitToSee("ociregistry_upstream_requests_waiting")
+        waiting.leave()
+        scene[.limited].answer = { _ in .status(429, [("Retry-After", "600")]) }
+        #expect(get(.limited, "manifests/v1").status >= 400)
+        #expect(scene.ask(.get("/v2/team/app/manifests/v1")).status == 400)
+        #expect(scene.ask(.get("/elsewhere")).status == 404)
+        scene.sendGarbage()
+    }
+
+    private func exchangeTokens() {
+        let tokens = scene[.tokens]
+        Self.image.put(on: tokens, tag: "v1")
+        let target = "/v2/\(Self.repository)/manifests/guarded"
+        tokens.on("/token", .token("t"))
+        tokens.on(target) { [url = tokens.url] request in
+            request.header("authorization") == "Bearer t" ? Self.image.answer : .challenge(realm: "\(url)/token")
+        }
+        #expect(get(.tokens, "manifests/guarded").status == 200)
+        let bad = scene[.badtokens]
+        bad.answer = { [url = bad.url] request in
+            request.path == "/token" ? .status(403) : .challenge(realm: "\(url)/token")
+        }
+        #expect(get(.badtokens, "manifests/v1").status >= 400)
+    }
+
+    /// A tag that cannot be looked up again is served as it was.
+    private func goStale() {
+        scene[.good].on("/v2/\(Self.repository)/manifests/latest", .status(500))
+        #expect(get(.good, "manifests/latest").body == Self.image.manifest)
+    }
+
+    /// Content that is not what its digest says, from upstreams and in the cache; and content that never fits.
+    private func refuseContent() {
+        let (good, path) = (scene[.good], "/v2/\(Self.repository)")
+        let blob = pattern(9000, seed: 77)
+        good.on("\(path)/blobs/\(digestOf(blob))") { .blob(blob, for: $0).corrupted(at: 30) }
+        #expect(get(.good, "blobs/\(digestOf(blob))").isComplete == false)
+        let other = FakeImage(seed: 5)
+        good.on("\(path)/manifests/\(other.digest)", other.answer.corrupted(at: 30))
+        #expect(get(.good, "manifests/\(other.digest)").status >= 500)
+        Self.broken.put(on: good, tag: "broken")
+        #expect(get(.good, "manifests/\(Self.broken.digest)").body == Self.broken.manifest)
+        let huge = digestOf([1, 2, 3])
+        good.on("\(path)/blobs/\(huge)", .ok([1, 2, 3]).claiming(length: 1 << 43).stall(after: 3))
+        #expect(get(.good, "blobs/\(huge)").status == 503)
+    }
+}

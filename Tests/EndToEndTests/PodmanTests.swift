@@ -1,0 +1,73 @@
+// podman, by a name with the mirror in it and by a mirror in registries.conf.
+
+import Foundation
+import TestSupport
+import Testing
+
+@testable import OCI
+
+/// podman with storage, configuration and locks of its own, so that the machine's own images are left alone.
+struct Podman {
+    private let files: TemporaryDirectory
+    private let environment: [String: String]
+
+    init(registries: String) throws {
+        files = try TemporaryDirectory()
+        environment = [
+            "HOME": try files.directory("home"), "XDG_RUNTIME_DIR": try files.directory("runtime"),
+            "TMPDIR": try files.directory("tmp"),
+            "CONTAINERS_REGISTRIES_CONF": try files.write(registries, to: "registries.conf"),
+            // Locks in files: the default is shared memory that every podman of this user has in common.
+            "CONTAINERS_CONF": try files.write(
+                "[engine]\nlock_type = \"file\"\nevents_logger = \"none\"\ncgroup_manager = \"cgroupfs\"\n",
+                to: "containers.conf"),
+        ]
+        try files.write(#"{"default":[{"type":"insecureAcceptAnything"}]}"#, to: "home/.config/containers/policy.json")
+    }
+
+    @discardableResult
+    func callAsFunction(_ arguments: String...) throws -> String {
+        let options = [
+            "--root", files.file("storage"), "--runroot", files.file("run"), "--tmpdir", files.file("libpod"),
+            "--storage-driver", "vfs",
+        ]
+        let output = try Command.check(["podman"] + options + arguments, environment: environment)
+        return String(decoding: output, as: UTF8.self).trimmingCharacters(in: .whitespacesAndNewlines)
+    }
+}
+
+@Suite(.needs(.podman, .sampleImages)) struct PodmanTests {
+    /// Every image, and one platform's manifest by its digest, by names with the mirror in them.
+    @Test(arguments: SampleImage.all) func pullsByName(_ image: SampleImage) throws {
+        let scene = try MirrorScene()
+        try scene.pullThrice { _ in
+            let podman = try Podman(registries: "unqualified-search-registries = []\n")
+            let name = "\(scene.server.address)/docker.io/\(image)"
+            let identifier = try podman("pull", "--quiet", "--tls-verify=false", name)
+            #expect(try podman("image", "inspect", "--format", "{{.Id}}", name) == identifier)
+        }
+    }
+
+    /// The name stays docker.io's. The registry itself stands at a port where nothing listens, so that only the mirror
+    /// can have answered.
+    @Test func pullsThroughAMirrorInRegistriesConf() throws {
+        let scene = try MirrorScene()
+        let registries = """
+            unqualified-search-registries = []
+            [[registry]]
+            prefix = "docker.io"
+            location = "127.0.0.1:9/docker.io"
+            insecure = true
+            [[registry.mirror]]
+            location = "\(scene.server.address)/docker.io"
+            insecure = true
+            """
+        try scene.pullThrice { _ in
+            let podman = try Podman(registries: registries)
+            try podman("pull", "--quiet", "docker.io/\(SampleImage.multi)")
+            let digest = try podman("image", "inspect", "--format", "{{.Digest}}", "docker.io/\(SampleImage.multi)")
+            try podman("rmi", "--all", "--force")
+            try podman("pull", "--quiet", "docker.io/\(SampleImage.multi.repository)@\(digest)")
+        }
+    }
+}

@@ -1,0 +1,83 @@
+import TestSupport
+import Testing
+
+@testable import OCI
+@testable import Registry
+
+@Suite struct ManifestTests {
+    static let digest = "sha256:" + String(repeating: "ab", count: 32)
+    static let descriptor = #"{"mediaType":"application/octet-stream","digest":"\#(digest)","size":3}"#
+    static let foreign =
+        #"{"mediaType":"x","digest":"sha256:\#(String(repeating: "cd", count: 32))","size":3,"urls":["http://x"]}"#
+
+    static func image(type: String? = MediaType.ociManifest.text, schema: Int = 2) -> [UInt8] {
+        let own = type.map { #","mediaType":"\#($0)""# } ?? ""
+        return Array(
+            #"{"schemaVersion":\#(schema)\#(own),"config":\#(descriptor),"layers":[\#(descriptor),\#(foreign)]}"#.utf8)
+    }
+
+    @Test func readsAnImage() throws {
+        let manifest = try Manifest.decode(
+            Self.image(), contentType: "application/vnd.oci.image.manifest.v1+json; charset=x")
+        #expect(manifest.mediaType == .ociManifest)
+        #expect(manifest.layers.count == 2)
+        #expect(manifest.ownBlobs.map(\.digest.description) == [Self.digest])
+    }
+
+    @Test func ownTypeDecidesWhereTheUpstreamSaysNothingUseful() throws {
+        #expect(try Manifest.decode(Self.image(), contentType: "text/plain").mediaType == .ociManifest)
+        #expect(
+            try Manifest.decode(Self.image(type: nil), contentType: MediaType.dockerManifest.text).mediaType
+                == .dockerManifest)
+    }
+
+    @Test(arguments: [
+        (Array("{".utf8), MediaType.ociManifest.text), (Array("[]".utf8), MediaType.ociManifest.text),
+        (Array("<html>".utf8), "text/html"), (image(schema: 1), MediaType.ociManifest.text),
+        (image(type: nil), "application/json"), (image(), MediaType.dockerManifest.text),
+        (image(type: MediaType.ociIndex.text), MediaType.ociIndex.text),
+        (Array(#"{"schemaVersion":2}"#.utf8), MediaType.ociManifest.text),
+        (Array(#"{"schemaVersion":2,"config":{"digest":"sha256:0","size":1}}"#.utf8), MediaType.ociManifest.text),
+        (Array(String(repeating: "[", count: 100_000).utf8), MediaType.ociManifest.text),
+    ])
+    func refusesWhatIsNoManifest(bytes: [UInt8], type: String) throws {
+        let error = #expect(throws: RegistryError.self) { try Manifest.decode(bytes, contentType: type) }
+        #expect(error?.status == 502)
+        #expect(error?.code == .manifestInvalid)
+    }
+
+    @Test(
+        "a descriptor's size is a whole number up to 16 TiB or nothing, and the manifest is read",
+        arguments: Extremes.json)
+    func sizesOfDescriptors(_ size: String) throws {
+        let other = "sha256:" + String(repeating: "ef", count: 32)
+        let odd = #"{"digest":"\#(other)","size":\#(size)}"#
+        let text = #"{"schemaVersion":2,"config":\#(Self.descriptor),"layers":[\#(odd),\#(odd),\#(Self.foreign)]}"#
+        let manifest = try Manifest.decode(Array(text.utf8), contentType: MediaType.ociManifest.text)
+        let bytes = manifest.layers[0].sizeBytes
+        switch size {
+        case "5.0": #expect(bytes == 5)
+        case "5e2": #expect(bytes == 500)
+        case "-0.0": #expect(bytes == 0)
+        default: #expect(bytes == OutsideNumber.decimal(size, in: 0...ContentSize.maximum))
+        }
+        #expect(manifest.ownBlobs.map(\.digest.description) == [Self.digest, other], "it belongs to the image")
+        #expect(manifest.prefetchedBlobs.count == (bytes == nil ? 1 : 2), "what states no size is not fetched ahead")
+        let index = Array(#"{"schemaVersion":2,"manifests":[\#(odd)]}"#.utf8)
+        #expect(try Manifest.decode(index, contentType: MediaType.ociIndex.text).manifests[0].sizeBytes == bytes)
+    }
+
+    @Test("a descriptor without a size is read")
+    func missingSize() throws {
+        let text = #"{"schemaVersion":2,"config":{"digest":"\#(Self.digest)"}}"#
+        let manifest = try Manifest.decode(Array(text.utf8), contentType: MediaType.ociManifest.text)
+        #expect(manifest.config?.sizeBytes == nil && manifest.prefetchedBlobs.isEmpty && manifest.ownBlobs.count == 1)
+    }
+
+    @Test func errorsAreTheSpecificationsJSON() {
+        let error = RegistryError(status: 404, code: .blobUnknown, message: "a \"quote\"\n", detail: "\u{1}")
+        #expect(
+            String(decoding: error.json, as: UTF8.self)
+                == #"{"errors":[{"code":"BLOB_UNKNOWN","message":"a \"quote\"\n","detail":"\u0001"}]}"# + "\n")
+    }
+}

@@ -1,0 +1,19 @@
+// Where things are, for tests that look at the source tree or run what was built from it.
+
+internal import Foundation
+
+package enum Checkout {
+    /// The root of the source tree, without a slash at its end.
+    package static let root: String = {
+        let parts = #filePath.split(separator: "/", omittingEmptySubsequences: false)
+        return parts.dropLast("Tests/TestSupport/Checkout.swift".split(separator: "/").count).joined(
+            separator: "/")
+    }()
+
+    /// The server, built next to the program these tests run in.
+    package static let server: String = {
+        let tests =
+            (try? FileManager.default.destinationOfSymbolicLink(atPath: "/proc/self/exe")) ?? CommandLine.arguments[0]
+        return URL(fileURLWithPath: tests).deletingLastPathComponent().appendingPathComponent("ociregistry").path
+    }()
+}

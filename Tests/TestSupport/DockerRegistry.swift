@@ -1,0 +1,56 @@
+// A real registry as upstream: Debian's docker-registry (distribution 2.8), which also tells what it was asked.
+
+/// A docker-registry over a directory of its own or one shared with others, on a free loopback port.
+package final class DockerRegistry {
+    /// `127.0.0.1:port`
+    package let address: String
+    private let process: ChildProcess
+    private let files: TemporaryDirectory
+
+    /// Serves what is stored in `directory`, and stores there what is pushed.
+    package init(storing directory: String) throws {
+        files = try TemporaryDirectory()
+        let configuration = try files.write(
+            """
+            version: 0.1
+            log: {level: info, accesslog: {disabled: false}}
+            storage:
+              filesystem: {rootdirectory: "\(directory)"}
+              delete: {enabled: true}
+              maintenance: {uploadpurging: {enabled: false}}
+            http: {addr: "127.0.0.1:0", secret: test}
+            """, to: "config.yml")
+        process = try ChildProcess(["docker-registry", "serve", configuration])
+        let line = try process.line(containing: "listening on 127.0.0.1:", in: process.errors)
+        guard let port = line.components(after: "listening on 127.0.0.1:").prefix(while: \.isNumber).nonEmpty else {
+            throw process.failure("does not tell its port")
+        }
+        address = "127.0.0.1:\(port)"
+    }
+
+    /// Stops it, and returns what it was asked: a line `GET /v2/…` a request, in the order they ended. Only after the
+    /// end is that list whole: a registry writes the line when it is done with a request, which its client cannot see.
+    @discardableResult
+    package func stop() throws -> [String] {
+        process.stop()
+        _ = try process.wait()
+        return process.output.lines.compactMap { line in
+            let quoted = line.split(separator: "\"", omittingEmptySubsequences: false)
+            guard quoted.count > 1 else { return nil }
+            return quoted[1].split(separator: " ").prefix(2).joined(separator: " ")
+        }
+    }
+}
+
+extension String {
+    /// What follows the first occurrence of `mark`; empty when there is none.
+    package func components(after mark: String) -> Substring {
+        var rest = self[...]
+        while !rest.isEmpty, !rest.hasPrefix(mark) { rest = rest.dropFirst() }
+        return rest.dropFirst(mark.count)
+    }
+}
+
+extension Substring {
+    package var nonEmpty: String? { isEmpty ? nil : String(self) }
+}

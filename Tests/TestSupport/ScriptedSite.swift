@@ -1,0 +1,111 @@
+// A web server with prepared answers, for a browser: it is asked from another process, and over as many connections as
+// that likes, so each has a thread.
+
+internal import Foundation
+internal import Glibc
+internal import Synchronization
+
+/// Answers on a free loopback port until the value goes.
+package final class ScriptedSite {
+    package struct Answer: Sendable {
+        package var status = 200
+        package var fields: [(String, String)] = []
+        /// One after the other; the large ones of many answers may be the same memory.
+        package var pieces: [[UInt8]] = []
+
+        package init(status: Int = 200, fields: [(String, String)] = [], body: [UInt8] = []) {
+            self.init(status: status, fields: fields, pieces: [body])
+        }
+
+        package init(status: Int = 200, fields: [(String, String)] = [], pieces: [[UInt8]]) {
+            self.status = status
+            self.fields = fields
+            self.pieces = pieces
+        }
+    }
+
+    /// `127.0.0.1:port`
+    package let address: String
+    private let listener: Int32
+
+    /// - Parameter answers: for each path, with a query or without, what it answers in turn; the last answer stays.
+    ///   Other paths: 404.
+    package convenience init(_ answers: [String: [Answer]]) throws {
+        let script = Script(answers)
+        let targets = Set(answers.keys)
+        try self.init(answering: { script.next(targets.contains($0) ? $0 : String($0.prefix { $0 != "?" })) })
+    }
+
+    /// - Parameter answer: the answer to a path. Called on any thread.
+    package init(answering answer: @escaping @Sendable (String) -> Answer) throws {
+        listener = socket(AF_INET, Int32(SOCK_STREAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue), 0)
+        var name = sockaddr_in()
+        name.sin_family = sa_family_t(AF_INET)
+        inet_pton(AF_INET, "127.0.0.1", &name.sin_addr)
+        var length = socklen_t(MemoryLayout<sockaddr_in>.size)
+        let (descriptor, size) = (listener, length)
+        let listens = withUnsafeMutablePointer(to: &name) { pointer in
+            pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) {
+                bind(descriptor, $0, size) == 0 && listen(descriptor, 512) == 0
+                    && getsockname(descriptor, $0, &length) == 0
+            }
+        }
+        guard listens else { throw POSIXError(POSIXErrorCode(rawValue: errno) ?? .EIO) }
+        address = "127.0.0.1:\(UInt16(bigEndian: name.sin_port))"
+        Thread.detachNewThread {
+            while true {
+                let client = accept(descriptor, nil, nil)
+                guard client >= 0 else { break }
+                Thread.detachNewThread { Self.serve(client, answer) }
+            }
+            close(descriptor)
+        }
+    }
+
+    /// `accept` returns, and the thread closes the descriptor.
+    deinit { shutdown(listener, Int32(SHUT_RDWR)) }
+
+    /// One request, one answer, and the end.
+    private static func serve(_ client: Int32, _ answering: (String) -> Answer) {
+        defer { close(client) }
+        var request: [UInt8] = []
+        var chunk = [UInt8](repeating: 0, count: 16 * 1024)
+        while request.firstRange(of: Array("\r\n\r\n".utf8)) == nil {
+            let count = recv(client, &chunk, chunk.count, 0)
+            guard count > 0 else { return }
+            request += chunk[..<count]
+        }
+        let words = request.prefix { $0 != 0x0D }.split(separator: 0x20)
+        let answer = answering(words.count > 1 ? String(decoding: words[1], as: UTF8.self) : "")
+        let length = answer.pieces.reduce(0) { $0 + $1.count }
+        let fields = answer.fields + [("Content-Length", "\(length)"), ("Connection", "close")]
+        let lines = ["HTTP/1.1 \(answer.status) Scripted"] + fields.map { "\($0.0): \($0.1)" }
+        for piece in [Array((lines.joined(separator: "\r\n") + "\r\n\r\n").utf8)] + answer.pieces {
+            var sent = 0
+            while sent < piece.count {
+                let count = piece[sent...].withUnsafeBytes {
+                    send(client, $0.baseAddress, $0.count, Int32(MSG_NOSIGNAL))
+                }
+                guard count > 0 else { return }
+                sent += count
+            }
+        }
+    }
+
+    /// Which answer is next.
+    private final class Script: Sendable {
+        private let answers: [String: [Answer]]
+        private let given = Mutex<[String: Int]>([:])
+
+        package init(_ answers: [String: [Answer]]) { self.answers = answers }
+
+        package func next(_ path: String) -> Answer {
+            guard let list = answers[path], !list.isEmpty else { return Answer(status: 404) }
+            let number = given.withLock { given in
+                defer { given[path, default: 0] += 1 }
+                return given[path, default: 0]
+            }
+            return list[min(number, list.count - 1)]
+        }
+    }
+}

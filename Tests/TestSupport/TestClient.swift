@@ -1,0 +1,313 @@
+// A small HTTP client on the test's own loop that notices everything: each byte as it comes, and how the connection
+// ended. It can be slow, and leave when it likes.
+
+internal import Foundation
+internal import Glibc
+package import Registry
+
+/// One connection to the server under test, and what came back on it.
+///
+///     let client = TestClient(on: loop, port: port)
+///     client.send(.get("/v2/a/blobs/\(digest)", range: "bytes=5-"))
+///     client.onDone = { … }
+package final class TestClient {
+    package struct Request {
+        package var method = "GET"
+        package var target: String
+        package var headers: [(String, String)] = []
+        package var version = "1.1"
+
+        package init(method: String = "GET", target: String, headers: [(String, String)] = [], version: String = "1.1")
+        {
+            self.method = method
+            self.target = target
+            self.headers = headers
+            self.version = version
+        }
+
+        package static func get(_ target: String, range: String? = nil, _ headers: [(String, String)] = []) -> Request {
+            Request(target: target, headers: headers + (range.map { [("Range", $0)] } ?? []))
+        }
+
+        package static func head(_ target: String, _ headers: [(String, String)] = []) -> Request {
+            Request(method: "HEAD", target: target, headers: headers)
+        }
+
+        fileprivate var wire: [UInt8] {
+            let lines = ["\(method) \(target) HTTP/\(version)", "Host: mirror.test"] + headers.map { "\($0): \($1)" }
+            return Array((lines.joined(separator: "\r\n") + "\r\n\r\n").utf8)
+        }
+    }
+
+    /// An answer, as far as it has come.
+    package struct Response {
+        package var status = 0
+        /// Names in lower case.
+        package var headers: [(name: String, value: String)] = []
+        package var body: [UInt8] = []
+        /// As many bytes as promised have come, or the last chunk.
+        package var isComplete = false
+        package var isChunked = false
+        package var contentLength: Int?
+
+        package func header(_ name: String) -> String? { headers.first { $0.name == name }?.value }
+        package var text: String { String(decoding: body, as: UTF8.self) }
+        /// The `code` of the specification's JSON error.
+        package var errorCode: String? {
+            let json = try? JSONSerialization.jsonObject(with: Data(body)) as? [String: Any]
+            return ((json?["errors"] as? [[String: Any]])?.first)?["code"] as? String
+        }
+    }
+
+    /// How the connection ended, seen from here.
+    package enum End: Equatable {
+        case fin
+        case reset
+        /// We left.
+        case left
+    }
+
+    /// How it reads.
+    package struct ClientBehavior {
+        /// Most bytes read at a time, and the pause after each.
+        package var readBytes = 256 * 1024
+        package var pauseMilliseconds: UInt64 = 0
+        /// Leaves when so many body bytes of one answer have come.
+        package var leavesAfterBodyBytes: Int?
+        /// By RST instead of FIN.
+        package var leavesByReset = false
+        /// `SO_RCVBUF`, so that a slow reader's server feels it.
+        package var receiveBufferBytes: Int32?
+        /// Keeps the connection after the last answer.
+        package var keepsOpen = false
+
+        package init(
+            readBytes: Int = 256 * 1024, pauseMilliseconds: UInt64 = 0, leavesAfterBodyBytes: Int? = nil,
+            leavesByReset: Bool = false, receiveBufferBytes: Int32? = nil, keepsOpen: Bool = false
+        ) {
+            self.readBytes = readBytes
+            self.pauseMilliseconds = pauseMilliseconds
+            self.leavesAfterBodyBytes = leavesAfterBodyBytes
+            self.leavesByReset = leavesByReset
+            self.receiveBufferBytes = receiveBufferBytes
+            self.keepsOpen = keepsOpen
+        }
+    }
+
+    package let number: Int
+    package let manner: ClientBehavior
+    package private(set) var requests: [Request] = []
+    /// One for each request answered so far, the last possibly incomplete.
+    package private(set) var responses: [Response] = []
+    package private(set) var end: End?
+    /// A head, more of a body, or the end has come.
+    package var onProgress: () -> Void = {}
+    /// Every request has its complete answer, or the connection ended. Called once for each time that comes true.
+    package var onDone: () -> Void = {}
+
+    private let loop: EventLoop
+    private let descriptor: Int32
+    private var poll: SocketPoll?
+    private var timer: Registry.Timer?
+    private var output: [UInt8] = []
+    private var input: [UInt8] = []
+    private var isOpen = true
+    private var isPausing = false
+    private var wasDone = true
+
+    /// - Parameter usesSix: connects to `::1` rather than to 127.0.0.1.
+    package init(
+        on loop: EventLoop, port: UInt16, manner: ClientBehavior = ClientBehavior(), number: Int = 0,
+        usesSix: Bool = false
+    ) {
+        self.loop = loop
+        self.manner = manner
+        self.number = number
+        let kind = Int32(SOCK_STREAM.rawValue) | Int32(SOCK_NONBLOCK.rawValue)
+        let descriptor = socket(usesSix ? AF_INET6 : AF_INET, kind, 0)
+        self.descriptor = descriptor
+        if var size = manner.receiveBufferBytes {
+            setsockopt(descriptor, SOL_SOCKET, SO_RCVBUF, &size, socklen_t(MemoryLayout.size(ofValue: size)))
+        }
+        let code = usesSix ? Self.connectBySix(descriptor, port) : Self.connectByFour(descriptor, port)
+        precondition(code == 0 || errno == EINPROGRESS, "the client cannot connect: \(errno)")
+        timer = Registry.Timer(on: loop) { [unowned self] in
+            isPausing = false
+            watch()
+        }
+        poll = SocketPoll(on: loop, descriptor: descriptor) { [unowned self] readable, writable, failed in
+            if writable || failed { flush() }
+            if isOpen, readable || failed { read() }
+        }
+        watch()
+    }
+
+    private static func connectByFour(_ descriptor: Int32, _ port: UInt16) -> Int32 {
+        var name = sockaddr_in()
+        name.sin_family = sa_family_t(AF_INET)
+        name.sin_port = port.bigEndian
+        inet_pton(AF_INET, "127.0.0.1", &name.sin_addr)
+        let length = socklen_t(MemoryLayout<sockaddr_in>.size)
+        return withUnsafePointer(to: &name) { pointer in
+            pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) { connect(descriptor, $0, length) }
+        }
+    }
+
+    private static func connectBySix(_ descriptor: Int32, _ port: UInt16) -> Int32 {
+        var name = sockaddr_in6()
+        name.sin6_family = sa_family_t(AF_INET6)
+        name.sin6_port = port.bigEndian
+        inet_pton(AF_INET6, "::1", &name.sin6_addr)
+        let length = socklen_t(MemoryLayout<sockaddr_in6>.size)
+        return withUnsafePointer(to: &name) { pointer in
+            pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) { connect(descriptor, $0, length) }
+        }
+    }
+
+    /// The only answer, or the first.
+    package var response: Response { responses.first ?? Response() }
+    /// Every request so far has been answered in full.
+    package var isComplete: Bool { responses.count == requests.count && responses.allSatisfy(\.isComplete) }
+    package var isDone: Bool { end != nil || isComplete }
+
+    /// Sends a request; several in a row are pipelined.
+    package func send(_ request: Request) {
+        requests.append(request)
+        sendRaw(request.wire)
+    }
+
+    /// Sends bytes that are no request of ours: nothing is expected for them.
+    package func sendRaw(_ bytes: [UInt8]) {
+        wasDone = false
+        output += bytes
+        watch()
+    }
+
+    /// Ends the connection from this side.
+    package func leave(byReset: Bool = false) {
+        guard isOpen else { return }
+        if byReset {
+            var linger = linger(l_onoff: 1, l_linger: 0)
+            setsockopt(descriptor, SOL_SOCKET, SO_LINGER, &linger, socklen_t(MemoryLayout.size(ofValue: linger)))
+        }
+        close(.left)
+    }
+
+    private func close(_ how: End) {
+        guard isOpen else { return }
+        isOpen = false
+        end = how
+        poll?.close()
+        timer?.close()
+        Glibc.close(descriptor)
+        onProgress()
+        tellDone()
+    }
+
+    private func tellDone() {
+        guard isDone, !wasDone else { return }
+        wasDone = true
+        let then = onDone
+        if end == nil, !manner.keepsOpen {
+            // A client that has what it wanted goes; that is no event of its own.
+            isOpen = false
+            poll?.close()
+            timer?.close()
+            Glibc.close(descriptor)
+        }
+        then()
+    }
+
+    private func watch() {
+        guard isOpen else { return }
+        poll?.watch(readable: !isPausing, writable: !output.isEmpty)
+    }
+
+    private func flush() {
+        while isOpen, !output.isEmpty {
+            let count = output.withUnsafeBytes { Glibc.send(descriptor, $0.baseAddress, $0.count, Int32(MSG_NOSIGNAL)) }
+            guard count > 0 else { break }
+            output.removeFirst(count)
+        }
+        watch()
+    }
+
+    private func read() {
+        var buffer = [UInt8](repeating: 0, count: manner.readBytes)
+        let count = recv(descriptor, &buffer, buffer.count, 0)
+        if count < 0 { return errno == EAGAIN ? () : close(.reset) }
+        if count == 0 { return close(.fin) }
+        input += buffer[..<count]
+        parse()
+        guard isOpen else { return }
+        if let limit = manner.leavesAfterBodyBytes, responses.contains(where: { $0.body.count >= limit }) {
+            return leave(byReset: manner.leavesByReset)
+        }
+        onProgress()
+        tellDone()
+        if isOpen, manner.pauseMilliseconds > 0 {
+            isPausing = true
+            timer?.start(afterMilliseconds: manner.pauseMilliseconds)
+            watch()
+        }
+    }
+
+    // MARK: Reading answers
+
+    private func parse() {
+        while true {
+            if responses.last?.isComplete ?? true {
+                guard readHead() else { return }
+            }
+            let last = responses.count - 1
+            if responses[last].isComplete { continue }
+            if responses[last].isChunked {
+                guard readChunks(&responses[last]) else { return }
+            } else {
+                let wanted = (responses[last].contentLength ?? .max) - responses[last].body.count
+                let taken = min(wanted, input.count)
+                responses[last].body += input[..<taken]
+                input.removeFirst(taken)
+                responses[last].isComplete = taken == wanted
+                if taken < wanted { return }
+            }
+        }
+    }
+
+    private func readHead() -> Bool {
+        guard let end = input.firstRange(of: Array("\r\n\r\n".utf8))?.upperBound else { return false }
+        let lines = String(decoding: input[..<end], as: UTF8.self).components(separatedBy: "\r\n").filter {
+            !$0.isEmpty
+        }
+        input.removeFirst(end)
+        var response = Response()
+        response.status = Int(lines[0].split(separator: " ")[1]) ?? 0
+        response.headers = lines.dropFirst().map { line in
+            let parts = line.split(separator: ":", maxSplits: 1).map { $0.trimmingCharacters(in: .whitespaces) }
+            return (parts[0].lowercased(), parts.count > 1 ? parts[1] : "")
+        }
+        response.isChunked = response.header("transfer-encoding") == "chunked"
+        response.contentLength = response.header("content-length").flatMap { Int($0) }
+        let method = requests.count > responses.count ? requests[responses.count].method : "GET"
+        response.isComplete =
+            method == "HEAD" || response.status == 304
+            || (!response.isChunked && response.contentLength == 0)
+        responses.append(response)
+        return true
+    }
+
+    /// - Returns: whether the body is over.
+    private func readChunks(_ response: inout Response) -> Bool {
+        while let lineEnd = input.firstRange(of: Array("\r\n".utf8)) {
+            let line = String(decoding: input[..<lineEnd.lowerBound], as: UTF8.self)
+            guard let size = Int(line, radix: 16), input.count >= lineEnd.upperBound + size + 2 else { return false }
+            response.body += input[lineEnd.upperBound..<(lineEnd.upperBound + size)]
+            input.removeFirst(lineEnd.upperBound + size + 2)
+            if size == 0 {
+                response.isComplete = true
+                return true
+            }
+        }
+        return false
+    }
+}
