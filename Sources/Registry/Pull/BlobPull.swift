@@ -49,8 +49,11 @@ final class BlobPull: UpstreamExchangeHandler {
     }
 
     /// It waits for the end of its repository's pause.
-    func waits() {
-        if waitingSinceMilliseconds == nil { waitingSinceMilliseconds = context.loop.nowMilliseconds }
+    /// - Returns: since when, earlier pauses included.
+    func waits() -> UInt64 {
+        let since = waitingSinceMilliseconds ?? context.loop.nowMilliseconds
+        waitingSinceMilliseconds = since
+        return since
     }
 
     /// Ends it because it would have to wait for too long, or too many wait.

@@ -45,8 +45,12 @@ extension Puller {
             return startWaitingLater()
         }
         pull.isReleased = false
-        pull.waits()
-        let ticket = context.client.rateLimits.wait(key.limited) { [weak self] in self?.resume(key) }
+        let ticket = context.client.rateLimits.wait(key.limited, since: pull.waits()) { [weak self] end in
+            switch end {
+            case .released: self?.resume(key)
+            case .refused: self?.pauseGrew(key)
+            }
+        }
         guard let ticket else { return refuse(pull) }
         held[key] = ticket
         queue.hold(key)
@@ -58,6 +62,12 @@ extension Puller {
         blobs[key]?.isReleased = true
         queue.resume(key)
         startWaiting()
+    }
+
+    /// The pull's repository was given a longer pause than the pull can wait for.
+    private func pauseGrew(_ key: PullKey) {
+        guard held.removeValue(forKey: key) != nil, let pull = blobs[key] else { return }
+        refuse(pull)
     }
 
     /// The pull ends, and its place is free then.

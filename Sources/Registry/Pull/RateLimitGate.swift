@@ -24,26 +24,37 @@ final class RateLimitGate {
         case refused
     }
 
+    /// How a request's wait has ended.
+    enum WaitEnd {
+        /// It may be sent.
+        case released
+        /// Its repository's pause has become too long for it.
+        case refused
+    }
+
     /// A request that waits.
     final class Ticket {
-        private var onRelease: (() -> Void)?
+        /// Since when the request has been waiting, earlier pauses included.
+        fileprivate let sinceMilliseconds: UInt64
+        private var onEnd: ((WaitEnd) -> Void)?
         private weak var line: Line?
 
-        fileprivate init(_ line: Line, _ onRelease: @escaping () -> Void) {
+        fileprivate init(_ line: Line, since: UInt64, _ onEnd: @escaping (WaitEnd) -> Void) {
             self.line = line
-            self.onRelease = onRelease
+            sinceMilliseconds = since
+            self.onEnd = onEnd
         }
 
         /// The request waits no longer, and is not let through.
         func cancel() {
-            guard onRelease != nil else { return }
-            onRelease = nil
+            guard onEnd != nil else { return }
+            onEnd = nil
             line?.left()
         }
 
-        fileprivate func release() -> (() -> Void)? {
-            let action = onRelease
-            onRelease = nil
+        fileprivate func end() -> ((WaitEnd) -> Void)? {
+            let action = onEnd
+            onEnd = nil
             return action
         }
     }
@@ -115,9 +126,13 @@ final class RateLimitGate {
     }
 
     /// Waits for the pause to end, and for earlier requests.
-    /// - Parameter onRelease: called once, from a deferred action, when the request may be sent.
+    /// - Parameters:
+    ///   - since: since when the request has been waiting.
+    ///   - onEnd: called once, from a deferred action, when the request may be sent, or can wait no longer.
     /// - Returns: nil when too many wait.
-    func wait(_ repository: UpstreamRepository, onRelease: @escaping () -> Void) -> Ticket? {
+    func wait(
+        _ repository: UpstreamRepository, since: UInt64, onEnd: @escaping (WaitEnd) -> Void
+    ) -> Ticket? {
         guard waitingCount < RateLimitGate.maximumWaiting,
             lines[repository]?.waiting ?? 0 < RateLimitGate.maximumWaitingPerRepository
         else { return nil }
@@ -127,7 +142,7 @@ final class RateLimitGate {
             let now = loop.nowMilliseconds
             line.fire(at: memory.nextTry(repository, now: now) ?? now, now: now)
         }
-        let ticket = Ticket(line, onRelease)
+        let ticket = Ticket(line, since: since, onEnd)
         line.tickets.append(ticket)
         line.waiting += 1
         waitingCount += 1
@@ -165,6 +180,7 @@ final class RateLimitGate {
         }
         guard let line = lines[repository], let next = memory.nextTry(repository, now: now) else { return }
         line.fire(at: next, now: now)
+        refuseLate(line)
     }
 
     /// A request got an answer other than 429.
@@ -191,15 +207,32 @@ final class RateLimitGate {
         release(line, 1)
     }
 
+    /// Refuses the requests whose pause now ends too late for them: an upstream may have named a later end since they
+    /// began to wait.
+    private func refuseLate(_ line: Line) {
+        var stay: Deque<Ticket> = []
+        for ticket in line.tickets {
+            if canWait(line.repository, since: ticket.sinceMilliseconds) {
+                stay.append(ticket)
+            } else if let action = ticket.end() {
+                line.waiting -= 1
+                waitingCount -= 1
+                loop.deferred.complete(action, .refused)
+            }
+        }
+        line.tickets = stay
+        if line.waiting == 0 { end(line) }
+    }
+
     /// Lets the first ones through; the next one follows after a while even if none of them is answered.
     private func release(_ line: Line, _ count: Int) {
         var left = count
         while left > 0, let ticket = line.tickets.popFirst() {
-            guard let action = ticket.release() else { continue }
+            guard let action = ticket.end() else { continue }
             left -= 1
             line.waiting -= 1
             waitingCount -= 1
-            loop.deferred.enqueue(action)
+            loop.deferred.complete(action, .released)
         }
         guard line.waiting > 0 else { return end(line) }
         let now = loop.nowMilliseconds

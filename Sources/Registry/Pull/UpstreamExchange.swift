@@ -137,8 +137,14 @@ package final class UpstreamExchange {
     // MARK: Pauses after a 429
 
     private func waitForPause() {
-        if waitingSinceMilliseconds == nil { waitingSinceMilliseconds = services.loop.nowMilliseconds }
-        waitTicket = services.rateLimits.wait(limited) { [weak self] in self?.resumeAfterPause() }
+        let since = waitingSinceMilliseconds ?? services.loop.nowMilliseconds
+        waitingSinceMilliseconds = since
+        waitTicket = services.rateLimits.wait(limited, since: since) { [weak self] end in
+            switch end {
+            case .released: self?.resumeAfterPause()
+            case .refused: self?.endLimited()
+            }
+        }
         if waitTicket == nil { endLimited() }
     }
 

@@ -87,6 +87,33 @@ import Testing
         mirror.close()
     }
 
+    @Test("requests that wait are refused when the upstream makes the pause longer than they may wait")
+    func pauseGrows() throws {
+        let mirror = try MirrorKit()
+        mirror.fake.answer = { _ in Self.limited }
+        let name = RepositoryName("team/app")!  // a valid name
+        let repository = UpstreamRepository(host: MirrorKit.host, repository: name)
+        let gate = mirror.client.rateLimits
+        gate.refused(repository, retryAfterSeconds: 10, askedMilliseconds: mirror.run.loop.nowMilliseconds)
+        let targets = ["manifests/v1", "blobs/\(digestOf([1]))", "tags/list"]
+        let clients = targets.map { mirror.start(.get("/v2/team/app/\($0)")) }
+        // As `load` fetches one: no client's patience ends it.
+        var loaded: RegistryError?
+        let source = PullSource(host: MirrorKit.host, repository: name, via: "1.1 test")
+        _ = mirror.puller.fetchBlob(digestOf([2]), from: source) { loaded = $0 }
+        mirror.wait(until: { gate.waitingCount == targets.count + 1 })
+        gate.refused(repository, retryAfterSeconds: 3600, askedMilliseconds: 0)
+        mirror.wait(for: clients)
+        mirror.wait(until: { loaded != nil })
+        for client in clients {
+            #expect(client.response.status == 429)
+            #expect(client.response.header("retry-after").flatMap { Int($0) } ?? 0 > 3500)
+        }
+        #expect(loaded?.status == 429 && gate.waitingCount == 0 && mirror.puller.blobsInFlight == 0)
+        #expect(mirror.fake.requests.isEmpty)
+        mirror.close()
+    }
+
     @Test("after a pause requests are sent one first, and two more for each that is answered")
     func slowStart() throws {
         let mirror = try MirrorKit()
