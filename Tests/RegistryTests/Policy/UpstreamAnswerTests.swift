@@ -117,9 +117,11 @@ import Testing
         #expect(RetryAfter.date("Thu, 01 Jan 1970 00:00:00 GMT") == 0)
         #expect(RetryAfter.date("Tue, 29 Feb 2000 12:00:00 GMT") == 951_825_600)
         #expect(RetryAfter.date("Wed, 31 Dec 2098 23:59:59 GMT") == 4_070_908_799)
+        // The two obsolete forms, which recipients have to read as well (RFC 9110 §5.6.7).
+        #expect(RetryAfter.date("Sunday, 06-Nov-94 08:49:37 GMT") == 784_111_777)
+        #expect(RetryAfter.date("Sun Nov  6 08:49:37 1994") == 784_111_777)
         for bad in [
-            "", "soon", "-1", "1.5", "Sun, 06 Nov 1994 08:49:37", "06 Nov 1994 08:49:37 GMT",
-            "Sun, 06 Nov 1994 25:00:00 GMT",
+            "", "soon", "-1", "1.5", "Sun, 06 Nov 1994 25:00:00 GMT", "Sun, 32 Nov 1994 08:49:37 GMT",
         ] {
             #expect(RetryAfter.seconds(bad, unixSeconds: 0) == nil, "\(bad)")
         }
