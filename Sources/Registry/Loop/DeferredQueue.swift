@@ -33,6 +33,9 @@ package final class DeferredQueue {
         if !idleIsActive { keepAwake() }
     }
 
+    /// Completes a call whose result is known already: `then` runs soon, never inside the call that asked.
+    package func complete<Value>(_ then: @escaping (Value) -> Void, _ value: Value) { enqueue { then(value) } }
+
     @inline(__always)
     func drain() {
         // Twice an iteration, and nearly always without actions.

@@ -25,9 +25,9 @@ final class PoolProbe<Answer> {
         self.probe = probe
     }
 
-    /// Asks, or joins the job under way; calls back at once where that is late already.
+    /// Asks, or joins the job under way; does not wait where that is late already.
     func ask(then: @escaping (Outcome) -> Void) {
-        if isLate { return then(.late) }
+        if isLate { return loop.deferred.complete(then, .late) }
         waiting.append(then)
         if !isUnderWay { start() }
     }

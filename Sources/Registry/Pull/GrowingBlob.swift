@@ -55,10 +55,10 @@ package final class GrowingBlob {
     /// Whether all is there and verified.
     package var isComplete: Bool { if case .complete = phase { true } else { false } }
 
-    /// Calls `then` once the upstream has answered or the pull has failed; at once where that is so already. Of many
-    /// that wait some are called in later iterations of the loop.
+    /// Calls `then`, after this call has returned, when the upstream has answered or the pull has failed. Where many
+    /// wait, some are called in later iterations.
     package func whenAnswered(_ then: @escaping () -> Void) {
-        if case .asking = phase { waitingForHead.append(then) } else { then() }
+        if case .asking = phase { waitingForHead.append(then) } else { loop.deferred.enqueue(then) }
     }
 
     /// Parks a reader until something changes. One call wakes it once.

@@ -216,7 +216,9 @@ package final class Puller {
         _ request: UpstreamRequest, from source: PullSource,
         then: @escaping (Result<BufferedFetch.Answer, RegistryError>) -> Void
     ) {
-        guard !isClosed else { return then(.failure(.unavailable("the server is stopping"))) }
+        guard !isClosed else {
+            return context.loop.deferred.complete(then, .failure(.unavailable("the server is stopping")))
+        }
         var identity: ObjectIdentifier?
         let fetch = BufferedFetch(
             request, to: source.host, client: context.client,

@@ -3,7 +3,8 @@
 // lookups.
 //
 // Everything here runs on the loop; what may block goes through `Offload`. Callbacks named `then` run on the loop,
-// once: before the call returns when the answer is in memory, later otherwise. Callers must be ready for both.
+// once, after the call has returned. The look-ups that answer from memory are functions of their own: `cached…`,
+// `…AtOnce`.
 
 package import Configuration
 internal import Glibc
@@ -236,7 +237,9 @@ package final class Store {
     }
 
     /// Calls `then` when every manifest and name given so far is on the disk, or has been refused.
-    package func whenWritten(then: @escaping () -> Void) { publisher.whenWritten(then: then) }
+    package func whenWritten(then: @escaping () -> Void) {
+        publisher.whenWritten { [loop] in loop.deferred.enqueue(then) }
+    }
 
     /// Runs a blocking job that `close` waits for.
     func perform<R: Sendable>(

@@ -187,6 +187,7 @@ import Testing
         run.run()
         poll.close()
         probe.ask(then: note)
+        run.run(milliseconds: 1)
         #expect(late == 2 && answers.count == 2, "what is late is not asked again")
         answers[1](2)
         #expect(given == [1, 1], "nobody waits for it any more")

@@ -119,7 +119,7 @@ import Testing
         fixture.store.findBlob(digest) { found = $0 }
         #expect(found == nil && check.readers.count == 1)
         check.releaseReaders()
-        #expect(found != nil)
+        try fixture.wait(until: { found != nil })
         fixture.store.openFiles.removeAll()
         #expect(try fixture.find(digest) != nil, "no reader waits any more")
         fixture.store.sizeChecks.pending = [:]

@@ -26,6 +26,7 @@ package final class ReadinessProbes {
     }
 
     let deadlineMilliseconds: UInt64
+    private let loop: EventLoop
     /// Nil when what is cached can be read.
     let reading: PoolProbe<StoreError?>
     /// Nil: nothing is ever pulled.
@@ -37,6 +38,7 @@ package final class ReadinessProbes {
     }
 
     init(on loop: EventLoop, store: Store, pulls: Bool, deadlineMilliseconds: UInt64) {
+        self.loop = loop
         self.deadlineMilliseconds = deadlineMilliseconds
         reading = PoolProbe(on: loop, deadlineMilliseconds: deadlineMilliseconds) { store.checkReading(then: $0) }
         storing =
@@ -46,7 +48,7 @@ package final class ReadinessProbes {
 
     /// Asks whether something new could be stored.
     func askPulling(then: @escaping (Pulling) -> Void) {
-        guard let storing else { return then(.never) }
+        guard let storing else { return loop.deferred.complete(then, .never) }
         storing.ask { then(.asked($0)) }
     }
 }

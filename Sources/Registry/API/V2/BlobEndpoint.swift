@@ -19,13 +19,14 @@ extension API {
                     position: store.smallBlobs.position(of: blob, under: digest))
                 return give(connection, blob)
             }
-            if let file = store.cachedBlob(digest) {
+            if let file = store.blobAtOnce(digest) {
                 return connection.respond(file: file, fields: API.wholeFields(file, digest), verdict: .hit) {
                     pullInstead(connection, digest, request)
                 }
             }
         }
         let owned = try OwnedRequest(request, pseudonym: pseudonym, connection)
+        if let file = store.blobAtOnce(digest) { return send(connection, file, digest, owned) }
         store.findBlob(digest) { [self] file in
             if let file { return send(connection, file, digest, owned) }
             pull(connection, digest, owned)

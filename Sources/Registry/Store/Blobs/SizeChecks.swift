@@ -49,7 +49,7 @@ extension Store {
     /// is wrong, it is set aside and the answer is no.
     package func hasBlob(_ blob: Descriptor, then: @escaping (Bool) -> Void) {
         switch blobSize(blob.digest) {
-        case .absent: then(false)
+        case .absent: loop.deferred.complete(then, false)
         case .present(let sizeBytes): compare(sizeBytes, blob, then)
         case .unknown:
             findBlob(blob.digest) { [self] file in
@@ -61,7 +61,7 @@ extension Store {
     private func compare(_ sizeBytes: Int64, _ blob: Descriptor, _ then: @escaping (Bool) -> Void) {
         guard let statedBytes = blob.sizeBytes, sizeBytes != statedBytes, !isClosing,
             !sizeChecks.verified.contains(blob.digest)
-        else { return then(true) }
+        else { return loop.deferred.complete(then, true) }
         let digest = blob.digest
         if let check = sizeChecks.pending[digest] { return check.completions.append(then) }
         let check = SizeChecks.Check(statedBytes: statedBytes)
@@ -77,6 +77,9 @@ extension Store {
         check.timer = timer
         hashNextMismatch()
     }
+
+    /// Whether requests for a blob wait, since its hash is about to be known.
+    func isWaitedFor(_ digest: Digest) -> Bool { sizeChecks.pending[digest]?.timer != nil }
 
     /// Has a request for a blob wait, where its hash is about to be known.
     /// - Returns: false when there is nothing to wait for.

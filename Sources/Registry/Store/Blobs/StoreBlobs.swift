@@ -15,19 +15,28 @@ extension Store {
     /// The blob's file if it is open already. No allocation, no system call.
     package func cachedBlob(_ digest: Digest) -> OpenFile? { openFiles.value(for: digest) }
 
-    /// Finds a blob and opens it; nil when the store does not have it. Synchronous when the file is open or is known
-    /// not to exist. Opens of one digest at the same time are one.
+    /// A blob that can be had without waiting: open already, or opened now since the kernel has its name in memory.
+    package func blobAtOnce(_ digest: Digest) -> OpenFile? {
+        if let file = openFiles.value(for: digest) { return file }
+        guard let sizeBytes = blobs[digest]?.sizeBytes, pendingRemoval[digest] == nil, opening[digest] == nil,
+            !isWaitedFor(digest)
+        else { return nil }
+        return openAtOnce(layout.blob(digest), digest, sizeBytes)
+    }
+
+    /// Finds a blob and opens it; nil when the store does not have it. Opens of one digest at the same time are one.
     package func findBlob(_ digest: Digest, then: @escaping (OpenFile?) -> Void) {
-        if let file = openFiles.value(for: digest) { return then(file) }
         if waitForSizeCheck(of: digest, then: { [self] in findBlob(digest, then: then) }) { return }
+        if let file = blobAtOnce(digest) { return loop.deferred.complete(then, file) }
         let sizeBytes = blobs[digest]?.sizeBytes
-        if pendingRemoval[digest] != nil || (sizeBytes == nil && isRecovered) { return then(nil) }
+        if pendingRemoval[digest] != nil || (sizeBytes == nil && isRecovered) {
+            return loop.deferred.complete(then, nil)
+        }
         if opening[digest] != nil {
             opening[digest]?.append(then)
             return
         }
         let path = layout.blob(digest)
-        if let sizeBytes, let file = openAtOnce(path, digest, sizeBytes) { return then(file) }
         opening[digest] = [then]
         perform({ () throws(StoreError) in
             try BlobOpening.open(path, digest: digest, sizeBytes: sizeBytes)

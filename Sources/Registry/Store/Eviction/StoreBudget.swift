@@ -50,7 +50,7 @@ extension Store {
         _ bytes: Int64, _ least: Int64, looks: Int, _ then: @escaping (Result<Int64, StoreError>) -> Void
     ) {
         // Without a budget nobody counts.
-        guard !limits.budget.isUnlimited else { return then(.success(bytes)) }
+        guard !limits.budget.isUnlimited else { return loop.deferred.complete(then, .success(bytes)) }
         levels { [self] result in
             switch result {
             case .failure(let error): then(.failure(error))
@@ -91,7 +91,7 @@ extension Store {
     /// Lets partial files and then images leave until so much is free, or nothing more may leave. Who asks meanwhile
     /// waits for the one under way, and looks again then. `then` gets whether there was as much as that one wanted.
     func evict(_ bytes: Int64, then: @escaping (_ foundEnough: Bool) -> Void) {
-        guard bytes > 0, !isClosing else { return then(false) }
+        guard bytes > 0, !isClosing else { return loop.deferred.complete(then, false) }
         waitingForRoom.append(then)
         guard !isEvicting else { return }
         isEvicting = true

@@ -42,7 +42,7 @@ extension Store {
         ignoringLease: Bool = false, isForced: Bool = false, orphansBefore: Int64? = nil, goalBytes: Int64? = nil,
         reporting: @escaping @Sendable (PruneReport) throws -> R, then: @escaping (Result<R, any Error>) -> Void
     ) {
-        guard !isClosing else { return then(.failure(StoreError.closed)) }
+        guard !isClosing else { return loop.deferred.complete(then, .failure(StoreError.closed)) }
         guard pruning == nil, isRecovered else {
             // One at a time: each counts on what its look has found.
             return waitingPrunes.append { [self] in

@@ -119,12 +119,12 @@ package final class Ingest {
 
     /// Writes what is left and compares the digest. `then` gets whether it is the key's.
     package func verify(then: @escaping (Result<Bool, StoreError>) -> Void) {
-        guard state != .ended else { return then(.failure(.closed)) }
+        guard state != .ended else { return store.loop.deferred.complete(then, .failure(.closed)) }
         flush()
         guard waitingBytes == 0 else {
             return whenHanded = { [self] in verify(then: then) }
         }
-        if let failure { return then(.failure(failure)) }
+        if let failure { return store.loop.deferred.complete(then, .failure(failure)) }
         let (writer, hash) = (writer, hash)
         chain.attempt({ () throws(StoreError) in try writer.check() }) { [self] result in
             if let error = result.failure { return then(.failure(error)) }
@@ -138,7 +138,9 @@ package final class Ingest {
 
     /// Makes the verified content durable under its final name. Ends this ingest, whatever comes of it.
     package func commit(then: @escaping (Result<OpenFile, StoreError>) -> Void) {
-        guard state == .verified else { return then(.failure(state == .ended ? .closed : .notVerified)) }
+        guard state == .verified else {
+            return store.loop.deferred.complete(then, .failure(state == .ended ? .closed : .notVerified))
+        }
         end()
         store.workBegins()
         store.afterPendingRemoval(key.digest) { [self] in
@@ -148,7 +150,7 @@ package final class Ingest {
 
     /// Gives up what was written and begins again with an empty file; readers of the old one keep it. Ends this ingest.
     package func restart(then: @escaping (Result<Ingest, StoreError>) -> Void) {
-        guard state != .ended else { return then(.failure(.closed)) }
+        guard state != .ended else { return store.loop.deferred.complete(then, .failure(.closed)) }
         end()
         let (path, layout) = (writer.path, store.layout)
         store.workBegins()

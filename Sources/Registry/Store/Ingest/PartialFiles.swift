@@ -80,7 +80,7 @@ extension Store {
 
     /// Removes partial files that nobody writes, the oldest first, until so much is free. `then` gets how much it was.
     func removePartials(_ goalBytes: Int64, then: @escaping (Int64) -> Void) {
-        guard partials.abandonedCount > 0 else { return then(0) }
+        guard partials.abandonedCount > 0 else { return loop.deferred.complete(then, 0) }
         let entries = partials.entries
         perform({ () throws(StoreError) in
             PartialFiles.leaving(entries, goalBytes: goalBytes)

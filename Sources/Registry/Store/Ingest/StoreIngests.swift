@@ -8,7 +8,7 @@ extension Store {
     /// Opens what a former ingest of this key left, hashes it again, and is ready to go on from there. While another
     /// ingest of the key has not ended (or its last job is under way), this waits.
     package func beginIngest(_ key: PullKey, then: @escaping (Result<Ingest, StoreError>) -> Void) {
-        guard !isClosing else { return then(.failure(.closed)) }
+        guard !isClosing else { return loop.deferred.complete(then, .failure(.closed)) }
         if writing[key] != nil {
             writing[key]?.append { self.openPartial(key, then) }
         } else {

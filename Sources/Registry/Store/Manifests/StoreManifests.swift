@@ -18,9 +18,9 @@ extension Store {
     /// Finds a manifest in memory or on disk; nil when the store does not have it. Loads of one digest at the same time
     /// are one. A file that does not hash to its name goes to the quarantine, and the answer is nil.
     package func findManifest(_ digest: Digest, then: @escaping (CachedManifest?) -> Void) {
-        if let manifest = manifestAtOnce(digest) { return then(manifest) }
+        if let manifest = manifestAtOnce(digest) { return loop.deferred.complete(then, manifest) }
         let known = manifests[digest]?.detail
-        if known == nil && isRecovered { return then(nil) }
+        if known == nil && isRecovered { return loop.deferred.complete(then, nil) }
         if loading[digest] != nil {
             loading[digest]?.append(then)
             return
@@ -46,7 +46,7 @@ extension Store {
         pruning?.protected.formUnion(blobs)
         pruning?.touched.insert(digest)
         if let manifest = manifestCache.value(for: digest), manifest.mediaType == mediaType, manifests[digest] != nil {
-            then(.success(manifest))
+            loop.deferred.complete(then, .success(manifest))
             return manifest
         }
         pruning?.stored.insert(digest)
@@ -55,7 +55,7 @@ extension Store {
         manifestCache.insert(manifest, for: digest, weight: manifest.weight, isPinned: true)
         touch(manifest)
         guard !isClosing else {
-            then(.failure(.closed))
+            loop.deferred.complete(then, .failure(.closed))
             return manifest
         }
         manifestsInWriting[digest, default: []] += blobs

@@ -18,7 +18,7 @@ extension Store {
     ) {
         let name = TagName(host: host, repository: repository, tag: tag)
         let record = name.withBytes { tags.record($0) }
-        if record != nil || isRecovered || !name.isStorable { return then(record) }
+        if record != nil || isRecovered || !name.isStorable { return loop.deferred.complete(then, record) }
         if tagReads[name] != nil {
             tagReads[name]?.append(then)
             return
@@ -39,11 +39,13 @@ extension Store {
         then: @escaping (StoreError?) -> Void = { _ in }
     ) {
         let name = TagName(host: host, repository: repository, tag: tag)
-        guard name.isStorable else { return then(.unusable(path: name.description, reason: "not a tag")) }
+        guard name.isStorable else {
+            return loop.deferred.complete(then, .unusable(path: name.description, reason: "not a tag"))
+        }
         let former = name.withBytes { tags.record($0) }
         name.withBytes { tags.set($0, TagRecord(digest: digest, resolvedAtSeconds: EventLoop.unixSeconds)) }
-        guard !isClosing else { return then(.closed) }
-        if former?.digest == digest, !unsavedTags.contains(name) { return then(nil) }
+        guard !isClosing else { return loop.deferred.complete(then, .closed) }
+        if former?.digest == digest, !unsavedTags.contains(name) { return loop.deferred.complete(then, nil) }
         let write = Publisher.Write(
             directory: layout.tagDirectory(name), name: tag, content: .bytes(Layout.tagContent(digest)))
         evictionBackOff.mayLeave(inMilliseconds: millisecondsToLeaseEnd(of: digest), now: loop.nowMilliseconds)
@@ -68,7 +70,7 @@ extension Store {
         host: RegistryHost, repository: RepositoryName, digest: Digest,
         then: @escaping (StoreError?) -> Void = { _ in }
     ) {
-        guard !isClosing else { return then(.closed) }
+        guard !isClosing else { return loop.deferred.complete(then, .closed) }
         let write = Publisher.Write(
             directory: layout.digestsDirectory(host, repository), name: Layout.digestFileName(digest),
             content: .bytes(Layout.tagContent(digest)))
