@@ -39,7 +39,7 @@ struct ServeOptions: ParsableArguments {
 
     @Option(
         defaultAsFlag: Switch.on, parsing: .next,
-        help: .init("Administer on --port too; needs adminToken in the file.", valueName: "true|false"))
+        help: .init("Administer on --port too; needs adminToken.", valueName: "true|false"))
     var adminOnServingPort: Switch?
 
     @Option(
