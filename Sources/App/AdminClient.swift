@@ -1,17 +1,17 @@
-// A client of the operator's socket: one request, one answer, blocking. The server at the other end is this same
-// program, so that no more of HTTP is needed than it speaks. Answers that go on for long are AdminStreamClient's.
+// A blocking client of the admin socket: one request, one response. It supports only the HTTP that this program's own
+// server sends. AdminStreamClient.swift reads streamed responses.
 
 import Glibc
 import OCI
 import Registry
 
 enum AdminClient {
-    /// Longest answer taken: a list of millions of images.
+    /// Largest response accepted, in bytes: enough for a list of millions of images.
     private static let maximumBytes = 2 << 30
     private static let pieceBytes = 256 * 1024
 
-    /// The answer of the server that runs on a cache; nil when none runs.
-    /// - Throws: `Failure` with what the server refuses, or why it cannot be asked.
+    /// Sends a command to the server that uses a cache; nil when no server runs.
+    /// - Throws: `Failure` when the server refuses the command or cannot be reached.
     static func ask(_ command: AdminCommand, asJSON: Bool, socket path: String) throws -> [UInt8]? {
         guard let descriptor = try open(path, asking: command, asJSON: asJSON) else { return nil }
         defer { close(descriptor) }
@@ -39,8 +39,8 @@ enum AdminClient {
         do throws(LoopError) {
             return try UnixAddress(path).socket(.connect)
         } catch {
-            // No server runs, or one has ended without removing it. Another user's may be either: the store's lock says
-            // whether a server runs.
+            // No server runs, or an ended server left its socket behind. EACCES, on another user's socket, can mean
+            // either; the store's lock shows whether a server runs.
             if [ENOENT, ENOTDIR, ECONNREFUSED, EACCES].contains(-error.code) { return nil }
             throw Failure(description: "\(path): \(error)")
         }
@@ -70,7 +70,7 @@ enum AdminClient {
         }
     }
 
-    /// The body of a whole answer of status 200.
+    /// The body of a complete response with status 200.
     static func body(of answer: [UInt8]) throws -> [UInt8] {
         let end = Array("\r\n\r\n".utf8)
         guard let split = answer.indices.first(where: { answer[$0...].starts(with: end) }) else { throw broken }

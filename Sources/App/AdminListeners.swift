@@ -1,13 +1,12 @@
-// Where a running server listens to its operator: the Unix socket beside the store's lock, always, and a port of its
-// own where `adminListen` asks for one. (The API refers requests on the serving port to `endpoint`, which refuses them
-// unless `adminOnServingPort` is set.)
+// The admin listeners of a running server: the Unix socket beside the store's lock, and the TCP port `adminListen`.
+// Admin requests on the serving port also use `endpoint`, which refuses them unless `adminOnServingPort` is set.
 
 import Configuration
 import Logging
 import Registry
 
 final class AdminListeners {
-    /// Half of it are the connections that there may be on each; the kernel's limit is for clients.
+    /// Descriptor limit of each listener, twice its number of connections; the kernel's limit is kept for clients.
     private static let descriptors = 64
 
     let endpoint: AdminEndpoint
@@ -18,8 +17,8 @@ final class AdminListeners {
     private let logger: Logger
 
     /// - Parameters:
-    ///   - context: what loading works with.
-    ///   - stop: ends the server.
+    ///   - context: what admin load jobs need.
+    ///   - stop: stops the server.
     init(
         config: Config, context: LoadContext, logger: Logger, stop: @escaping (String) -> Void
     ) throws {
@@ -41,21 +40,21 @@ final class AdminListeners {
         }
     }
 
-    /// - Returns: the address of the port, where there is one.
+    /// - Returns: the bound address of the admin port; nil without `adminListen`.
     func open() throws -> String? {
         do throws(LoopError) {
             try socketServer.listen(unixSocket: socketPath)
         } catch {
-            // Some file systems have no sockets. Serving images matters more than being asked about them.
+            // Some file systems do not support sockets; the server still serves images there.
             logger.error("no socket for administration: \(socketPath): \(error)")
         }
         return try portServer.map { try $0.server.listen(host: $0.point.host, port: $0.point.port).text }
     }
 
-    /// Stops running admin jobs, and calls `then` when their last events are out.
+    /// Stops running admin jobs, and calls `then` after their last events are sent.
     func finish(then: @escaping () -> Void) { work.stop(then: then) }
 
-    /// Closes at once; before the store gives its lock back, since the next server will make a socket of that name.
+    /// Closes both listeners before the store releases its lock: the next server creates a socket of the same name.
     func close() {
         for server in [socketServer, portServer?.server] {
             server?.drain {}

@@ -1,12 +1,12 @@
-// A client of the operator's socket for what takes long: the server says how it goes, a line for each thing, and a
-// signal here ends it there. Reading and signals are events of one loop, so that neither waits for the other.
+// A client of the admin socket for long commands: the server streams one event per line, and a signal stops the
+// command. One loop handles reads and signals, so that neither blocks the other.
 
 import ArgumentParser
 import Glibc
 import OCI
 import Registry
 
-/// Follows one command until the server has said the last of it.
+/// Sends one command and reads its events until the response ends.
 final class AdminStreamClient {
     private static let pieceBytes = 64 * 1024
 
@@ -17,9 +17,9 @@ final class AdminStreamClient {
     private var failure: (any Error)?
     private var stoppedBy: Int32?
 
-    /// Has a running server carry out `command`, and calls `onEvent` with each line of its answer.
+    /// Sends `command` to a running server, and calls `onEvent` with each line of the response.
     /// - Returns: false when no server runs.
-    /// - Throws: `Failure` with what the server refuses, or an exit status when a signal has ended it.
+    /// - Throws: `Failure` when the server refuses the command, or an exit status after a signal.
     static func follow(
         _ command: AdminCommand, socket path: String, onEvent: @escaping (ArraySlice<UInt8>) throws -> Void
     ) throws -> Bool {
@@ -56,8 +56,8 @@ final class AdminStreamClient {
         if let failure { throw failure }
     }
 
-    /// The server takes the end of what we send for the end of what we want, and says what has come of it until then.
-    /// Asked again, this does not wait for that.
+    /// Shuts down the sending side: the server then stops the job and sends its last events. A second signal ends the
+    /// process at once.
     private func stop(_ signal: Int32) {
         if stoppedBy != nil { _exit(Exit.stopped(by: signal).rawValue) }
         stoppedBy = signal
@@ -87,22 +87,22 @@ final class AdminStreamClient {
     }
 }
 
-/// An answer in chunks as it comes in (RFC 9112 §7.1), put together to lines.
+/// Parses a chunked response (RFC 9112 §7.1) as it arrives, and splits its body into lines.
 struct FollowedAnswer {
     private static let lineEnd = Array("\r\n".utf8)
-    /// Largest chunk taken: many times what `LineFeed` sends at once.
+    /// Largest chunk accepted: many times what `LineFeed` sends at once.
     private static let maximumChunkBytes = 64 << 20
 
     private var waiting: [UInt8] = []
     private var line: [UInt8] = []
     private var hasHead = false
     private var isRefused = false
-    /// Bytes of the current chunk that have not come.
+    /// Bytes of the current chunk that have not arrived.
     private var chunkBytes = 0
-    /// Whether the last chunk has come.
+    /// Whether the last chunk has arrived.
     private(set) var isWhole = false
 
-    /// What the server has said instead of doing it.
+    /// The error of a response whose status is not 200.
     var refusal: (any Error)? {
         guard isRefused else { return nil }
         do {
@@ -131,11 +131,11 @@ struct FollowedAnswer {
         guard let split = waiting.indices.first(where: { waiting[$0...].starts(with: end) }) else { return }
         hasHead = true
         isRefused = !waiting.starts(with: Array("HTTP/1.1 200 ".utf8))
-        // What is refused is kept whole: there is a reason in it.
+        // A refusal is kept whole, since its body states the reason.
         if !isRefused { waiting.removeFirst(split + end.count) }
     }
 
-    /// The next bytes of the body that are here; nil when more has to come first.
+    /// The body bytes received so far; nil when more input is needed.
     private mutating func nextData() throws -> [UInt8]? {
         if chunkBytes == 0 {
             guard let end = waiting.firstIndex(of: 0x0D), waiting.count > end + 1 else { return nil }
@@ -150,7 +150,7 @@ struct FollowedAnswer {
             chunkBytes = size
             waiting.removeFirst(end + 2)
         }
-        // A chunk's own line end goes with its last bytes.
+        // The line end after a chunk is removed together with the chunk's last bytes.
         guard waiting.count >= chunkBytes + 2 else { return nil }
         let data = Array(waiting[..<chunkBytes])
         waiting.removeFirst(chunkBytes + 2)

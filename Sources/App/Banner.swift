@@ -1,5 +1,5 @@
-// What the server says when it starts, whatever the log level: where it listens, and what it will do. Who has asked for
-// JSON gets it here too, so that nothing on standard error is anything else.
+// The start-up lines on standard error: addresses and main settings, at every log level. With the JSON log format they
+// are JSON too, so that standard error holds nothing else.
 
 import Configuration
 import Logging
@@ -7,8 +7,8 @@ import OCI
 import Registry
 
 enum Banner {
-    /// The start-up lines, each ended. The first ends with the address bound.
-    /// - Parameters metrics, health, admin: the addresses of these listeners, where there are such.
+    /// The start-up lines, each with its line end. The first ends with the bound address.
+    /// - Parameters metrics, health, admin: the addresses of these listeners; nil for a listener that is off.
     static func text(
         _ config: Config, address: String, metrics: String?, health: String?, admin: String?
     ) -> String {

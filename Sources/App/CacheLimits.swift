@@ -1,11 +1,11 @@
-// From what the configuration says of the cache's life to what the store obeys: the same for the server and for the
-// commands that open the store themselves.
+// Converts the configured cache life to the store's limits, for the server and for the commands that open the store
+// themselves.
 
 import Configuration
 import Registry
 
 extension StoreLimits {
-    /// - Throws: when the pattern of pinned images is none.
+    /// - Throws: when the pattern of pinned images is invalid.
     init(_ config: Config) throws {
         self.init()
         budget = config.budget

@@ -1,4 +1,4 @@
-// `export`: images out of the cache, as an OCI layout that skopeo, podman, containerd and `load` read.
+// The `export` command: writes cached images to an OCI layout that skopeo, podman, containerd and `load` read.
 
 import ArgumentParser
 import Configuration
@@ -45,7 +45,7 @@ struct Export: ParsableCommand {
         }
     }
 
-    /// All or nothing of what was asked for: a carried image that is not there is missed where nobody can get it.
+    /// Writes every requested image or none: a missing image could not be added at an offline destination.
     private func write(_ export: CacheExport) throws {
         guard export.problems.isEmpty else {
             throw StartFailure.report(export.problems.joined(separator: "\n"), ExitCode.failure)

@@ -1,5 +1,5 @@
-// The options every sub-command has. They may stand before the sub-command, as in the reference, or after it; if an
-// option stands in both places, the last one counts.
+// The options of every sub-command. They are accepted before the sub-command, as in the reference, or after it; the
+// last value counts.
 
 import ArgumentParser
 import Configuration
@@ -31,7 +31,7 @@ struct GlobalOptions: ParsableArguments {
         completion: .file(), transform: { try ConfigRules.path($0) })
     var logFile: String?
 
-    /// The configuration file's settings (or the defaults) with these options over them.
+    /// The settings of the configuration file (or the defaults), overridden by these options.
     func config(environment: @escaping (String) -> String?) throws(ConfigError) -> Config {
         var config = Config()
         if let configFile { config = try ConfigDecoder.load(path: configFile, environment: environment) }
@@ -44,8 +44,8 @@ struct GlobalOptions: ParsableArguments {
 }
 
 extension GlobalOptions {
-    /// The settings with a sub-command's own options over them; a wrong file ends the program with every problem
-    /// reported.
+    /// The settings overridden by a sub-command's own options. An invalid file ends the program and reports every
+    /// problem.
     func resolve(_ apply: (inout Config) throws -> Void) throws -> Config {
         do {
             var config = try config(environment: Environment.value)
@@ -58,7 +58,7 @@ extension GlobalOptions {
 }
 
 extension Config {
-    /// Opens the log, or ends the program.
+    /// Opens the log; a failure ends the program.
     func openLog() throws -> LogWriter {
         do throws(LogFileError) {
             return try LogWriter(path: logFile, format: logFormat)

@@ -1,4 +1,4 @@
-// `list`: what is in the cache, an image a line.
+// The `list` command: prints the cached images, one per line.
 
 import ArgumentParser
 import Registry

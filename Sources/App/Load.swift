@@ -1,5 +1,5 @@
-// `load`: fills the cache from lists and archives, then exits. A server that runs on the cache is asked to do it, and
-// says how it goes; without one it is done here, by the same code.
+// The `load` command: fills the cache from lists and archives, then exits. A server that uses the cache runs the load
+// and streams its events; without a server this process runs the same code.
 
 import ArgumentParser
 import Configuration
@@ -61,7 +61,7 @@ struct Load: ParsableCommand {
             if let error = error as? Failure { throw StartFailure.report("\(error)", ExitCode.failure) }
             throw error
         }
-        // A server that was stopped has not come to the end either.
+        // A load stopped by the server is not complete either.
         if report.map({ $0.isStopped || !$0.failures.isEmpty }) ?? true { throw ExitCode.failure }
     }
 
@@ -99,10 +99,10 @@ struct Load: ParsableCommand {
 }
 
 extension StoreError {
-    /// What a sub-command that needs the cache for itself ends with when it cannot be had.
+    /// The exit status of a sub-command that could not open the store.
     var startFailure: ExitCode {
         guard case .locked(_, let holder) = self else { return StartFailure.report("\(self)", ExitCode.failure) }
-        // A server would have been asked: this is another command, or a server without a socket.
+        // A server would have answered on its socket: another command holds the lock, or a server without a socket.
         return StartFailure.report(
             """
             this cache is in use (\(holder)), and the process that uses it does not answer.

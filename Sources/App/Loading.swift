@@ -1,5 +1,5 @@
-// The wiring of `load` where no server runs: the parts of a server without the server, ended when all is loaded or a
-// signal says so.
+// The wiring of `load` without a running server: the server's parts except its listeners, run until the load or a
+// signal ends them.
 
 import ArgumentParser
 import Configuration
@@ -38,8 +38,8 @@ final class Loading {
             platforms: config.platforms, resolveAs: resolveAs, isAirGapped: config.airGapped)
     }
 
-    /// Loads, and returns when nothing is left to do.
-    /// - Throws: the exit status when a signal has ended it.
+    /// Runs the load and returns when it has ended.
+    /// - Throws: the exit status after a signal.
     func run(_ files: String, onEvent: @escaping (LoadRunEvent) -> Void) throws {
         let run = LoadRun(context, choices) { [unowned self] event in
             onEvent(event)
@@ -55,7 +55,7 @@ final class Loading {
         if let stoppedBy { throw Exit.stopped(by: stoppedBy) }
     }
 
-    /// Asked again, it does not wait: every write is safe at any moment.
+    /// A second signal ends the process at once: every write is safe at any moment.
     private func stop(_ signal: Int32, _ run: LoadRun) {
         if stoppedBy != nil { _exit(Exit.stopped(by: signal).rawValue) }
         stoppedBy = signal

@@ -1,4 +1,4 @@
-// The program: its name, its sub-commands, and the options that stand before them.
+// The root command: its name, its sub-commands and the exit statuses.
 
 import ArgumentParser
 import Registry
@@ -14,13 +14,13 @@ struct OCIRegistry: ParsableCommand {
     @OptionGroup var global: GlobalOptions
 }
 
-/// Exit statuses of sysexits.h beside argument-parser's own (EX_USAGE, 64, for a wrong option).
+/// Exit statuses of sysexits.h, in addition to argument-parser's own (EX_USAGE, 64, for an invalid option).
 enum Exit {
-    /// The configuration file is wrong: EX_CONFIG.
+    /// The configuration file is invalid: EX_CONFIG.
     static let configuration = ExitCode(78)
-    /// Somebody who cannot be asked holds the cache; later, the same would work: EX_TEMPFAIL.
+    /// Another process that does not answer holds the cache; a later attempt may succeed: EX_TEMPFAIL.
     static let inUse = ExitCode(75)
 
-    /// A signal asked for the end: the status that a shell gives for it.
+    /// The status that a shell reports for a process ended by `signal`.
     static func stopped(by signal: Int32) -> ExitCode { ExitCode(128 + signal) }
 }

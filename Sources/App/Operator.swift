@@ -1,5 +1,5 @@
-// How the sub-commands reach a cache: through the socket of the server that runs on it, or, when none runs, by opening
-// the store themselves, under its lock. Either way the same commands give the same answers.
+// How sub-commands reach a cache: through the admin socket of a running server or, without one, by opening the store
+// under its lock. Both ways give the same answers.
 
 import ArgumentParser
 import Configuration
@@ -22,11 +22,11 @@ struct Operator {
         }
     }
 
-    /// The answer on standard output, and all of it, whatever that is.
+    /// Writes the whole response to standard output.
     static func print(_ text: [UInt8]) { LogFile.writeToStandardOutput(text) }
 }
 
-/// A store without a server, for the length of one command.
+/// Answers one command from a store that is opened without a server.
 private struct Unattended {
     let config: Config
 
@@ -61,7 +61,7 @@ private struct Unattended {
     }
 }
 
-/// Why a command did not come to its end.
+/// Why a command failed.
 struct Failure: Error, CustomStringConvertible {
     let description: String
 }

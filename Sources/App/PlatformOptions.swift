@@ -1,4 +1,4 @@
-// Which platforms' images are meant, for every sub-command that fills or reads the cache by image.
+// The platform options of every sub-command that fills or reads the cache by image.
 
 import ArgumentParser
 import Configuration

@@ -1,12 +1,12 @@
-// `--preload-images`: a load in the running server. It serves from the start; what is not loaded yet is pulled when it
-// is asked for, as ever. What comes of it goes to the log.
+// `--preload-images`: a load inside the running server, which serves from the start. An image that is not loaded yet
+// is pulled on request. The results go to the log.
 
 import Configuration
 import Logging
 import Registry
 
 extension Loader {
-    /// Starts loading what the configuration names, and logs how it goes; nil when it names nothing.
+    /// Starts loading the configured files and logs the events; nil when none are configured.
     static func preload(_ config: Config, _ context: LoadContext, logger: Logger) -> Loader? {
         guard let files = config.preloadImages else { return nil }
         let choices = LoadChoices(platforms: config.platforms, isAirGapped: config.airGapped)

@@ -1,4 +1,4 @@
-// What is set for the whole process, once, before the first library call and the first thread.
+// Process-wide settings, made once before the first library call and the first thread.
 
 import ArgumentParser
 import Glibc
@@ -6,16 +6,16 @@ import Registry
 
 enum ProcessSetup {
     static func apply() {
-        // Read by libuv at the pool's first use. The 0: a size the user has set stays.
+        // libuv reads it at the pool's first use. The 0 keeps a size that the user has set.
         setenv("UV_THREADPOOL_SIZE", "\(Offload.threadCount)", 0)
-        // A write to a closed socket must be an error, not the end: sendfile(2) has no MSG_NOSIGNAL.
+        // A write to a closed socket must return an error, not end the process: sendfile(2) has no MSG_NOSIGNAL.
         signal(SIGPIPE, SIG_IGN)
         Heap.configure()
         raiseDescriptorLimit()
     }
 
-    /// A connection is a descriptor, and distributions start processes with 1,024. What cannot be raised stays: the
-    /// connection cap is derived from what is there.
+    /// Each connection needs a descriptor, and distributions start processes with a limit of 1,024. A limit that cannot
+    /// be raised is accepted: the connection cap is derived from it.
     private static func raiseDescriptorLimit() {
         var limit = rlimit()
         guard getrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit) == 0 else { return }
@@ -25,7 +25,7 @@ enum ProcessSetup {
 }
 
 extension ProcessSetup {
-    /// Descriptors this process may have, as they stand now.
+    /// The current limit of open descriptors.
     static var descriptorLimit: Int {
         var limit = rlimit()
         guard getrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit) == 0 else { return 1024 }
@@ -34,13 +34,13 @@ extension ProcessSetup {
 }
 
 enum Environment {
-    /// A variable's value; nil when it is not set.
+    /// The value of an environment variable; nil when it is not set.
     static func value(_ name: String) -> String? { getenv(name).map { String(cString: $0) } }
 }
 
 enum StartFailure {
-    /// Puts the message on standard error as it is, a line a problem, so that `file:line:` begins the line and
-    /// editors can follow it; `throw` what it returns.
+    /// Writes the message to standard error unchanged, one problem per line, so that `file:line:` begins the line and
+    /// editors can follow it. The caller throws the returned status.
     static func report(_ message: String, _ status: ExitCode) -> ExitCode {
         LogFile.writeToStandardError(message + "\n")
         return status

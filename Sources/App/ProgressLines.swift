@@ -1,5 +1,5 @@
-// What people see of a long job: on a terminal one line that is drawn anew, elsewhere a line for each thing that has
-// ended. Both go to standard error; the sum at the end goes to standard output.
+// Progress of a long job on standard error: one redrawn line on a terminal, otherwise one line per finished item. The
+// final summary goes to standard output.
 
 import Glibc
 import OCI
@@ -20,7 +20,7 @@ final class ProgressLines {
         }
     }
 
-    /// An image has ended.
+    /// Writes a line for an image that has ended; a terminal shows the bar instead.
     private func show(_ event: LoadEvent) {
         guard !isTerminal else { return }
         switch event {
@@ -39,15 +39,15 @@ final class ProgressLines {
         draw(progress.arrivedBytes, of: progress.wantedBytes, text)
     }
 
-    /// Bytes alone.
+    /// Draws the bar with byte counts only.
     func draw(_ done: Int64, of all: Int64) {
         draw(done, of: all, "\(ByteText.megabytes(done))/\(ByteText.megabytes(all)) MB")
     }
 
-    /// A bar with words behind it.
+    /// Draws the bar followed by `text`.
     private func draw(_ done: Int64, of all: Int64, _ text: String) {
         let now = EventLoop.nowNanoseconds
-        // Some callers come by for every piece of a file.
+        // Some callers report every piece of a file.
         guard isTerminal, now >= drawnNanoseconds + LoadRun.pauseMilliseconds * 500_000 else { return }
         drawnNanoseconds = now
         let filled = ProgressLines.filledColumns(done, of: all)
@@ -55,23 +55,23 @@ final class ProgressLines {
             String(repeating: "#", count: filled)
             + String(repeating: ".", count: ProgressLines.barColumns - filled)
         hasDrawn = true
-        // Carriage return, the line, and whatever is left of a longer one erased.
+        // Carriage return, the line, and an erase of the rest of a longer earlier line.
         write("\r[\(bar)] \(text)\u{1B}[K")
     }
 
-    /// How much of the bar stands for `done`. The numbers may come from another process.
+    /// Columns of the bar that represent `done`. The numbers may come from another process, so they are clamped.
     static func filledColumns(_ done: Int64, of all: Int64) -> Int {
         guard all > 0 else { return 0 }
         return Int(saturating: Double(min(max(done, 0), all)) / Double(all) * Double(barColumns))
     }
 
-    /// Takes the bar away.
+    /// Erases the bar.
     func clear() {
         if hasDrawn { write("\r\u{1B}[K") }
         hasDrawn = false
     }
 
-    /// Everything is done: what failed, and the sum.
+    /// Writes the failures and the summary at the end of the job.
     private func end(_ report: LoadReport) {
         clear()
         for failure in report.failures { write("\(failure)\n") }
@@ -87,7 +87,7 @@ final class ProgressLines {
 }
 
 enum ByteText {
-    /// Millions of bytes with one decimal, as registries count.
+    /// Millions of bytes with one decimal: registries count in powers of ten.
     static func megabytes(_ bytes: Int64) -> String {
         let tenths = bytes.addingSaturated(50_000) / 100_000
         return "\(tenths / 10).\(tenths % 10)"

@@ -1,4 +1,4 @@
-// `prune`: takes images out of the cache, and with the last image that uses it, a layer.
+// The `prune` command: removes images from the cache, and each layer with the last image that uses it.
 
 import ArgumentParser
 import Configuration
@@ -49,7 +49,7 @@ struct Prune: ParsableCommand {
         if pattern == "" { throw ValidationError("--pattern: an empty expression would match everything") }
     }
 
-    /// What is asked for; nil before `validate` has seen to it.
+    /// Which images to remove; nil before `validate` has checked the options.
     var selection: AdminCommand.Prune.Selection? {
         pattern.map { .pattern($0) } ?? date.map { .createdBefore(seconds: $0) } ?? unusedFor.map { .accessed($0) }
     }

@@ -1,5 +1,5 @@
-// The wiring: every part of a running server, made here in the order of the layers, and ended here in the reverse
-// order. Reading this file is reading the map of the program.
+// The wiring of a running server: its parts are created in the order of the layers and closed in the reverse order.
+// This file is the map of the program.
 
 import BuiltinImage
 import Configuration
@@ -8,13 +8,12 @@ import Logging
 import Page
 import Registry
 
-/// A server from start to end.
+/// A server from start to exit.
 final class Running {
-    /// What runs when the server is asked to stop may take this long to finish; clients pull on from where they were
-    /// cut.
+    /// Time for open requests to finish after a stop; clients resume an interrupted download where it was cut.
     static let drainMilliseconds: UInt64 = 24_000
-    /// What may take this long on top: closing upstream transfers and flushing the store. Both together stay below the
-    /// 30 s after which Kubernetes kills.
+    /// Additional time for closing upstream transfers and flushing the store. Both together stay below the 30 s after
+    /// which Kubernetes kills a process.
     static let closeMilliseconds: UInt64 = 4_000
 
     private let config: Config
@@ -91,7 +90,7 @@ final class Running {
         self.adminListeners = adminListeners
     }
 
-    /// Listens, and returns when the server was asked to stop and has finished.
+    /// Listens, and returns when a requested stop has finished.
     func run() throws {
         let address = try server.listen(host: config.host, port: config.port)
         let healthAddress = try config.healthPort.map { try healthServer.listen(host: config.host, port: $0).text }
@@ -112,12 +111,12 @@ final class Running {
         loop.run()
         logger.info("stopped")
         guard offload.inFlight > 0 else { return }
-        // At a program's usual end libuv waits for its threads, and a disk that hangs would keep this one for ever.
+        // At a normal exit libuv waits for its threads, and a hung disk would block one for ever.
         log.close()
         _exit(0)
     }
 
-    /// - Returns: the address bound.
+    /// - Returns: the bound address.
     private func listenForMetrics(port: UInt16) throws -> String {
         let endpoint = MetricsEndpoint(
             loop: loop, offload: offload, metrics: metrics,
@@ -125,7 +124,7 @@ final class Running {
                 store: store, puller: puller, client: client, server: server, probes: probes,
                 droppedLogLines: { [log] in log.droppedLinesTotal }),
             build: Version.parts, page: .init(html: Page.html, fields: Page.fields))
-        // A scrape every few seconds is not what the log is read for.
+        // Regular scrapes would fill the log.
         var quiet = logger
         quiet.logLevel = max(.notice, logger.logLevel)
         let server = Server(
@@ -135,14 +134,14 @@ final class Running {
         return try server.listen(host: config.metricsHost ?? config.host, port: port).text
     }
 
-    /// Half of it are the connections that scrapers and pages may have; the kernel's limit is for clients.
+    /// Descriptor limit, twice the number of scraper connections; the kernel's limit is kept for clients.
     private static let metricsDescriptors = 128
 
-    /// First asks everything to finish; asked again, it does not wait.
+    /// The first call lets open requests finish; the second closes every connection.
     private func stop(_ cause: String) {
         guard !isStopping else { return server.closeAll() }
         isStopping = true
-        // Its listener stays until the loop ends: a client shall get "stopping", not a refused connection.
+        // The health listener stays open until the loop ends: a client gets "stopping", not a refused connection.
         health.isStopping = true
         logger.info("stopping", metadata: ["cause": "\(cause)"])
         preload?.stop()
@@ -153,7 +152,7 @@ final class Running {
         server.drain { [unowned self] in closeRest() }
     }
 
-    /// No client is left. Whatever upstreams or disks do, the process ends.
+    /// Runs after the last client has left; a deadline ends the process even if an upstream or a disk hangs.
     private func closeRest() {
         deadline?.close()
         let timer = Timer(on: loop) { [unowned self] in

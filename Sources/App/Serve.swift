@@ -1,4 +1,4 @@
-// `serve`: from the command line to a running server.
+// The `serve` command: reads the options and runs the server.
 
 import ArgumentParser
 import Configuration
@@ -37,7 +37,7 @@ struct Serve: ParsableCommand {
         }
     }
 
-    /// Runs until the server was asked to stop and has finished.
+    /// Runs until a requested stop has finished.
     private func serve(config: Config, logger: Logger, log: LogWriter) throws {
         let running = try Running(config: config, logger: logger, log: log)
         try running.run()

@@ -1,5 +1,5 @@
-// The flags of `serve`. A switch can be given alone, or as `--switch=false` to turn off what the configuration file
-// turns on.
+// The options of `serve`. A switch is given alone, or as `--switch=false` to turn off what the configuration file turns
+// on.
 
 import ArgumentParser
 import Configuration
@@ -116,10 +116,9 @@ struct ServeOptions: ParsableArguments {
     }
 }
 
-/// The value of a switch. A wrong one is taken here and refused by `validate`: if it were refused at once,
-/// argument-parser (1.8) would take the switch for one without a value, and so for on. For the like reason the
-/// switches look for their value in `.next` place only: scanning, `--air-gapped=false --hello-world` would turn both
-/// on.
+/// The value of a switch. `init` accepts an invalid value and `validate` refuses it: if `init` refused it,
+/// argument-parser (1.8) would treat the switch as one without a value, and so as on. For a similar reason switches
+/// parse their value with `.next` only: with scanning, `--air-gapped=false --hello-world` would turn both on.
 enum Switch: ExpressibleByArgument, Equatable, CustomStringConvertible {
     case on, off
     case wrong(Refusal)

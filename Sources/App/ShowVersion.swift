@@ -1,4 +1,4 @@
-// `version`: this program's version, and those of the libraries it runs on: they are the system's, and get its fixes.
+// The `version` command: prints this program's version and those of the system libraries it runs on.
 
 import ArgumentParser
 import OCI

@@ -1,5 +1,5 @@
-// `verify`: hashes everything in the cache again. A server that runs on the cache is asked to do it, so that its
-// indexes follow what is set aside; without one it is done here.
+// The `verify` command: hashes every cached file again. A server that uses the cache runs it, so that its indexes
+// follow the files set aside; without a server this process runs it.
 
 import ArgumentParser
 import Configuration
@@ -36,7 +36,7 @@ struct Verify: ParsableCommand {
     }
 }
 
-/// What people see of it: a line of standard output for each wrong file and for the sum.
+/// Writes a line to standard output for each damaged file and one for the summary.
 private final class VerifyLines {
     private let root: String
     private let progress = ProgressLines()

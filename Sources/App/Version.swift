@@ -1,4 +1,4 @@
-// The one place that says which version this is, and of what.
+// The version of this program, and of the compiler and libraries it was built with.
 
 import OCI
 import Registry
@@ -6,7 +6,7 @@ import Registry
 enum Version {
     static let text = "0.1.0"
 
-    /// What it is made of, and what it runs on, for `ociregistry_build_info`.
+    /// The labels of `ociregistry_build_info`: this program, the compiler and the libraries.
     static var parts: [(label: String, value: String)] {
         [
             ("version", text), ("swift", compiler), ("libuv", EventLoop.libraryVersion),
@@ -15,7 +15,7 @@ enum Version {
         ]
     }
 
-    /// The compiler says only which versions it is not older than.
+    /// The compiler states only lower bounds of its version.
     private static var compiler: String {
         #if compiler(>=6.5)
             "6.5 or later"
@@ -28,7 +28,7 @@ enum Version {
         #endif
     }
 
-    /// `3.0.19` of `OpenSSL 3.0.19 27 Jan 2026`.
+    /// The number in a library's version text: `3.0.19` in `OpenSSL 3.0.19 27 Jan 2026`.
     private static func number(_ text: String, after mark: Character) -> String {
         let parts = text.split(whereSeparator: { $0 == mark || $0 == " " })
         return parts.count > 1 ? String(parts[1]) : text

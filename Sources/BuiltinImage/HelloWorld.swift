@@ -1,7 +1,6 @@
-// The built-in image behind `--hello-world`: with it the whole way of a pull can be seen with no upstream at all. It is
-// made when the server starts, from the two programs in HelloWorldPrograms.swift: for each platform a layer (a tar
-// archive of one file), a configuration and a manifest, and one index over both. Nothing in it depends on the time or
-// the machine, so its digests never change between starts.
+// The built-in image of `--hello-world`, which shows a whole pull without an upstream. It is built at start from the
+// two programs in HelloWorldPrograms.swift: for each platform a layer (a tar archive of one file), a configuration and
+// a manifest, and one index over both. Nothing in it depends on the time or the machine, so its digests never change.
 
 package import OCI
 
@@ -11,22 +10,24 @@ package struct HelloWorldImage {
     package static let repository: StaticString = "library/hello-world"
     package static let tag = "latest"
 
+    /// A manifest or index with its digest.
     package struct ManifestEntry {
         package let digest: Digest
         package let mediaType: MediaType
         package let bytes: [UInt8]
     }
 
+    /// A configuration or layer with its digest.
     package struct BlobEntry {
         package let digest: Digest
         package let bytes: [UInt8]
     }
 
-    /// The index first, then a manifest a platform.
+    /// The index first, then one manifest per platform.
     package private(set) var manifests: [ManifestEntry] = []
-    /// A configuration and a layer a platform.
+    /// One configuration and one layer per platform.
     package private(set) var blobs: [BlobEntry] = []
-    /// What `tag` points at.
+    /// The digest of `tag`.
     package var indexDigest: Digest { manifests[0].digest }
 
     package init() {
@@ -92,7 +93,7 @@ package struct HelloWorldImage {
         put(octal(0, digits: 7), at: 116)
         put(octal(content.count, digits: 11), at: 124)
         put(octal(0, digits: 11), at: 136)
-        // The checksum is taken over the header with its own field blank.
+        // The checksum is computed over the header with spaces in its own field.
         put("        ", at: 148)
         put("0", at: 156)
         put("ustar\u{0}00", at: 257)

@@ -1,10 +1,10 @@
-// Spans of time as operators write them: `30d`, `12h`.
+// Time spans as operators write them: `30d`, `12h`.
 
 internal import OCI
 
-/// A span of time: a whole number and a unit, one of `ns`, `us` (`µs`), `ms`, `s`, `m` (minutes), `h`, `d` (24 hours).
+/// A time span: a whole number and a unit, one of `ns`, `us` (`µs`), `ms`, `s`, `m` (minutes), `h`, `d` (24 hours).
 package struct Age: Sendable, Equatable {
-    /// A hundred years. More is a slip, and less than what an Int64 of nanoseconds holds.
+    /// A hundred years: more is a typing error. An Int64 of nanoseconds holds 292 years.
     static let maximumNanoseconds: Int64 = 36_500 * 86_400 * 1_000_000_000
 
     package let nanoseconds: Int64
@@ -14,7 +14,7 @@ package struct Age: Sendable, Equatable {
         ("h", 3600 * 1_000_000_000), ("d", 86_400 * 1_000_000_000),
     ]
 
-    /// Reads one. Zero is refused: "older than nothing" would mean everything, which can be said in so many words.
+    /// Reads a time span. Zero is refused: an age of zero would select every image.
     package init(_ text: String) throws(Refusal) {
         let digits = text.prefix { ("0"..."9").contains($0) }
         let unit = Age.units.first { $0.name == text.dropFirst(digits.count) }
@@ -30,7 +30,7 @@ package struct Age: Sendable, Equatable {
         nanoseconds = product
     }
 
-    /// Seconds since 1970 of the moment this long before `now`, rounded so that nothing younger is taken for older.
+    /// The moment this long before `now`, in seconds since 1970, rounded down so that no younger image counts as older.
     package func before(nowSeconds: Int64) -> Int64 {
         nowSeconds - (nanoseconds + 999_999_999) / 1_000_000_000
     }

@@ -1,26 +1,26 @@
-// How large the cache may be, as a pure value: what there is and what is wanted go in, how much has to leave comes out.
+// The limits of the cache's size, and a pure calculation of the bytes to remove.
 
 internal import OCI
 
-/// Limits of the cache's size; nil means none. Sums saturate: a file system may report any number of bytes, and an
-/// upstream may ask for any number.
+/// Limits of the cache's size; nil means no limit. Sums saturate: a file system may report any number of bytes, and an
+/// upstream may state any size.
 package struct Budget: Sendable, Equatable {
-    /// Blobs, manifests and partial files, and what is reserved for pulls under way.
+    /// Limit on blobs, manifests, partial files and the space reserved for running pulls.
     package var maxBytes: Int64?
-    /// What has to stay free on the file system.
+    /// Space to keep free on the file system.
     package var minFreeBytes: Int64?
-    /// Past this share of a limit, images leave in the background, before a pull has to wait for it.
+    /// Above this share of a limit, images are removed in the background, so that no pull has to wait for space.
     package var highPercent = 95
-    /// So much is left when some had to leave: else every pull would have to make room anew.
+    /// A removal continues down to this share of the limit, so that the next pulls need no removal.
     package var lowPercent = 85
 
     package init() {}
 
     package var isUnlimited: Bool { maxBytes == nil && minFreeBytes == nil }
 
-    /// What is there.
+    /// Current use of the disk.
     package struct Levels: Sendable, Equatable {
-        /// Bytes of blobs, manifests and partial files, and those reserved.
+        /// Bytes of blobs, manifests and partial files, and reserved bytes.
         package var usedBytes: Int64
         package var freeBytes: Int64
 
@@ -30,19 +30,19 @@ package struct Budget: Sendable, Equatable {
         }
     }
 
-    /// What may still be stored.
+    /// Bytes that may still be stored.
     package func room(_ levels: Levels) -> Int64 {
         min(
             levels.freeBytes.subtractingSaturated(minFreeBytes ?? 0),
             maxBytes.map { $0.subtractingSaturated(levels.usedBytes) } ?? .max)
     }
 
-    /// Whether so much more fits.
+    /// Whether `wantedBytes` more fit.
     package func fits(_ wantedBytes: Int64, _ levels: Levels) -> Bool {
         isUnlimited || room(levels) >= wantedBytes
     }
 
-    /// Whether it is time to make room before anybody needs it.
+    /// Whether images should be removed before a pull needs the space.
     package func isHigh(_ levels: Levels) -> Bool {
         if let maxBytes, levels.usedBytes > Budget.percent(highPercent, of: maxBytes) { return true }
         guard let minFreeBytes else { return false }
@@ -50,8 +50,8 @@ package struct Budget: Sendable, Equatable {
         return levels.freeBytes < minFreeBytes.addingSaturated(margin)
     }
 
-    /// How much has to leave, so that so much more fits and some room is left besides. What could never fit lets
-    /// nothing leave: it would empty the cache for nothing.
+    /// Bytes to remove so that `wantedBytes` fit and the low mark is reached. A size that can never fit removes
+    /// nothing: it would empty the cache in vain.
     package func excess(_ wantedBytes: Int64, _ levels: Levels) -> Int64 {
         var excess: Int64 = 0
         if let maxBytes {
@@ -72,7 +72,7 @@ package struct Budget: Sendable, Equatable {
     }
 
     private static func percent(_ percent: Int, of bytes: Int64) -> Int64 {
-        // Divided first: a limit may be near the largest number.
+        // The division comes first, since a limit may be near the largest number.
         (bytes / 100).multipliedSaturated(by: Int64(percent))
             .addingSaturated(bytes % 100 * Int64(percent) / 100)
     }

@@ -1,17 +1,18 @@
-// What the operator says of the cache's life: how large it may get, what never leaves, and what leaves by age.
+// Settings of the cache's life: its largest size, pinned images, leases and pruning by age.
 
 internal import OCI
 
-/// `pruneConfig`: removing by age, now and then.
+/// `pruneConfig`: periodic removal by age.
 package struct PruneSchedule: Sendable, Equatable {
+    /// Whether the age counts from the last use or from the arrival in the cache.
     package enum Kind: String, Sendable { case accessed, created }
 
     package var isEnabled = false
-    /// Without use, or since it came, for so long.
+    /// An image is removed after this time without use, or since its arrival.
     package var durationSeconds: Int64 = 30 * 86_400
     package var kind: Kind = .accessed
     package var frequencySeconds: Int64 = 86_400
-    /// Images removed at a time; nil: all.
+    /// Images removed per run; nil: all.
     package var limit: Int?
     package var isDryRun = false
 
@@ -78,14 +79,14 @@ enum CacheLifeKeys {
 }
 
 extension ConfigRules {
-    /// An exbibyte: more is a slip, and sums of such still fit.
+    /// An exbibyte: more is a typing error, and sums of such sizes still fit.
     private static let maximumSizeBytes: Int64 = 1 << 60
     private static let sizeUnits: [(name: String, bytes: Int64)] = [
         ("", 1), ("B", 1), ("KB", 1000), ("MB", 1_000_000), ("GB", 1_000_000_000), ("TB", 1_000_000_000_000),
         ("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30), ("TiB", 1 << 40),
     ]
 
-    /// `500GB`, `2TiB`, `1048576`.
+    /// Reads a size such as `500GB`, `2TiB`, `1048576`.
     package static func sizeBytes(_ text: String) throws(Refusal) -> Int64? {
         let digits = text.prefix { ("0"..."9").contains($0) }
         let name = text.dropFirst(digits.count).drop { $0 == " " }
@@ -106,12 +107,12 @@ extension ConfigRules {
         return number
     }
 
-    /// Whole seconds, rounded up: what is asked to be kept is kept.
+    /// Whole seconds, rounded up, so that nothing is removed before its time.
     static func ageSeconds(_ text: String) throws(Refusal) -> Int64 {
         (try Age(text).nanoseconds + 999_999_999) / 1_000_000_000
     }
 
-    /// As an age, and `0s`: what has been served a moment ago may go as well.
+    /// An age, or `0s` for no lease.
     static func leaseSeconds(_ text: String) throws(Refusal) -> Int64 {
         text == "0s" ? 0 : try ageSeconds(text)
     }
@@ -123,7 +124,7 @@ extension ConfigRules {
         return kind
     }
 
-    /// −1 is no limit.
+    /// −1 means no limit.
     static func countLimit(_ text: String) throws(Refusal) -> Int? {
         if text == "-1" { return nil }
         guard let number = OutsideNumber.decimal(text, in: 1...Int.max) else {

@@ -1,11 +1,11 @@
-// Everything that can be set, with its default beside it. Built from the configuration file by ConfigDecoder and then
-// changed by the command line; what is in here has been validated and can be used as it stands.
+// Every setting, with its default. ConfigDecoder builds it from the configuration file, and command-line options
+// override the file. All values have been validated.
 
 package import OCI
 
 /// A validated configuration.
 package struct Config: Sendable, Equatable {
-    /// Where the cache lives. A relative path is relative to the working directory.
+    /// Directory of the cache. A relative path is relative to the working directory.
     package var imagePath = "/var/lib/ociregistry"
     package var logLevel: LogLevel = .error
     package var logFormat: LogFormat = .text
@@ -15,55 +15,55 @@ package struct Config: Sendable, Equatable {
     package var port: UInt16 = 8080
     /// An IPv4 or IPv6 address, without brackets.
     package var host = "0.0.0.0"
-    /// Of the metrics listener; nil: none. 0: any free port.
+    /// Port of the metrics listener; nil: no listener, 0: any free port.
     package var metricsPort: UInt16?
-    /// An address as `host`; nil: the same.
+    /// Address of the metrics listener, in the form of `host`; nil: the same address.
     package var metricsHost: String?
-    /// Port of the health listener, on the same address; nil: none, 0: any free port.
+    /// Port of the health listener, on the same address; nil: no listener, 0: any free port.
     package var healthPort: UInt16?
-    /// How long an upstream may make no progress.
+    /// Longest time an upstream transfer may make no progress.
     package var pullTimeoutMilliseconds = 60_000
-    /// Ask the upstream whether a cached `latest` is still the newest.
+    /// Whether to ask the upstream if a cached `latest` is still current.
     package var alwaysPullLatest = false
-    /// Nothing leaves: a miss is 404.
+    /// Whether to make no upstream request: a miss is a 404.
     package var airGapped = false
-    /// Serve the built-in `docker.io/library/hello-world:latest`.
+    /// Whether to serve the built-in `docker.io/library/hello-world:latest`.
     package var helloWorld = false
-    /// The upstream of requests that name none.
+    /// The upstream of requests that name no host.
     package var defaultNamespace: RegistryHost?
-    /// Fetch an image's config and layers as soon as its manifest is asked for.
+    /// Whether to prefetch an image's config and layers when its manifest is requested.
     package var prefetchLayers = true
     /// FILES that `serve` loads when it starts.
     package var preloadImages: String?
     /// FILES that `load` loads.
     package var imageFile: String?
-    /// Which platform's images those are; nil: this machine's.
+    /// Operating system of the images to load; nil: this machine's.
     package var os: String?
-    /// With a variant where one is meant: `arm/v7`.
+    /// Architecture of the images to load, with an optional variant: `arm/v7`; nil: this machine's.
     package var arch: String?
-    /// All platforms', whatever `os` and `arch` say.
+    /// Whether to load all platforms, regardless of `os` and `arch`.
     package var allPlatforms = false
-    /// Where administration is open on a port of its own; nil: nowhere.
+    /// Address of the admin port; nil: no such listener.
     package var adminListen: ListenPoint?
-    /// What it asks for there; nil: nothing, which only a loopback address may have.
+    /// The token that the admin port requires; nil: none, which is allowed only on a loopback address.
     package var adminToken: Secret?
-    /// Whether the port that serves images answers administration too, to requests with `adminToken`.
+    /// Whether the serving port answers admin requests too, if they carry `adminToken`.
     package var adminOnServingPort = false
-    /// How large the cache may be.
+    /// Limits of the cache's size.
     package var budget = Budget()
-    /// Images that never leave by themselves: regular expressions, separated by commas, over their names.
+    /// Images that are never removed automatically: comma-separated regular expressions that match their names.
     package var pinned: String?
-    /// What has been served this recently is not removed.
+    /// An image is kept for this long after it was served.
     package var leaseSeconds: Int64 = 600
     package var pruneSchedule = PruneSchedule()
-    /// Hashing the cache again in the background; nil: it is not done.
+    /// Schedule for hashing the cache again in the background; nil: off.
     package var scrub: ScrubSchedule?
-    /// No host twice.
+    /// One entry per host at most.
     package var registries: [RegistryConfig] = []
 
     package init() {}
 
-    /// Refuses two listeners on one port. Looked at when all is known: file and command line may each name one.
+    /// Refuses two listeners on one port. It runs last, since file and command line may each set a port.
     package func checkPorts() throws(Refusal) {
         var taken: [UInt16: String] = [:]
         let listeners: [(String, UInt16?)] = [
@@ -75,7 +75,7 @@ package struct Config: Sendable, Equatable {
         }
     }
 
-    /// What `os`, `arch` and `allPlatforms` come to.
+    /// The platforms selected by `os`, `arch` and `allPlatforms`.
     package var platforms: PlatformChoice {
         if allPlatforms { return .all }
         let words = (arch ?? Platform.machine.architecture).split(separator: "/", maxSplits: 1).map(String.init)
@@ -85,11 +85,11 @@ package struct Config: Sendable, Equatable {
     }
 }
 
-/// Where to listen.
+/// An address and port to listen on.
 package struct ListenPoint: Sendable, Equatable {
-    /// An address as `Config.host`.
+    /// An address in the form of `Config.host`.
     package let host: String
-    /// 0: any free one.
+    /// 0: any free port.
     package let port: UInt16
 
     package init(host: String, port: UInt16) {

@@ -1,9 +1,10 @@
-// The configuration file: bytes to Config. The top level's keys are here, an upstream's in RegistryDecoder.
+// Decodes the configuration file to a Config. The top-level keys are here, an upstream's in RegistryDecoder.
 
+/// Decodes a configuration file and collects every problem.
 package enum ConfigDecoder {
     /// - Parameters:
-    ///   - file: what errors call the file; its directory is where relative TLS paths begin.
-    ///   - environment: a variable's value, for `passwordFromEnv`.
+    ///   - file: the file's name in errors; relative TLS paths begin at its directory.
+    ///   - environment: returns a variable's value, for `passwordFromEnv`.
     /// - Throws: every problem found; a file that is not YAML has one.
     package static func decode(
         yaml: [UInt8], file: String, environment: @escaping (String) -> String?
@@ -17,7 +18,7 @@ package enum ConfigDecoder {
                 if document.isSet("adminToken"), document.isSet("adminTokenFromEnv") {
                     document.child("adminTokenFromEnv")?.report("adminToken is set too; only one of them can be")
                 }
-                // A token that is wrong or not there has a line of its own.
+                // An invalid or unset token is reported at its own line.
                 if config.adminOnServingPort, !document.isSet("adminToken"), !document.isSet("adminTokenFromEnv") {
                     document.child("adminOnServingPort")?.report(ConfigRules.servingPortNeedsToken)
                 }
@@ -48,7 +49,7 @@ package enum ConfigDecoder {
         return try decode(yaml: yaml, file: path, environment: environment)
     }
 
-    /// Every key that may stand in the file, as dotted paths: `port`, `registries[].auth.user` …
+    /// Every key of the file, as dotted paths: `port`, `registries[].auth.user` …
     package static var allKeys: [String] { keys.flatMap(\.paths) }
 
     static var keys: [ConfigKey<Config>] { built + CacheLifeKeys.all + notBuilt }

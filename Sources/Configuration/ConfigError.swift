@@ -1,10 +1,10 @@
-// What is wrong with a configuration: all of it at once, each with its place, so that a file is mended in one go.
+// The problems of a configuration: all are reported at once with their places, so that one edit can fix the file.
 
 /// One or more problems, in the order of the file.
 package struct ConfigError: Error, Equatable, CustomStringConvertible {
     package struct Problem: Equatable, Sendable, CustomStringConvertible {
         package let file: String
-        /// From 1; nil when the file as a whole is meant.
+        /// From 1; nil when the problem concerns the whole file.
         package let line: Int?
         /// A dotted path, such as `registries[0].auth.user`; empty where no key is involved.
         package let key: String
@@ -18,11 +18,11 @@ package struct ConfigError: Error, Equatable, CustomStringConvertible {
 
     package let problems: [Problem]
 
-    /// A line a problem.
+    /// One line per problem.
     package var description: String { problems.map(\.description).joined(separator: "\n") }
 }
 
-/// Why a single value is not accepted; the caller, which knows the place (a line, a flag), adds it.
+/// Why a single value is refused; the caller adds the place (a line, a flag).
 package struct Refusal: Error, Equatable, CustomStringConvertible {
     package let reason: String
 

@@ -1,9 +1,9 @@
-// The files a configuration is made of or points to.
+// Reads the configuration file, and checks the files that it names.
 
 import Glibc
 
 enum ConfigFile {
-    /// All of a file, up to one byte more than a configuration may have (the YAML reader then says so).
+    /// The file's content, up to one byte more than the limit (the YAML reader then reports the excess).
     static func read(_ path: String) throws(Refusal) -> [UInt8] {
         let descriptor = open(path, O_RDONLY | O_CLOEXEC)
         guard descriptor >= 0 else { throw Refusal("cannot be read: \(lastError())") }
@@ -23,7 +23,8 @@ enum ConfigFile {
         return Array(bytes[..<count])
     }
 
-    /// Refuses a path that is no file this process may read: found out at the start, not at the first pull.
+    /// Refuses a path that is not a file readable by this process, so that the error appears at the start and not at
+    /// the first pull.
     static func check(_ path: String) throws(Refusal) {
         var status = stat()
         guard stat(path, &status) == 0, access(path, R_OK) == 0 else {

@@ -1,8 +1,7 @@
-// Walking a YAML tree by a table of keys. The tables (in ConfigDecoder and RegistryDecoder) are the one list of what
-// may stand in a configuration file: they decode it, they find what is misspelt, and docs/configuration.md is tested
-// against them.
+// Decodes a YAML tree by a table of keys. The tables (in ConfigDecoder and RegistryDecoder) are the only list of valid
+// keys: they decode the file and detect misspelt keys, and a test compares docs/configuration.md with them.
 
-/// One key of a mapping, and what its value does to the thing being built.
+/// One key of a mapping, and how its value changes the target.
 struct ConfigKey<Target> {
     let name: String
     /// The keys below it, as dotted paths; only for the list of all keys.
@@ -10,7 +9,7 @@ struct ConfigKey<Target> {
     /// A `Refusal` thrown here is reported at the key.
     let apply: (ConfigValue, inout Target) throws(Refusal) -> Void
 
-    /// This key and those below it.
+    /// The paths of this key and of those below it.
     var paths: [String] { [name] + children.map { $0.hasPrefix("[") ? name + $0 : "\(name).\($0)" } }
 }
 
@@ -19,7 +18,7 @@ final class ConfigReader {
     let file: String
     /// With its closing slash; empty when `file` is in the working directory.
     let directory: String
-    /// A variable's value, nil when it is not set.
+    /// A variable's value; nil when it is not set.
     let environment: (String) -> String?
     private(set) var problems: [ConfigError.Problem] = []
 
@@ -34,7 +33,7 @@ final class ConfigReader {
     }
 }
 
-/// A node, where it stands, and where complaints about it go.
+/// A node with its place in the file, and the reader that collects its problems.
 struct ConfigValue {
     let reader: ConfigReader
     let node: YAMLNode
@@ -45,7 +44,7 @@ struct ConfigValue {
 
     func report(_ reason: String) { reader.report(reason, line: line, key: path) }
 
-    /// The value of one key of this mapping; nil when the key is not there.
+    /// The value of one key of this mapping; nil when the key is absent.
     func child(_ key: String) -> ConfigValue? {
         guard case .mapping(let entries) = node.content, let entry = entries.first(where: { $0.key == key }) else {
             return nil
@@ -53,7 +52,7 @@ struct ConfigValue {
         return value(of: entry)
     }
 
-    /// Whether a key of this mapping holds something, be it right or wrong.
+    /// Whether a key of this mapping has a value, valid or not.
     func isSet(_ key: String) -> Bool { child(key).map { !$0.node.isEmpty } ?? false }
 
     private func value(of entry: YAMLNode.Entry) -> ConfigValue {
@@ -66,12 +65,12 @@ struct ConfigValue {
 // MARK: - Scalars
 
 extension ConfigValue {
-    /// Sets `target` by `rule`; a key without a value leaves the default.
+    /// Sets `target` by `rule`; a key without a value keeps the default.
     func assign<T>(_ rule: (String) throws(Refusal) -> T, to target: inout T) throws(Refusal) {
         if !node.isNull { target = try rule(try text()) }
     }
 
-    /// The same where an empty text, too, means that nothing was set (it does in the reference).
+    /// Sets `target` as `assign` does, but an empty text keeps the default too (as in the reference).
     func assignUnlessEmpty<T>(_ rule: (String) throws(Refusal) -> T, to target: inout T) throws(Refusal) {
         if node.content != .scalar("", isPlain: false) { try assign(rule, to: &target) }
     }
@@ -86,7 +85,7 @@ extension ConfigValue {
 }
 
 extension ConfigValue {
-    /// What an environment variable holds, as a token.
+    /// The value of an environment variable, checked as a token.
     func token(fromVariable name: String) throws(Refusal) -> Secret {
         guard let text = reader.environment(name), !text.isEmpty else {
             throw Refusal("the environment variable \(ConfigRules.shown(name)) is not set")
@@ -98,8 +97,8 @@ extension ConfigValue {
 // MARK: - Lists and mappings
 
 extension ConfigValue {
-    /// Applies `keys` to what stands in this mapping; reports unknown keys and refused values.
-    /// - Throws: when it is no mapping.
+    /// Applies `keys` to this mapping; reports unknown keys and refused values.
+    /// - Throws: when the value is not a mapping.
     func decode<Target>(_ keys: [ConfigKey<Target>], into target: inout Target) throws(Refusal) {
         if node.isNull { return }
         guard case .mapping(let entries) = node.content else {
@@ -133,9 +132,9 @@ extension ConfigValue {
     }
 }
 
-/// How many single-character changes lie between two words (Levenshtein).
+/// The number of single-character changes between two words (Levenshtein).
 enum EditDistance {
-    /// Two slips of the finger; three changes make another word of a short key.
+    /// Two typing errors; three changes can turn one short key into another.
     static let maximumForSuggestion = 2
 
     static func between(_ a: String, _ b: String) -> Int {

@@ -1,12 +1,12 @@
-// What a single value may be: one rule for the configuration file and the command line alike. Pure, from text to value.
+// The rules for single values, the same for the configuration file and the command line. Pure, from text to value.
 
 import Glibc
 package import OCI
 
 package enum ConfigRules {
-    /// A day. The longest pause any upstream has an excuse for; more is a mistake in the unit.
+    /// One day: no upstream pauses longer; a larger value has the wrong unit.
     package static let maximumTimeoutMilliseconds = 86_400_000
-    /// Linux's PATH_MAX, with the closing zero.
+    /// Linux's PATH_MAX (4096) without the closing zero.
     static let maximumPathBytes = 4095
 
     package static func logLevel(_ text: String) throws(Refusal) -> LogLevel {
@@ -31,7 +31,7 @@ package enum ConfigRules {
         }
     }
 
-    /// 0 is any free port.
+    /// A port; 0 means any free port.
     package static func port(_ text: String) throws(Refusal) -> UInt16 {
         guard let port = OutsideNumber.decimal(text, in: 0...UInt16.max) else {
             throw Refusal("must be a port from 1 to 65535, or 0 for any free one, not \(shown(text))")
@@ -39,8 +39,7 @@ package enum ConfigRules {
         return port
     }
 
-    /// The port of a listener that is off unless asked for. In a file, where people leave keys in with nothing behind
-    /// them, 0 is off, as in the reference.
+    /// The port of a listener that is off by default. In a file 0 means off, as in the reference.
     static func optionalPort(_ text: String) throws(Refusal) -> UInt16? {
         let port = try port(text)
         return port == 0 ? nil : port
@@ -53,7 +52,7 @@ package enum ConfigRules {
         return number
     }
 
-    /// An address to listen on. Names are not looked up, which one of its addresses would be a guess; `localhost` is
+    /// An address to listen on. Host names are not resolved, since they may have several addresses; `localhost` is
     /// 127.0.0.1.
     package static func listenAddress(_ text: String) throws(Refusal) -> String {
         if text == "localhost" { return "127.0.0.1" }
@@ -68,7 +67,7 @@ package enum ConfigRules {
         return address
     }
 
-    /// `address:port`, an IPv6 address in brackets; a port alone is one of 127.0.0.1.
+    /// `address:port`, with an IPv6 address in brackets; a port alone is on 127.0.0.1.
     package static func listenPoint(_ text: String) throws(Refusal) -> ListenPoint {
         guard let colon = text.utf8.lastIndex(of: 0x3A) else {
             return ListenPoint(host: "127.0.0.1", port: try port(text))
@@ -81,7 +80,7 @@ package enum ConfigRules {
             host: try listenAddress(host), port: try port(String(text[text.utf8.index(after: colon)...])))
     }
 
-    /// A token as it can stand in a field of HTTP. It is not shown in errors.
+    /// A token that is valid in an HTTP field. Errors do not show it.
     static func token(_ text: String) throws(Refusal) -> Secret {
         guard !text.isEmpty, text.utf8.allSatisfy({ $0 > 0x20 && $0 < 0x7F }) else {
             throw Refusal("must be visible ASCII without spaces")
@@ -89,7 +88,7 @@ package enum ConfigRules {
         return Secret(text)
     }
 
-    /// Why `adminOnServingPort` is refused without a token.
+    /// Error text for `adminOnServingPort` without a token.
     package static let servingPortNeedsToken =
         "needs adminToken or adminTokenFromEnv, since a proxy in front of the port makes every client look local"
 
@@ -100,7 +99,7 @@ package enum ConfigRules {
         return host
     }
 
-    /// An operating system in Go's words.
+    /// An operating system by Go's name.
     package static func os(_ text: String) throws(Refusal) -> String {
         guard isPlatformWord(text[...]) else {
             throw Refusal("must be an operating system such as linux, not \(shown(text))")
@@ -108,7 +107,7 @@ package enum ConfigRules {
         return text
     }
 
-    /// An architecture in Go's words, with a variant where one is meant.
+    /// An architecture by Go's name, with an optional variant.
     package static func arch(_ text: String) throws(Refusal) -> String {
         let words = text.split(separator: "/", omittingEmptySubsequences: false)
         guard words.count <= 2, words.allSatisfy(isPlatformWord) else {
@@ -127,7 +126,7 @@ package enum ConfigRules {
         return try line(text)
     }
 
-    /// Text for a header, a file name or a C function: nothing that could end it early or begin a new line.
+    /// Text for a header, a file name or a C function: without control characters, so that nothing can end it early.
     static func line(_ text: String) throws(Refusal) -> String {
         guard text.utf8.allSatisfy({ $0 >= 0x20 && $0 != 0x7F }) else { throw Refusal("holds a control character") }
         return text
@@ -140,9 +139,9 @@ package enum ConfigRules {
         return scheme
     }
 
-    /// `http[s]://host[:port]`, nothing more, in lower case and without a trailing slash.
+    /// `http[s]://host[:port]` without a path, in lower case and without a trailing slash.
     static func endpoint(_ text: String) throws(Refusal) -> (scheme: RegistryConfig.Scheme, url: String) {
-        // The text is not shown in errors: it may hold a password.
+        // The error does not show the text, since it may contain a password.
         if text.contains("@") { throw Refusal("must not hold a user or password; they belong under auth") }
         let lower = text.lowercased()
         for scheme in RegistryConfig.Scheme.allCases where lower.hasPrefix("\(scheme.rawValue)://") {
@@ -154,7 +153,7 @@ package enum ConfigRules {
         throw Refusal("must be https://host[:port] or http://host[:port] with nothing after it, not \(shown(text))")
     }
 
-    /// `host[:port]`, or an https URL of which that part is kept.
+    /// `host[:port]`, or an https URL reduced to that part.
     static func tokenRealm(_ text: String) throws(Refusal) -> String {
         let lower = text.lowercased()
         let isURL = lower.hasPrefix("https://")
@@ -165,7 +164,7 @@ package enum ConfigRules {
         return String(authority)
     }
 
-    /// For error messages: short, and on one line.
+    /// A value as an error message shows it: short, and on one line.
     package static func shown(_ text: String) -> String {
         let visible = text.unicodeScalars.prefix(60).map { scalar in
             scalar.properties.generalCategory == .control ? "?" : String(scalar)

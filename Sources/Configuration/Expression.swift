@@ -1,23 +1,22 @@
 // One compiled PCRE2 expression. PCRE2 backtracks, so some expressions take exponential time on some texts; every match
-// runs under limits on steps, depth and memory, and one that meets a limit is an error, never a "no".
+// has limits on steps, depth and memory, and reaching a limit is an error, never "no match".
 //
 // Source: pcre2api(3), "The match context", "Multithreading": compiled code is read-only and may be used by several
-// threads at once; what a match needs is made for that match. JIT is not used: it has other limits than these.
+// threads at once; match data is created per match. JIT is not used: its limits differ from these.
 
 internal import CPCRE2
 
 final class Expression: @unchecked Sendable {
-    // @unchecked: `code` and `context` are written here and only read afterwards, which PCRE2 says threads may share.
+    // @unchecked: `code` and `context` are written once here and only read afterwards; PCRE2 lets threads share them.
 
-    /// Internal steps from one starting position: what a hundred-byte image name needs a few hundred of, and gone
-    /// through in a millisecond. PCRE2 counts anew at each starting position, so that a text of n bytes costs at most
-    /// n + 1 times this.
+    /// Internal steps from one starting position, about a millisecond: a hundred-byte image name needs a few hundred.
+    /// PCRE2 counts anew at each starting position, so that a text of n bytes costs at most n + 1 times this.
     static let matchLimit: UInt32 = 100_000
-    /// Nested backtracking points: more than a text of the longest size has bytes.
+    /// Nested backtracking points: more than the bytes of the longest text.
     static let depthLimit: UInt32 = 10_000
     /// Memory for backtracking points, in KiB.
     static let heapLimitKiB: UInt32 = 8 * 1024
-    /// Parentheses inside one another; PCRE2's compiler recurses for each.
+    /// Nested parentheses; PCRE2's compiler recurses for each level.
     static let nestingLimit: UInt32 = 50
 
     let source: String
@@ -54,14 +53,14 @@ final class Expression: @unchecked Sendable {
         pcre2_code_free_8(code)
     }
 
-    /// Whether it matches anywhere in the text.
+    /// Whether the expression matches anywhere in the text.
     func matches(_ text: UnsafeRawBufferPointer) throws(PatternError) -> Bool {
-        // One pair: where the match as a whole is. Groups are not asked for.
+        // One pair: the range of the whole match, without groups.
         guard let data = pcre2_match_data_create_8(1, nil) else { throw Expression.noMemory(source) }
         defer { pcre2_match_data_free_8(data) }
         let bytes = text.bindMemory(to: UInt8.self)
         let result = pcre2_match_8(code, bytes.baseAddress, bytes.count, 0, 0, data, context)
-        // 0: it matched, and had more groups than there is room for.
+        // 0 means a match with more groups than the match data has room for.
         if result >= 0 { return true }
         switch result {
         case PCRE2_ERROR_NOMATCH: return false
@@ -72,16 +71,16 @@ final class Expression: @unchecked Sendable {
         }
     }
 
-    /// As close to Go's as PCRE2 comes: text is UTF-8 (`.` is a character), `$` is the very end, classes such as `\d`
-    /// and `\w` are ASCII. Bytes that are not UTF-8 match nothing, rather than being an error. `\C` would cut
-    /// characters in two, and Go does not have it.
+    /// The options closest to Go's syntax: text is UTF-8 (`.` is a character), `$` is the end of the text, classes such
+    /// as `\d` and `\w` are ASCII. Bytes that are not UTF-8 match nothing and cause no error. `\C`, which would split
+    /// characters, is refused, since Go does not have it.
     private static let options = PCRE2_UTF | PCRE2_MATCH_INVALID_UTF | PCRE2_DOLLAR_ENDONLY | PCRE2_NEVER_BACKSLASH_C
 
     private static func noMemory(_ source: String) -> PatternError {
         .failed(expression: source, reason: "no memory to compile it")
     }
 
-    /// PCRE2's own words. Source: pcre2_get_error_message(3), whose longest text fits 120 bytes.
+    /// PCRE2's error message. Source: pcre2_get_error_message(3), whose longest text fits 120 bytes.
     private static func message(_ number: Int32) -> String {
         withUnsafeTemporaryAllocation(of: UInt8.self, capacity: 256) { buffer in
             let count = pcre2_get_error_message_8(number, buffer.baseAddress, buffer.count)

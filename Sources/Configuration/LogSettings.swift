@@ -1,11 +1,11 @@
-// How much is logged, and in what form.
+// Settings of the log: its level and format.
 
-/// The least severe level that is still written. The names are the reference's.
+/// The least severe level that is written. The names are the reference's.
 package enum LogLevel: String, CaseIterable, Sendable {
     case debug, info, warn, error
 }
 
-/// The form of a log line.
+/// The format of a log line.
 package enum LogFormat: String, CaseIterable, Sendable {
     /// `2026-11-22T16:00:00.123Z INFO  message key=value`
     case text

@@ -1,18 +1,18 @@
-// The reference's keys that this server does not act on yet. A configuration that uses one stops the start: to go on
-// without what was asked for (serving plain text where `serverTlsConfig` stands, say) would be worse. The values that
-// ask for nothing, which people copy from the reference's documentation, are let through.
+// The reference's keys that this server does not support yet. A configuration that uses one stops the start: ignoring
+// it (such as serving plain text in spite of `serverTlsConfig`) would be worse. Values that change nothing, which
+// people copy from the reference's documentation, are accepted.
 
 extension ConfigKey {
     static var notBuiltReason: String { "not built yet; leave it empty or take it out to start the server" }
 
-    /// A key that may only hold nothing.
+    /// A key that must be empty.
     static func notBuilt(_ name: String) -> ConfigKey {
         ConfigKey(name: name) { value, _ throws(Refusal) in
             if !value.asksForNothing { throw Refusal(notBuiltReason) }
         }
     }
 
-    /// A mapping, of which `isInert` tells whether it asks for nothing. Misspelt keys in it are still found.
+    /// A mapping that must change nothing, as `isInert` decides. Misspelt keys in it are still reported.
     static func notBuilt(
         _ name: String, keys: [String], isInert: @escaping (ConfigValue) -> Bool
     ) -> ConfigKey {
@@ -25,10 +25,10 @@ extension ConfigKey {
 }
 
 extension ConfigValue {
-    /// Empty, or the 0 that stands for "off" among ports.
+    /// Whether the value is empty, or the 0 that turns a port off.
     var asksForNothing: Bool { node.isEmpty || node.content == .scalar("0", isPlain: true) }
 
-    /// Whether all the keys of this mapping ask for nothing, or hold what `except` gives for them.
+    /// Whether every key of this mapping changes nothing, or has its value in `except`.
     func holdsNothing(except inert: [String: String] = [:]) -> Bool {
         guard case .mapping(let entries) = node.content else { return asksForNothing }
         return entries.allSatisfy { entry in

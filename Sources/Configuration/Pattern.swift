@@ -1,11 +1,11 @@
-// Which images a command means, by regular expressions. Patterns come from operators, who may slip; so compiling and
-// matching are bounded whatever is typed, and this is run off the loop: see `Expression` for the limits.
+// Selects images by regular expressions. Compiling and matching are bounded, since operators may type anything, and run
+// off the loop: see `Expression` for the limits.
 
-/// Comma-separated regular expressions, as `--pattern REGEX[,REGEX]` takes them. A text matches when any of them is
-/// found anywhere in it.
+/// Comma-separated regular expressions, in the form of `--pattern REGEX[,REGEX]`. A text matches when any of them
+/// matches anywhere in it.
 ///
-/// The syntax is PCRE2's (pcre2pattern(3)); the reference's is Go's (RE2). What is usual in image names is the same in
-/// both. What differs:
+/// The syntax is PCRE2's (pcre2pattern(3)); the reference's is Go's (RE2). The usual patterns for image names are the
+/// same in both. The differences:
 /// - more is accepted here: look-around `(?=…)`, `(?<!…)`, back-references `\1`, atomic and possessive groups (`a*+`,
 ///   an error in Go), repetitions up to 65535 (Go: 1000);
 /// - `\1` to `\9` refer back to a group (in Go, an error), `\v` is any vertical space (in Go, the vertical tab alone),
@@ -15,17 +15,17 @@
 /// - a comma inside `{…}`, `[…]`, `(…)`, `\Q…\E` or after `\` belongs to its expression (`PatternList`), and an empty
 ///   expression is refused; in the reference it matches everything.
 ///
-/// The same by options: `.` is a whole character and not a line's end, `$` is the very end of the text, `^` its start,
-/// `\d` and `\w` are ASCII.
+/// Options keep these the same: `.` is a whole character and not a line end, `$` is the end of the text, `^` its
+/// start, `\d` and `\w` are ASCII.
 package struct Pattern: Sendable {
     /// Longest pattern: room for dozens of whole image references.
     package static let maximumBytes = 16 * 1024
-    /// Most expressions in a pattern; each is tried on each text.
+    /// Most expressions in a pattern; each is matched against each text.
     package static let maximumExpressions = 64
 
     private let expressions: [Expression]
 
-    /// Compiles it.
+    /// Compiles the expressions.
     package init(_ text: String) throws(PatternError) {
         guard text.utf8.count <= Pattern.maximumBytes else { throw .tooLong(limit: "\(Pattern.maximumBytes) bytes") }
         let sources = PatternList.split(text)
@@ -40,8 +40,8 @@ package struct Pattern: Sendable {
         self.expressions = expressions
     }
 
-    /// Whether any of the expressions is found in the text.
-    /// - Throws: `limit` when that could not be decided within bounds.
+    /// Whether any of the expressions matches in the text.
+    /// - Throws: `limit` when a match reaches a limit.
     package func matches(_ text: String) throws(PatternError) -> Bool {
         var copy = text
         let result = copy.withUTF8 { bytes in
@@ -50,7 +50,7 @@ package struct Pattern: Sendable {
         return try result.get()
     }
 
-    /// The same of UTF-8 bytes.
+    /// Whether any of the expressions matches in UTF-8 bytes.
     package func matches(_ text: UnsafeRawBufferPointer) throws(PatternError) -> Bool {
         for expression in expressions where try expression.matches(text) { return true }
         return false

@@ -1,17 +1,17 @@
-// Why a pattern is refused, or could not be decided: always with the pattern, so that its author finds it again.
+// Why a pattern is refused, or a match has no result. Each error contains the pattern, so that its author can find it.
 
-/// A pattern that does not compile, or a match that was given up.
+/// A pattern that does not compile, or a match that failed.
 package enum PatternError: Error, Sendable, Equatable, CustomStringConvertible {
-    /// Nothing between two commas, or nothing at all. The reference takes it for "matches everything", which turns a
-    /// slip (`prune --pattern old,`) into an empty cache.
+    /// An empty expression. The reference lets it match everything, so that a typing error (`prune --pattern old,`)
+    /// empties the cache.
     case empty(pattern: String)
-    /// More than `Pattern.maximumBytes`, or more than `Pattern.maximumExpressions` in it.
+    /// Longer than `Pattern.maximumBytes`, or more than `Pattern.maximumExpressions` expressions.
     case tooLong(limit: String)
-    /// PCRE2 does not accept it. The offset is in bytes from the start of this one expression.
+    /// PCRE2 refuses the expression. The offset is in bytes from the start of this one expression.
     case syntax(expression: String, offset: Int, reason: String)
-    /// The expression needs more steps, depth or memory for this text than one match may take. Neither yes nor no.
+    /// The match needs more steps, depth or memory than allowed, so that its result is unknown.
     case limit(expression: String, text: String, reason: String)
-    /// Anything else that PCRE2 answers.
+    /// Any other PCRE2 error.
     case failed(expression: String, reason: String)
 
     package var description: String {

@@ -1,12 +1,12 @@
-// Where the commas of `REGEX[,REGEX]` separate and where they belong to an expression.
+// Splits `REGEX[,REGEX]` at the commas that separate expressions.
 
 internal import OCI
 
 /// The comma-separated expressions of a pattern.
 ///
-/// The reference cuts at every comma, so that `a{1,2}` is two broken expressions there. Here a comma stays inside its
-/// expression where cutting could only break it: after a backslash, in `[…]`, in `(…)`, in `\Q…\E`, and in a quantifier
-/// `{n,m}`. Every pattern that works in the reference means the same here.
+/// The reference splits at every comma, so that `a{1,2}` is two broken expressions there. Here a comma stays inside its
+/// expression where splitting could only break it: after a backslash, in `[…]`, in `(…)`, in `\Q…\E`, and in a
+/// quantifier `{n,m}`. Every pattern that works in the reference has the same meaning here.
 struct PatternList {
     private let bytes: [UInt8]
     private var index = 0
@@ -34,7 +34,7 @@ struct PatternList {
         return pieces
     }
 
-    /// Passes over one unit: a character, an escape, a class, a quotation or a quantifier.
+    /// Skips one unit: a character, an escape, a class, a quotation or a quantifier.
     private mutating func skip(_ byte: UInt8) {
         switch byte {
         case UInt8(ascii: "\\") where starts("\\Q"): index = end(of: "\\E", from: index + 2)
@@ -45,7 +45,7 @@ struct PatternList {
             parentheses += 1
             index += 1
         case UInt8(ascii: ")"):
-            // One too many: PCRE2 says so of this expression; those after it are still distinguished.
+            // PCRE2 refuses an expression with a surplus `)`; the expressions after it are still split correctly.
             parentheses = max(0, parentheses - 1)
             index += 1
         default: index += 1
@@ -54,7 +54,7 @@ struct PatternList {
 
     private func starts(_ text: String) -> Bool { bytes[index...].starts(with: text.utf8) }
 
-    /// Just after the next `text`, or the end.
+    /// The position after the next `text`, or the end.
     private func end(of text: String, from start: Int) -> Int {
         let wanted = Array(text.utf8)
         var position = start
@@ -65,7 +65,7 @@ struct PatternList {
         return bytes.count
     }
 
-    /// `[…]`, where a `]` that comes first stands for itself and `[:alpha:]` may be inside.
+    /// Skips `[…]`, in which a leading `]` is literal and `[:alpha:]` may occur.
     private mutating func skipClass() {
         var position = index + 1
         if position < bytes.count, bytes[position] == UInt8(ascii: "^") { position += 1 }
@@ -82,7 +82,7 @@ struct PatternList {
         index = min(position + 1, bytes.count)
     }
 
-    /// Just after `{n,m}`, `{n,}` or `{,m}`; nil when this brace opens nothing of the kind.
+    /// The position after `{n,m}`, `{n,}` or `{,m}`; nil when the brace opens no quantifier.
     private func quantifierEnd() -> Int? {
         var position = index + 1
         while position < bytes.count, ASCII.isDigit(bytes[position]) || bytes[position] == UInt8(ascii: ",") {

@@ -1,4 +1,4 @@
-// How one upstream is reached: the entries of `registries`. An upstream without an entry is reached anonymously over
+// The settings of one upstream: an entry of `registries`. An upstream without an entry is reached anonymously over
 // verified HTTPS.
 
 package import OCI
@@ -7,22 +7,21 @@ package import OCI
 package struct RegistryConfig: Sendable, Equatable {
     package enum Scheme: String, Sendable, CaseIterable { case https, http }
 
-    /// As it stands in image references.
+    /// The host in image references.
     package var name: RegistryHost
-    /// Free text, for people.
+    /// Free text for people.
     package var description: String?
     package var scheme: Scheme = .https
-    /// Where requests for `name` really go: `scheme://host[:port]`, lower case, no trailing slash. Nil: `name` itself.
+    /// The address that requests for `name` go to: `scheme://host[:port]`, lower case, no trailing slash. Nil: `name`.
     package var endpoint: String?
-    /// Whether requests to an endpoint that is not the registry's own host carry `ns=<name>`, as containerd's requests
-    /// to a mirror do.
+    /// Whether requests to an endpoint on another host carry `ns=<name>`, like containerd's requests to a mirror.
     package var sendsNamespace = true
     package var auth: RegistryAuth?
     package var tls = RegistryTLS()
 
     package init(name: RegistryHost) { self.name = name }
 
-    /// `scheme://host[:port]`: the endpoint, or else the name.
+    /// `scheme://host[:port]`: the endpoint, otherwise the name.
     package var origin: String { endpoint ?? "\(scheme.rawValue)://\(name.text)" }
 }
 
@@ -31,8 +30,8 @@ package struct RegistryAuth: Sendable, Equatable {
     package var user: String
     /// From `password`, or from the variable that `passwordFromEnv` names.
     package var password: Secret
-    /// A further token realm, `host[:port]` in lower case, that these credentials may be sent to over HTTPS (or
-    /// over plain HTTP where the upstream itself is plain HTTP).
+    /// An additional token realm, `host[:port]` in lower case, that may receive these credentials over HTTPS (or over
+    /// plain HTTP when the upstream itself uses plain HTTP).
     package var tokenRealm: String?
 
     package init(user: String, password: Secret, tokenRealm: String? = nil) {
@@ -42,11 +41,11 @@ package struct RegistryAuth: Sendable, Equatable {
     }
 }
 
-/// TLS towards one upstream. Paths are absolute, or relative to the working directory if the configuration file's is.
+/// TLS settings for one upstream. Relative paths begin at the working directory if the configuration file's path does.
 package struct RegistryTLS: Sendable, Equatable {
     /// PEM certificates to trust instead of the system's.
     package var caFile: String?
-    /// PEM client certificate, never without `keyFile`.
+    /// PEM client certificate; requires `keyFile`.
     package var certificateFile: String?
     package var keyFile: String?
     package var insecureSkipVerify = false

@@ -1,5 +1,5 @@
-// The entries of `registries`. What depends on several keys at once (a scheme and an endpoint, a user and a password)
-// is checked when an entry has been read, and reported at the key that is to be changed.
+// Decodes the entries of `registries`. Rules over several keys (a scheme and an endpoint, a user and a password) are
+// checked after an entry has been read, and reported at the key to change.
 
 internal import OCI
 
@@ -58,7 +58,7 @@ enum RegistryDecoder {
         }
     }
 
-    /// An entry as it stands, before its keys are seen together.
+    /// An entry before the rules over several keys are checked.
     private struct Draft {
         var name: RegistryHost?
         var description: String?
@@ -110,7 +110,7 @@ extension RegistryDecoder {
         [
             .init(name: "user") { value, draft throws(Refusal) in
                 try value.assignUnlessEmpty(ConfigRules.line, to: &draft.user)
-                // RFC 7617 §2: the first colon ends the user.
+                // RFC 7617 §2: the first colon ends the user name.
                 if draft.user?.contains(":") == true { throw Refusal("must not hold a colon") }
             },
             .init(name: "password") { value, draft throws(Refusal) in
@@ -126,7 +126,7 @@ extension RegistryDecoder {
         ]
     }
 
-    /// Nil when no credentials are set, or when they are wrong, which is then reported.
+    /// Nil when no credentials are set, or when they are invalid; invalid ones are reported.
     private static func auth(_ draft: AuthDraft, at value: ConfigValue) -> RegistryAuth? {
         guard value.isSet("user") else {
             let orphan = ["password", "passwordFromEnv", "tokenRealm"].first { value.isSet($0) }
@@ -181,7 +181,7 @@ extension RegistryDecoder {
         ]
     }
 
-    /// A relative path begins at the configuration file, wherever the server was started.
+    /// A relative path begins at the configuration file's directory, not at the working directory.
     private static func readableFile(_ directory: String) -> (String) throws(Refusal) -> String {
         { text throws(Refusal) in
             let path = try ConfigRules.path(text)

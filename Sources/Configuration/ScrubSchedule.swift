@@ -1,9 +1,9 @@
-// `scrub`: when and how fast a server hashes its whole cache again in the background.
+// The `scrub` setting: when and how fast a server hashes its whole cache again in the background.
 
 package struct ScrubSchedule: Sendable, Equatable {
     /// From the start of one pass to the start of the next.
     package var intervalSeconds: Int64
-    /// Hashed in a second, at most.
+    /// Largest rate of hashing.
     package var bytesPerSecond: Int64
 
     package init(intervalSeconds: Int64, bytesPerSecond: Int64 = usualBytesPerSecond) {
@@ -11,7 +11,7 @@ package struct ScrubSchedule: Sendable, Equatable {
         self.bytesPerSecond = bytesPerSecond
     }
 
-    /// A fifth of what a slow disk reads, and a few per cent of one core.
+    /// A fifth of the read rate of a slow disk, and a few per cent of one core.
     package static let usualBytesPerSecond: Int64 = 20_000_000
 }
 
@@ -27,7 +27,7 @@ enum ScrubKeys {
             var values = Values()
             let problems = value.reader.problems.count
             try value.decode(keys, into: &values)
-            // What is wrong below has been reported there.
+            // Problems of the keys below have been reported there.
             guard value.reader.problems.count == problems else { return }
             if let interval = values.intervalSeconds {
                 config.scrub = ScrubSchedule(
@@ -52,9 +52,9 @@ enum ScrubKeys {
 }
 
 extension ConfigRules {
-    /// A pass a minute is more than any disk needs; less is a slip in the unit.
+    /// No disk needs more than one pass a minute; a smaller value has the wrong unit.
     private static let minimumScrubSeconds: Int64 = 60
-    /// Slower than this a single layer takes days.
+    /// At a lower rate a single layer takes days.
     private static let minimumScrubRate: Int64 = 100_000
 
     static func scrubInterval(_ text: String) throws(Refusal) -> Int64? {

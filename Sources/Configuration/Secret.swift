@@ -1,9 +1,8 @@
-// A text that must not be printed. Configurations are shown in logs and test failures; a password in one shows as
-// stars.
+// A text that must not be printed. Logs and test failures show configurations; a password in one appears as stars.
 
-/// Equal when its text is; `description`, `debugDescription` and reflection give `***`.
+/// Equal when the texts are equal; `description`, `debugDescription` and reflection give `***`.
 package struct Secret: Equatable, Sendable, CustomStringConvertible, CustomDebugStringConvertible, CustomReflectable {
-    /// The text itself, for the one place that sends it.
+    /// The text itself, for the code that sends it.
     package let revealed: String
 
     package init(_ text: String) { revealed = text }

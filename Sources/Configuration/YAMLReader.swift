@@ -1,16 +1,17 @@
-// libyaml's events to YAMLNodes. libyaml (the parser inside PyYAML and Yams) knows the grammar; this adds the limits,
-// and refuses what a configuration has no use for and what makes YAML dangerous or surprising: aliases (which
-// multiply), tags, several documents, and keys given twice, of which the last would win unseen.
+// Converts libyaml's events to YAMLNodes. libyaml (the parser inside PyYAML and Yams) parses the grammar; this adds the
+// limits, and refuses the risky parts of YAML that a configuration does not need: aliases (which can multiply the
+// content), tags, several documents, and duplicate keys, of which the last would silently win.
 
 internal import CYAML
 
+/// Reads one YAML document with the limits below.
 package struct YAMLReader: ~Copyable {
-    /// Thousands of registries fit; whatever is larger is not a configuration.
+    /// Enough for thousands of registries.
     package static let maximumBytes = 1024 * 1024
-    /// The deepest key of a configuration is four down; deeper nesting is only there to exhaust a stack.
+    /// The deepest key of a configuration is at level four; deeper nesting can only exhaust a stack.
     package static let maximumDepth = 16
 
-    /// What is wrong with a document, and on which line (from 1).
+    /// Why a document is invalid, and on which line (from 1).
     package struct Failure: Error, Equatable {
         package let line: Int
         package let reason: String
@@ -19,7 +20,7 @@ package struct YAMLReader: ~Copyable {
     private let parser: UnsafeMutablePointer<yaml_parser_t>
     private var depth = 0
 
-    /// Reads one document. Nil when there is none (an empty file, or nothing but comments).
+    /// Reads one document. Nil when there is none (an empty file, or only comments).
     package static func read(_ bytes: [UInt8]) throws(Failure) -> YAMLNode? {
         guard bytes.count <= maximumBytes else {
             throw Failure(line: 1, reason: "larger than \(maximumBytes) bytes")
@@ -111,7 +112,7 @@ package struct YAMLReader: ~Copyable {
 // MARK: - Events
 
 extension YAMLReader {
-    /// What is needed of a `yaml_event_t`, copied out so that libyaml's memory is given back at once.
+    /// The needed parts of a `yaml_event_t`, copied so that libyaml's memory is freed at once.
     private struct Event {
         let kind: yaml_event_type_t
         let line: Int
@@ -148,7 +149,7 @@ extension YAMLReader {
         bytes.map { String(cString: $0) }
     }
 
-    /// libyaml's own words for what it could not read. Encoding errors have an offset instead of a line.
+    /// libyaml's error message. Encoding errors have an offset instead of a line.
     private func failure() -> Failure {
         let problem = parser.pointee.problem.map { String(cString: $0) } ?? "no memory to read it"
         let hasLine = parser.pointee.error != YAML_READER_ERROR

@@ -1,5 +1,5 @@
-// Calls one part of the hot path as often as it is asked to, and does nothing else: for scripts/counts, which runs it
-// under valgrind and counts what a call takes. Not a part of the server.
+// Calls one part of the hot path a given number of times, for scripts/counts, which counts its instructions under
+// valgrind. Not a part of the server.
 
 import OCI
 import Registry
@@ -16,7 +16,7 @@ private let request = """
 
     """
 
-/// - Returns: something that depends on every call.
+/// - Returns: a value that depends on every call, so that the optimizer keeps them.
 private func parse(_ bytes: UnsafeRawBufferPointer, calls: Int) -> Int {
     var sum = 0
     for _ in 0..<calls {
@@ -26,7 +26,7 @@ private func parse(_ bytes: UnsafeRawBufferPointer, calls: Int) -> Int {
     return sum
 }
 
-/// The same with the fields of the call before: what a client that asks again costs.
+/// Parses with the fields of the previous call: the cost of a client that repeats its fields.
 private func parseAgain(_ bytes: UnsafeRawBufferPointer, calls: Int) -> Int {
     var memory: FieldsMemory? = FieldsMemory()
     var sum = 0

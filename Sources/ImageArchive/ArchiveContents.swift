@@ -1,13 +1,13 @@
-// What is in an archive: every entry's name and size, and the small documents that say what they are. Reading a
-// tarball means reading it from the front, so the first pass keeps whatever may be a document, up to a limit; one that
-// is needed later and was not kept costs another pass, for all such of one level together.
+// The entries of an archive with their sizes, and its small JSON documents. A tarball can only be read from the front,
+// so the first pass keeps every possible document up to a limit; a document that is needed later and was not kept costs
+// another pass, one for all documents of a level.
 
 /// The first bytes of a compressed file.
 enum Compression: Sendable {
     case gzip
     case zstd
 
-    /// Told by the content (RFC 1952 §2.3.1, RFC 8878 §3.1.1); nil for anything else, which counts as not compressed.
+    /// Detects the compression by content (RFC 1952 §2.3.1, RFC 8878 §3.1.1); nil for anything else, taken as none.
     init?(_ start: UnsafeRawBufferPointer) {
         if start.starts(with: [0x1F, 0x8B, 0x08]) {
             self = .gzip
@@ -27,7 +27,7 @@ struct ArchiveContents: Sendable {
         let compression: Compression?
     }
 
-    /// The archive's place, from which every pass reads again.
+    /// The archive's path and limits: every pass opens the archive again.
     struct Place: Sendable {
         let path: String
         let limits: ArchiveLimits
@@ -46,7 +46,7 @@ struct ArchiveContents: Sendable {
     private var documentsBytes = 0
     private var keepsCandidates = true
 
-    /// Goes through the archive once.
+    /// Reads the archive once.
     init(path: String, limits: ArchiveLimits) throws(ArchiveError) {
         let cursor: any EntryCursor
         if FileAccess.isDirectory(try FileAccess.status(at: path)) {
@@ -60,14 +60,14 @@ struct ArchiveContents: Sendable {
         while let entry = try cursor.next() { try note(entry, cursor) }
     }
 
-    /// A regular file of this name, or nil.
+    /// The regular file of this name; nil when there is none.
     func file(_ name: String) -> Entry? {
         guard let entry = entries[name], entry.kind == .file else { return nil }
         return entry
     }
 
-    /// A regular file that something names. `link: true` also takes a symbolic link to one, as docker writes for a
-    /// layer that two images have in common: one step, inside the archive.
+    /// The name of a regular file that a document refers to. `link: true` also follows one symbolic link inside the
+    /// archive: docker writes one for a layer that two images share.
     func name(of wanted: String, link: Bool = false) throws(ArchiveError) -> String {
         guard let name = EntryName.normalized(wanted) else { throw ArchiveError(place.path, entry: wanted, .badName) }
         guard let entry = entries[name] else { throw ArchiveError(place.path, entry: name, .missing) }
@@ -85,7 +85,7 @@ struct ArchiveContents: Sendable {
         }
     }
 
-    /// Has the content of these files ready for `document`; what is not kept yet is read in one pass.
+    /// Makes these files available to `document`; files that were not kept are read in one pass.
     mutating func load(_ names: [String]) throws(ArchiveError) {
         var wanted: Set<String> = []
         var sum = 0
@@ -99,7 +99,7 @@ struct ArchiveContents: Sendable {
             sum += Int(entry.sizeBytes)
         }
         guard !wanted.isEmpty else { return }
-        // What was kept on suspicion, or for a level that is done, makes room.
+        // Documents of earlier levels, and files that only might be documents, make room.
         let kept = Set(names)
         documents = documents.filter { kept.contains($0.key) }
         documentsBytes = documents.reduce(sum) { $0 + $1.value.count }
@@ -115,7 +115,7 @@ struct ArchiveContents: Sendable {
         if let name = wanted.first { throw ArchiveError(place.path, entry: name, .changed) }
     }
 
-    /// A document that `load` was asked for.
+    /// A document that `load` has read.
     func document(_ name: String) throws(ArchiveError) -> [UInt8] {
         guard let bytes = documents[name] else { throw ArchiveError(place.path, entry: name, .missing) }
         return bytes
@@ -137,8 +137,8 @@ extension ArchiveContents {
         try keep(bytes, entry.name)
     }
 
-    /// Two entries of one name must say the same. Of blobs only the size is compared here: whichever is read has to
-    /// hash to its digest.
+    /// Checks that two entries of one name agree. For blobs only the size is compared: the one that is read has to hash
+    /// to its digest anyway.
     private func compare(_ before: Entry, _ now: Entry, _ name: String) throws(ArchiveError) {
         guard before.kind == now.kind, before.sizeBytes == now.sizeBytes else {
             throw ArchiveError(place.path, entry: name, .duplicate)
@@ -159,7 +159,7 @@ extension ArchiveContents {
         documents[name] = bytes
     }
 
-    /// JSON objects and arrays; a tarball's first byte is a name's.
+    /// Whether the content may be a JSON object or array; a tarball's first byte belongs to a name.
     private static func mayBeDocument(_ start: UnsafeRawBufferPointer) -> Bool {
         let first = start.first { $0 != 0x20 && $0 != 0x09 && $0 != 0x0A && $0 != 0x0D }
         return first == 0x7B || first == 0x5B

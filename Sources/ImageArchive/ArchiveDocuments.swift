@@ -1,11 +1,11 @@
-// The JSON documents of image archives, as far as they are read.
+// The parts of an image archive's JSON documents that are read.
 //
 // Sources: image-spec 1.1 (image-layout.md, image-index.md, config.md); docker's image/tarexport for `manifest.json`.
 
 internal import FoundationEssentials
 package import OCI
 
-/// An index's entry, with what `Manifest` leaves out: the platform and the annotations.
+/// An index's entry with the parts that `Manifest` leaves out: the platform and the annotations.
 package struct IndexEntry: Sendable, Decodable {
     private struct PlatformObject: Decodable {
         let os: String
@@ -15,7 +15,7 @@ package struct IndexEntry: Sendable, Decodable {
 
     let mediaType: String
     package let digest: Digest
-    /// Nil where it states none, or something that is no size.
+    /// Nil when the size is absent or invalid.
     let sizeBytes: Int64?
     package let platform: Platform?
     let annotations: [String: String]
@@ -67,7 +67,7 @@ struct ConfigDocument: Sendable, Decodable {
 }
 
 package enum ArchiveDocuments {
-    /// Decodes a document after looking at how deep it is nested: decoders recurse for every level.
+    /// Decodes a document after checking its nesting depth: decoders recurse for every level.
     package static func decode<Document: Decodable>(
         _ type: Document.Type, _ bytes: [UInt8], depth: Int
     ) throws(ArchiveError.Problem) -> Document {
@@ -77,7 +77,7 @@ package enum ArchiveDocuments {
         }
     }
 
-    /// Refuses objects and arrays nested more than `limit` deep. Whether it is JSON at all is the decoder's to say.
+    /// Refuses objects and arrays nested more than `limit` deep. The decoder checks whether the text is JSON.
     static func checkDepth(_ bytes: [UInt8], _ limit: Int) throws(ArchiveError.Problem) {
         var depth = 0
         var isInString = false

@@ -1,53 +1,55 @@
-// What is wrong with an archive: which one, which entry of it, and what. The words are for the person who was given the
-// file and has to decide whether it is broken, old or hostile.
+// The errors of an archive: which archive, which entry, and the reason. The texts let a person decide whether the file
+// is broken, old or hostile.
 
 internal import Glibc
 package import OCI
 
+/// A failure of reading or writing an image archive.
 package struct ArchiveError: Error, Sendable, Equatable, CustomStringConvertible {
+    /// The kind of failure.
     package enum Problem: Error, Sendable, Equatable {
-        /// A system call was refused.
+        /// A system call failed.
         case system(call: String, code: Int32)
-        /// libarchive cannot go on: not a tarball, cut short, damaged.
+        /// libarchive cannot read on: not a tarball, cut short, damaged.
         case unreadable(String)
         /// libarchive cannot write.
         case unwritable(String)
         /// Neither a tarball nor a list of references.
         case unknownContent
-        /// No file by which an image archive is known.
+        /// The file that identifies an image archive is missing.
         case notAnImage(String)
-        /// A name that leads outside (absolute, `..`) or is no text.
+        /// A name that leads outside the archive (absolute, `..`) or is not text.
         case badName
-        /// A link, device or FIFO where a file is needed, or one that has no place in an archive at all.
+        /// A link, device or FIFO where a file is needed, or an entry type that archives must not contain.
         case notAFile(String)
-        /// The same name again with other content.
+        /// A repeated name with different content.
         case duplicate
-        /// More than a limit allows: a bomb, or far from anything that images are.
+        /// Larger than a limit: a decompression bomb, or far larger than any image.
         case limit(String)
-        /// The content does not hash to what it is named or described as.
+        /// The content does not hash to its name or its described digest.
         case wrongDigest(expected: Digest, found: Digest)
-        /// The content is not as long as its descriptor says.
+        /// The content's length is not its descriptor's size.
         case wrongSize(expected: Int64, found: Int64)
-        /// A file that the archive's own documents name.
+        /// A file named by the archive's own documents is missing.
         case missing
-        /// JSON that does not say what it should.
+        /// A JSON document without the required content.
         case badDocument(String)
-        /// No image for the platform asked for.
+        /// No image for the requested platform.
         case noPlatform(wanted: Platform, found: [Platform])
-        /// Several images of one name, and nothing to choose between them.
+        /// Several images of one name, and no rule to choose one.
         case ambiguous(String)
-        /// The file is another one than when it was opened.
+        /// The file was replaced or changed after it was opened.
         case changed
-        /// What is to be written exists.
+        /// The file to write exists already.
         case exists
     }
 
-    /// For `badDocument`: a descriptor whose `size` is missing or is no size.
+    /// For `badDocument`: a descriptor whose `size` is missing or invalid.
     static let noSize = "is described without a size from 0 to 16 TiB"
 
-    /// The archive's path, as the caller gave it.
+    /// The archive's path as the caller gave it.
     package let archive: String
-    /// The file inside; nil when the archive as a whole is meant.
+    /// The file inside; nil when the error concerns the whole archive.
     package let entry: String?
     package let problem: Problem
 
@@ -59,7 +61,7 @@ package struct ArchiveError: Error, Sendable, Equatable, CustomStringConvertible
 
     /// `archive: entry: reason`
     package var description: String {
-        // A hostile name must not write to the terminal: whatever is not printable ASCII is shown as its code.
+        // A hostile name must not control the terminal: characters outside printable ASCII are shown as their codes.
         archive + ": " + (entry.map { ArchiveError.printable($0) + ": " } ?? "") + problem.text
     }
 
@@ -71,7 +73,7 @@ package struct ArchiveError: Error, Sendable, Equatable, CustomStringConvertible
         return text.isEmpty ? "''" : text
     }
 
-    /// Names are longer only to be a nuisance; `blobs/sha512/<hex>` is 141.
+    /// No useful name is longer; `blobs/sha512/<hex>` is 141.
     private static let maximumShownCharacters = 200
 }
 

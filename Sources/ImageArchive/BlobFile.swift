@@ -1,5 +1,5 @@
-// A blob's file while it is copied: read in pieces, hashed, and held to its digest and size at the end. Errors name
-// the file.
+// A blob's file while it is copied: read in pieces, hashed, and checked against its digest and size at the end. Errors
+// name the file.
 
 internal import Glibc
 internal import OCI
@@ -24,7 +24,7 @@ final class BlobFile {
         buffer.deallocate()
     }
 
-    /// The next bytes, valid until the next call; nil at the end, when the digest is right.
+    /// The next bytes, valid until the next call; nil at the end, when the digest matches.
     func piece() throws(ArchiveError) -> UnsafeRawBufferPointer? {
         let count = try FileAccess.read(descriptor, into: buffer, blob.path)
         readBytes += Int64(count)

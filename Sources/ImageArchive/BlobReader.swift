@@ -1,30 +1,30 @@
-// The blobs of an archive, one pass from front to back, in the archive's own order. It is pulled from, so that the
-// loop decides the pace: each step is a job in the pool, and its piece goes to an `Ingest`, whose refusals hold the
-// next step back.
+// Reads the blobs of an archive in one pass, in the archive's order. The caller pulls each step, so that the loop
+// controls the pace: each step is a job in the pool, and its piece goes to an `Ingest`, whose back-pressure delays the
+// next step.
 
 package import OCI
 
 /// Reads chosen blobs and verifies them. May block; used by one thread at a time.
 package final class BlobReader: @unchecked Sendable {
-    // @unchecked: handed from job to job, never in two at once, as an ingest's writer is.
+    // @unchecked: passed from job to job and never used by two at once, like an ingest's writer.
 
-    /// What comes next.
+    /// One event of reading.
     package enum Step: Sendable {
         case begin(Digest, sizeBytes: Int64)
-        /// More of the blob that began last.
+        /// More bytes of the current blob.
         case bytes([UInt8])
-        /// The blob is whole and hashes to its digest.
+        /// The blob is complete and hashes to its digest.
         case end(Digest)
     }
 
-    /// Bytes of one step: a piece of a size that one job may take.
+    /// Bytes of one step, a suitable amount for one pool job.
     package static let stepBytes = 512 * 1024
 
     private let archive: ImageArchive
     private let cursor: any EntryCursor
     private var wanted: [String: Digest] = [:]
     private var current: (digest: Digest, entry: ArchiveEntry, hash: ContentHash)?
-    /// The current blob's last byte was given; whether its digest is right is the next step.
+    /// Whether the current blob's last byte was returned; the next step checks its digest.
     private var isAtEnd = false
 
     /// - Throws: `missing` when one of the blobs is not in the archive.
@@ -39,7 +39,7 @@ package final class BlobReader: @unchecked Sendable {
         }
     }
 
-    /// The next step; nil when all blobs were read. After an error there is none.
+    /// The next step; nil after all blobs have been read. No step follows an error.
     package func next() throws(ArchiveError) -> Step? {
         guard let (digest, entry, hash) = current else { return try begin() }
         if !isAtEnd {
@@ -78,7 +78,7 @@ package final class BlobReader: @unchecked Sendable {
 }
 
 extension ImageArchive {
-    /// Reads blobs in one go, for callers that have a thread to themselves: `sink` gets every piece of every blob.
+    /// Reads blobs in one call, for callers with a thread of their own: `sink` gets every piece of every blob.
     package func readBlobs(
         _ blobs: some Sequence<Digest>,
         _ sink: (Digest, UnsafeRawBufferPointer) throws(ArchiveError) -> Void

@@ -1,5 +1,5 @@
-// An OCI layout that lies unpacked in a directory, as skopeo's `oci:` and umoci keep it. Only the names that the layout
-// defines are looked at, and no link is followed below the directory that was named.
+// Reads an OCI layout in a directory, as written by skopeo's `oci:` and umoci. Only names that the layout defines are
+// read, and no link below the given directory is followed.
 
 internal import Glibc
 internal import OCI
@@ -9,7 +9,7 @@ final class DirectoryCursor: EntryCursor {
 
     private let path: String
     private let limits: ArchiveLimits
-    /// Names still to come, the last first.
+    /// Remaining names in reverse order.
     private var names: [String]
     private var current: (entry: ArchiveEntry, descriptor: Int32)?
     private var positionBytes: Int64 = 0
@@ -60,7 +60,7 @@ final class DirectoryCursor: EntryCursor {
         guard let (entry, descriptor) = current else { return nil }
         let count = try FileAccess.read(descriptor, into: buffer, path, entry: entry.name)
         positionBytes += Int64(count)
-        // A file that grows or shrinks meanwhile is not what was announced.
+        // A file that grows or shrinks while it is read does not match the announced size.
         let isWrong = count == 0 ? positionBytes != entry.sizeBytes : positionBytes > entry.sizeBytes
         if isWrong {
             throw ArchiveError(
@@ -69,7 +69,7 @@ final class DirectoryCursor: EntryCursor {
         return count == 0 ? nil : UnsafeRawBufferPointer(rebasing: buffer[..<count])
     }
 
-    /// Opens a name below the directory, one segment at a time, so that no segment can be a link.
+    /// Opens a name below the directory one segment at a time, so that no segment can be a link.
     private func openBelow(_ name: String) throws(ArchiveError) -> Int32 {
         var directory = try FileAccess.retry("open", path) { open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC) }
         var segments = name.split(separator: "/").map(String.init)
@@ -87,13 +87,13 @@ final class DirectoryCursor: EntryCursor {
         _ segment: String, in directory: Int32, _ flags: Int32, _ name: String
     ) throws(ArchiveError) -> Int32 {
         do throws(ArchiveError) { return try FileAccess.open(segment, in: directory, flags, path) } catch {
-            // What O_NOFOLLOW says of a symbolic link.
+            // O_NOFOLLOW reports a symbolic link as ELOOP.
             if case .system(_, ELOOP) = error.problem { throw ArchiveError(path, entry: name, .notAFile("a link")) }
             throw ArchiveError(path, entry: name, error.problem)
         }
     }
 
-    /// Names of a directory's entries; none when it is not there.
+    /// The names in a directory; empty when it does not exist.
     private static func names(
         in directory: String, of path: String, atMost limit: Int
     ) throws(ArchiveError) -> [String] {
@@ -107,7 +107,7 @@ final class DirectoryCursor: EntryCursor {
             let name = withUnsafePointer(to: &entry.pointee.d_name) { tuple in
                 tuple.withMemoryRebound(to: CChar.self, capacity: Int(NAME_MAX) + 1) { String(cString: $0) }
             }
-            // Tools keep files being written beside the blobs, under names that are no digest's.
+            // Tools keep unfinished files beside the blobs, under names that are not digests.
             guard EntryName.digest("\(directory)/\(name)") != nil else { continue }
             names.append(name)
             if names.count > limit { throw ArchiveError(path, .limit("too many entries")) }

@@ -1,9 +1,9 @@
-// The images of a `docker save` tarball that is no OCI layout: `manifest.json` names an image's config and layer
-// files, and no registry's manifest is there. One is made, of the config and the layers as they are in the tarball.
+// The images of a `docker save` tarball that is not an OCI layout: `manifest.json` names an image's config and layer
+// files, and the registry's manifest is missing. A manifest is created from the config and the layers in the tarball.
 //
-// The manifest made is a function of the image alone: the same image gives the same bytes and the same digest,
-// whichever tool wrote the tarball and whenever. It is not the registry's: there the layers are compressed, here
-// mostly they are not, and nothing in the tarball says what the compressed ones hash to.
+// The created manifest depends on the image alone: the same image gives the same bytes and the same digest, regardless
+// of the tool that wrote the tarball and of the time. It differs from the registry's manifest: the registry's layers
+// are compressed, these mostly are not, and the tarball does not contain the compressed layers' digests.
 
 internal import OCI
 
@@ -11,12 +11,12 @@ struct DockerSave {
     private(set) var contents: ArchiveContents
     private(set) var manifests: [Digest: ArchivedManifest] = [:]
     private(set) var images: [ArchivedImage] = []
-    /// Where each config and layer is.
+    /// The file of each config and layer.
     private(set) var places: [Digest: String] = [:]
 
     private var described: [String: Digest] = [:]
 
-    /// Of docker's image-spec v1.2 and distribution's manifest schema 2.
+    /// Types of docker's image-spec v1.2 and distribution's manifest schema 2.
     private static let configType = "application/vnd.docker.container.image.v1+json"
     private static let layerType = "application/vnd.docker.image.rootfs.diff.tar"
 
@@ -26,7 +26,7 @@ struct DockerSave {
         let layers: [(file: String, diffID: Digest)]
     }
 
-    /// Reads them. `contents` has a `manifest.json`.
+    /// Reads the images. `contents` has a `manifest.json`.
     init(_ contents: ArchiveContents) throws(ArchiveError) {
         self.contents = contents
         let saved = try DockerSave.list(&self.contents)
@@ -54,7 +54,7 @@ struct DockerSave {
         }
     }
 
-    /// What `RepoTags` says, leaving out what is no name, such as docker's `<none>:<none>`.
+    /// The valid names of `RepoTags`, without entries such as docker's `<none>:<none>`.
     static func names(_ saved: SavedImage) -> [ImageName] {
         var names: [ImageName] = []
         for name in (saved.repoTags ?? []).compactMap({ ImageName($0) }) where !names.contains(name) {
@@ -86,8 +86,8 @@ struct DockerSave {
         return Planned(names: DockerSave.names(saved), config: config, layers: layers)
     }
 
-    /// Reads the layers that are compressed, which some tools put into such tarballs: their digests are of the
-    /// compressed bytes, and the config's diff_ids of what is in them.
+    /// Hashes the compressed layers, which some tools write into such tarballs: a layer's digest is of its compressed
+    /// bytes, a diff_id in the config of its decompressed content.
     private func hashCompressed(_ planned: [Planned]) throws(ArchiveError) -> [String: LayerHash.Result] {
         var wanted: Set<String> = []
         for image in planned {
@@ -106,7 +106,7 @@ struct DockerSave {
     private mutating func make(_ planned: Planned, _ hashes: [String: LayerHash.Result]) throws(ArchiveError) {
         let bytes = try contents.document(planned.config)
         let digest = bytes.withUnsafeBytes { Digest.of($0) }
-        // Every tool names the config by its digest: `<hex>.json`, or as in a layout.
+        // Every tool names the config by its digest: `<hex>.json`, or by its path in a layout.
         let hex = planned.config.split(separator: "/").last.map { $0.hasSuffix(".json") ? $0.dropLast(5) : $0 } ?? ""
         if let named = Digest("sha256:\(hex)"), named != digest {
             throw failure(planned.config, .wrongDigest(expected: named, found: digest))
@@ -119,7 +119,7 @@ struct DockerSave {
         add(planned.names, config, layers)
     }
 
-    /// A layer's descriptor. An uncompressed one's digest is its diff_id: whether the bytes agree shows when they are
+    /// A layer's descriptor. The digest of an uncompressed layer is its diff_id, which is checked when the layer is
     /// read.
     private mutating func describe(
         _ file: String, _ diffID: Digest, _ hash: LayerHash.Result?
@@ -139,7 +139,7 @@ struct DockerSave {
         return Descriptor(mediaType: type, digest: digest, sizeBytes: entry.sizeBytes, urls: [])
     }
 
-    /// One file has one digest: two images that say otherwise cannot both be right.
+    /// Records a file's digest. Two images that give one file different digests are an error.
     private mutating func place(_ digest: Digest, _ file: String) throws(ArchiveError) {
         if let before = described.updateValue(digest, forKey: file), before != digest {
             throw failure(file, .badDocument("is described by two digests, \(before) and \(digest)"))
@@ -161,8 +161,8 @@ struct DockerSave {
         }
     }
 
-    /// A manifest of schema 2, without white space, members in the order of the specification's example. Every text in
-    /// it is one of this file's or hexadecimal, so that nothing needs escaping.
+    /// A manifest of schema 2 without white space, with its members in the order of the specification's example. Every
+    /// text in it is one of this file's constants or hexadecimal, so that no escaping is needed.
     static func manifest(_ config: Descriptor, _ layers: [Descriptor]) -> [UInt8] {
         func json(_ descriptor: Descriptor) -> String {
             #"{"mediaType":"\#(descriptor.mediaType)","size":\#(descriptor.sizeBytes ?? 0),"#

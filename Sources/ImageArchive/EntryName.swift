@@ -1,11 +1,11 @@
-// Names inside an archive. Nothing is ever unpacked under them; they are keys. They are still refused when they try to
-// lead elsewhere: an archive that does so was not made by an image tool.
+// Names inside an archive. They are only keys, and no file is written under them. Names that lead outside the archive
+// are still refused, since no image tool writes them.
 
 package import OCI
 
 package enum EntryName {
-    /// The name with `.` segments, doubled and trailing slashes taken out; empty for the archive's own root. Nil for
-    /// one that is absolute or has a `..` segment or a control character.
+    /// The name without `.` segments and doubled or trailing slashes; empty for the archive's root. Nil for an absolute
+    /// name, or one with a `..` segment or a control character.
     static func normalized(_ name: String) -> String? {
         guard name.utf8.first != 0x2F, name.utf8.allSatisfy({ $0 >= 0x20 && $0 != 0x7F }) else { return nil }
         let segments = name.utf8.split(separator: 0x2F).filter { !$0.elementsEqual(".".utf8) }
@@ -13,7 +13,7 @@ package enum EntryName {
         return join(segments)
     }
 
-    /// What a symbolic link at `name` means inside the archive; nil when it leads out of it.
+    /// The entry that a symbolic link at `name` refers to; nil when it leads outside the archive.
     static func resolve(link target: String, at name: String) -> String? {
         guard target.utf8.first != 0x2F, target.utf8.allSatisfy({ $0 >= 0x20 && $0 != 0x7F }) else { return nil }
         var segments = Array(name.utf8.split(separator: 0x2F).dropLast())
@@ -27,10 +27,10 @@ package enum EntryName {
         return join(segments)
     }
 
-    /// Where a layout has the content of a digest (image-layout.md, "Blobs").
+    /// The path of a digest's content in a layout (image-layout.md, "Blobs").
     package static func blob(_ digest: Digest) -> String { "blobs/\(digest.algorithm.name)/\(digest.hex)" }
 
-    /// The digest of a name that `blob` makes.
+    /// The digest of a path made by `blob`; nil for any other path.
     static func digest(_ name: String) -> Digest? {
         let segments = name.split(separator: "/", omittingEmptySubsequences: false)
         guard segments.count == 3, segments[0] == "blobs" else { return nil }

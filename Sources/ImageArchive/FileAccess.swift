@@ -1,9 +1,9 @@
-// The system calls of this layer with their errors as values. Everything here may block: it runs off the loop.
+// Wrappers of the system calls of this layer, with errors as values. All may block and run off the loop.
 
 internal import Glibc
 
 enum FileAccess {
-    /// Opens for reading: a regular file, nothing that could wait for another program.
+    /// Opens a regular file for reading. O_NONBLOCK: opening a FIFO must not wait for another program.
     static func openFile(_ path: String) throws(ArchiveError) -> Int32 {
         let descriptor = try retry("open", path) { Glibc.open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY) }
         do throws(ArchiveError) {
@@ -30,7 +30,7 @@ enum FileAccess {
         return raw
     }
 
-    /// The status of what a path leads to, links followed: the caller named it.
+    /// The status of a path. Links are followed, since the caller named the path.
     static func status(at path: String) throws(ArchiveError) -> stat {
         var raw = stat()
         _ = try retry("stat", path) { stat(path, &raw) }
@@ -39,7 +39,7 @@ enum FileAccess {
 
     static func isDirectory(_ status: stat) -> Bool { status.st_mode & S_IFMT == S_IFDIR }
 
-    /// Reads up to `buffer.count` bytes from where the descriptor stands; fewer only at the end of the file.
+    /// Reads up to `buffer.count` bytes at the descriptor's position; fewer only at the end of the file.
     static func read(
         _ descriptor: Int32, into buffer: UnsafeMutableRawBufferPointer, _ path: String, entry: String? = nil
     ) throws(ArchiveError) -> Int {
@@ -53,7 +53,7 @@ enum FileAccess {
         return done
     }
 
-    /// Writes all the bytes where the descriptor stands.
+    /// Writes all the bytes at the descriptor's position.
     static func write(
         _ bytes: UnsafeRawBufferPointer, to descriptor: Int32, _ path: String, entry: String? = nil
     ) throws(ArchiveError) {
@@ -61,19 +61,19 @@ enum FileAccess {
         while done < bytes.count {
             let rest = UnsafeRawBufferPointer(rebasing: bytes[done...])
             let count = try retry("write", path, entry: entry) { Glibc.write(descriptor, rest.baseAddress, rest.count) }
-            // A write that takes nothing and gives no error would loop for ever; POSIX does not have it for files.
+            // A write that returns 0 would loop for ever; POSIX excludes it for files.
             guard count > 0 else { throw ArchiveError(path, entry: entry, .system(call: "write", code: EIO)) }
             done += count
         }
     }
 
-    /// Whether there is anything of this name, a dangling link included.
+    /// Whether the name exists, even as a dangling link.
     static func exists(_ path: String) -> Bool {
         var raw = stat()
         return lstat(path, &raw) == 0
     }
 
-    /// Repeats a call that a signal interrupted; a negative result becomes the error.
+    /// Repeats a call that a signal interrupted; throws an error for a negative result.
     @discardableResult
     static func retry<N: SignedInteger>(
         _ call: String, _ path: String, entry: String? = nil, _ body: () -> N
@@ -86,7 +86,7 @@ enum FileAccess {
         }
     }
 
-    /// What kind of file it is, for people.
+    /// The kind of file, as text for people.
     private static func words(_ status: stat) -> String {
         switch status.st_mode & S_IFMT {
         case S_IFDIR: "a directory"

@@ -1,17 +1,17 @@
-// FILES on the command line and in the configuration: a file name, a quoted glob, or several of them with commas
-// between.
+// The FILES value of the command line and the configuration: a file name, a quoted glob, or several of them separated
+// by commas.
 
 internal import Glibc
 
-/// The files that such a text means.
+/// Expands a FILES value to file names.
 package enum FileNames {
-    /// Why a text means no files.
+    /// Why a value names no files.
     package enum Failure: Error, Sendable, Equatable, CustomStringConvertible {
-        /// Nothing at all, or nothing between two commas.
+        /// The value, or a part between commas, is empty.
         case empty(text: String)
-        /// No file is called so, and no file matches.
+        /// No file has this name or matches the pattern.
         case noMatch(pattern: String)
-        /// A directory could not be read, or there was no memory.
+        /// A directory could not be read, or memory ran out.
         case unreadable(pattern: String)
 
         package var description: String {
@@ -23,9 +23,9 @@ package enum FileNames {
         }
     }
 
-    /// The files, in the order of the text and sorted within a glob, each once. What exists under the very name given
-    /// is that file, even if it has a comma, `*`, `?` or `[` in its name. May block.
-    /// - Parameter directory: where names begin that do not begin at the root; nil: where this process works.
+    /// The files, in the order of the text and sorted within a glob, each once. A text that is itself an existing name
+    /// is that one file, even with a comma, `*`, `?` or `[` in it. May block.
+    /// - Parameter directory: the base of relative names; nil: the working directory.
     package static func expand(_ text: String, in directory: String? = nil) throws(Failure) -> [String] {
         if FileAccess.exists(path(text, in: directory)) { return [text] }
         var names: [String] = []
@@ -40,15 +40,15 @@ package enum FileNames {
         return names
     }
 
-    /// What to open for a name.
+    /// The path to open for a name.
     package static func path(_ name: String, in directory: String?) -> String {
         guard let directory, !name.hasPrefix("/") else { return name }
         return "\(directory)/\(name)"
     }
 
-    /// glob(3). An unreadable directory is an error: the files that the pattern means may be in it.
+    /// Expands a glob(3) pattern. An unreadable directory is an error, since matching files may be in it.
     private static func matches(_ pattern: String, in directory: String?) throws(Failure) -> [String] {
-        // The directory is a name, whatever it has in it.
+        // Wildcard characters in the directory's own name are escaped.
         let literal = directory.map { String($0.flatMap { "\\*?[".contains($0) ? ["\\", $0] : [$0] }) }
         let prefixBytes = pattern.hasPrefix("/") ? 0 : directory.map { $0.utf8.count + 1 } ?? 0
         var found = glob_t()

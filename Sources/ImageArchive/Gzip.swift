@@ -1,16 +1,16 @@
-// Bytes as gzip (RFC 1952), by the library that reads and writes archives anyway.
+// Compresses bytes to gzip (RFC 1952) by libarchive, which is linked for archives anyway.
 
 internal import CArchive
 internal import Glibc
 
 package enum Gzip {
-    /// The bytes as one gzip member, without a time or a name, so that equal bytes give equal members. Blocks for as
-    /// long as compressing takes, about 1 ms for 100 KB: for the pool.
+    /// The bytes as one gzip member, without a time or a name, so that equal bytes give equal members. Compressing 100
+    /// KB blocks for about 1 ms, so it runs in the pool.
     ///
     /// Source: archive_write_format(3) for the raw format, archive_write_filter(3) for the filter.
-    /// - Returns: nil where libarchive was built without zlib. It would start the `gzip` program instead.
+    /// - Returns: nil when libarchive was built without zlib: it would run the `gzip` program instead.
     package static func member(of bytes: [UInt8]) -> [UInt8]? {
-        // Both fail only when memory is out, which Swift does not survive anywhere else either.
+        // Both fail only when memory runs out, which Swift does not survive elsewhere either.
         guard let archive = archive_write_new(), let entry = archive_entry_new() else {
             preconditionFailure("archive_write_new: out of memory")
         }
@@ -23,7 +23,8 @@ package enum Gzip {
             archive_write_add_filter_gzip(archive) == ARCHIVE_OK,
             archive_write_set_filter_option(archive, "gzip", "timestamp", nil) == ARCHIVE_OK
         else { return nil }
-        // Deflate stores what it cannot compress, with 5 bytes for each block of it; head and tail of a member are 18.
+        // Deflate stores incompressible data in blocks with 5 bytes of overhead; a member's head and tail take 18
+        // bytes.
         let capacity = bytes.count + bytes.count / 1000 + 64
         let member = [UInt8](unsafeUninitializedCapacity: capacity) { buffer, count in
             // libarchive keeps both pointers until the archive is closed.
@@ -34,7 +35,7 @@ package enum Gzip {
                     && archive_write_data(archive, bytes, bytes.count) == bytes.count
                     && archive_write_close(archive) == ARCHIVE_OK
                 guard !isWritten else { return }
-                // Else freeing it would write its end.
+                // Without this, freeing the archive would write its end.
                 archive_write_fail(archive)
                 used.pointee = 0
             }

@@ -1,19 +1,18 @@
-// An image archive on disk: what images are in it, and which of their parts to take. The blobs themselves are read by
-// `BlobReader`. Everything here may block for as long as it takes to read the file, so it runs off the loop; what it
-// gives are values.
+// An image archive on disk: its images, and the selection of the parts to store. `BlobReader` reads the blobs. Opening
+// may block as long as reading the file takes, so it runs off the loop and returns values.
 
 package import OCI
 
-/// A `docker save` tarball or an OCI layout, as a tarball or a directory, compressed by gzip or zstd or not at all.
+/// A `docker save` tarball or an OCI layout, as a tarball or a directory, compressed by gzip, zstd or not at all.
 package struct ImageArchive: Sendable {
     package enum Kind: Sendable {
-        /// `manifest.json` and files; the manifests are made here.
+        /// `manifest.json` and files; the manifests are created here.
         case dockerSave
-        /// `index.json` and blobs; what newer dockers save is one as well.
+        /// `index.json` and blobs; newer dockers save this form too.
         case ociLayout
     }
 
-    /// As the caller gave it.
+    /// The path as the caller gave it.
     package let path: String
     package let kind: Kind
     /// In the archive's order.
@@ -24,8 +23,8 @@ package struct ImageArchive: Sendable {
     /// Files by digest, and their sizes.
     private let blobs: [Digest: (name: String, sizeBytes: Int64)]
 
-    /// Reads what is in it. Of the blobs only names and sizes are looked at, except for compressed layers in a `docker
-    /// save` tarball, which have to be hashed to be described.
+    /// Reads the archive's contents. For blobs only names and sizes are read, except for compressed layers in a `docker
+    /// save` tarball, which have to be hashed.
     package static func open(
         _ path: String, limits: ArchiveLimits = ArchiveLimits()
     ) throws(ArchiveError) -> ImageArchive {
@@ -36,7 +35,7 @@ package struct ImageArchive: Sendable {
         var contents = read
         path = contents.place.path
         place = contents.place
-        // Directories are looked at for a layout's names only.
+        // For a directory, only the names of a layout are listed.
         let hasList = contents.file("manifest.json") != nil
         guard contents.entries["index.json"] != nil || contents.entries["manifest.json"] != nil else {
             throw ArchiveError(path, .notAnImage("neither index.json nor manifest.json is in it"))
@@ -68,8 +67,8 @@ package struct ImageArchive: Sendable {
         blobs = saved.places.compactMapValues { name in saved.contents.file(name).map { (name, $0.sizeBytes) } }
     }
 
-    /// What newer dockers save is a layout whose `index.json` may leave out names; `manifest.json` beside it has them,
-    /// by the config that an image has.
+    /// Adds the names of `manifest.json`, matched by an image's config: a layout saved by a newer docker may leave them
+    /// out of `index.json`.
     private static func named(_ layout: LayoutImages, _ saved: [SavedImage]) -> [ArchivedImage] {
         var names: [Digest: [ImageName]] = [:]
         for image in saved {
@@ -88,15 +87,15 @@ package struct ImageArchive: Sendable {
 }
 
 extension ImageArchive {
-    /// What to store of every image. Where several images have one name, as when a tool lists each platform's image in
-    /// `index.json` itself, the platform chooses.
+    /// The parts of every image to store. When several images share a name, as when a tool lists each platform's image
+    /// in `index.json` itself, the platform decides.
     package func select(_ platforms: PlatformChoice) throws(ArchiveError) -> [ImageSelection] {
         var selections: [ImageSelection] = []
         for each in selectEach(platforms) { selections.append(try each.selection.get()) }
         return selections
     }
 
-    /// The same with what is wrong told for each image, so that one cannot hold up the others.
+    /// The parts to store, with a separate result for each image, so that one invalid image does not affect the others.
     package func selectEach(
         _ platforms: PlatformChoice
     ) -> [(image: ArchivedImage, selection: Result<ImageSelection, ArchiveError>)] {
@@ -114,7 +113,7 @@ extension ImageArchive {
         }
     }
 
-    /// The one of several images that a name means.
+    /// Chooses one of several images that share a name.
     private func choose(
         _ name: ImageName, _ rivals: [ArchivedImage], _ platforms: PlatformChoice
     ) throws(ArchiveError) -> ArchivedImage {
@@ -129,13 +128,13 @@ extension ImageArchive {
             path, entry: "\(name)", .ambiguous("\(rivals.count) images have this name; choose a platform"))
     }
 
-    /// What to store of one image.
+    /// The parts of one image to store.
     ///
-    /// An index is kept as it is, byte for byte, whichever platforms are wanted and whatever of it the archive holds:
-    /// so its digest is the registry's, and a client of a platform that is not here is led to ask for that manifest,
-    /// which then comes from the upstream. A plain manifest is taken for what it is, whatever it runs on.
-    /// - Throws: `noPlatform` when an index has nothing to run for the platform; `missing` or `wrongSize` for a config
-    ///   or layer of a manifest that is wanted.
+    /// An index is kept byte for byte, regardless of the wanted platforms and of the manifests in the archive: its
+    /// digest stays the registry's, and a client of a missing platform requests that manifest, which then comes from
+    /// the upstream. A plain manifest is taken whatever its platform.
+    /// - Throws: `noPlatform` when an index has no runnable image for the platform; `missing` or `wrongSize` for a
+    ///   config or layer of a wanted manifest.
     package func select(
         _ image: ArchivedImage, _ platforms: PlatformChoice
     ) throws(ArchiveError) -> ImageSelection {

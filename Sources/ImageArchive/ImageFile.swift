@@ -1,14 +1,14 @@
-// The files that `load` and `--preload-images` are given: a text list of references or an image archive, distinguished
-// by what is in them. Names say nothing: people call tarballs anything.
+// The input files of `load` and `--preload-images`: a text list of references or an image archive, distinguished by
+// content. File names are ignored, since tarballs have arbitrary ones.
 
 internal import Glibc
 
-/// One file, read.
+/// One input file after reading.
 package enum ImageFile: Sendable {
     case list(ImageList)
     case archive(ImageArchive)
 
-    /// Reads a list, or what is in an archive. May block.
+    /// Reads a list, or an archive's contents. May block.
     package static func open(
         _ path: String, limits: ArchiveLimits = ArchiveLimits()
     ) throws(ImageFileError) -> ImageFile {
@@ -20,7 +20,7 @@ package enum ImageFile: Sendable {
         do throws(ImageListError) { return .list(try ImageList.read(path)) } catch { throw .list(error) }
     }
 
-    /// Bytes that are enough to know a file by: a tar header is 512.
+    /// Bytes needed to detect the type: a tar header has 512.
     private static let probeBytes = 4096
 
     private static func isArchive(_ path: String) throws(ArchiveError) -> Bool {
@@ -36,7 +36,8 @@ package enum ImageFile: Sendable {
         throw ArchiveError(path, .unknownContent)
     }
 
-    /// A tar header's checksum is right: the sum of its bytes, its own field taken for spaces (tar(5), "Header Block").
+    /// Whether a tar header's checksum is valid: the sum of its bytes, with its own field as spaces (tar(5), "Header
+    /// Block").
     private static func isTar(_ start: UnsafeRawBufferPointer) -> Bool {
         guard start.count >= 512 else { return false }
         let field = 148..<156
@@ -47,13 +48,13 @@ package enum ImageFile: Sendable {
         return sum == stated
     }
 
-    /// No control characters but white space; whether it is UTF-8 shows when it is read.
+    /// Whether there are no control characters except white space; UTF-8 is checked when the list is read.
     private static func isText(_ start: UnsafeRawBufferPointer) -> Bool {
         start.allSatisfy { $0 >= 0x20 && $0 != 0x7F || (0x09...0x0D).contains($0) }
     }
 }
 
-/// What is wrong with such a file, whichever it is.
+/// The error of an input file of either type.
 package enum ImageFileError: Error, Sendable, Equatable, CustomStringConvertible {
     case list(ImageListError)
     case archive(ArchiveError)

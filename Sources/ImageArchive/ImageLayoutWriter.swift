@@ -1,15 +1,15 @@
-// Writes images as an OCI layout, the form that skopeo, podman, containerd and this server's `load` read. The same
+// Writes images as an OCI layout, the format that skopeo, podman, containerd and this server's `load` read. The same
 // images give the same bytes: names are sorted, and times and owners are zero.
 //
-// Every blob is hashed while it is copied: what left the store damaged would otherwise be found far away, where nobody
-// can help it. Nothing has the target's name until all of it is written and on the disk.
+// Every blob is hashed while it is copied: damage would otherwise be found only at the destination, where it cannot be
+// repaired. The target gets its name only after everything is written and on the disk.
 
 package import OCI
 
-/// What is to be written.
+/// An image to write.
 package struct LayoutImage: Sendable {
     package let name: ImageName
-    /// The manifest or index that the name means; one of the manifests given along.
+    /// The manifest or index of the name; one of the manifests passed to the writer.
     package let top: Digest
 
     package init(name: ImageName, top: Digest) {
@@ -18,7 +18,7 @@ package struct LayoutImage: Sendable {
     }
 }
 
-/// A manifest or index to be written.
+/// A manifest or index to write.
 package struct LayoutManifest: Sendable {
     package let digest: Digest
     package let mediaType: MediaType
@@ -31,7 +31,7 @@ package struct LayoutManifest: Sendable {
     }
 }
 
-/// A blob to be written, and the file that has it.
+/// A blob to write, and the file that contains it.
 package struct LayoutBlob: Sendable {
     package let digest: Digest
     package let sizeBytes: Int64
@@ -44,7 +44,9 @@ package struct LayoutBlob: Sendable {
     }
 }
 
+/// Writes a set of images as one layout.
 package struct ImageLayoutWriter: Sendable {
+    /// The output: a directory or one tarball.
     package enum Form: Sendable {
         case directory
         case tar
@@ -54,16 +56,16 @@ package struct ImageLayoutWriter: Sendable {
     private let manifests: [Digest: LayoutManifest]
     private let blobs: [LayoutBlob]
 
-    /// Which images, and all that they consist of. An index may list manifests that are not given: what reads the
-    /// layout then finds only the platforms that are.
+    /// Takes the images and all their parts. An index may list manifests that are not given: readers of the layout then
+    /// find only the given platforms.
     package init(images: [LayoutImage], manifests: [LayoutManifest], blobs: [LayoutBlob]) {
         self.images = images.sorted { "\($0.name)" < "\($1.name)" }
         self.manifests = manifests.reduce(into: [:]) { $0[$1.digest] = $1 }
         self.blobs = blobs
     }
 
-    /// Writes the layout at `path`, where nothing may be yet. May block for as long as copying takes.
-    /// - Parameter progress: called with how many bytes were copied, piece by piece.
+    /// Writes the layout to `path`, which must not exist. Blocks as long as copying takes.
+    /// - Parameter progress: called with the number of bytes of each copied piece.
     package func write(
         to path: String, _ form: Form, progress: (Int) -> Void = { _ in }
     ) throws(ArchiveError) {
@@ -103,7 +105,7 @@ package struct ImageLayoutWriter: Sendable {
         return parts.sorted { $0.key < $1.key }.map(\.value)
     }
 
-    /// `index.json`: an entry a name. Names, types and digests are of alphabets in which nothing needs escaping.
+    /// `index.json` with one entry per name. Names, types and digests contain no character that needs escaping.
     private func indexDocument(_ path: String) throws(ArchiveError) -> [UInt8] {
         var entries: [String] = []
         for image in images {

@@ -1,14 +1,14 @@
-// Lists of image references: a text file, one a line. Every line that is wrong is reported, so that a list is mended
-// in one go.
+// Lists of image references: a text file with one reference per line. Every invalid line is reported, so that one edit
+// can fix the list.
 
 internal import Glibc
 package import OCI
 
 /// A list's references, in its order, each once.
 package struct ImageList: Sendable, Equatable {
-    /// Hundreds of thousands of references fit.
+    /// Room for hundreds of thousands of references.
     package static let maximumBytes = 16 * 1024 * 1024
-    /// Problems reported at most: a file that is no list at all has one on every line.
+    /// Most problems reported: a file that is not a list has one on every line.
     package static let maximumProblems = 20
 
     package let path: String
@@ -23,8 +23,8 @@ package struct ImageList: Sendable, Equatable {
         return ImageList(path: path, names: try parse(bytes, path: path))
     }
 
-    /// Reads a list's text. Blank lines, and lines that begin with `#`, say nothing; white space around a reference, a
-    /// carriage return before the line's end and a byte order mark before everything are passed over.
+    /// Parses a list's text. Blank lines and lines that begin with `#` are skipped; white space around a reference, a
+    /// carriage return before the line end and a leading byte order mark are ignored.
     package static func parse(_ bytes: [UInt8], path: String) throws(ImageListError) -> [ImageName] {
         let text = bytes.starts(with: [0xEF, 0xBB, 0xBF]) ? bytes.dropFirst(3) : bytes[...]
         var names: [ImageName] = []
@@ -47,7 +47,7 @@ package struct ImageList: Sendable, Equatable {
     private static func content(_ path: String) throws(ArchiveError) -> [UInt8] {
         let descriptor = try FileAccess.openFile(path)
         defer { close(descriptor) }
-        // One byte more than allowed tells "too large" from "just so".
+        // One byte more than allowed distinguishes a file that is too large from one of exactly the limit.
         let buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: maximumBytes + 1, alignment: 16)
         defer { buffer.deallocate() }
         let count = try FileAccess.read(descriptor, into: buffer, path)
@@ -64,18 +64,18 @@ package struct ImageList: Sendable, Equatable {
         return rest
     }
 
-    /// A line as far as it helps to find it, with nothing in it that a terminal would obey.
+    /// The start of a line for an error message, without characters that control a terminal.
     private static func shown(_ word: ArraySlice<UInt8>) -> String {
         let printable = word.prefix(80).map { (0x20..<0x7F).contains($0) ? $0 : UInt8(ascii: "?") }
         return "'" + String(decoding: printable, as: UTF8.self) + "'"
     }
 }
 
-/// What is wrong with a list: a line for each problem.
+/// The problems of a list, one line each.
 package struct ImageListError: Error, Sendable, Equatable, CustomStringConvertible {
     package struct Problem: Sendable, Equatable, CustomStringConvertible {
         package let file: String
-        /// From 1; nil when the file as a whole is meant.
+        /// From 1; nil when the problem concerns the whole file.
         package let line: Int?
         package let reason: String
 

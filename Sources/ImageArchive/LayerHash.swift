@@ -1,18 +1,18 @@
-// A compressed layer read once for two digests: of the bytes as they are, which is what registries know it by, and of
-// what they decompress to, which is what the image's config knows it by.
+// Reads a compressed layer once for two digests: of its bytes, by which registries identify it, and of its decompressed
+// content, by which the image's config does.
 
 internal import CArchive
 internal import OCI
 
 enum LayerHash {
     struct Result: Sendable {
-        /// Of the file's bytes.
+        /// Digest of the file's bytes.
         let digest: Digest
         fileprivate let content: [Digest]
 
-        /// Of the decompressed content.
+        /// Digest of the decompressed content.
         func contentDigest(_ algorithm: Digest.Algorithm) -> Digest {
-            // `read` makes one of each algorithm, in their order.
+            // `read` computes one digest per algorithm, in the order of the algorithms.
             content[Int(algorithm.rawValue)]
         }
     }
@@ -28,7 +28,7 @@ enum LayerHash {
         archive_read_support_format_raw(archive.pointer)
         archive_read_support_format_empty(archive.pointer)
         var header: OpaquePointer?
-        // `source` outlives every call that may reach it: it is used last below.
+        // `source` outlives every call that may use it: its last use is below.
         let context = Unmanaged.passUnretained(source).toOpaque()
         guard archive_read_open(archive.pointer, context, nil, readMore, nil) == ARCHIVE_OK,
             archive_read_next_header(archive.pointer, &header) == ARCHIVE_OK
@@ -50,13 +50,13 @@ enum LayerHash {
                 throw source.failure ?? ArchiveError(place.path, entry: entry.name, .unreadable(archive.message))
             }
         }
-        // What follows the compressed content is part of the file, and of its digest.
+        // Bytes after the compressed content belong to the file and to its digest.
         while source.next() != nil {}
         if let failure = source.failure { throw failure }
         return Result(digest: source.hash.digest(), content: hashes.map { $0.digest() })
     }
 
-    /// Hands the entry's bytes to libarchive.
+    /// Passes the entry's bytes to libarchive.
     private final class Source {
         let hash = ContentHash(.sha256)
         private(set) var failure: ArchiveError?
@@ -76,7 +76,7 @@ enum LayerHash {
         }
     }
 
-    /// Source: archive_read_callback(3): the count of bytes, 0 at the end, negative for a failure.
+    /// Source: archive_read_callback(3): returns the number of bytes, 0 at the end, or a negative number for a failure.
     private static let readMore:
         @convention(c) (
             OpaquePointer?, UnsafeMutableRawPointer?, UnsafeMutablePointer<UnsafeRawPointer?>?

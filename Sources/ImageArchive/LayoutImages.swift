@@ -1,15 +1,15 @@
-// The images of an OCI layout: index.json, and every manifest that can be reached from it and is in the archive. Level
-// by level, so that a tarball is read again at most once a level, and each digest once, so that indexes that list one
-// another many times over cost nothing.
+// The images of an OCI layout: index.json, and every reachable manifest in the archive. Manifests are read level by
+// level, so that a tarball is read at most once per level, and each digest once, so that indexes that list each other
+// many times cost nothing.
 
 internal import OCI
 
 struct LayoutImages {
-    /// The names by which image tools say what an image is called: containerd's and docker's is always a whole name;
-    /// the specification's is whatever the tool was given, a whole name with podman and skopeo, often a bare tag
-    /// elsewhere.
+    /// Annotations with an image's name. containerd's, which docker uses too, is always a complete name; the
+    /// specification's is whatever the tool was given: a complete name with podman and skopeo, often a bare tag with
+    /// others.
     private static let nameKeys = ["io.containerd.image.name", "org.opencontainers.image.ref.name"]
-    /// Where build tools say what an attestation is about.
+    /// The annotation in which build tools name the manifest that an attestation describes.
     private static let subjectKey = "vnd.docker.reference.digest"
 
     private(set) var contents: ArchiveContents
@@ -18,12 +18,12 @@ struct LayoutImages {
 
     private var limits: ArchiveLimits { contents.place.limits }
 
-    /// Reads them. `contents` has an `index.json`.
+    /// Reads the images. `contents` has an `index.json`.
     init(_ contents: ArchiveContents) throws(ArchiveError) {
         self.contents = contents
         try self.contents.load(["index.json"])
         let index = try decode(IndexDocument.self, "index.json")
-        // Other things may be listed; the specification asks readers not to mind.
+        // Other types may be listed; the specification asks readers to ignore them.
         let tops = index.manifests.filter { MediaType($0.mediaType) != nil || $0.mediaType.isEmpty }
         guard tops.count <= limits.images else {
             throw failure("index.json", .limit("more than \(limits.images) images"))
@@ -51,7 +51,7 @@ struct LayoutImages {
         throw failure("index.json", .limit("indexes nested more than \(limits.indexDepth) deep"))
     }
 
-    /// Reads one manifest, and returns what it lists that may be a manifest too.
+    /// Reads one manifest, and returns its entries that may be manifests too.
     private mutating func read(_ entry: IndexEntry) throws(ArchiveError) -> [IndexEntry] {
         let name = EntryName.blob(entry.digest)
         let bytes = try contents.document(name)
@@ -82,8 +82,8 @@ struct LayoutImages {
         return children
     }
 
-    /// One image for each top manifest, with every name that `index.json` gives it. Where one name stands for several
-    /// manifests, they stay apart: choosing takes a platform.
+    /// One image for each top manifest, with every name that `index.json` gives it. Manifests that share a name stay
+    /// separate: the choice between them depends on the platform.
     private static func images(_ tops: [IndexEntry]) -> [ArchivedImage] {
         var order: [Digest] = []
         var groups: [Digest: [IndexEntry]] = [:]
@@ -101,7 +101,7 @@ struct LayoutImages {
         }
     }
 
-    /// A bare word is a tag or anything else, never a repository of Docker Hub.
+    /// The complete name of an entry. A bare word may be a tag, and is never taken as a repository of Docker Hub.
     private static func name(of entry: IndexEntry) -> ImageName? {
         for key in nameKeys {
             if let text = entry.annotations[key], text.contains("/") || text.contains(":"), let name = ImageName(text) {

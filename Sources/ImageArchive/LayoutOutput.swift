@@ -1,5 +1,5 @@
-// Where a layout is written to: a directory or a tarball. Both are made under a name of their own beside the target,
-// and get the target's when they are whole and on the disk.
+// The outputs of a layout: a directory or a tarball. Both are written under a temporary name beside the target, and are
+// renamed when they are complete and on the disk.
 
 internal import CArchive
 internal import Glibc
@@ -9,14 +9,14 @@ protocol LayoutOutput: AnyObject {
     func begin(_ name: String, sizeBytes: Int64) throws(ArchiveError)
     func append(_ bytes: UnsafeRawBufferPointer) throws(ArchiveError)
     func end() throws(ArchiveError)
-    /// Gives the target its name.
+    /// Makes the output durable and renames it to the target.
     func finish() throws(ArchiveError)
-    /// Removes what was written.
+    /// Removes the written files.
     func abandon()
 }
 
 extension LayoutOutput {
-    /// A whole file.
+    /// Writes a whole file.
     func write(_ name: String, _ bytes: [UInt8]) throws(ArchiveError) {
         try begin(name, sizeBytes: Int64(bytes.count))
         let result = bytes.withUnsafeBytes { raw in Result { () throws(ArchiveError) in try append(raw) } }
@@ -25,12 +25,12 @@ extension LayoutOutput {
     }
 }
 
-/// The steps that both have in common.
+/// Helpers shared by both outputs.
 enum LayoutTarget {
-    /// The name while it is being written; who finds one after a crash can see what it is.
+    /// The temporary name, recognizable after a crash.
     static func unfinished(_ target: String) -> String { withoutSlash(target) + ".part" }
 
-    /// Gives the finished work its name, unless somebody else has taken it meanwhile, and makes that durable.
+    /// Renames the finished output to the target, unless that name exists by now, and makes the rename durable.
     static func publish(_ unfinished: String, as target: String) throws(ArchiveError) {
         if FileAccess.exists(target) { throw ArchiveError(target, .exists) }
         try FileAccess.retry("rename", target) { rename(unfinished, withoutSlash(target)) }
@@ -38,7 +38,7 @@ enum LayoutTarget {
         try sync(parent.isEmpty ? "." : parent.joined(separator: "/") + "/", of: target)
     }
 
-    /// Makes a directory's names durable. (Some file systems have no fsync for directories and say EINVAL.)
+    /// Makes a directory's entries durable. (Some file systems have no fsync for directories and return EINVAL.)
     static func sync(_ directory: String, of target: String) throws(ArchiveError) {
         let descriptor = try FileAccess.retry("open", target) { open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC) }
         defer { close(descriptor) }
@@ -60,7 +60,7 @@ final class DirectoryOutput: LayoutOutput {
     private let root: String
     private var current: (name: String, descriptor: Int32)?
     private var files: [String] = []
-    /// Directories made, the outer ones first; `""` is the root.
+    /// Created directories, outer ones first; `""` is the root.
     private var directories: [String] = []
 
     init(target: String) throws(ArchiveError) {
@@ -103,7 +103,7 @@ final class DirectoryOutput: LayoutOutput {
     }
 
     func abandon() {
-        // Only what was made here is removed, so that nothing else can be lost by it.
+        // Only files and directories created here are removed, so that no other file can be lost.
         for name in files { unlink("\(root)/\(name)") }
         for directory in directories.reversed() { rmdir("\(root)/\(directory)") }
     }
@@ -114,10 +114,10 @@ final class DirectoryOutput: LayoutOutput {
     }
 }
 
-/// A layout as a tarball, uncompressed: layers are compressed already.
+/// A layout as a tarball, uncompressed, since its layers are compressed already.
 ///
-/// Source: archive_write(3), tar(5). The format is ustar, with a pax header only where that cannot say it: a name of a
-/// sha512 digest, a blob of 8 GiB.
+/// Source: archive_write(3), tar(5). The format is ustar, with a pax header only for what ustar cannot express: the
+/// name of a sha512 digest, a blob of 8 GiB.
 final class TarOutput: LayoutOutput {
     private let target: String
     private let unfinished: String
@@ -132,7 +132,7 @@ final class TarOutput: LayoutOutput {
         descriptor = try FileAccess.retry("open", unfinished) {
             open(unfinished, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0o644)
         }
-        // Fails only when memory is out, which Swift does not survive anywhere else either.
+        // Fails only when memory runs out, which Swift does not survive elsewhere either.
         guard let archive = archive_write_new() else { preconditionFailure("archive_write_new: out of memory") }
         self.archive = archive
         archive_write_set_format_pax_restricted(archive)
@@ -150,7 +150,7 @@ final class TarOutput: LayoutOutput {
 
     func begin(_ name: String, sizeBytes: Int64) throws(ArchiveError) {
         self.name = name
-        // As above: memory.
+        // Fails only when memory runs out, as above.
         guard let entry = archive_entry_new() else { preconditionFailure("archive_entry_new: out of memory") }
         defer { archive_entry_free(entry) }
         archive_entry_set_pathname(entry, name)
@@ -179,7 +179,7 @@ final class TarOutput: LayoutOutput {
     }
 
     func abandon() {
-        // Without this, freeing would write the end of an archive that is not one.
+        // Without this, freeing the archive would write the end of an incomplete archive.
         archive_write_fail(archive)
         unlink(unfinished)
     }

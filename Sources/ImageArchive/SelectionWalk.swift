@@ -1,4 +1,4 @@
-// The way from an image's top manifest down to its blobs, taking what is wanted and here.
+// Walks from an image's top manifest to its blobs, and collects the wanted ones that the archive contains.
 
 internal import OCI
 
@@ -6,14 +6,14 @@ struct SelectionWalk {
     let archive: ImageArchive
     let platforms: PlatformChoice
 
-    /// Children before those that list them.
+    /// Manifests, each after the manifests it lists.
     private(set) var manifests: [ArchivedManifest] = []
     private(set) var blobs: [Descriptor] = []
-    /// Platforms that are here and not wanted.
+    /// Platforms in the archive that are not wanted.
     private(set) var refused: [Platform] = []
-    /// Whether there is a manifest of something to run.
+    /// Whether a runnable image's manifest was found.
     private(set) var hasImage = false
-    /// Whether nothing was listed at all, which is legal.
+    /// Whether no index listed any manifest, which is legal.
     private(set) var isEmptyIndex = true
 
     private var visited: Set<Digest> = []
@@ -24,7 +24,7 @@ struct SelectionWalk {
         self.platforms = platforms
     }
 
-    /// Depth is bounded by what `LayoutImages` reads.
+    /// Collects a manifest and its parts. `LayoutImages` has bounded the depth.
     mutating func visit(_ digest: Digest) throws(ArchiveError) {
         guard visited.insert(digest).inserted else { return }
         guard let manifest = archive.manifests[digest] else {
@@ -40,7 +40,7 @@ struct SelectionWalk {
         manifests.append(manifest)
     }
 
-    /// Images first: attestations follow those that they are about.
+    /// Visits images first: an attestation is taken only with the image it describes.
     private mutating func visitChildren(_ children: [ArchivedManifest.Child]) throws(ArchiveError) {
         let present = children.filter { archive.manifests[$0.digest] != nil }
         for child in present where child.platform?.isUnknown != true {
@@ -58,7 +58,7 @@ struct SelectionWalk {
     private mutating func take(_ blob: Descriptor) throws(ArchiveError) {
         guard seenBlobs.insert(blob.digest).inserted else { return }
         guard let file = archive.file(blob.digest) else {
-            // Foreign layers are to be had elsewhere, and are not redistributed.
+            // Foreign layers are downloaded from elsewhere and not redistributed.
             if !blob.urls.isEmpty { return }
             throw ArchiveError(archive.path, entry: EntryName.blob(blob.digest), .missing)
         }

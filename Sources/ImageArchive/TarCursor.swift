@@ -1,14 +1,14 @@
-// A tarball's entries, by libarchive, with the checks that every use needs: no more may come out than the file's size
-// allows, no holes, no names that lead elsewhere, and the file must stay the one that was first opened.
+// Reads a tarball's entries by libarchive, with the checks that every use needs: a bound on the decompressed size, no
+// holes, no names that lead outside the archive, and the same file in every pass.
 //
-// Content that nobody asks for is passed over by seeking when the file is not compressed; when it is, it is
-// decompressed in steps, so that a bomb is noticed while it goes off.
+// Skipped content is seeked over when the file is not compressed; otherwise it is decompressed in steps, so that a
+// decompression bomb is detected early.
 
 internal import CArchive
 internal import Glibc
 internal import OCI
 
-/// What a file was when it was first opened. An archive is read several times, and all of them must be of one file.
+/// The identity of a file when it was first opened. An archive is read several times, always from the same file.
 struct FileIdentity: Sendable, Equatable {
     let device: UInt64
     let node: UInt64
@@ -26,7 +26,7 @@ struct FileIdentity: Sendable, Equatable {
 }
 
 final class TarCursor: EntryCursor {
-    /// What libarchive reads at once: large enough to be no burden, small enough for scanning headers.
+    /// Bytes per read of libarchive: large enough for few calls, small enough for scanning headers.
     private static let blockBytes = 128 * 1024
 
     let identity: FileIdentity
@@ -39,7 +39,7 @@ final class TarCursor: EntryCursor {
     private var positionBytes: Int64 = 0
     private var entries = 0
 
-    /// Opens a regular file; with `expected`, only if it is still that one.
+    /// Opens a regular file; with `expected`, only the file of that identity.
     init(path: String, limits: ArchiveLimits, expected: FileIdentity? = nil) throws(ArchiveError) {
         self.path = path
         self.limits = limits
@@ -62,13 +62,13 @@ final class TarCursor: EntryCursor {
     deinit { close(descriptor) }
 
     func next() throws(ArchiveError) -> ArchiveEntry? {
-        // An uncompressed file is seeked over by libarchive itself when the next header is asked for.
+        // For an uncompressed file, libarchive itself seeks over the content at the next header.
         if current != nil, archive.isCompressed { while try piece() != nil {} }
         current = nil
         var header: OpaquePointer?
         switch archive_read_next_header(archive.pointer, &header) {
         case ARCHIVE_EOF: return nil
-        // A warning is about names or attributes of which nothing is used, or checked below.
+        // A warning concerns names or attributes that are unused or checked below.
         case ARCHIVE_OK, ARCHIVE_WARN: break
         default: throw unreadable()
         }
@@ -125,8 +125,7 @@ extension TarCursor {
     }
 
     private static func kind(of header: OpaquePointer) -> ArchiveEntry.Kind {
-        // A hard link would be a second name for content that stands elsewhere in the archive; no image tool writes
-        // one.
+        // A hard link would be a second name for content elsewhere in the archive; no image tool writes one.
         if archive_entry_hardlink(header) != nil { return .other("a hard link") }
         switch archive_entry_filetype(header) {
         case S_IFREG: return archive_entry_sparse_count(header) > 0 ? .other("a sparse file") : .file
@@ -138,7 +137,7 @@ extension TarCursor {
         }
     }
 
-    /// Refuses at the header what could not be there, or would be too much, so that nothing is read of it.
+    /// Refuses an impossible or excessive size at the header, before any content is read.
     private func checkSize(_ name: String, _ sizeBytes: Int64) throws(ArchiveError) {
         guard sizeBytes >= 0 else { throw ArchiveError(path, entry: name, .unreadable("a negative size")) }
         guard sizeBytes <= ContentSize.maximum else {

@@ -1,25 +1,25 @@
-// HTTP/1.1 answers as far as a load test needs them: a status and a body whose length is stated. Bytes in, values out;
-// anything else is an answer that no registry should give here, and is said to be one. Pure.
+// An HTTP/1.1 response parser for the load test: a status and a body of stated length. It reports any other response
+// as broken. Pure.
 
 import Glibc
 
-/// Reads one answer, in whatever pieces it comes.
+/// Reads one response from pieces of any size.
 struct AnswerReader {
     enum Progress: Equatable {
         case needsMore
-        /// The whole answer was read.
+        /// The whole response was read.
         case complete(status: Int, sizeBytes: Int)
-        /// Not an answer that can be read; why.
+        /// The response cannot be read, with the reason.
         case broken(String)
     }
 
-    /// More than any registry's head.
+    /// Larger than the head of any registry's response.
     static let maximumHeadBytes = 16 * 1024
 
-    /// The body, where it is kept.
+    /// The body; empty unless `keepsBody` is set.
     private(set) var body: [UInt8] = []
     private let keepsBody: Bool
-    /// A head that has not come whole yet.
+    /// The head received so far, while it is incomplete.
     private var head: [UInt8] = []
     private var status = 0
     private var sizeBytes = 0
@@ -28,7 +28,7 @@ struct AnswerReader {
 
     init(keepsBody: Bool) { self.keepsBody = keepsBody }
 
-    /// Whether nothing has come yet.
+    /// Whether no byte has arrived yet.
     var isFresh: Bool { !isInBody && head.isEmpty }
 
     mutating func read(_ bytes: UnsafeRawBufferPointer) -> Progress {
@@ -71,7 +71,7 @@ struct AnswerReader {
     private static let version = Array("HTTP/1.1 ".utf8)
     private static let name: StaticString = "content-length:"
 
-    /// How long the head is, and the one field that matters; nil when its end has not come yet.
+    /// The size of the head and its `Content-Length`; nil while the head is incomplete.
     private static func scan(_ bytes: UnsafeRawBufferPointer) -> (headBytes: Int, contentLength: Int?)? {
         guard let start = bytes.baseAddress else { return nil }
         var contentLength: Int?
@@ -80,7 +80,7 @@ struct AnswerReader {
             position = start.distance(to: UnsafeRawPointer(found)) + 1
             guard position + 1 < bytes.count else { return nil }
             if bytes[position] == 0x0D, bytes[position + 1] == 0x0A { return (position + 2, contentLength) }
-            // Most lines differ in their first letter.
+            // Most lines differ in their first letter, so it is compared first.
             guard bytes[position] | 0x20 == 0x63, position + name.utf8CodeUnitCount < bytes.count,
                 (0..<name.utf8CodeUnitCount).allSatisfy({ bytes[position + $0] | 0x20 == name.utf8Start[$0] | 0x20 })
             else { continue }

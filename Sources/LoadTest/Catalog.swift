@@ -1,35 +1,35 @@
-// What there is to pull: a text file, a line an image. Every request is made ready here, once: while the test runs,
-// nothing is formatted.
+// The images to pull: a text file with one image per line. Every request is formatted here once, so that the test
+// itself formats nothing.
 
 import Glibc
 import OCI
 import Registry
 
-/// One request of a pull, and what its answer has to be.
+/// One request of a pull, and its expected response.
 struct PullStep {
-    /// Where the request stands in `Catalog.requests`.
+    /// The range of the request in `Catalog.requests`.
     let request: Range<Int>
     let sizeBytes: Int
     let digest: Digest
 }
 
 struct CatalogImage {
-    /// Which of `Catalog.batches` it belongs to.
+    /// Index in `Catalog.batches`.
     let batch: Int
-    /// Which of `Catalog.steps`, in the order they are asked for.
+    /// Range in `Catalog.steps`, in the order of the requests.
     let steps: Range<Int>
 }
 
 /// The images, in the order of the file, and the requests that pull them.
 ///
-/// A line is `batch path size digest path size digest …`: `batch` is the pattern that prunes the image with the others
-/// of its batch, `path` what is asked of the server. Lines beginning with `#` say nothing.
+/// A line is `batch path size digest path size digest …`: `batch` is the pattern that prunes all images of a batch,
+/// `path` is the path of a request. Lines beginning with `#` are comments.
 final class Catalog {
     private(set) var images: [CatalogImage] = []
     private(set) var steps: [PullStep] = []
     private(set) var batches: [String] = []
     private var bytes: [UInt8] = []
-    /// Stays where it is for as long as the catalog is there, so that requests can be sent from it at any time.
+    /// Its address stays valid for the life of the catalog, so that requests can be sent from it at any time.
     private(set) var requests = UnsafeRawBufferPointer(start: nil, count: 0)
 
     struct Mistake: Error, CustomStringConvertible {
@@ -84,7 +84,7 @@ final class Catalog {
         return begin..<bytes.count
     }
 
-    /// The fields that containerd sends, its long Accept line with every request.
+    /// The fields that containerd sends, including its long Accept line.
     private static let fields = """
         User-Agent: containerd/1.6.20 (ociregistry-load)\r
         Accept: application/vnd.docker.distribution.manifest.v2+json, \

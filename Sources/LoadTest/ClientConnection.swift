@@ -1,34 +1,34 @@
-// One keep-alive connection to the server under test: a request out, an answer in, and the next. Two system calls a
-// request (send, recv) and a share of an epoll_wait; docs/load-testing.md says why it is not libcurl.
+// One keep-alive connection to the server under test. A request costs two system calls (send, recv) and a share of an
+// epoll_wait; docs/load-testing.md says why libcurl is not used.
 
 import Glibc
 import Registry
 
-/// Gets the outcome. Either call may start the next request.
+/// Receives the outcome of a request. Either call may start the next request.
 protocol AnswerHandler: AnyObject {
     func answered(status: Int, sizeBytes: Int, body: [UInt8])
-    /// The connection is gone; the next request makes another.
+    /// The connection is closed; the next request opens another.
     func failed(_ reason: String)
 }
 
 final class ClientConnection {
-    /// As many answers' bytes as an iteration can bring for one connection.
+    /// Read buffer size in bytes: at most this much is read per iteration and connection.
     static let bufferBytes = 64 * 1024
 
     private let loop: EventLoop
     private let address: ServerAddress
-    /// What every connection reads into, one after the other.
+    /// The read buffer, shared by all connections.
     private let buffer: UnsafeMutableRawBufferPointer
     private weak var handler: (any AnswerHandler)?
     private var descriptor: Int32 = -1
     private var poll: SocketPoll?
     private var isConnected = false
-    /// Whether this connection has brought an answer: the server may then close it at any time between two.
+    /// Whether this connection has delivered a response: the server may then close it before the next request.
     private var isKept = false
     private var request: UnsafeRawBufferPointer?
     private var keepsBody = false
     private var reader = AnswerReader(keepsBody: false)
-    /// When the request that is out was made, on the loop's clock; nil when none is.
+    /// When the outstanding request was made, in milliseconds of the loop's clock; nil without one.
     private(set) var askedMilliseconds: UInt64?
 
     init(on loop: EventLoop, to address: ServerAddress, buffer: UnsafeMutableRawBufferPointer) {
@@ -37,7 +37,7 @@ final class ClientConnection {
         self.buffer = buffer
     }
 
-    /// Sends a request; its bytes must stay until the handler is called.
+    /// Sends a request; its bytes must stay valid until the handler is called.
     func ask(_ request: UnsafeRawBufferPointer, keepsBody: Bool, handler: any AnswerHandler) {
         self.handler = handler
         self.request = request
@@ -47,14 +47,14 @@ final class ClientConnection {
         if descriptor < 0 { connect() } else if isConnected { transmit() }
     }
 
-    /// Drops the connection and whatever is out, without a word.
+    /// Closes the connection and drops an outstanding request without calling the handler.
     func close() {
         request = nil
         askedMilliseconds = nil
         disconnect()
     }
 
-    /// Gives up the request that is out.
+    /// Fails the outstanding request and closes the connection.
     func fail(_ reason: String) {
         guard request != nil else { return disconnect() }
         close()
@@ -80,7 +80,7 @@ final class ClientConnection {
         poll.watch(readable: false, writable: true)
     }
 
-    /// Not from within `ask`, whose caller does not expect to be called back.
+    /// Fails in the next drain: the caller of `ask` does not expect a callback inside the call.
     private func failSoon(_ reason: String) {
         loop.deferred.enqueue { [self] in fail(reason) }
     }
@@ -95,7 +95,7 @@ final class ClientConnection {
         transmit()
     }
 
-    /// A request is far smaller than an empty send buffer, and nothing else is in it.
+    /// Sends the whole request in one call: it is far smaller than the empty send buffer.
     private func transmit() {
         guard let request else { return }
         let sent = send(descriptor, request.baseAddress, request.count, Int32(MSG_NOSIGNAL))
@@ -122,7 +122,8 @@ final class ClientConnection {
         }
     }
 
-    /// The peer has gone. Where it may have done so before it saw the request, that is asked once more.
+    /// Handles a closed connection. A kept connection that delivered no byte may have closed before the server saw the
+    /// request, so the request is retried.
     private func broke(_ reason: String) {
         guard request != nil, isKept, reader.isFresh else { return fail(reason) }
         disconnect()

@@ -1,16 +1,16 @@
-// Everyone who pulls: how many there are, what each takes next, what has gone wrong. One loop, one thread.
+// The pullers: their number, the image each takes next, and the faults. One loop, one thread.
 
 import Registry
 
 final class ClientPool {
-    /// A puller that has waited so long for an answer gives it up.
+    /// A puller gives up a response after this time.
     static let timeoutMilliseconds: UInt64 = 30_000
-    /// Faults that are reported in words; the rest is counted.
+    /// Number of faults described in text; later ones are only counted.
     static let maximumNotes = 5
 
     let loop: EventLoop
     let catalog: Catalog
-    /// Of the span that is under way.
+    /// Counts of the current span.
     var tally = Tally()
     private(set) var notes: [String] = []
     private let address: ServerAddress
@@ -19,16 +19,16 @@ final class ClientPool {
     private let pruner: Pruner
     private var rotation = Rotation(batchOf: [], prunes: false)
     private var pullers: [Puller] = []
-    /// Those that leave when they have finished an image.
+    /// Pullers that leave after their current image.
     private var leavers: [Puller] = []
-    /// Those for whom there is no image yet.
+    /// Pullers that wait for an image.
     private var waiting: [Puller] = []
-    /// Those whose connection broke: a server that is away must not be hammered.
+    /// Pullers whose connection broke; they pause so as not to flood a server that is away.
     private var resting: [Puller] = []
     private var hashEvery = 0
     private var untilHash = 0
     private var whenEmpty: (() -> Void)?
-    /// Why it cannot go on.
+    /// Why the test cannot continue.
     private(set) var failure: String?
 
     /// - Parameter admin: the address for prune requests.
@@ -43,17 +43,17 @@ final class ClientPool {
 
     // MARK: For the session
 
-    /// Begins a round: once through the catalog, or round and round until `setPullers(0)`.
+    /// Begins a round: once through the catalog, or repeatedly until `setPullers(0)`.
     /// - Parameters:
-    ///   - prunes: whether each batch is pruned when it has been pulled.
-    ///   - hashEvery: each so many images, one is hashed; 0: none.
+    ///   - prunes: whether each batch is pruned after it has been pulled.
+    ///   - hashEvery: hashes one of this many images; 0 hashes none.
     func begin(prunes: Bool, once: Bool, hashEvery: Int) {
         rotation = Rotation(batchOf: catalog.images.map(\.batch), prunes: prunes, endsAfterOne: once)
         self.hashEvery = hashEvery
         untilHash = hashEvery
     }
 
-    /// Empties the cache of every image of the catalog.
+    /// Removes every image of the catalog from the cache.
     func pruneAll(then: @escaping () -> Void) {
         var left = catalog.batches.count
         for pattern in catalog.batches {
@@ -64,7 +64,7 @@ final class ClientPool {
         }
     }
 
-    /// How many pull at a time. Those too many finish the image they are at.
+    /// Sets the number of concurrent pullers. Surplus pullers finish their current image.
     func setPullers(_ count: Int) {
         while pullers.count < count {
             let puller = Puller(self, ClientConnection(on: loop, to: address, buffer: buffer))
@@ -81,13 +81,13 @@ final class ClientPool {
         }
     }
 
-    /// Calls back, once, when nobody pulls any more.
+    /// Calls `then` once when no puller is left.
     func whenAllHaveLeft(_ then: @escaping () -> Void) {
         whenEmpty = then
         loop.deferred.enqueue { [self] in checkEmpty() }
     }
 
-    /// From time to time: who has waited too long gives up, and one whose pause is over pulls again.
+    /// Runs at an interval: ends requests that have timed out, and resumes pullers that have paused.
     func tick() {
         let now = loop.nowMilliseconds
         for puller in pullers + leavers {
@@ -100,7 +100,7 @@ final class ClientPool {
 
     // MARK: For pullers
 
-    /// The next image; nil: there is none now, and `next` is called when there is.
+    /// The next image; nil when none is available yet: the pool calls `next` on the puller later.
     func take(_ puller: Puller) -> Int? {
         switch rotation.take() {
         case .image(let image): return image
@@ -110,7 +110,7 @@ final class ClientPool {
         return nil
     }
 
-    /// Whether the image that is about to be pulled is to be hashed.
+    /// Whether the next image is to be hashed.
     func hashesNext() -> Bool {
         untilHash -= 1
         guard untilHash == 0 else { return false }
@@ -118,7 +118,7 @@ final class ClientPool {
         return true
     }
 
-    /// A pull is over, well or not.
+    /// Records the end of a pull, successful or not.
     func ended(_ image: Int) {
         guard let batch = rotation.ended(image) else { return }
         prune(catalog.batches[batch]) { [self] in
@@ -136,7 +136,7 @@ final class ClientPool {
 
     func rest(_ puller: Puller) { resting.append(puller) }
 
-    /// It pulls no more. Forgotten later: this is called from within its own calls.
+    /// Removes a puller. Deferred, since the puller itself calls this.
     func leave(_ puller: Puller) {
         loop.deferred.enqueue { [self] in
             puller.close()

@@ -1,5 +1,5 @@
-// The driver of scripts/load-test: pulls the images of a catalog through a server, by more and more clients and then by
-// fewer again, and says how that went. docs/load-testing.md describes the test, scripts/load.d what is around it.
+// The load generator of scripts/load-test: pulls the images of a catalog through a server with a rising and then
+// falling number of clients, and reports the results. docs/load-testing.md describes the test.
 
 import ArgumentParser
 import Glibc
@@ -40,7 +40,7 @@ struct LoadTest: ParsableCommand {
     @Option(help: .init("Where rows go, one a second.", valueName: "file"))
     var csv: String?
 
-    /// More would need more than this machine's ports to one address.
+    /// A larger number would need more local ports to one address than this machine has.
     static let maximumPullers = 10_000
 
     func validate() throws {
@@ -54,7 +54,7 @@ struct LoadTest: ParsableCommand {
     }
 
     func run() throws {
-        // A write to a connection that has gone must be an error, not the end.
+        // A write to a closed connection must return an error, not end the process.
         signal(SIGPIPE, SIG_IGN)
         let address = try ServerAddress(server)
         let adminAddress = try admin.map { try ServerAddress($0) } ?? address
@@ -63,7 +63,7 @@ struct LoadTest: ParsableCommand {
         guard !images.images.isEmpty else { throw ValidationError("--catalog: '\(catalog)' has no images") }
         let file = csv.flatMap { CSVFile($0) }
         if let csv, file == nil { throw ValidationError("--csv: cannot write '\(csv)'") }
-        // Its own, so that each line is out at once wherever it goes.
+        // A separate line-buffered stream, so that each line is written at once to any kind of output.
         guard let output = fdopen(dup(STDOUT_FILENO), "w") else { throw ExitCode.failure }
         setvbuf(output, nil, _IOLBF, 0)
         let loop = try EventLoop()

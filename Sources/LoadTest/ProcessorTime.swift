@@ -4,7 +4,7 @@ import Glibc
 import Registry
 
 enum ProcessorTime {
-    /// All of it, now.
+    /// The current processor time of the driver, the server and the upstream, and the stolen time.
     static func now(server: Int32?, upstream: Int32?) -> Usage {
         var usage = rusage()
         getrusage(__rusage_who_t(RUSAGE_SELF.rawValue), &usage)
@@ -14,16 +14,16 @@ enum ProcessorTime {
             server: server.flatMap(process), upstream: upstream.flatMap(process), stolen: stolen())
     }
 
-    /// User and system time of a process (proc(5), `/proc/pid/stat`, fields 14 and 15); nil when there is none.
+    /// User and system time of a process (proc(5), `/proc/pid/stat`, fields 14 and 15); nil when it does not exist.
     static func process(_ id: Int32) -> Double? {
-        // The program's name, in parentheses, may hold anything; what follows it does not.
+        // The program's name, in parentheses, may hold any character; the fields after it do not.
         guard let text = read("/proc/\(id)/stat"), let end = text.lastIndex(of: ")") else { return nil }
         let fields = text[end...].split(separator: " ")
         guard fields.count > 13, let user = Double(fields[12]), let system = Double(fields[13]) else { return nil }
         return (user + system) / Double(sysconf(Int32(_SC_CLK_TCK)))
     }
 
-    /// Time that the hypervisor has kept from this machine (proc(5), `/proc/stat`, the eighth number).
+    /// Time that the hypervisor gave to other machines (proc(5), `/proc/stat`, the eighth number).
     private static func stolen() -> Double? {
         let fields = read("/proc/stat")?.prefix { $0 != "\n" }.split(separator: " ")
         guard let fields, fields.count > 8, let ticks = Double(fields[8]) else { return nil }
@@ -34,7 +34,7 @@ enum ProcessorTime {
 }
 
 enum TextFile {
-    /// Nil when it cannot be read. What is beyond `maximumBytes` is left out.
+    /// The file's text, at most `maximumBytes`; nil when it cannot be read.
     static func read(_ path: String, maximumBytes: Int = .max) -> String? {
         guard let file = fopen(path, "r") else { return nil }
         defer { fclose(file) }

@@ -1,15 +1,15 @@
-// Has the server prune images by pattern, one request at a time, where it answers administration.
+// Prunes images by pattern through admin requests, one at a time.
 
 import Registry
 
 final class Pruner: AnswerHandler {
-    /// A manifest that the server is still writing to its disk is kept: asked again so many times, so long apart.
+    /// The server keeps a manifest that it is still writing to disk: the request is retried this often, this far apart.
     private static let mostTries = 50
     private static let pauseMilliseconds: UInt64 = 100
 
     enum Outcome: Equatable {
         case pruned
-        /// So many that were meant are still there.
+        /// This many matching images remain.
         case kept(Int)
         case refused(String)
     }
@@ -19,7 +19,7 @@ final class Pruner: AnswerHandler {
     private let loop: EventLoop
     private var tries = 0
     private var queue: [(pattern: String, then: (Outcome) -> Void)] = []
-    /// The request that is out.
+    /// The outstanding request.
     private var request = UnsafeMutableRawBufferPointer(start: nil, count: 0)
 
     init(on loop: EventLoop, _ connection: ClientConnection, authority: String) {

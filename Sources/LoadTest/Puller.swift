@@ -1,5 +1,5 @@
-// A client that pulls one whole image after another over one kept connection: the manifest by its tag, then config and
-// layers, each when the one before has come. (containerd asks for layers side by side; here the pullers are.)
+// A client that pulls whole images over one kept connection: the manifest by its tag, then config and layers, one
+// after the other. (containerd fetches layers concurrently; here the pullers provide the concurrency.)
 
 import OCI
 import Registry
@@ -18,7 +18,7 @@ final class Puller: AnswerHandler {
         self.connection = connection
     }
 
-    /// Since when an answer has been waited for, on the loop's clock.
+    /// When the outstanding request was made, on the loop's clock.
     var askedMilliseconds: UInt64? { connection.askedMilliseconds }
 
     /// Begins the next image, if there is one.
@@ -32,7 +32,7 @@ final class Puller: AnswerHandler {
         ask()
     }
 
-    /// Ends when the image under way has been pulled; at once when it is idle.
+    /// Ends after the current image, or at once when the puller is idle.
     func stop(isIdle: Bool) {
         isLeaving = true
         if isIdle { pool.leave(self) }
@@ -69,7 +69,7 @@ final class Puller: AnswerHandler {
         if isLeaving { pool.leave(self) } else { pool.rest(self) }
     }
 
-    /// The rest of the image is not asked for: it would be of no use.
+    /// Skips the rest of the image after a fault.
     private func wrong(_ fault: Fault, _ reason: String) {
         pool.note(fault, pool.catalog.path(step), reason)
         pool.ended(image)

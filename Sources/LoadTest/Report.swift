@@ -1,10 +1,10 @@
-// What is said of a span: a line while the test runs, a row of the CSV, a line of the table at the end.
+// The report of a span: a line while the test runs, a row of the CSV, and a line of the final table.
 
 import Glibc
 import OCI
 import Registry
 
-/// A column of the CSV. docs/load-testing.md describes each, and a test sees to that.
+/// A column of the CSV. A test checks that docs/load-testing.md describes each.
 struct Column: Sendable {
     let name: String
     let value: @Sendable (inout Span) -> String
@@ -42,7 +42,7 @@ struct Column: Sendable {
 }
 
 enum Text {
-    /// Empty for what is not known.
+    /// The number with `digits` decimals; empty when it is unknown.
     static func decimal(_ value: Double?, _ digits: Int) -> String {
         guard let value, value.isFinite else { return "" }
         var scale = 1.0
@@ -63,7 +63,7 @@ enum Text {
         return text.isEmpty ? "-" : text
     }
 
-    /// The line of one span, while the test runs and in the table at its end.
+    /// The line of one span, while the test runs and in the final table.
     static func line(_ span: inout Span) -> String {
         let cells: [(String, Int, String)] = [
             ("\(span.pullers)", 5, " pullers"),
@@ -85,11 +85,11 @@ enum Text {
     }
 }
 
-/// The CSV file, written line by line: what was measured is there even if the end is not reached.
+/// The CSV file, written line by line, so that an interrupted test leaves its measurements.
 final class CSVFile {
     private let file: UnsafeMutablePointer<FILE>
 
-    /// Nil when it cannot be written.
+    /// Nil when the file cannot be written.
     init?(_ path: String) {
         guard let file = fopen(path, "w") else { return nil }
         self.file = file

@@ -1,14 +1,13 @@
-// Which image is pulled next. Everyone takes the next one of the catalog, round and round. For pull-through, a batch
-// whose images have all been pulled is pruned before its turn comes again, so that each pull goes to the upstream.
-// Pure.
+// The order of pulls: the pullers share one cursor that cycles through the catalog. For pull-through, a batch whose
+// images have all been pulled is pruned before its next round, so that each pull is a miss. Pure.
 
-/// The order of pulls.
+/// Hands out the images in order.
 struct Rotation {
     enum Next: Equatable {
         case image(Int)
         /// The next batch is still in the cache: wait until it is pruned.
         case wait
-        /// Each image has been handed out once, and once was asked for.
+        /// Each image has been handed out once, and only one round was requested.
         case end
     }
 
@@ -22,7 +21,7 @@ struct Rotation {
     private var underWay: [Int]
 
     /// - Parameters:
-    ///   - batchOf: each image's batch; images of a batch stand together.
+    ///   - batchOf: each image's batch; the images of a batch are adjacent.
     ///   - prunes: whether a batch has to be pruned before it is pulled again.
     init(batchOf: [Int], prunes: Bool, endsAfterOne: Bool = false) {
         self.batchOf = batchOf
@@ -50,8 +49,8 @@ struct Rotation {
         return .image(image)
     }
 
-    /// Notes that a pull is over, well or not.
-    /// - Returns: the batch that is to be pruned now.
+    /// Records the end of a pull, successful or not.
+    /// - Returns: the batch to prune now.
     mutating func ended(_ image: Int) -> Int? {
         guard prunes else { return nil }
         let batch = batchOf[image]
@@ -64,7 +63,7 @@ struct Rotation {
     mutating func pruned(_ batch: Int) { states[batch] = .cold }
 }
 
-/// How many pullers there are in each step: doubling up to the most, and down again the same way.
+/// The number of pullers in each step: doubling up to `most`, then down again.
 enum Ramp {
     static func steps(most: Int) -> [Int] {
         var up: [Int] = []

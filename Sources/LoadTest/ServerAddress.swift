@@ -1,4 +1,4 @@
-// Where the server under test is: an `http://host[:port]` URL, looked up once.
+// The address of the server under test: an `http://host[:port]` URL, resolved once.
 
 import Glibc
 
@@ -22,7 +22,7 @@ struct ServerAddress {
         if host.hasPrefix("["), host.hasSuffix("]") { host = String(host.dropFirst().dropLast()) }
         authority = String(rest)
         var hints = addrinfo()
-        // SOCK_STREAM is an enumeration's member to Swift, an Int32 to the call.
+        // Swift imports SOCK_STREAM as an enumeration member; the call takes an Int32.
         hints.ai_socktype = Int32(SOCK_STREAM.rawValue)
         var list: UnsafeMutablePointer<addrinfo>?
         let code = getaddrinfo(host, port, &hints, &list)
@@ -34,7 +34,7 @@ struct ServerAddress {
         bytes = Array(UnsafeRawBufferPointer(start: address, count: Int(first.ai_addrlen)))
     }
 
-    /// Begins to connect; the descriptor, or −1 with `errno` set.
+    /// Starts connecting; returns the descriptor, or −1 with `errno` set.
     func connect() -> Int32 {
         let kind = Int32(SOCK_STREAM.rawValue) | Int32(SOCK_NONBLOCK.rawValue) | Int32(SOCK_CLOEXEC.rawValue)
         let descriptor = socket(family, kind, 0)

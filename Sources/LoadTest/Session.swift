@@ -1,5 +1,5 @@
-// The test from begin to end: first once through all images (or, for pull-through, pruning them), then the ramp, a
-// step after the other, each cut into spans of about a second that are reported.
+// The course of the test: first one round through all images (for pull-through: pruning them), then the steps of the
+// ramp, each reported in spans of about a second.
 
 import Glibc
 import OCI
@@ -17,7 +17,7 @@ final class Session {
 
     /// Pullers of the first round, which only fills the cache.
     static let firstPullers = 16
-    /// Spans are about this long.
+    /// Approximate length of a span.
     static let spanSeconds = 1.0
 
     private let loop: EventLoop
@@ -34,7 +34,7 @@ final class Session {
     private var rampSeconds = 0.0
     private var stepSpans: [Span] = []
     private var table: [Span] = []
-    /// Of the ramp.
+    /// The sum over the ramp.
     private(set) var total = Tally()
 
     init(on loop: EventLoop, pool: ClientPool, plan: Plan, file: CSVFile?, say: @escaping (String) -> Void) {
@@ -47,7 +47,8 @@ final class Session {
         spanMilliseconds = max(1, UInt64(saturating: plan.stepSeconds * 1000 / Double(spansPerStep)))
     }
 
-    /// Runs it all. What it returns is whether every pull was as it should be; what it found has been said.
+    /// Runs the whole test and reports what it found.
+    /// - Returns: whether every pull was correct.
     func run() -> Bool {
         let timer = Timer(on: loop) { [unowned self] in tick() }
         timer.start(afterMilliseconds: spanMilliseconds, everyMilliseconds: spanMilliseconds)
@@ -119,7 +120,7 @@ final class Session {
     }
 
     private func conclude() -> Bool {
-        // What was pulled after the last span is in no row; what went wrong then counts.
+        // Pulls after the last span are in no row; their faults still count.
         total.addFaults(of: pool.tally)
         if !table.isEmpty { say("each step:") }
         for index in table.indices { say("        " + Text.line(&table[index])) }

@@ -1,16 +1,16 @@
-// What has happened in some span of time, and what is said of it. Pure.
+// Counts and processor time of a span, and the values derived from them. Pure.
 
-/// Why a pull was not what it should be.
+/// Why a pull was not correct.
 enum Fault: String, CaseIterable {
-    /// Answered, with another status than 200.
+    /// The status is not 200.
     case status
-    /// The length the server stated is not the content's.
+    /// The stated length is not the content's length.
     case length
-    /// Bytes that do not hash to their digest.
+    /// The bytes do not hash to their digest.
     case hash
-    /// No whole answer: refused, reset, ended early, unreadable.
+    /// No complete response: refused, reset, ended early, unreadable.
     case broken
-    /// No answer in time.
+    /// No response in time.
     case timeout
 }
 
@@ -51,7 +51,7 @@ struct Tally {
 
     var faultCount: Int { faults.values.reduce(0, +) }
 
-    /// Milliseconds within which so many of a thousand images were pulled; nil when none was.
+    /// Milliseconds within which `perMille` of a thousand images were pulled; nil without an image.
     mutating func milliseconds(perMille: Int) -> Double? {
         if !isSorted {
             microseconds.sort()
@@ -62,17 +62,17 @@ struct Tally {
     }
 }
 
-/// Processor time used so far, in seconds; nil where it is not known.
+/// Processor time used so far, in seconds; nil where it is unknown.
 struct Usage {
     var seconds: Double
     var driver: Double
     var server: Double?
     var upstream: Double?
-    /// What the hypervisor gave to others, over all processors.
+    /// Time that the hypervisor gave to other machines, over all processors.
     var stolen: Double?
 }
 
-/// A span of the run: what was pulled, by how many, and what it cost.
+/// A span of the run: the pulls, the number of pullers, and the processor time.
 struct Span {
     let step: Int
     let pullers: Int
@@ -91,7 +91,7 @@ struct Span {
 
     var driverPercent: Double { 100 * (end.driver - begin.driver) / seconds }
 
-    /// Microseconds of the server's processor time an image.
+    /// Microseconds of the server's processor time per image.
     var serverMicrosecondsPerImage: Double? {
         guard tally.images > 0 else { return nil }
         return percent(\.server).map { $0 / 100 * seconds * 1e6 / Double(tally.images) }

@@ -1,4 +1,4 @@
-// Base64 by OpenSSL.
+// Base64 encoding by OpenSSL.
 
 internal import COpenSSL
 
@@ -6,8 +6,8 @@ internal import COpenSSL
 package enum Base64 {
     package static func encode(_ text: String) -> String {
         let bytes = Array(text.utf8)
-        // Four characters for three bytes, and a NUL behind them. EVP_EncodeBlock takes the length as an int; what is
-        // encoded here is a line of a configuration file.
+        // Four characters for three bytes, and a final NUL. EVP_EncodeBlock takes the length as an int, which suffices
+        // for a line of a configuration file.
         let encoded = [UInt8](unsafeUninitializedCapacity: 4 * ((bytes.count + 2) / 3) + 1) { buffer, count in
             count = Int(EVP_EncodeBlock(buffer.baseAddress, bytes, Int32(clamping: bytes.count)))
         }

@@ -2,7 +2,7 @@
 
 internal import COpenSSL
 
-/// A digest in the making. Used by one thread at a time.
+/// An incremental hash, used by one thread at a time.
 ///
 /// Source: EVP_DigestInit(3).
 package final class ContentHash {
@@ -11,8 +11,8 @@ package final class ContentHash {
 
     package init(_ algorithm: Digest.Algorithm) {
         self.algorithm = algorithm
-        // EVP_MD_CTX_new and EVP_DigestInit_ex fail only when memory is out, which Swift does not survive anywhere else
-        // either, or when the provider lacks SHA-2, without which this server has nothing to do.
+        // EVP_MD_CTX_new and EVP_DigestInit_ex fail only when memory runs out, which Swift does not survive elsewhere
+        // either, or when the provider lacks SHA-2, without which this server cannot work.
         guard let context = EVP_MD_CTX_new() else { preconditionFailure("EVP_MD_CTX_new: out of memory") }
         self.context = context
         let type = algorithm == .sha256 ? EVP_sha256() : EVP_sha512()
@@ -25,11 +25,11 @@ package final class ContentHash {
     package func update(_ bytes: UnsafeRawBufferPointer) {
         guard let start = bytes.baseAddress else { return }
         let code = EVP_DigestUpdate(context, start, bytes.count)
-        // Fails only before init or after final, and final is only ever run on a copy.
+        // Fails only before init or after final, and final runs only on a copy.
         precondition(code == 1, "EVP_DigestUpdate failed")
     }
 
-    /// The digest of what was given so far; more may follow.
+    /// The digest of the bytes so far; more bytes may follow.
     package func digest() -> Digest {
         guard let copy = EVP_MD_CTX_new() else { preconditionFailure("EVP_MD_CTX_new: out of memory") }
         defer { EVP_MD_CTX_free(copy) }
@@ -40,7 +40,7 @@ package final class ContentHash {
                 EVP_MD_CTX_copy_ex(copy, context) == 1 && EVP_DigestFinal_ex(copy, bytes.baseAddress, &count) == 1
             let hash = UnsafeRawBufferPointer(rebasing: UnsafeRawBufferPointer(bytes)[..<Int(count)])
             guard done, let digest = Digest(algorithm: algorithm, bytes: hash) else {
-                // The length is the algorithm's by definition; the rest is memory running out.
+                // The length is fixed by the algorithm; the only other failure is that memory runs out.
                 preconditionFailure("EVP_DigestFinal_ex failed")
             }
             return digest
@@ -57,7 +57,7 @@ package final class ContentHash {
 
 /// SHA-256 in one call.
 package enum SHA256 {
-    /// Name and version of the library that does the hashing.
+    /// Name and version of the hashing library.
     package static var libraryVersion: String { String(cString: OpenSSL_version(OPENSSL_VERSION)) }
 
     package static func hash(_ bytes: UnsafeRawBufferPointer) -> Digest { ContentHash.hash(bytes, .sha256) }

@@ -1,5 +1,5 @@
-// A content digest as the registries write it. The value is plain memory (no heap, no reference counting), because
-// every request on the hot path makes one from the bytes of its target and looks it up.
+// A content digest as registries write it. The value is plain memory (no heap, no reference counting), because every
+// request on the hot path creates one from its target and looks it up.
 
 /// The digest of some content: an algorithm and its raw hash bytes.
 ///
@@ -36,7 +36,7 @@ package struct Digest: Sendable, BitwiseCopyable {
     /// The raw hash, eight bytes a word in memory order; unused words are zero.
     @usableFromInline let words: Words
 
-    /// The first eight bytes of the hash: of any content anybody has found so far, as good a key as all of it.
+    /// The first eight bytes of the hash: as good a key as the whole hash, since no collision is known.
     @inlinable package var firstWord: UInt64 { words.0 }
 
     /// Reads `sha256:` or `sha512:` followed by lower-case hexadecimal of the exact length; anything else is nil.
@@ -76,7 +76,7 @@ package struct Digest: Sendable, BitwiseCopyable {
         self = parsed
     }
 
-    /// Takes the raw hash bytes; nil unless there are exactly as many as the algorithm makes.
+    /// Takes the raw hash bytes; nil unless their number is the algorithm's.
     package init?(algorithm: Algorithm, bytes: UnsafeRawBufferPointer) {
         guard bytes.count == algorithm.byteCount else { return nil }
         var words: Words = (0, 0, 0, 0, 0, 0, 0, 0)
@@ -85,7 +85,7 @@ package struct Digest: Sendable, BitwiseCopyable {
         self.words = words
     }
 
-    /// A sha256 digest in half the memory of a `Digest`: for tables of very many.
+    /// A sha256 digest in half the memory of a `Digest`, for very large tables.
     package struct Short: Sendable, Hashable {
         @usableFromInline let words: (UInt64, UInt64, UInt64, UInt64)
 
@@ -95,7 +95,7 @@ package struct Digest: Sendable, BitwiseCopyable {
             words = (digest.words.0, digest.words.1, digest.words.2, digest.words.3)
         }
 
-        /// A byte of the hash: as good as chance.
+        /// A byte of the hash, as evenly distributed as a random byte.
         package var anyByte: Int { Int(truncatingIfNeeded: words.3 & 0xFF) }
 
         package var digest: Digest {
@@ -150,7 +150,7 @@ extension Digest: Hashable {
                 == (right.words.4, right.words.5, right.words.6, right.words.7)
     }
 
-    /// Sixteen bytes of a cryptographic hash spread as well as all of them, at a quarter of the cost.
+    /// Sixteen bytes of a cryptographic hash are distributed as well as all of them, at a quarter of the cost.
     @inlinable
     package func hash(into hasher: inout Hasher) {
         hasher.combine(words.0)

@@ -1,14 +1,14 @@
-// Image names as people write them in commands and lists, and as tarballs carry them.
+// Image names as people write them in commands and lists, and as image archives contain them.
 
-/// A repository of a registry with the tag, the digest, or both that a person wrote.
+/// A registry's repository with a tag, a digest, or both.
 ///
 /// Source: the familiar form of docker, podman and containerd: `[host/]repository[:tag][@digest]`. A first segment that
-/// looks like no host belongs to the repository; Docker Hub's one-segment repositories are under `library/`.
+/// does not look like a host belongs to the repository; Docker Hub's one-segment repositories are under `library/`.
 package struct ImageName: Hashable, Sendable, CustomStringConvertible {
     package let host: RegistryHost
     package let repository: RepositoryName
     package let tag: String?
-    /// Where given, this decides which content is meant, and the tag is only a remark.
+    /// Where present, this selects the content, and the tag is only informative.
     package let digest: Digest?
 
     package init(host: RegistryHost, repository: RepositoryName, tag: String?, digest: Digest? = nil) {
@@ -18,8 +18,8 @@ package struct ImageName: Hashable, Sendable, CustomStringConvertible {
         self.digest = digest
     }
 
-    /// Reads a name; nil when it is none. Without tag and digest both are nil: what that means is the caller's to say.
-    /// - Parameter defaultHost: whose repository it is when no host is given.
+    /// Reads a name; nil when it is invalid. Without tag and digest both are nil; the caller decides what that means.
+    /// - Parameter defaultHost: the registry of a name without a host.
     package init?(_ text: String, defaultHost: RegistryHost = .dockerHub) {
         var rest = text[...]
         var digest: Digest?
@@ -29,7 +29,7 @@ package struct ImageName: Hashable, Sendable, CustomStringConvertible {
             rest = rest[..<at]
         }
         var tag: String?
-        // A colon after the last slash opens a tag; one before it is a port's.
+        // A colon after the last slash starts a tag; one before it starts a port.
         if let colon = rest.utf8.lastIndex(of: 0x3A), !rest.utf8[colon...].contains(0x2F) {
             guard case .tag(let name) = Reference(String(rest[rest.utf8.index(after: colon)...])) else { return nil }
             tag = name
@@ -41,7 +41,7 @@ package struct ImageName: Hashable, Sendable, CustomStringConvertible {
         self.init(host: host, repository: repository, tag: tag, digest: digest)
     }
 
-    /// What is asked of a registry: the digest, else the tag, else `latest`.
+    /// The reference to request from a registry: the digest, else the tag, else `latest`.
     package var reference: Reference {
         if let digest { return .digest(digest) }
         return .tag(tag ?? "latest")

@@ -1,5 +1,5 @@
-// What the server reads of a manifest. The bytes themselves are stored and served verbatim; this is only looked at to
-// know the type and what a whole image consists of.
+// The parts of a manifest that the server reads: its type and the content of a whole image. The bytes themselves are
+// stored and served verbatim.
 
 internal import FoundationEssentials
 
@@ -7,10 +7,10 @@ internal import FoundationEssentials
 package struct Descriptor: Sendable, Equatable {
     package let mediaType: String
     package let digest: Digest
-    /// What it states, as far as that is a size (`ContentSize`); nil where it states none, or something else. Such
-    /// content is not prefetched and not counted.
+    /// The stated size; nil when it is absent or not a valid size (`ContentSize`). Such content is not prefetched and
+    /// not counted.
     package let sizeBytes: Int64?
-    /// Where a foreign layer is to be had; such layers are not fetched ahead.
+    /// Where a foreign layer can be downloaded; such layers are not prefetched.
     package let urls: [String]
 
     package init(mediaType: String, digest: Digest, sizeBytes: Int64?, urls: [String]) {
@@ -23,8 +23,8 @@ package struct Descriptor: Sendable, Equatable {
 
 /// A decoded manifest or index.
 package struct Manifest: Sendable {
-    /// Largest manifest accepted, in bytes: what the specification asks registries to take at least, and what
-    /// containerd and containers/image refuse beyond.
+    /// Largest manifest accepted, in bytes: the specification asks registries to accept at least this size, and
+    /// containerd and containers/image refuse larger ones.
     package static let maximumSizeBytes = 4 * 1024 * 1024
 
     package let mediaType: MediaType
@@ -34,8 +34,8 @@ package struct Manifest: Sendable {
     package let manifests: [Descriptor]
 
     /// Decodes and classifies manifest bytes.
-    /// - Parameter contentType: what the upstream said; where it says nothing useful, the body's own `mediaType`
-    ///   decides.
+    /// - Parameter contentType: the upstream's `Content-Type`; when it is missing or unusable, the body's own
+    ///   `mediaType` decides.
     /// - Throws: `MANIFEST_INVALID` as a 502, with the reason: it is the upstream's fault, not the client's.
     package static func decode(_ bytes: [UInt8], contentType: String?) throws(RegistryError) -> Manifest {
         let body: Body
@@ -60,13 +60,13 @@ package struct Manifest: Sendable {
             mediaType: mediaType, config: try config.read(), layers: try read(body.layers ?? []), manifests: [])
     }
 
-    /// Config and layers that an upstream is expected to hold: everything but foreign layers, each digest once.
+    /// Config and layers that an upstream should hold: everything except foreign layers, each digest once.
     package var ownBlobs: [Descriptor] {
         var seen: Set<Digest> = []
         return ([config].compactMap { $0 } + layers).filter { $0.urls.isEmpty && seen.insert($0.digest).inserted }
     }
 
-    /// Those of `ownBlobs` that may be prefetched: their descriptors state a size.
+    /// The blobs of `ownBlobs` that may be prefetched: their descriptors state a size.
     package var prefetchedBlobs: [Descriptor] { ownBlobs.filter { $0.sizeBytes != nil } }
 
     private static func read(_ list: [Body.Entry]) throws(RegistryError) -> [Descriptor] {
@@ -109,10 +109,9 @@ package struct Manifest: Sendable {
     }
 }
 
-/// A descriptor's `size` as it stands in JSON. No value is an error: the manifest is served as it is, whatever stands
-/// there.
+/// A descriptor's `size` in JSON. An invalid value is no error: the manifest is served verbatim anyway.
 package struct StatedSize: Decodable {
-    /// Nil for anything but a whole number from 0 to `ContentSize.maximum`.
+    /// Nil for any value except a whole number from 0 to `ContentSize.maximum`.
     package let bytes: Int64?
 
     package init(from decoder: any Decoder) throws {

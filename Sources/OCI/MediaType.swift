@@ -1,6 +1,6 @@
-// The manifest types this server knows, and what it asks upstreams for.
+// The manifest types that this server accepts and requests from upstreams.
 
-/// A manifest's media type. Content of any other type is not a manifest to this server.
+/// A manifest's media type. The server treats content of any other type as no manifest.
 package enum MediaType: UInt8, CaseIterable, Sendable {
     case ociIndex
     case ociManifest
@@ -8,7 +8,7 @@ package enum MediaType: UInt8, CaseIterable, Sendable {
     case dockerManifest
     case ociArtifact
 
-    /// The type as it stands in `Content-Type` and `mediaType`.
+    /// The text in `Content-Type` and `mediaType`.
     package var text: String {
         switch self {
         case .ociIndex: "application/vnd.oci.image.index.v1+json"
@@ -27,10 +27,10 @@ package enum MediaType: UInt8, CaseIterable, Sendable {
         self = match
     }
 
-    /// Whether it lists manifests (one a platform) rather than layers.
+    /// Whether it lists manifests (one per platform) rather than layers.
     package var isIndex: Bool { self == .ociIndex || self == .dockerManifestList }
 
-    /// Every type, for the `Accept` of upstream requests: naming fewer makes docker-registry 2.8 convert a list to one
-    /// platform's old schema, and one such answer must not be cached for everyone.
+    /// Every type, for the `Accept` of upstream requests: with fewer types docker-registry 2.8 converts a list to one
+    /// platform's old schema, and such a response must not be cached for all clients.
     package static let acceptTypes: [String] = allCases.map(\.text)
 }

@@ -1,19 +1,19 @@
-// Numbers from outside: what clients, upstreams and files write in digits, and what the kernel reports. Swift ends the
-// process on an overflow, so such a number is read here, within a range, and added with SaturatingArithmetic.swift.
-// `Tests/LintTests` keeps other files from parsing integers.
+// Numbers from outside: digits written by clients, upstreams and files, and values reported by the kernel. Swift ends
+// the process on an overflow, so such a number is checked against a range here, and added with
+// SaturatingArithmetic.swift. `Tests/LintTests` keeps other files from parsing integers.
 
-/// What counts as the size of a piece of content.
+/// The valid sizes of a piece of content.
 package enum ContentSize {
-    /// Largest size accepted, in bytes: 16 TiB, the largest file of ext4 with blocks of 4 KiB (Linux'
-    /// Documentation/filesystems/ext4/blocks.rst). Half a million of them fit in an `Int64`.
+    /// Largest size accepted, in bytes: 16 TiB, the largest file of ext4 with blocks of 4 KiB (Linux
+    /// Documentation/filesystems/ext4/blocks.rst). The sum of half a million such sizes fits in an `Int64`.
     package static let maximum: Int64 = 16 << 40
 
-    /// A size in digits, as a header field states it.
+    /// A size stated in decimal digits, such as in a header field.
     package enum Stated: Equatable, Sendable {
         case bytes(Int64)
-        /// More than `maximum`.
+        /// Larger than `maximum`.
         case tooLarge
-        /// Anything but decimal digits.
+        /// Anything except decimal digits.
         case malformed
     }
 
@@ -23,24 +23,24 @@ package enum ContentSize {
         return accepted(number).map(Stated.bytes) ?? .tooLarge
     }
 
-    /// `bytes` where it can be a size; nil where it is negative or above `maximum`.
+    /// `bytes` when it is a valid size; nil when it is negative or above `maximum`.
     package static func accepted(_ bytes: Int64) -> Int64? { (0...maximum).contains(bytes) ? bytes : nil }
 
-    /// The nearest size to what the kernel reports of a file.
+    /// The valid size nearest to a file size reported by the kernel.
     package static func nearest(_ bytes: some BinaryInteger) -> Int64 { min(max(Int64(clamping: bytes), 0), maximum) }
 
-    /// Bytes of a file system's blocks; at most `Int64.max`, since a file system may be larger than any content.
+    /// Size in bytes of a file system's blocks; at most `Int64.max`, since a file system may exceed any content size.
     package static func fileSystemBytes(blocks: UInt64, blockBytes: UInt64) -> Int64 {
         Int64(clamping: blocks.multipliedSaturated(by: blockBytes))
     }
 }
 
-/// Reads numbers from text. Everything here takes ASCII digits alone: no sign, no white space, no underscore.
+/// Reads numbers from text. Every function accepts ASCII digits only: no sign, no white space, no underscore.
 package enum OutsideNumber {
-    /// Seconds from 1970 to the end of the year 9999, which is what dates here are written for (RFC 9110 §5.6.7).
+    /// Seconds from 1970 to the end of the year 9999, the range of dates that this server writes (RFC 9110 §5.6.7).
     package static let seconds: ClosedRange<Int64> = 0...253_402_300_799
 
-    /// A decimal number; nil where the text is none, or the number is outside `range`.
+    /// A decimal number; nil when the text is not one or the number is outside `range`.
     package static func decimal<Number: FixedWidthInteger>(
         _ text: some StringProtocol, in range: ClosedRange<Number>
     ) -> Number? {
@@ -50,7 +50,7 @@ package enum OutsideNumber {
         return number
     }
 
-    /// The same with the nearest number of `range` for one outside it.
+    /// A decimal number clamped to `range`; nil when the text is not one.
     package static func decimal<Number: FixedWidthInteger>(
         _ text: some StringProtocol, clampedTo range: ClosedRange<Number>
     ) -> Number? {
@@ -58,7 +58,7 @@ package enum OutsideNumber {
         return min(max(Number(clamping: value), range.lowerBound), range.upperBound)
     }
 
-    /// A decimal number that may have `-` before it; nil where the text is none, or the number is outside `range`.
+    /// A decimal number with an optional leading `-`; nil when the text is not one or the number is outside `range`.
     package static func signedDecimal(_ text: some StringProtocol, in range: ClosedRange<Int64>) -> Int64? {
         guard text.utf8.first == 0x2D else { return decimal(text, in: range) }
         guard let magnitude = decimal(text.dropFirst(), in: 0...Int64.max), range.contains(-magnitude) else {
@@ -67,7 +67,7 @@ package enum OutsideNumber {
         return -magnitude
     }
 
-    /// A hexadecimal number; nil where the text is none, or the number is above `maximum`.
+    /// A hexadecimal number; nil when the text is not one or the number is above `maximum`.
     package static func hexadecimal(_ text: some StringProtocol, atMost maximum: Int) -> Int? {
         guard let value = digits(text.utf8, radix: 16), let number = Int(exactly: value), number <= maximum else {
             return nil
@@ -75,7 +75,7 @@ package enum OutsideNumber {
         return number
     }
 
-    /// Seconds since 1970, moved into `seconds`: what the kernel reports of a file may be any number.
+    /// Seconds since 1970, clamped to `seconds`: the kernel may report any number for a file.
     package static func nearestSeconds(_ value: some BinaryInteger) -> Int64 {
         min(max(Int64(clamping: value), seconds.lowerBound), seconds.upperBound)
     }

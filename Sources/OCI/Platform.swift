@@ -1,4 +1,4 @@
-// What an image runs on, in the words of Go's GOOS and GOARCH, which image-spec uses (image-index.md, "platform").
+// The platform of an image, in Go's GOOS and GOARCH terms, which image-spec uses (image-index.md, "platform").
 
 /// Operating system, architecture and, for some architectures, a variant of it.
 package struct Platform: Hashable, Sendable, CustomStringConvertible {
@@ -12,7 +12,7 @@ package struct Platform: Hashable, Sendable, CustomStringConvertible {
         self.variant = variant
     }
 
-    /// This machine's.
+    /// The platform of this machine.
     package static let machine = Platform(os: "linux", architecture: machineArchitecture)
 
     #if arch(x86_64)
@@ -27,23 +27,23 @@ package struct Platform: Hashable, Sendable, CustomStringConvertible {
         private static let machineArchitecture = "riscv64"
     #endif
 
-    /// Whether an image for `other` is what is asked for; without a variant here, any variant will do.
+    /// Whether an image for `other` matches; a platform without a variant matches every variant.
     package func accepts(_ other: Platform) -> Bool {
         os == other.os && architecture == other.architecture && (variant == nil || variant == other.variant)
     }
 
-    /// What build tools write for attestations, which run nowhere.
+    /// Whether it is the platform that build tools write for attestations, which run nowhere.
     package var isUnknown: Bool { os == "unknown" }
 
     package var description: String { "\(os)/\(architecture)" + (variant.map { "/\($0)" } ?? "") }
 }
 
-/// Which of an index's platforms are wanted.
+/// The wanted platforms of an index.
 package enum PlatformChoice: Hashable, Sendable {
     case all
     case only(Platform)
 
-    /// Whether an index's entry is wanted. One that names no platform is.
+    /// Whether an index's entry is wanted; an entry without a platform is.
     package func accepts(_ platform: Platform?) -> Bool {
         guard case .only(let wanted) = self, let platform else { return true }
         return wanted.accepts(platform)

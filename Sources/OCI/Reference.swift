@@ -1,4 +1,4 @@
-// What stands after a repository name: a tag or a digest.
+// The part of an image reference after the repository name: a tag or a digest.
 
 /// A reference to a manifest (distribution-spec 1.1, "Pulling manifests").
 package enum Reference: Hashable, Sendable, CustomStringConvertible {
@@ -8,7 +8,7 @@ package enum Reference: Hashable, Sendable, CustomStringConvertible {
     /// Longest tag, by the specification's grammar.
     package static let maximumTagBytes = 128
 
-    /// Reads a tag or a digest; nil when it is neither. What has a colon can only be a digest.
+    /// Reads a tag or a digest; nil when it is neither. Text with a colon can only be a digest.
     package init?(_ text: String) {
         if text.utf8.contains(0x3A) {
             guard let digest = Digest(text) else { return nil }

@@ -1,10 +1,10 @@
-// Errors are values, and this is their one form: every refusal a client sees is one of these.
+// The one error type of responses: every error that a client sees is one of these values.
 
 /// An error as clients see it: a status and the specification's JSON body.
 ///
 /// Source: distribution-spec 1.1, "Error Codes".
 package struct RegistryError: Error, Sendable, Equatable {
-    /// The specification's codes, and `UNAVAILABLE` and `UNKNOWN` as the ecosystem uses them where it names none.
+    /// The specification's codes, and `UNAVAILABLE` and `UNKNOWN`, which other registries use where it defines none.
     package enum Code: String, Sendable {
         case blobUnknown = "BLOB_UNKNOWN"
         case manifestUnknown = "MANIFEST_UNKNOWN"
@@ -25,7 +25,7 @@ package struct RegistryError: Error, Sendable, Equatable {
     package var code: Code
     package var message: String
     package var detail: String?
-    /// Goes out as `Retry-After`.
+    /// The value of the `Retry-After` field.
     package var retryAfterSeconds: Int?
 
     package init(
@@ -38,14 +38,14 @@ package struct RegistryError: Error, Sendable, Equatable {
         self.retryAfterSeconds = retryAfterSeconds
     }
 
-    /// The upstream gave something that is not an acceptable manifest.
+    /// The upstream sent an invalid manifest.
     package static func badManifest(_ reason: String) -> RegistryError {
         RegistryError(status: 502, code: .manifestInvalid, message: reason)
     }
 
-    /// Nothing wrong with the request; the content cannot be had now.
-    /// - Parameter retryAfterSeconds: what the upstream named. For its own failures this server names no time: it
-    ///   does not know one, and some clients wait that long several times instead of asking another mirror.
+    /// The request is valid, but the content is not available now.
+    /// - Parameter retryAfterSeconds: the time that the upstream stated. For its own failures this server states none:
+    ///   it knows none, and some clients wait that long several times instead of asking another mirror.
     package static func unavailable(_ reason: String, retryAfterSeconds: Int? = nil) -> RegistryError {
         RegistryError(status: 503, code: .unavailable, message: reason, retryAfterSeconds: retryAfterSeconds)
     }

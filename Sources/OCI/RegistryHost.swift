@@ -1,4 +1,4 @@
-// The registry host of an image reference, in one canonical spelling, so that one registry is one thing everywhere.
+// The registry host of an image reference, in one canonical spelling, so that each registry has one key.
 
 /// A registry host, `host[:port]`, lower case; Docker Hub's several names become `docker.io`.
 package struct RegistryHost: Hashable, Sendable, CustomStringConvertible {
@@ -30,7 +30,7 @@ package struct RegistryHost: Hashable, Sendable, CustomStringConvertible {
     /// The host without its port; an IPv6 address keeps its brackets.
     package var name: String { String(RegistryHost.split(text).name) }
 
-    /// The port, where the reference names one.
+    /// The port; nil when the reference has none.
     package var port: UInt16? {
         RegistryHost.split(text).port.flatMap { OutsideNumber.decimal($0, in: 1...UInt16.max) }
     }
@@ -55,7 +55,7 @@ package struct RegistryHost: Hashable, Sendable, CustomStringConvertible {
         return (text[..<colon], text[text.utf8.index(after: colon)...])
     }
 
-    /// DNS labels of letters, digits, inner hyphens and underscores (some internal names have them), joined by dots.
+    /// Whether it is DNS labels joined by dots; inner underscores are allowed, since some internal names have them.
     private static func isName(_ name: Substring) -> Bool {
         guard !name.isEmpty else { return false }
         return name.utf8.split(separator: 0x2E, omittingEmptySubsequences: false).allSatisfy { label in
@@ -64,7 +64,7 @@ package struct RegistryHost: Hashable, Sendable, CustomStringConvertible {
         }
     }
 
-    /// `[` hexadecimal digits, colons and dots `]`; curl decides in the end whether it is an address.
+    /// Whether it is `[`, hexadecimal digits, colons and dots, `]`; curl decides later whether it is an address.
     private static func isBracketedAddress(_ name: Substring) -> Bool {
         guard name.utf8.first == 0x5B, name.utf8.last == 0x5D, name.utf8.count > 3 else { return false }
         return name.utf8.dropFirst().dropLast().allSatisfy { ASCII.isHexadecimal($0) || $0 == 0x3A || $0 == 0x2E }

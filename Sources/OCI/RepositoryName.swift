@@ -18,7 +18,7 @@ package struct RepositoryName: Hashable, Sendable, CustomStringConvertible {
 
     package var description: String { text }
 
-    /// For each byte value `a` if it is a lower-case letter or a digit: one load for each byte of every request's name.
+    /// A table with `a` at each lower-case letter and digit, so that checking a name takes one load per byte.
     static var classes: StaticString {
         """
         ................................................aaaaaaaaaa......\
@@ -28,14 +28,14 @@ package struct RepositoryName: Hashable, Sendable, CustomStringConvertible {
         """
     }
 
-    /// Whether the bytes are a name by the grammar and within `maximumBytes`.
+    /// Whether the bytes are a valid name of at most `maximumBytes`.
     package static func isValid(_ name: UnsafeRawBufferPointer) -> Bool {
         guard !name.isEmpty, name.count <= maximumBytes else { return false }
         var at = 0
         while true {
             let start = at
             while at < name.count, RepositoryName.classes.utf8Start[Int(name[at])] == 0x61 { at &+= 1 }
-            // Letters or digits stand at the beginning, at the end, and on both sides of what separates them.
+            // Letters or digits are required at the start, at the end, and on both sides of a separator.
             guard at > start else { return false }
             guard at < name.count else { return true }
             let separator = name[at]

@@ -1,5 +1,5 @@
-// Arithmetic that stops at the largest and the smallest number instead of ending the process: for sums of numbers that
-// come from outside. A sum that has stopped at its bound still compares as more than there can be.
+// Arithmetic that saturates at the type's bounds instead of ending the process, for sums of numbers from outside. A
+// saturated sum still compares as larger than any valid amount.
 
 extension FixedWidthInteger {
     @inline(__always)
@@ -23,7 +23,7 @@ extension FixedWidthInteger {
         return (self < 0) == (other < 0) ? .max : .min
     }
 
-    /// The nearest integer towards zero; 0 for what is not a number.
+    /// The nearest integer towards zero; 0 for NaN.
     package init(saturating value: Double) {
         if let exact = Self(exactly: value.rounded(.towardZero)) {
             self = exact
@@ -34,7 +34,7 @@ extension FixedWidthInteger {
 }
 
 extension Sequence {
-    /// The sum of one number of each element.
+    /// The sum of `number` over all elements.
     package func saturatedSum(_ number: (Element) -> Int64) -> Int64 {
         reduce(0) { $0.addingSaturated(number($1)) }
     }

@@ -1,22 +1,22 @@
-// The registry's HTTP interface: from a request head to the endpoint that answers it.
+// The registry's HTTP interface: routes a request head to its endpoint.
 //
-// A request is first answered by reference into its own bytes (a cached manifest or blob is found without copying
-// anything); only what has to wait is copied into an owned form (`OwnedRequest`).
+// A request is first answered by reference into its own bytes: a cached manifest or blob is found without copying.
+// Only a request that has to wait is copied to an owned form (`OwnedRequest`).
 
 package import Logging
 package import OCI
 
 /// Answers `/v2/` requests.
 package final class API {
-    /// What the operator decided, and how long clients wait.
+    /// The operator's settings, and the deadlines of responses.
     package struct Policy: Sendable {
         package var airGapped = false
         package var alwaysPullLatest = false
         package var defaultHost: RegistryHost?
-        /// How long a client waits for an upstream's first word before it gets 503. The pull continues; who asks
-        /// again joins it. Clients give up a host after about 30 s.
+        /// How long a client waits for an upstream's first byte before it gets 503. The pull continues, and a retry
+        /// joins it. Clients give up a host after about 30 s.
         package var answerDeadlineMilliseconds: UInt64 = 15_000
-        /// How long a cached tag's revalidation may take before the cached meaning is served.
+        /// How long a cached tag's revalidation may take before the cached manifest is served.
         package var revalidationDeadlineMilliseconds: UInt64 = 5_000
 
         package init(airGapped: Bool, alwaysPullLatest: Bool, defaultHost: RegistryHost?) {
@@ -32,19 +32,18 @@ package final class API {
     let puller: Puller
     let policy: Policy
     let builtin: Builtin?
-    /// Who answers `/cmd/`; nil: nobody.
+    /// Answers `/cmd/`; nil: no admin requests.
     package var admin: AdminEndpoint?
-    /// Who may on this port.
+    /// The admin access rule of this port.
     package var adminAccess = AdminAccess.closed
     let logger: Logger
     let metrics: Metrics
     private var hosts = HostTable()
     var recentAnswers = RecentAnswers()
     private let defaultHost: HostTable.Entry?
-    /// How this server names itself in `Via`: a pseudonym no other instance has, so that a request that comes back is
-    /// known.
+    /// This server's name in `Via`, unique to the instance, so that a request that loops back is recognized.
     package let pseudonym: String
-    /// What `/v2/auth` hands out; nothing ever checks it.
+    /// The token that `/v2/auth` issues; no request is checked for it.
     let token: String
 
     package init(
@@ -69,12 +68,12 @@ package final class API {
         }
     }
 
-    /// Answers one request, now or later. The bytes begin with the head and are gone when this returns.
+    /// Answers one request, now or later. The bytes begin with the head and are valid during the call only.
     package func handle(_ connection: Connection, _ head: RequestHead, _ bytes: UnsafeRawBufferPointer) {
         if answerAgain(connection, head, bytes) { return }
         let path = head.path.in(bytes)
         guard path.offset(of: 0x25) != nil else { return route(connection, head, bytes, path) }
-        // Some clients escape the colon of a digest. No escape may hide a slash, a space or a control character.
+        // Some clients escape the colon of a digest. An escape must not hide a slash, a space or a control character.
         guard let decoded = PercentEncoding.decode(path, allows: { $0 > 0x20 && $0 != 0x7F && $0 != 0x2F }) else {
             return connection.respond(RegistryError(status: 400, code: .nameInvalid, message: "bad escape in the path"))
         }
@@ -104,7 +103,7 @@ package final class API {
         }
     }
 
-    /// Pulls count when they come in, whatever becomes of them; tags and referrers are not endpoints of the reference.
+    /// Counts a request at its arrival, whatever its outcome. The reference does not count tags and referrers.
     @inline(__always)
     func count(_ connection: Connection, _ kind: Route.Kind) {
         switch kind {
@@ -149,8 +148,7 @@ package final class API {
         connection.respond(status: 200, fields: ResponseFields.json(length: body.count), body: body, verdict: verdict)
     }
 
-    /// A response that a client gets by the deadline for answers at the latest. One that is late because its
-    /// repository is paused after a 429 is a 429.
+    /// A response with a deadline. A response that is late because its repository is paused after a 429 is a 429 too.
     func makePendingResponse(_ connection: Connection, _ source: PullSource) -> PendingResponse {
         PendingResponse(connection, deadlineMilliseconds: policy.answerDeadlineMilliseconds) { [self] connection in
             connection.respond(
@@ -198,7 +196,7 @@ package final class API {
         return try result.get()
     }
 
-    /// The value of a query that is nothing but `ns=value` without escapes: what containerd sends.
+    /// The value of a query that is only `ns=value` without escapes, as containerd sends it.
     private static func plainNamespace(_ query: UnsafeRawBufferPointer) -> UnsafeRawBufferPointer? {
         guard query.count > 3, query[0] == 0x6E, query[1] == 0x73, query[2] == 0x3D else { return nil }
         let value = UnsafeRawBufferPointer(rebasing: query[3...])

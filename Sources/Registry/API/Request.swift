@@ -1,4 +1,4 @@
-// A content request in its two forms: by reference while it is being read, and owned once it has to wait.
+// A content request in its two forms: by reference into its bytes, and owned while it waits.
 
 internal import OCI
 
@@ -10,7 +10,7 @@ struct Request {
     let bytes: UnsafeRawBufferPointer
 
     var isHead: Bool { head.method == .head }
-    /// Whether any precondition or range asks for something other than the whole.
+    /// Whether a precondition or a range is present, so that the response may not be the whole content.
     var isConditional: Bool { head.range != nil || head.ifNoneMatch != nil }
     var conditions: Conditions { Conditions(head, bytes) }
 }
@@ -28,7 +28,7 @@ struct Conditions {
         ifNoneMatch = head.ifNoneMatch.map { Array($0.in(bytes)) }
     }
 
-    /// What to answer, by the order of RFC 9110 §13.2.2.
+    /// The response to give, by the order of RFC 9110 §13.2.2.
     enum Plan {
         case notModified
         case unsatisfiable
@@ -59,9 +59,9 @@ struct OwnedRequest {
     let conditions: Conditions
     private(set) var source: PullSource
 
-    /// Copies what will be needed.
-    /// - Throws: 508 when the request has been through this server before (`Via`), 400 for a repository name out of
-    ///   bounds.
+    /// Copies what the response will need.
+    /// - Throws: 508 when the request has passed through this server before (`Via`), 400 for an invalid repository
+    ///   name.
     init(_ request: Request, pseudonym: String, _ connection: Connection) throws(RegistryError) {
         isHead = request.isHead
         isHTTP10 = request.head.minorVersion == 0

@@ -1,8 +1,8 @@
-// What a request target means. The keywords are found from the right, so names may have any depth, and contain them.
+// Parses a request target. Keywords are searched from the right, so names may have any depth and contain keywords.
 
 internal import OCI
 
-/// The parts of a `/v2/` target, as stretches of its path.
+/// The parts of a `/v2/` target, as slices of its path.
 package struct Route {
     package enum Kind: UInt8 {
         /// `GET /v2/`
@@ -13,18 +13,18 @@ package struct Route {
         case blob
         case tags
         case referrers
-        /// Uploads: known to the specification, refused here.
+        /// An upload: part of the specification, refused here.
         case upload
         case unknown
     }
 
     package private(set) var kind: Kind
-    /// The repository part as it stands in the path, host segment included.
+    /// The repository part of the path, with its host segment.
     package private(set) var name: UnsafeRawBufferPointer = .init(start: nil, count: 0)
     /// Tag or digest.
     package private(set) var reference: UnsafeRawBufferPointer = .init(start: nil, count: 0)
 
-    /// Reads a path without its query; percent-encoding has been undone.
+    /// Parses a percent-decoded path without its query.
     package init(_ path: UnsafeRawBufferPointer) {
         kind = .unknown
         guard path.count >= 3, path[0] == 0x2F, path[1] == 0x76, path[2] == 0x32 else { return }

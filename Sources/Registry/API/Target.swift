@@ -1,21 +1,21 @@
-// Which upstream and repository a request is about.
+// The upstream host and repository of a request.
 
 internal import OCI
 
-/// A request's upstream host and repository, by reference into the request's bytes: enough for a cached answer.
+/// A request's upstream host and repository, by reference into the request's bytes: enough for a hit.
 struct Target {
     let host: HostTable.Entry
-    /// Whether `library/` belongs before the name: one-segment repositories of Docker Hub.
+    /// Whether `library/` has to be added before the name: for one-segment repositories of Docker Hub.
     let isLibrary: Bool
-    /// The repository as it stands in the path.
+    /// The repository part of the path.
     let name: UnsafeRawBufferPointer
 
-    /// The repository name as upstreams know it.
+    /// The repository name at the upstream.
     var repository: RepositoryName? {
         RepositoryName((isLibrary ? "library/" : "") + String(decoding: name, as: UTF8.self))
     }
 
-    /// What a tag of the repository means, from memory.
+    /// The record of a tag, from memory.
     func tag(_ tag: UnsafeRawBufferPointer, in store: Store) -> TagRecord? {
         host.bytes.withUnsafeBytes {
             store.tag(TagBytes(host: $0, isLibrary: isLibrary, repository: name, tag: tag))
@@ -23,7 +23,7 @@ struct Target {
     }
 
     /// Finds the host, in this order: `X-Registry`, `ns`, a first path segment that is a host, the default namespace.
-    /// - Returns: the host, and the repository as it stands in the path.
+    /// - Returns: the host, and the repository part of the path.
     static func upstream(
         name: UnsafeRawBufferPointer, explicit: UnsafeRawBufferPointer?, hosts: inout HostTable,
         defaultHost: HostTable.Entry?
@@ -49,7 +49,7 @@ struct Target {
         return (defaultHost, name)
     }
 
-    /// - Throws: 400 when the name is none.
+    /// - Throws: 400 when the name is invalid.
     init(_ host: HostTable.Entry, _ name: UnsafeRawBufferPointer) throws(RegistryError) {
         guard RepositoryName.isValid(name) else {
             throw RegistryError(status: 400, code: .nameInvalid, message: "invalid repository name")

@@ -1,14 +1,14 @@
-// Content negotiation by coding: a client's `Accept-Encoding` (RFC 9110 §12.5.3), as far as gzip goes.
+// Parses a client's `Accept-Encoding` (RFC 9110 §12.5.3), as far as gzip is concerned.
 
 internal import OCI
 
 package struct AcceptEncoding: Equatable, Sendable {
-    /// Weights in thousandths, as the field can state no finer ones; nil where the coding is not listed.
+    /// Weights in thousandths, the field's resolution; nil when the coding is not listed.
     private var gzip: Int?
     private var identity: Int?
     private var anyOther: Int?
 
-    /// Of all the `Accept-Encoding` lines of a request, which stand for one list.
+    /// Reads all `Accept-Encoding` lines of a request, which form one list.
     package init(_ headers: Headers) {
         headers.forEach { name, value in
             guard name.equalsIgnoringCase("accept-encoding") else { return }
@@ -16,20 +16,20 @@ package struct AcceptEncoding: Equatable, Sendable {
         }
     }
 
-    /// Whether the client accepts gzip with at least the weight of no coding. A client that lists nothing gets no
-    /// coding: many of those could not decode it.
+    /// Whether the client accepts gzip with at least the weight of no coding. Without the field no coding is used: many
+    /// such clients could not decode it.
     package var prefersGzip: Bool {
         guard let weight = gzip ?? anyOther, weight > 0 else { return false }
         return weight >= identity ?? anyOther ?? 0
     }
 
-    /// `coding [ OWS ";" OWS "q=" weight ]`. Of a coding that is listed twice the lower weight counts, and a weight
-    /// that cannot be read is 0: no coding is always right.
+    /// Parses `coding [ OWS ";" OWS "q=" weight ]`. For a repeated coding the lower weight counts, and an unreadable
+    /// weight is 0: sending no coding is always correct.
     private mutating func note(_ element: UnsafeRawBufferPointer) {
         let semicolon = element.firstIndex(of: 0x3B) ?? element.count
         let coding = element.part(0, semicolon).trimmed
         let weight = semicolon == element.count ? 1000 : Self.weight(element.part(semicolon + 1, element.count).trimmed)
-        // RFC 9110 §8.4.1.3: x-gzip is the same.
+        // RFC 9110 §8.4.1.3: x-gzip means gzip.
         if coding.equalsIgnoringCase("gzip") || coding.equalsIgnoringCase("x-gzip") {
             gzip = min(weight, gzip ?? weight)
         } else if coding.equalsIgnoringCase("identity") {

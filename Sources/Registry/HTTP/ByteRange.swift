@@ -1,18 +1,18 @@
-// Which bytes of a representation a request is for: Range and If-Range (RFC 9110 §14), and the entity tags they and
-// If-None-Match are compared with (§8.8.3). An entity tag here is always the digest in quotes, so comparing tags is
-// reading a digest.
+// The requested range of a representation: Range and If-Range (RFC 9110 §14), and the entity tags that they and
+// If-None-Match contain (§8.8.3). An entity tag is always the digest in quotes, so comparing tags means parsing a
+// digest.
 
 package import OCI
 
 package enum ByteRange: Equatable, Sendable {
-    /// The whole: nothing asked for, or nothing that can be made sense of (§14.2 lets a server ignore Range).
+    /// The whole: no range was requested, or it is invalid (§14.2 lets a server ignore Range).
     case none
     /// These bytes, first to last.
     case some(ClosedRange<Int64>)
     /// 416.
     case unsatisfiable
 
-    /// What `header`, the value of a Range field, means for a representation of `size` bytes. Several ranges → `.none`.
+    /// Resolves `header`, the value of a Range field, for a representation of `size` bytes. Several ranges → `.none`.
     package static func resolve(_ header: UnsafeRawBufferPointer, size: Int64) -> ByteRange {
         guard header.startsIgnoringCase(with: "bytes=") else { return .none }
         let spec = header.part(6, header.count)
@@ -26,14 +26,14 @@ package enum ByteRange: Equatable, Sendable {
         return .some(first...min(last, size - 1))
     }
 
-    /// The last bytes (`-500`). Of nothing, that is all of it, which no Content-Range can say: the whole, then.
+    /// The last bytes (`-500`). For an empty representation this is the whole, which Content-Range cannot express.
     private static func suffix(_ digits: UnsafeRawBufferPointer, size: Int64) -> ByteRange {
         guard let length = number(digits) else { return .none }
         guard length > 0 else { return .unsatisfiable }
         return size > 0 ? .some(max(0, size - length)...(size - 1)) : .none
     }
 
-    /// One or more digits; a number past `Int64.max` is as good as it.
+    /// One or more digits; a number above `Int64.max` is clamped to it.
     private static func number(_ digits: UnsafeRawBufferPointer) -> Int64? {
         guard !digits.isEmpty else { return nil }
         var value: Int64 = 0
@@ -47,17 +47,18 @@ package enum ByteRange: Equatable, Sendable {
     }
 }
 
+/// Compares the entity tags of a request with a digest.
 package enum EntityTag {
-    /// Whether `ifRange`, the value of If-Range, lets a Range count: a strong tag that is the digest's. A date never
-    /// does (no Last-Modified is sent), nor does a weak tag (§13.1.5).
+    /// Whether `ifRange`, the value of If-Range, enables a Range: only a strong tag of the digest does. A date does not
+    /// (no Last-Modified is sent), nor does a weak tag (§13.1.5).
     package static func allowsRange(ifRange: UnsafeRawBufferPointer, digest: Digest) -> Bool {
         opaqueDigest(ifRange) == digest
     }
 
-    /// Whether `ifNoneMatch`, the value of If-None-Match, names the digest, so that the answer is 304 (§13.1.2).
+    /// Whether `ifNoneMatch`, the value of If-None-Match, contains the digest, so that the response is 304 (§13.1.2).
     package static func matches(ifNoneMatch: UnsafeRawBufferPointer, digest: Digest) -> Bool {
         if ifNoneMatch.count == 1, ifNoneMatch[0] == 0x2A { return true }
-        // Splitting at commas is right though a quoted tag may hold one: a tag with a comma in it is no digest's.
+        // Splitting at commas inside a quoted tag is harmless: a tag with a comma is not a digest.
         for element in CommaList(ifNoneMatch) {
             let isWeak = element.count > 2 && element[0] == 0x57 && element[1] == 0x2F
             let tag = isWeak ? element.part(2, element.count) : element

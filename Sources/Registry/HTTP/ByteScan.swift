@@ -1,5 +1,5 @@
-// The byte-level tools of the parsers: sets of ASCII characters as two words, a search that looks at eight bytes at a
-// time, and comparison without regard to case. Everything here is allocation-free and reads only `from..<end`.
+// Byte-level helpers of the parsers: ASCII character sets as two words, a search over eight bytes at a time, and
+// case-insensitive comparison. None allocates, and all read only `from..<end`.
 
 /// A set of ASCII characters, one bit each; bytes from 0x80 up are never members.
 struct ASCIISet {
@@ -12,16 +12,16 @@ struct ASCIISet {
         return byte < 128 && (word >> UInt64(byte & 63)) & 1 != 0
     }
 
-    /// `tchar` of RFC 9110 §5.6.2: what methods, field names and list tokens are made of.
+    /// `tchar` of RFC 9110 §5.6.2: the characters of methods, field names and list tokens.
     @inline(__always)
     static var token: ASCIISet { ASCIISet(low: 0x03ff_6cfa_0000_0000, high: 0x57ff_ffff_c7ff_fffe) }
 
-    /// What a host name may hold here: RFC 3986 `unreserved` and `%`, and none of the `sub-delims` (no name has one,
-    /// and a comma would be two Hosts joined by somebody).
+    /// The characters accepted in a host name: RFC 3986 `unreserved` and `%`, without `sub-delims` (no host name has
+    /// one, and a comma would be two joined Host fields).
     @inline(__always)
     static var hostName: ASCIISet { ASCIISet(low: 0x03ff_6020_0000_0000, high: 0x47ff_fffe_87ff_fffe) }
 
-    /// RFC 3986 `unreserved`: what stands for itself anywhere in a URL.
+    /// RFC 3986 `unreserved`: characters that need no escape anywhere in a URL.
     @inline(__always)
     static var unreserved: ASCIISet { ASCIISet(low: 0x03ff_6000_0000_0000, high: 0x47ff_fffe_87ff_fffe) }
 }
@@ -36,8 +36,8 @@ enum ByteScan {
         return at
     }
 
-    /// For each byte value `t` if it is a token character: one load, where `ASCIISet` computes. Checked against it by a
-    /// test; a literal, since a static array would be reached through a once-token and reference counting.
+    /// A table with `t` at each token character: one load instead of `ASCIISet`'s computation. A test compares the two.
+    /// It is a literal, since access to a static array costs a once-check and reference counting.
     static var tokenClasses: StaticString {
         """
         .................................t.ttttt..tt.tt.tttttttttt......\
@@ -47,12 +47,12 @@ enum ByteScan {
         """
     }
 
-    /// The first control character (0x00–0x1F, 0x7F) in `from..<end`, or `end`. Tab counts: the caller knows when it
-    /// may stand.
+    /// The first control character (0x00–0x1F, 0x7F) in `from..<end`, or `end`. It includes tab; the caller decides
+    /// where a tab is valid.
     @inline(__always)
     static func firstControl(_ base: UnsafeRawPointer, from: Int, end: Int) -> Int {
         var at = from
-        // Two words a step: most of a head is long values without a control character.
+        // Two words per step: most of a head consists of long values without a control character.
         while at &+ 16 <= end {
             let first = plainLanes(base.loadUnaligned(fromByteOffset: at, as: UInt64.self).littleEndian)
             let second = plainLanes(base.loadUnaligned(fromByteOffset: at &+ 8, as: UInt64.self).littleEndian)
@@ -72,13 +72,13 @@ enum ByteScan {
         return end
     }
 
-    /// The first byte in `from..<end` that needs a look while reading a request target: anything but visible ASCII, or
-    /// `#`, or `?`; or `end`.
+    /// The first byte in `from..<end` that a target parser has to examine: anything but visible ASCII, `#`, or `?`; or
+    /// `end`.
     @inline(__always)
     static func firstTargetStop(_ base: UnsafeRawPointer, from: Int, end: Int) -> Int {
         var at = from
         while at < end {
-            // Two words a step, as above. What may end a target and does not is rare.
+            // Two words per step, as above. A stop that does not end the target is rare.
             if at &+ 16 <= end {
                 let first = targetLanes(base.loadUnaligned(fromByteOffset: at, as: UInt64.self).littleEndian)
                 let second = targetLanes(base.loadUnaligned(fromByteOffset: at &+ 8, as: UInt64.self).littleEndian)
@@ -101,18 +101,18 @@ enum ByteScan {
     private static var ones: UInt64 { 0x0101_0101_0101_0101 }
     private static var topBits: UInt64 { 0x8080_8080_8080_8080 }
 
-    // In both of these each byte stays in its lane: what is added to the lower seven bits cannot carry into the next.
+    // In both functions each byte stays in its lane: an addition to the lower seven bits cannot carry into the next.
 
-    /// The top bit of each byte that is not a control character; the other bits mean nothing.
+    /// The top bit of each byte that is not a control character; the other bits are undefined.
     @inline(__always)
     private static func plainLanes(_ word: UInt64) -> UInt64 {
-        // One more, in seven bits: 0x7F becomes 0, so that all controls are below 0x21.
+        // Adding one in seven bits turns 0x7F into 0, so that all control characters are below 0x21.
         let shifted = ((word & ~topBits) &+ ones) & ~topBits
         return (shifted &+ ones &* 0x5F) | word
     }
 
-    /// The top bit of each byte that may end a target: all that do, and `!` and `"` as well, so that one comparison
-    /// finds everything below 0x24. `?` and 0x7F differ in one bit, which another ignores.
+    /// The top bit of each byte that may end a target. `!` and `"` are included, so that one comparison finds
+    /// everything below 0x24. `?` and 0x7F differ in one bit, which a second comparison masks.
     @inline(__always)
     private static func targetLanes(_ word: UInt64) -> UInt64 {
         let low = word & ~topBits
@@ -121,13 +121,13 @@ enum ByteScan {
 }
 
 extension UnsafeRawBufferPointer {
-    /// Whether these bytes are `lowercase` (ASCII, written in lower case) in any case.
+    /// Whether these bytes equal `lowercase` (ASCII, in lower case), ignoring case.
     @inline(__always)
     func equalsIgnoringCase(_ lowercase: StaticString) -> Bool {
         count == lowercase.utf8CodeUnitCount && startsIgnoringCase(with: lowercase)
     }
 
-    /// Whether these bytes begin with `lowercase` (ASCII, written in lower case) in any case.
+    /// Whether these bytes begin with `lowercase` (ASCII, in lower case), ignoring case.
     @inline(__always)
     func startsIgnoringCase(with lowercase: StaticString) -> Bool {
         guard count >= lowercase.utf8CodeUnitCount else { return false }
@@ -143,13 +143,13 @@ extension UnsafeRawBufferPointer {
         byte &- 0x41 < 26 ? byte | 0x20 : byte
     }
 
-    /// The part `start..<end` of these bytes, counted from zero again.
+    /// The part `start..<end` of these bytes, indexed from zero.
     @inline(__always)
     func part(_ start: Int, _ end: Int) -> UnsafeRawBufferPointer {
         UnsafeRawBufferPointer(rebasing: self[start..<end])
     }
 
-    /// Without the spaces and tabs around it (OWS, RFC 9110 §5.6.3).
+    /// The bytes without leading and trailing spaces and tabs (OWS, RFC 9110 §5.6.3).
     @inline(__always)
     var trimmed: UnsafeRawBufferPointer {
         var start = 0
@@ -160,7 +160,7 @@ extension UnsafeRawBufferPointer {
     }
 }
 
-/// The elements of a comma-separated list, trimmed, empty ones left out (RFC 9110 §5.6.1.2). Not for lists whose
+/// The elements of a comma-separated list, trimmed, without empty ones (RFC 9110 §5.6.1.2). Not for lists whose
 /// elements may be quoted strings.
 struct CommaList: Sequence, IteratorProtocol {
     private var rest: UnsafeRawBufferPointer

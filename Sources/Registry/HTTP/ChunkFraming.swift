@@ -1,5 +1,5 @@
-// The frame around each piece of a chunked response body (RFC 9112 §7.1): `<size in hex>CRLF`, the bytes, CRLF; at
-// the end a chunk of size zero. A body that must not be taken for complete is ended by closing instead.
+// The framing of a chunked response body (RFC 9112 §7.1): `<size in hex>CRLF`, the bytes, CRLF; a chunk of size zero at
+// the end. An incomplete body is ended by closing the connection instead.
 
 package enum ChunkFraming {
     /// The line before a chunk of `byteCount` bytes (> 0: zero would end the body).
@@ -8,7 +8,7 @@ package enum ChunkFraming {
         return Array(String(byteCount, radix: 16).utf8) + tail
     }
 
-    /// What follows a chunk's bytes.
+    /// The bytes after a chunk.
     package static let tail: [UInt8] = [0x0D, 0x0A]
 
     /// The last chunk and the end of the body, without trailers.

@@ -1,21 +1,22 @@
-// Clients send the same field lines with every request of a kind, byte for byte: only the request line differs. So the
-// blocks that came lately are kept with what they meant, and comparing takes the place of reading: a tenth of the
-// instructions. What a block means depends on nothing but its bytes, once the request line is the usual one.
+// Clients repeat the same field lines, byte for byte, with every request of a kind: only the request line differs. This
+// keeps recent blocks with their parsed fields, so that comparing replaces parsing and saves a tenth of the
+// instructions. With the usual request line, a block's meaning depends on its bytes alone.
 
 internal import OCI
 
+/// Recent blocks of field lines with their parsed fields.
 package struct FieldsMemory: Sendable {
-    /// A client has about one for manifests and one for blobs; a node has one or two clients.
+    /// A client has about one block for manifests and one for blobs; a node has one or two clients.
     static let maximumBlocks = 4
-    /// Longer ones carry a token or a cookie.
+    /// Longer blocks contain a token or a cookie.
     static let maximumBytes = 1024
-    /// Of blocks that are not known, one in so many is kept: where every one is different, keeping them is for nothing.
+    /// One of this many unknown blocks is kept: where every block differs, keeping them would be wasted work.
     static let interval: UInt = 16
 
     private struct Block {
-        /// From the first field line to the empty line, with it.
+        /// From the first field line to the empty line, inclusive.
         let bytes: [UInt8]
-        /// Where they began when they were read.
+        /// The block's offset when it was parsed.
         let start: Int
         let head: RequestHead
     }
@@ -25,7 +26,7 @@ package struct FieldsMemory: Sendable {
 
     package init() {}
 
-    /// What the field lines at the beginning of `bytes` mean, where they and the empty line behind them are known.
+    /// The parsed fields of the block at the beginning of `bytes`, with its empty line; nil when it is unknown.
     @inline(__always)
     fileprivate func head(_ bytes: UnsafeRawBufferPointer) -> (RequestHead, start: Int, byteCount: Int)? {
         for index in blocks.indices {
@@ -37,7 +38,7 @@ package struct FieldsMemory: Sendable {
         return nil
     }
 
-    /// A head has been read that was not known.
+    /// Records a newly parsed head.
     mutating func note(_ reader: HeadReader) {
         unknown &+= 1
         guard unknown % FieldsMemory.interval == 1, reader.isUsual, reader.head.isPlain else { return }
@@ -50,10 +51,10 @@ package struct FieldsMemory: Sendable {
 }
 
 extension HeadReader {
-    /// Whether the request line leaves everything else to the fields: HTTP/1.1, and no host in the target.
+    /// Whether the request line does not affect the fields' meaning: HTTP/1.1, and no host in the target.
     fileprivate var isUsual: Bool { head.minorVersion == 1 && head.path.start == head.target.start }
 
-    /// Takes over what the fields mean, where `memory` knows them.
+    /// Takes over the parsed fields when `memory` has the block.
     @inline(__always)
     mutating func recallFields(_ memory: FieldsMemory?) -> Bool {
         guard isUsual, let (known, start, byteCount) = memory?.head(part(at, end)) else { return false }
@@ -69,7 +70,7 @@ extension HeadReader {
 }
 
 extension RequestHead {
-    /// Whether its fields say nothing that only this request says.
+    /// Whether its fields contain nothing that is specific to one request.
     fileprivate var isPlain: Bool {
         range == nil && ifRange == nil && ifNoneMatch == nil && registryHeader == nil && requestID == nil
             && body == .none && !expectContinue

@@ -1,11 +1,11 @@
-// `Sun, 06 Nov 1994 08:49:37 GMT` from a count of seconds (IMF-fixdate, RFC 9110 §5.6.7), with the proleptic Gregorian
-// calendar done in integers (Howard Hinnant, "chrono-Compatible Low-Level Date Algorithms", civil_from_days).
+// `Sun, 06 Nov 1994 08:49:37 GMT` from a number of seconds (IMF-fixdate, RFC 9110 §5.6.7), with the proleptic Gregorian
+// calendar in integers (Howard Hinnant, "chrono-Compatible Low-Level Date Algorithms", civil_from_days).
 
 package enum HTTPDate {
-    /// Every IMF-fixdate is this long, for the years 0 to 9999.
+    /// The length of every IMF-fixdate of the years 0 to 9999.
     package static let byteCount = 29
 
-    /// The date `unixSeconds` after 1970, as 29 ASCII bytes. Kept to the years 1970 to 9999, which it can write.
+    /// The date `unixSeconds` after 1970, as 29 ASCII bytes. Clamped to the years 1970 to 9999.
     package static func format(unixSeconds: Int64) -> [UInt8] {
         let seconds = min(max(unixSeconds, 0), lastSecond)
         let days = seconds / 86400
@@ -42,7 +42,7 @@ package enum HTTPDate {
         text.append(UInt8(truncatingIfNeeded: 0x30 + number % 10))
     }
 
-    /// The date so many days after 1970-01-01. Years are counted from March, so that the leap day ends one.
+    /// The date `days` after 1970-01-01. Years are counted from March, so that the leap day is a year's last day.
     static func civil(days: Int64) -> (year: Int64, month: Int64, day: Int64) {
         let shifted = days + 719_468  // days since 0000-03-01
         let era = (shifted >= 0 ? shifted : shifted - 146_096) / 146_097

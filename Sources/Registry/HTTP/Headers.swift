@@ -1,15 +1,15 @@
-// The field lines of a parsed head, for what is not on the hot path: repeated Accept lines, Via, Authorization,
-// User-Agent. The block has been through `RequestParser`, so it is well formed; this only looks things up.
+// Look-ups in the field lines of a parsed head, for fields off the hot path: repeated Accept lines, Via, Authorization,
+// User-Agent. `RequestParser` has validated the block.
 
 package struct Headers {
     private let block: UnsafeRawBufferPointer
 
-    /// Of the head that `bytes` begin with, which have to stay where they are for as long as this is used.
+    /// The fields of the head at the beginning of `bytes`, which have to stay valid while this is used.
     package init(_ head: RequestHead, in bytes: UnsafeRawBufferPointer) {
         block = head.fields.in(bytes)
     }
 
-    /// The values of all lines called `name` (written in lower case), in order, without white space around them.
+    /// The values of all lines named `name` (in lower case), in order, trimmed.
     package func values(named name: StaticString) -> [String] {
         var values: [String] = []
         forEach { field, value in
@@ -18,13 +18,13 @@ package struct Headers {
         return values
     }
 
-    /// The lines called `name` as the one they stand for (RFC 9110 §5.2); nil if there is none.
+    /// The values of all lines named `name`, joined to one (RFC 9110 §5.2); nil if there is none.
     package func joined(named name: StaticString) -> String? {
         let values = values(named: name)
         return values.isEmpty ? nil : values.joined(separator: ", ")
     }
 
-    /// Calls `body` with name and value of every line, in order.
+    /// Calls `body` with the name and value of every line, in order.
     package func forEach(_ body: (UnsafeRawBufferPointer, UnsafeRawBufferPointer) -> Void) {
         var rest = block
         while let colon = rest.firstIndex(of: 0x3A), let lineEnd = rest.firstIndex(of: 0x0D) {

@@ -1,5 +1,5 @@
-// Every reason for which a request head is refused, with the status that says so. After any of them the connection is
-// answered and closed: what follows on it cannot be trusted to begin where a request begins.
+// Every reason for refusing a request head, with its status. After a refusal the connection is closed, since the next
+// bytes may not begin at a request.
 
 package enum ParseFailure: UInt8, Error, Equatable, Sendable, CaseIterable {
     case requestLine, target, bareLineEnd, fieldName, fieldValue, foldedField

@@ -3,7 +3,7 @@
 internal import OCI
 
 package enum PercentEncoding {
-    /// Undoes `%XX`; nil for a broken escape, or one of a byte that may not be hidden in one.
+    /// Decodes `%XX`; nil for a malformed escape, or an escaped byte that `allows` rejects.
     static func decode(_ text: some Sequence<UInt8>, allows: (UInt8) -> Bool = { _ in true }) -> [UInt8]? {
         var bytes: [UInt8] = []
         var source = text.makeIterator()
@@ -20,7 +20,7 @@ package enum PercentEncoding {
         return bytes
     }
 
-    /// `text` as it may stand for a name or value in a query: all but RFC 3986 `unreserved` escaped.
+    /// `text` encoded for a name or value in a query: everything except RFC 3986 `unreserved` is escaped.
     package static func encode(_ text: String) -> String {
         var encoded: [UInt8] = []
         for byte in text.utf8 {

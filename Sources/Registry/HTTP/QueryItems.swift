@@ -1,8 +1,9 @@
-// The query of a request target as `name=value` pairs (`ns`, `n`, `last`, `artifactType`). `+` stands for itself, not
-// for a space: media types have one (`application/vnd.x+json`), and nothing asked for here has a space. A name sent
-// twice, a broken escape or bytes that are not UTF-8 make an item malformed, never a guess.
+// The query of a request target as `name=value` pairs (`ns`, `n`, `last`, `artifactType`). `+` is literal, not a space:
+// media types contain it (`application/vnd.x+json`), and no parameter here contains a space. A repeated name, a
+// malformed escape or bytes that are not UTF-8 make an item malformed.
 
 package struct QueryItems {
+    /// The state of one named item.
     package enum Item: Equatable, Sendable {
         case absent, malformed
         case value(String)
@@ -10,12 +11,12 @@ package struct QueryItems {
 
     private let query: UnsafeRawBufferPointer
 
-    /// Of a query without its `?`; the bytes have to stay where they are for as long as this is used.
+    /// The items of a query without its `?`; the bytes have to stay valid while this is used.
     package init(_ query: UnsafeRawBufferPointer) {
         self.query = query
     }
 
-    /// The item called `name`.
+    /// The item named `name`.
     package func item(named name: StaticString) -> Item {
         var found = Item.absent
         for pair in query.split(separator: 0x26) {
@@ -27,13 +28,13 @@ package struct QueryItems {
         return found
     }
 
-    /// The value of the item called `name`; nil if there is none, or none that is well formed.
+    /// The value of the item named `name`; nil if it is absent or malformed.
     package func value(named name: StaticString) -> String? {
         guard case .value(let text) = item(named: name) else { return nil }
         return text
     }
 
-    /// The names there are, in order; nil for one that is not well formed.
+    /// All names, in order; nil for a malformed one.
     package var names: [String?] {
         query.split(separator: 0x26).map { pair in Self.decode(pair[..<(pair.firstIndex(of: 0x3D) ?? pair.endIndex)]) }
     }
@@ -44,7 +45,7 @@ package struct QueryItems {
 }
 
 extension StaticString {
-    /// The characters of an ASCII literal.
+    /// The bytes of an ASCII literal.
     fileprivate var bytes: UnsafeBufferPointer<UInt8> {
         UnsafeBufferPointer(start: utf8Start, count: utf8CodeUnitCount)
     }

@@ -1,11 +1,10 @@
-// What is sent often is kept as it goes out: response fields and body in one piece of memory, and room before them for
-// what only the moment knows (status line, date, a field of one client's). So that a cached answer is one piece for the
-// kernel, and its body is not copied on the way there.
+// A prepared response: fields and body in one piece of memory, with room before them for the parts that vary (status
+// line, date, a field for one client). The kernel gets a hit as one piece, and its body is not copied.
 
-/// The fields and the body of an answer, made once. They do not change; the memory lives as long as the object.
+/// The fields and the body of a response, made once. They do not change; the memory lives as long as the object.
 package class ReadyAnswer {
-    /// Bytes of room before the fields: a usual first piece (`ResponsePrefixes`) has about 100, a field that names an
-    /// upstream 30. What does not fit goes out in pieces.
+    /// Room before the fields in bytes: a usual first piece (`ResponsePrefixes`) has about 100, a field that names an
+    /// upstream 30. A longer prefix is sent as separate pieces.
     static let roomBytes = 192
 
     private final let memory: UnsafeMutableRawBufferPointer
@@ -14,7 +13,7 @@ package class ReadyAnswer {
     /// Bytes of `wire` that are response fields.
     package final let fieldsCount: Int
 
-    /// - Parameter fill: writes the body; false where it is not to be had.
+    /// - Parameter fill: writes the body; returns false when the body is not available.
     init?(fields: [UInt8], bodyBytes: Int, fill: (UnsafeMutableRawBufferPointer) -> Bool) {
         let room = ReadyAnswer.roomBytes
         memory = .allocate(byteCount: room + fields.count + bodyBytes, alignment: 64)
@@ -36,17 +35,17 @@ package class ReadyAnswer {
 
     deinit { memory.deallocate() }
 
-    /// The body alone.
+    /// The body without the fields.
     package final var body: UnsafeRawBufferPointer { UnsafeRawBufferPointer(rebasing: wire[fieldsCount...]) }
 
-    /// The body, for a job off the loop.
+    /// The body for a job off the loop.
     package final var sharedBody: SharedBody { SharedBody(self) }
 
-    /// The response fields alone: what a HEAD is answered with.
+    /// The response fields without the body: the response to a HEAD.
     package final var fields: UnsafeRawBufferPointer { UnsafeRawBufferPointer(rebasing: wire[..<fieldsCount]) }
 
-    /// Puts `first` and `second` before the fields; nil where there is no room for them. What it gives is good until
-    /// the next such call.
+    /// Writes `first` and `second` before the fields; nil when they do not fit. The result is valid until the next such
+    /// call.
     @inline(__always)
     final func led(by first: UnsafeRawBufferPointer, _ second: [UInt8], withBody: Bool) -> UnsafeRawBufferPointer? {
         let count = first.count &+ second.count
@@ -61,19 +60,19 @@ package class ReadyAnswer {
     }
 }
 
-/// The body of an answer, read by a job while the loop may be sending the answer.
+/// The body of a response for a job off the loop; the loop may send the response at the same time.
 package struct SharedBody: @unchecked Sendable {
-    // Sendable since a body never changes: `led` writes before the fields only. The answer lives as long as this.
+    // @unchecked: a body never changes, since `led` writes only before the fields. This keeps the answer alive.
     private let answer: ReadyAnswer
 
     fileprivate init(_ answer: ReadyAnswer) { self.answer = answer }
 
     package var count: Int { answer.wire.count - answer.fieldsCount }
 
-    /// A copy, for what takes an array.
+    /// A copy of the body.
     package var bytes: [UInt8] { Array(answer.body) }
 
-    /// The bytes are valid within the call.
+    /// Calls `body` with bytes that are valid during the call.
     package func withBytes<R, E: Error>(_ body: (UnsafeRawBufferPointer) throws(E) -> R) throws(E) -> R {
         let answer = answer
         defer { withExtendedLifetime(answer) {} }

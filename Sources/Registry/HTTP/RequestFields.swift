@@ -1,8 +1,8 @@
-// The field lines of a request head: their syntax, and the meaning of the dozen fields the server acts on. Whatever
-// says where a message ends (Content-Length, Transfer-Encoding), or who it is for (Host), is either plain or refused:
-// two readers that understand such a line differently are what request smuggling is made of.
+// Parses the field lines of a request head: their syntax, and the dozen fields that the server uses. Fields that state
+// where a message ends (Content-Length, Transfer-Encoding) or its host (Host) are either plain or refused: request
+// smuggling relies on two parsers that read such a line differently.
 
-/// What has been seen of the fields that may come only once, or whose lines have to be weighed together.
+/// The state of fields that may occur only once, or that are checked together.
 struct Framing {
     var fieldCount = 0
     var seenHost = false
@@ -15,7 +15,7 @@ struct Framing {
 }
 
 extension HeadReader {
-    /// Reads all field lines and the empty line behind them, then weighs them together.
+    /// Parses all field lines and the empty line after them, then checks them together.
     mutating func readFields() throws(Stop) {
         let start = at
         while try peek() != 0x0D { try readField() }
@@ -39,12 +39,12 @@ extension HeadReader {
         try note(nameStart, nameEnd, value)
     }
 
-    /// Why the line at `start` has no name: a fold (RFC 9112 §5.2) begins with white space.
+    /// The failure of a line without a name: a folded line (RFC 9112 §5.2) begins with white space.
     private func nameFault(_ start: Int) -> ParseFailure {
         byte(start) == 0x20 || byte(start) == 0x09 ? .foldedField : .fieldName
     }
 
-    /// Reads the rest of a field line with its end; returns the value, without the white space around it.
+    /// Parses the rest of a field line with its end; returns the trimmed value.
     @inline(__always)
     private mutating func readValue() throws(Stop) -> Slice {
         while at < end, byte(at) == 0x20 || byte(at) == 0x09 { at &+= 1 }
@@ -59,7 +59,7 @@ extension HeadReader {
         return Slice(start, stop)
     }
 
-    /// Takes note of a field the server acts on; the length of its name rules out nearly all others.
+    /// Records a field that the server uses; the length of its name excludes nearly all others.
     @inline(__always)
     private mutating func note(_ start: Int, _ end: Int, _ value: Slice) throws(Stop) {
         let name = part(start, end)
@@ -84,7 +84,7 @@ extension HeadReader {
         part(Int(value.start), Int(value.end))
     }
 
-    /// An absolute target's host stands (RFC 9112 §3.2.2); the field has to be valid all the same.
+    /// Records Host, which must be valid; an absolute target's host takes precedence (RFC 9112 §3.2.2).
     private mutating func noteHost(_ value: Slice) throws(Stop) {
         guard !framing.seenHost else { throw .failure(.repeatedHost) }
         guard HostSyntax.isValid(bytes(of: value)) else { throw .failure(.invalidHost) }
@@ -124,7 +124,7 @@ extension HeadReader {
         }
     }
 
-    /// Digits and nothing else, once (RFC 9110 §8.6 lets equal values repeat; it need not be believed).
+    /// Accepts digits only, once (RFC 9110 §8.6 permits, but does not require, accepting repeated equal values).
     private mutating func noteLength(_ value: Slice) throws(Stop) {
         guard !framing.seenLength else { throw .failure(.repeatedContentLength) }
         framing.seenLength = true
@@ -139,7 +139,8 @@ extension HeadReader {
         if length > 0 { head.body = .length(length) }
     }
 
-    /// `chunked`, once, and not in HTTP/1.0 (RFC 9112 §6.1). One other coding is unknown; anything else is a trick.
+    /// Accepts `chunked`, once, and not in HTTP/1.0 (RFC 9112 §6.1). A single other coding fails as unknown, anything
+    /// else as invalid.
     private mutating func noteCoding(_ value: Slice) throws(Stop) {
         guard !framing.seenCoding, head.minorVersion == 1 else { throw .failure(.transferEncoding) }
         framing.seenCoding = true
@@ -156,7 +157,7 @@ extension HeadReader {
     }
 }
 
-/// `host[:port]` as it may stand in a Host field or an absolute target: no user, no spaces, not empty.
+/// `host[:port]` of a Host field or an absolute target: no user, no spaces, not empty.
 enum HostSyntax {
     static func isValid(_ text: UnsafeRawBufferPointer) -> Bool {
         guard let first = text.first, let hostEnd = first == 0x5B ? endOfLiteral(text) : endOfName(text) else {
@@ -165,13 +166,13 @@ enum HostSyntax {
         return hostEnd == text.count || isPort(text.part(hostEnd, text.count))
     }
 
-    /// Behind the name or IPv4 address; nil where there is none.
+    /// The end of the name or IPv4 address; nil when there is none.
     private static func endOfName(_ text: UnsafeRawBufferPointer) -> Int? {
         let end = text.firstIndex { !ASCIISet.hostName.contains($0) } ?? text.count
         return end > 0 ? end : nil
     }
 
-    /// Behind the `]` of `[::1]`; nil where that is no address literal (RFC 3986 §3.2.2; its zone is not for the wire).
+    /// The end of `[::1]`; nil for an invalid literal (RFC 3986 §3.2.2; a zone is not valid in a request).
     private static func endOfLiteral(_ text: UnsafeRawBufferPointer) -> Int? {
         guard let bracket = text.firstIndex(of: 0x5D), bracket > 1 else { return nil }
         let isAddress = text[1..<bracket].allSatisfy { byte in
@@ -180,7 +181,7 @@ enum HostSyntax {
         return isAddress ? bracket + 1 : nil
     }
 
-    /// `:` and at most five digits up to 65535; none at all is allowed (RFC 3986 §3.2.3).
+    /// Whether it is `:` and a port up to 65535 of at most five digits, or `:` alone (RFC 3986 §3.2.3).
     private static func isPort(_ text: UnsafeRawBufferPointer) -> Bool {
         guard text[0] == 0x3A, text.count <= 6 else { return false }
         var port = 0

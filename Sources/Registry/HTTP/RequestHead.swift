@@ -1,8 +1,8 @@
-// A parsed request head, as a value with no heap behind it: what the router and the connection need on every request,
-// as numbers and as offsets into the bytes that were parsed. Fields of no use to the hot path are found later, in
-// `fields`, by `Headers`. The offsets are good for as long as the caller keeps those bytes where they are.
+// A parsed request head, as a value without heap memory: numbers and offsets into the parsed bytes that the router and
+// the connection need on every request. `Headers` finds all other fields in `fields`. The offsets are valid while the
+// caller keeps those bytes in place.
 
-/// A stretch of the parsed bytes, by offset from their beginning. A head is at most 16 KiB, so 16 bits do.
+/// A range of the parsed bytes, by offset from their beginning. A head is at most 16 KiB, so 16 bits suffice.
 package struct Slice: Equatable, Sendable {
     package var start: UInt16
     package var end: UInt16
@@ -24,7 +24,7 @@ package struct Slice: Equatable, Sendable {
     package var isEmpty: Bool { start == end }
     package var count: Int { Int(end) - Int(start) }
 
-    /// The bytes meant, where `bytes` begins with what was parsed.
+    /// The bytes of this range, where `bytes` begins with the parsed head.
     @inline(__always)
     package func `in`(_ bytes: UnsafeRawBufferPointer) -> UnsafeRawBufferPointer {
         bytes.part(Int(start), Int(end))
@@ -42,7 +42,7 @@ package struct RequestHead: Equatable, Sendable {
     package enum Body: Equatable, Sendable {
         /// None, or a `Content-Length` of zero.
         case none
-        /// Of so many bytes, at least one.
+        /// This many bytes, at least one.
         case length(UInt64)
         case chunked
     }
@@ -53,31 +53,31 @@ package struct RequestHead: Equatable, Sendable {
     package var minorVersion: UInt8 = 1
     /// The request target as it was sent.
     package var target = Slice.empty
-    /// The path, percent-encoding untouched. Begins with `/`; `*` only in OPTIONS; empty for an absolute target that
-    /// has none.
+    /// The path, still percent-encoded. Begins with `/`; `*` only in OPTIONS; empty for an absolute target without a
+    /// path.
     package var path = Slice.empty
-    /// What follows the first `?`, without it; empty if there is none.
+    /// The part after the first `?`; empty if there is none.
     package var query = Slice.empty
-    /// `host[:port]`: of an absolute target, else of the Host field; empty only in HTTP/1.0.
+    /// `host[:port]`: of an absolute target, otherwise of the Host field; empty only in HTTP/1.0.
     package var host = Slice.empty
-    /// Whether the peer means to use the connection again (RFC 9112 §9.3).
+    /// Whether the client will use the connection again (RFC 9112 §9.3).
     package var keepAlive = true
     package var body = Body.none
     /// `Expect: 100-continue` was sent (never true in HTTP/1.0, RFC 9110 §10.1.1).
     package var expectContinue = false
-    /// `Range`; nil too when it, or `If-Range`, was sent more than once: the whole answer is always right.
+    /// `Range`; nil too when it or `If-Range` is repeated: sending the whole is always correct.
     package var range: Slice?
     package var ifRange: Slice?
-    /// `If-None-Match`; of several lines the first. Not looking at the others can cost a 304, never make a wrong one.
+    /// `If-None-Match`; the first of several lines. Ignoring the others can miss a 304, but never gives a wrong one.
     package var ifNoneMatch: Slice?
     /// `X-Registry`.
     package var registryHeader: Slice?
-    /// `X-Request-Id`; of several lines the first.
+    /// `X-Request-Id`; the first of several lines.
     package var requestID: Slice?
     package var hasVia = false
     /// All field lines with their line ends, without the empty line after them; for `Headers`.
     package var fields = Slice.empty
-    /// Size of the head in bytes, with the empty line that ends it and any that was tolerated before it.
+    /// Size of the head in bytes, with the final empty line and any accepted empty line before it.
     package var length = 0
 
     package init() {}

@@ -1,31 +1,31 @@
-// The request head, from bytes to `RequestHead`: strict where leniency has let requests be smuggled (RFC 9112 §11.2),
+// Parses a request head to a `RequestHead`: strictly where leniency has permitted request smuggling (RFC 9112 §11.2),
 // and fast, since every request pays for it. It reads from left to right and stops at the first fault or at the end of
-// the bytes, so what it says of a prefix is either "incomplete" or what it says of the whole. It keeps nothing: parsing
-// again with more bytes is how it continues (`ServerConnectionMachine` sees to it that this happens rarely).
-// The request line is read here; the fields in RequestFields.swift.
+// the bytes, so the result for a prefix is either "incomplete" or the result for the whole. It keeps no state: the
+// caller parses again with more bytes (`ServerConnectionMachine` makes this rare). The request line is parsed here; the
+// fields in RequestFields.swift.
 
 package enum RequestParser {
-    /// Enough for a bearer token of several KiB beside the longest `Accept` lists clients send; nginx and Apache stop
-    /// at 8 KiB a line.
+    /// Enough for a bearer token of several KiB with the longest `Accept` lists of clients; nginx and Apache stop at 8
+    /// KiB per line.
     package static let maximumHeadBytes = 16 * 1024
 
-    /// Clients send about ten; proxies add as many again.
+    /// Clients send about ten fields; proxies add as many again.
     package static let maximumFields = 128
 
     package enum Outcome: Equatable, Sendable {
-        /// So far so good; parse again when there is more.
+        /// Valid so far; parse again with more bytes.
         case incomplete
         case head(RequestHead)
         case failure(ParseFailure)
     }
 
-    /// Parses the head that `bytes` begin with; what follows it is not looked at.
+    /// Parses the head at the beginning of `bytes`; later bytes are ignored.
     package static func parse(_ bytes: UnsafeRawBufferPointer) -> Outcome {
         var memory: FieldsMemory?
         return parse(bytes, &memory)
     }
 
-    /// The same, where field lines that `memory` knows need not be read again.
+    /// Parses the head, and reuses the parsed field lines that `memory` has.
     package static func parse(_ bytes: UnsafeRawBufferPointer, _ memory: inout FieldsMemory?) -> Outcome {
         guard let base = bytes.baseAddress else { return .incomplete }
         var reader = HeadReader(base: base, end: min(bytes.count, maximumHeadBytes))
@@ -44,14 +44,14 @@ package enum RequestParser {
     }
 }
 
-/// A cursor over the bytes of one head, and the head as far as it is known.
+/// A cursor over the bytes of one head, and the head parsed so far.
 struct HeadReader {
     enum Stop: Error {
         case incomplete
         case failure(ParseFailure)
     }
 
-    /// RFC 9112 §2.2 asks for tolerance of an empty line before the request (old clients end a body with one).
+    /// RFC 9112 §2.2 asks servers to accept an empty line before the request (old clients end a body with one).
     static let maximumEmptyLines = 1
 
     let base: UnsafeRawPointer
@@ -70,13 +70,13 @@ struct HeadReader {
         base.load(fromByteOffset: offset, as: UInt8.self)
     }
 
-    /// The bytes at `offset`, all of them before `end`, as a number, the first one lowest.
+    /// The bytes at `offset`, all before `end`, as a little-endian number.
     @inline(__always)
     private func word<Word: FixedWidthInteger & BitwiseCopyable>(_ offset: Int, as _: Word.Type) -> Word {
         Word(littleEndian: base.loadUnaligned(fromByteOffset: offset, as: Word.self))
     }
 
-    /// The byte at the cursor, which stays.
+    /// The byte at the cursor, without advancing.
     @inline(__always)
     func peek() throws(Stop) -> UInt8 {
         guard at < end else { throw .incomplete }
@@ -88,7 +88,7 @@ struct HeadReader {
         UnsafeRawBufferPointer(start: base + start, count: end - start)
     }
 
-    /// Steps over the LF that has to follow a CR the cursor stands behind.
+    /// Skips the LF that has to follow the CR before the cursor.
     @inline(__always)
     mutating func endLine() throws(Stop) {
         guard try peek() == 0x0A else { throw .failure(.bareLineEnd) }
@@ -113,7 +113,7 @@ struct HeadReader {
 
     private mutating func readMethod() throws(Stop) {
         let start = at
-        // Nearly every request.
+        // The common case.
         if at &+ 4 <= end, word(at, as: UInt32.self) == 0x2054_4547 {  // "GET "
             head.methodName = Slice(start, start &+ 3)
             head.method = .get
@@ -147,7 +147,7 @@ struct HeadReader {
         return true
     }
 
-    /// Reads to the space behind the target. Returns where its first `?` stands, else its end.
+    /// Parses up to the space after the target. Returns the position of its first `?`, or its end.
     private mutating func readTarget() throws(Stop) -> Int {
         let start = at
         var queryMark: Int?
@@ -165,7 +165,7 @@ struct HeadReader {
 
     private mutating func readVersion() throws(Stop) {
         let start = at
-        // Nearly every request: "HTTP/1.1" and the line's end.
+        // The common case: "HTTP/1.1" and the line end.
         if at &+ 10 <= end, word(at, as: UInt64.self) == 0x312E_312F_5054_5448,
             word(at &+ 8, as: UInt16.self) == 0x0A0D
         {
@@ -195,7 +195,7 @@ struct HeadReader {
         guard supported else { throw .failure(.version) }
     }
 
-    /// Finds path and query in the target, by its form (RFC 9112 §3.2).
+    /// Locates path and query in the target, by its form (RFC 9112 §3.2).
     private mutating func pointIntoTarget(queryMark: Int) throws(Stop) {
         let start = Int(head.target.start)
         let targetEnd = Int(head.target.end)
@@ -208,7 +208,7 @@ struct HeadReader {
         if queryMark < targetEnd { head.query = Slice(queryMark + 1, targetEnd) }
     }
 
-    /// Reads scheme and authority of an absolute target; returns where its path begins.
+    /// Parses scheme and authority of an absolute target; returns the start of its path.
     private mutating func readAuthority(from start: Int, to end: Int) throws(Stop) -> Int {
         let text = part(start, end)
         let schemeLength = text.startsIgnoringCase(with: "http://") ? 7 : 8

@@ -1,14 +1,14 @@
-// The second piece of a response head: the fields of what is being answered, with the empty line that ends the head.
-// Hit and miss, GET and HEAD, whole and range all come from `entity`, so they cannot drift apart. For a cached
-// manifest the piece is made once and kept.
+// The second piece of a response head: the fields of the content, with the empty line that ends the head. Hit and miss,
+// GET and HEAD, whole and range all use `entity`, so they cannot diverge. For a cached manifest the piece is made once
+// and kept.
 
 package import OCI
 
 package enum ResponseFields {
-    /// For 200 and 206, GET and HEAD alike: a manifest or blob of `sizeBytes`, or the `range` of it that is sent.
+    /// For 200 and 206, GET and HEAD: a manifest or blob of `sizeBytes`, or its `range`.
     ///
-    /// With `sizeBytes` nil (a pull whose upstream does not say) there is no `Content-Length`, and no ranges: the body
-    /// is chunked, or for a client that has no chunks (HTTP/1.0), `delimitedByClose`.
+    /// With `sizeBytes` nil (a pull whose upstream states no size) there is no `Content-Length` and no range: the body
+    /// is chunked, or, for a client without chunks (HTTP/1.0), `delimitedByClose`.
     package static func entity(
         contentType: String, digest: Digest, sizeBytes: Int64?, range: (first: Int64, last: Int64)? = nil,
         delimitedByClose: Bool = false
@@ -28,7 +28,7 @@ package enum ResponseFields {
         return block.ended
     }
 
-    /// For 304: what the 200 would have said of the entity's identity (RFC 9110 §15.4.5), and no length.
+    /// For 304: the identity fields that the 200 would have (RFC 9110 §15.4.5), and no length.
     package static func notModified(digest: Digest) -> [UInt8] {
         var block = FieldBlock()
         block.addIdentity(digest)
@@ -48,7 +48,7 @@ package enum ResponseFields {
         plain(contentType: "application/json", length: length, extra: extra)
     }
 
-    /// For any other body of `length` bytes; without `contentType`, for none at all.
+    /// For any other body of `length` bytes; `contentType` is nil when there is no body.
     package static func plain(contentType: String?, length: Int, extra: [(String, String)] = []) -> [UInt8] {
         var block = FieldBlock()
         if let contentType { block.add("Content-Type", contentType) }
@@ -57,7 +57,7 @@ package enum ResponseFields {
         return block.ended
     }
 
-    /// For a chunked body that nobody may keep.
+    /// For a chunked body that must not be stored by caches.
     package static func chunked(contentType: String) -> [UInt8] {
         var block = FieldBlock()
         block.add("Content-Type", contentType)
@@ -67,17 +67,16 @@ package enum ResponseFields {
     }
 }
 
-/// Field lines as they are being put together. Whatever a value holds, it cannot end its line: some come from
-/// upstreams.
+/// Builds field lines. No value can end its line early, whatever it contains: some come from upstreams.
 private struct FieldBlock {
     private var bytes: [UInt8] = []
 
     init() {
-        // The longest entity block, with a sha512 digest twice, is about 500 bytes; the usual one 320.
+        // The longest entity block, with a sha512 digest twice, is about 500 bytes; the usual one is 320.
         bytes.reserveCapacity(384)
     }
 
-    /// The block with the empty line behind it.
+    /// The block with its final empty line.
     var ended: [UInt8] { bytes + [0x0D, 0x0A] }
 
     mutating func add(_ name: String, _ value: String) {

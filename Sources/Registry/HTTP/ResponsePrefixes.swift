@@ -1,11 +1,10 @@
-// The first of the two pieces a response head is sent in: status line and the fields every response carries. It
-// depends on nothing but the status, the second and whether the connection closes, so all common ones are kept
-// ready, and once a second the date in them is overwritten in place. They are memory of their own rather than arrays,
-// so that handing one out holds nothing.
+// The first piece of a response head: the status line and the fields of every response. It depends only on the status,
+// the second and whether the connection closes, so all common ones are prepared, and the date in them is overwritten in
+// place once a second. They are raw memory rather than arrays, so that using one costs no reference counting.
 
 package final class ResponsePrefixes {
-    /// The statuses this server gives, and their phrases (RFC 9110 §15, RFC 6585, RFC 5842 for 508). Searched in
-    /// order, so the frequent ones lead.
+    /// The statuses of this server with their phrases (RFC 9110 §15, RFC 6585, RFC 5842 for 508). Searched in order, so
+    /// the frequent ones come first.
     private static let phrases: [(status: Int, phrase: StaticString)] = [
         (200, "OK"), (206, "Partial Content"), (304, "Not Modified"), (404, "Not Found"),
         (400, "Bad Request"), (401, "Unauthorized"), (403, "Forbidden"), (405, "Method Not Allowed"),
@@ -17,13 +16,13 @@ package final class ResponsePrefixes {
 
     private struct Entry {
         var status: Int
-        /// Where the date stands; the same in both.
+        /// Offset of the date; the same in both buffers.
         var dateOffset: Int
         var keepOpen: UnsafeMutableRawBufferPointer
         var close: UnsafeMutableRawBufferPointer
     }
 
-    /// Those of `phrases`, and after them those of other statuses that have been asked for.
+    /// The entries of `phrases`, followed by those of other statuses used so far.
     private var entries: [Entry] = []
     private var date: [UInt8]
     private var second: Int64
@@ -41,7 +40,7 @@ package final class ResponsePrefixes {
         }
     }
 
-    /// Brings the date up to now.
+    /// Updates the date.
     package func refresh(unixSeconds: Int64) {
         guard unixSeconds != second else { return }
         second = unixSeconds
@@ -54,8 +53,8 @@ package final class ResponsePrefixes {
         }
     }
 
-    /// Status line, `Date`, `Docker-Distribution-Api-Version` and, to close, `Connection: close`; the fields follow.
-    /// `status` is a final one (200 to 599). The bytes change when the date does.
+    /// Status line, `Date`, `Docker-Distribution-Api-Version` and, for `close`, `Connection: close`; the fields follow.
+    /// `status` is a final one (200 to 599). The bytes change with the date.
     package func bytes(status: Int, close: Bool) -> UnsafeRawBufferPointer {
         for index in entries.indices where entries[index].status == status {
             return UnsafeRawBufferPointer(close ? entries[index].close : entries[index].keepOpen)

@@ -1,26 +1,27 @@
-// What a server connection does with the bytes it is sent, as a pure value: bytes in, one step out. It keeps no bytes
-// and no heap, so ten thousand idle connections cost what their sockets cost. The runner (`Connection`) does
+// The protocol state of a server connection, as a pure value: bytes in, one step out. It keeps no bytes and no heap
+// memory, so an idle connection costs only its socket. The runner (`Connection`) does
 //
-//     on bytes:  loop over what it has kept and what has come: `next` → do the step; `.needMore` ends the loop
-//     on answer: `responseFinished()`, then that loop again over what it has kept (pipelined requests wait there)
-//     on EOF:    `inputEnded()`, then that loop again unless a request is being answered
+//     on bytes:    loop over kept and new bytes: `next` → perform the step; `.needMore` ends the loop
+//     on response: `responseFinished()`, then that loop over the kept bytes (pipelined requests wait there)
+//     on EOF:      `inputEnded()`, then that loop unless a request is being answered
 //
-// One request is out at a time: between `.request` and `responseFinished` nothing is read on.
+// One request is answered at a time: between `.request` and `responseFinished` no further bytes are parsed.
 
 package struct ServerConnectionMachine: Sendable {
-    /// A longer body is not worth reading to save a connection: no request this server serves has one.
+    /// A connection is closed rather than read past a longer body: no request that this server serves has one.
     package static let maximumDrainedBodyBytes: UInt64 = 64 * 1024
 
+    /// The next action of the runner.
     package enum Step: Equatable, Sendable {
-        /// Keep the bytes, and come back with them and more behind them.
+        /// Keep the bytes, and call again with more bytes appended.
         case needMore
         /// Answer this request, whose head is the first `consumed` bytes; its slices are offsets into them.
         case request(RequestHead, consumed: Int)
-        /// Throw away so many bytes: the body of a request already answered, or what follows a refusal.
+        /// Discard this many bytes: the body of an answered request, or the bytes after a refusal.
         case skip(Int)
-        /// Answer with this status, and close.
+        /// Answer with this failure's status, and close.
         case refuse(ParseFailure)
-        /// Nothing will follow; close.
+        /// No more requests will follow; close.
         case end
     }
 
@@ -30,28 +31,28 @@ package struct ServerConnectionMachine: Sendable {
 
     private var phase = Phase.reading
     private var hasEnded = false
-    /// Whether the connection has to be closed after the response now due.
+    /// Whether the connection has to be closed after the current response.
     package private(set) var mustClose = false
-    /// How many of the kept bytes have been looked at.
+    /// How many of the kept bytes have been examined.
     private var seenBytes: UInt16 = 0
-    /// How much of the answered request's body is still to come.
+    /// Bytes of the answered request's body that have not arrived.
     private var bodyBytesLeft: UInt32 = 0
 
     package init() {}
 
-    /// Whether a request is being answered, so that `next` has nothing to say.
+    /// Whether a request is being answered, so that `next` has no step.
     package var isAnswering: Bool { phase == .answering }
 
-    /// Whether nothing of a next request has come yet: what the idle timeout is for, as against the one for slow heads.
+    /// Whether no byte of a next request has arrived: the idle timeout applies, not the one for slow heads.
     package var isIdle: Bool { phase == .reading && seenBytes == 0 && bodyBytesLeft == 0 }
 
-    /// The next step, where `bytes` are all bytes that have come and that no step has consumed.
+    /// The next step, where `bytes` are all received bytes that no step has consumed.
     package mutating func next(_ bytes: UnsafeRawBufferPointer) -> Step {
         var memory: FieldsMemory?
         return next(bytes, &memory)
     }
 
-    /// The same, with what is remembered of other requests' field lines.
+    /// The next step, with remembered field lines of other requests.
     package mutating func next(_ bytes: UnsafeRawBufferPointer, _ memory: inout FieldsMemory?) -> Step {
         switch phase {
         case .answering: .needMore
@@ -60,12 +61,12 @@ package struct ServerConnectionMachine: Sendable {
         }
     }
 
-    /// The response has been handed on in full; the next request may be looked at.
+    /// The response has been handed over in full; the next request may be parsed.
     package mutating func responseFinished() {
         phase = mustClose ? .closing : .reading
     }
 
-    /// The peer will send nothing more (it may still be reading: a half-closed connection is answered).
+    /// The client will send no more bytes. It may still read: a half-closed connection is answered.
     package mutating func inputEnded() {
         hasEnded = true
     }
@@ -90,9 +91,9 @@ package struct ServerConnectionMachine: Sendable {
         }
     }
 
-    /// The first bytes are parsed at once (most heads come whole, and what is not HTTP shows); later ones only when
-    /// they end a line, reach the limit, or are the last. So a client that dribbles costs a parse for each line it may
-    /// send, not for each byte.
+    /// The first bytes are parsed at once: most heads arrive whole, and input that is not HTTP is detected. Later bytes
+    /// are parsed only when they end a line, reach the limit, or are the last, so that a slow client costs a parse per
+    /// line, not per byte.
     private func isWorthParsing(_ bytes: UnsafeRawBufferPointer) -> Bool {
         let seen = min(Int(seenBytes), bytes.count)
         let isDue = seen == 0 || hasEnded || bytes.count >= RequestParser.maximumHeadBytes
@@ -100,7 +101,7 @@ package struct ServerConnectionMachine: Sendable {
     }
 
     private mutating func waitForMore(_ bytes: UnsafeRawBufferPointer) -> Step {
-        // Below the limit of a head, which fits: at the limit the parser never says "incomplete".
+        // It is below the limit of a head, so it fits: at the limit the parser never returns "incomplete".
         seenBytes = UInt16(truncatingIfNeeded: bytes.count)
         guard hasEnded else { return .needMore }
         phase = .closing
@@ -116,7 +117,8 @@ package struct ServerConnectionMachine: Sendable {
         case .length(let length) where length <= Self.maximumDrainedBodyBytes && !head.expectContinue:
             bodyBytesLeft = UInt32(clamping: length)
         case .length, .chunked:
-            // Too much to drain; of unknown size; or perhaps never sent, as no 100 asks for it (RFC 9110 §10.1.1).
+            // The body is too large to drain, of unknown size, or perhaps never sent, as no 100 is sent (RFC 9110
+            // §10.1.1).
             mustClose = true
         }
     }

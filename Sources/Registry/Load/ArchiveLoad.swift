@@ -1,15 +1,15 @@
-// One archive: its images' blobs first, in one reading, then each image's manifests, children before what lists them,
-// then its names. So whatever stops it, no name means what is not there.
+// Loads one archive: its images' blobs first, in one pass, then each image's manifests, children before the indexes
+// that list them, then its names. So an interrupted load leaves no name whose content is missing.
 
 internal import ImageArchive
 internal import OCI
 
 /// Loads the images of one archive. It keeps itself alive until it has ended.
 final class ArchiveLoad {
-    /// An image, and what of it is to be stored, or why it cannot be.
+    /// An image with its parts to store, or the error that prevents it.
     typealias Selected = (image: ArchivedImage, selection: Result<ImageSelection, ArchiveError>)
 
-    /// An image to store, and what it will be called.
+    /// An image to store, and its names.
     private struct Work {
         let names: [ImageName]
         let selection: ImageSelection
@@ -21,7 +21,7 @@ final class ArchiveLoad {
     private let archive: ImageArchive
     private let context: LoadContext
     private let selections: [Selected]
-    /// The name of an image that has none, where there is one to give.
+    /// The name for an image without one; an error when there is none to give.
     private let resolve: (ImageArchive) -> Result<ImageName, LoadRefusal>
     private let onImage: (_ image: String, ImageFetch.Outcome) -> Void
     private let then: () -> Void
@@ -134,8 +134,8 @@ final class ArchiveLoad {
         }
     }
 
-    /// Whether its blobs are still there: what nothing named yet may have been pruned, when the archive is so large
-    /// that reading it took longer than such blobs are spared.
+    /// Whether an image's blobs are still in the store: when reading a large archive takes long, a prune may remove its
+    /// blobs, which no manifest needs yet, once they are old enough.
     private func isWhole(_ work: Work, then: @escaping (Bool) -> Void) {
         var unknown = work.selection.blobs.count
         var isWhole = true
@@ -159,11 +159,11 @@ final class ArchiveLoad {
         } else {
             onImage(work.label, wasPresent ? .present : .loaded)
         }
-        // Not from within: an archive of ten thousand images that are all here would be as many frames deep.
+        // Deferred: for an archive of ten thousand present images, direct calls would be as many frames deep.
         context.loop.deferred.enqueue { self.storeNext(failures) }
     }
 
-    /// Whether nothing of an image is new, its names included.
+    /// Whether all of an image, its names included, is in the cache.
     private func isPresent(_ work: Work, then: @escaping (Bool) -> Void) {
         guard work.selection.blobs.allSatisfy({ missing[$0.digest] == nil }) else { return then(false) }
         var unknown = work.names.count
@@ -196,7 +196,7 @@ final class ArchiveLoad {
     }
 }
 
-/// Why something is not loaded, in words.
+/// Why something is not loaded, as text for people.
 struct LoadRefusal: Error {
     let reason: String
     init(_ reason: String) { self.reason = reason }

@@ -1,11 +1,11 @@
-// Missing blobs on their way from upstreams: each once, whichever images want it, and only so many at a time.
+// Fetches missing blobs from upstreams: each once for all images that need it, with a limit on their number.
 
 internal import OCI
 
-/// Fetches what images of lists consist of.
+/// Fetches the blobs of listed images.
 final class BlobFetches {
-    /// Blobs at once: enough to fill a line from several registries (each gets `PullQueue.maximumPrefetchPerHost` of
-    /// them), few enough that a server which serves meanwhile does not feel it.
+    /// Concurrent blobs: enough to use the bandwidth of several registries (each gets
+    /// `PullQueue.maximumPrefetchPerHost` of them), few enough not to slow a serving server.
     static let maximumAtOnce = 16
 
     private let context: LoadContext
@@ -20,15 +20,15 @@ final class BlobFetches {
 
     var arrivedBytes: Int64 { growing.values.saturatedSum(\.readableBytes).addingSaturated(endedBytes) }
 
-    /// Has a blob in the store, or says why not.
-    /// - Parameter then: nil when it is there now; `wasMissing`: whether it had to be fetched.
+    /// Makes sure that a blob is in the store.
+    /// - Parameter then: `error` is nil when the blob is in the store; `wasMissing`: whether it had to be fetched.
     func need(
         _ blob: Descriptor, from source: PullSource,
         then: @escaping (_ error: RegistryError?, _ wasMissing: Bool) -> Void
     ) {
         if waiting[blob.digest] != nil {
             waiting[blob.digest]?.append { [self] error in
-                // What one upstream does not give, another may.
+                // After a failure with another upstream, this one may still have the blob.
                 if error == nil || isStopping { then(error, true) } else { need(blob, from: source, then: then) }
             }
             return
@@ -42,7 +42,7 @@ final class BlobFetches {
         }
     }
 
-    /// Begins nothing more, and lets go of what is on its way: it ends unless somebody else wants it by now.
+    /// Starts no more fetches and releases the running ones: each ends unless another reader needs it.
     func stop() {
         isStopping = true
         for blob in Array(growing.values) { context.puller.letGo(blob.key) }

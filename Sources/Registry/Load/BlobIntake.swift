@@ -1,26 +1,26 @@
-// From an archive into the store: the archive is read from front to back, a step a job, and each blob goes through an
-// ingest like any other. What the ingest refuses to take for now holds the next step back.
+// Copies blobs from an archive to the store: the archive is read from front to back, one step per job, and each blob
+// goes through an ingest as in a pull. Back-pressure of the ingest delays the next step.
 
 internal import ImageArchive
 internal import OCI
 
 /// Reads chosen blobs of one archive into the store. It keeps itself alive until it has ended.
 final class BlobIntake {
-    /// Times that an archive is read at most. A blob that is wrong ends a reading, and the others are worth another; an
-    /// archive with so many wrong ones is not.
+    /// Most passes over an archive. An invalid blob ends a pass, and the other blobs justify another one; an archive
+    /// with this many invalid blobs does not.
     static let maximumPasses = 8
 
     private let archive: ImageArchive
     private let context: LoadContext
     private let then: ([Digest: String]) -> Void
-    /// Not in the store yet and not given up, with the repository that it is for.
+    /// Blobs still to store, with the repository that needs them.
     private var wanted: [Digest: PullKey]
     private var failures: [Digest: String] = [:]
     private var passes = 0
     private var ingest: Ingest?
     /// Bytes of the current blob that an earlier attempt has written.
     private var toSkip: Int64 = 0
-    /// Blobs of which such bytes turned out to be others.
+    /// Blobs whose earlier bytes turned out to be different, so that they are written from the start.
     private var begunAnew: Set<Digest> = []
     private var currentBytes: Int64 = 0
     private var endedBytes: Int64 = 0
@@ -28,7 +28,7 @@ final class BlobIntake {
 
     var arrivedBytes: Int64 { endedBytes + currentBytes }
 
-    /// - Parameter then: the blobs that are not in the store now, and why.
+    /// - Parameter then: called with the blobs that could not be stored, and the reasons.
     init(
         _ archive: ImageArchive, wanted: [Digest: PullKey], context: LoadContext,
         then: @escaping ([Digest: String]) -> Void
@@ -41,7 +41,7 @@ final class BlobIntake {
 
     func start() { nextPass() }
 
-    /// Ends it after the current step; what was written of a blob is kept.
+    /// Stops after the current step; bytes already written of a blob are kept.
     func stop() { isStopping = true }
 
     private func nextPass() {
@@ -86,7 +86,7 @@ final class BlobIntake {
     }
 
     private func begin(_ digest: Digest, _ sizeBytes: Int64, _ reader: BlobReader) {
-        // Asked for because it is wanted.
+        // The reader returns requested blobs only; one that is no longer wanted is skipped.
         guard let key = wanted[digest] else { return step(reader) }
         currentBytes = 0
         context.store.beginIngest(key) { [self] result in
@@ -115,7 +115,8 @@ final class BlobIntake {
         }
     }
 
-    /// The archive's bytes are right; the file's are if it had the same to begin with.
+    /// Verifies and commits a blob. The archive's bytes are verified; a mismatch means that an earlier attempt wrote
+    /// different ones.
     private func finish(_ digest: Digest, _ reader: BlobReader) {
         guard let ingest else { return step(reader) }
         ingest.verify { [self] result in
@@ -148,7 +149,7 @@ final class BlobIntake {
         failures[digest] = reason
     }
 
-    /// One blob is wrong, or nothing further can be read.
+    /// Handles a reading error: one blob is invalid, or the archive cannot be read any further.
     private func readingFailed(_ error: any Error) {
         guard let ingest else { return giveUp(reasonText(error)) }
         self.ingest = nil
@@ -158,7 +159,7 @@ final class BlobIntake {
         nextPass()
     }
 
-    /// A disk that refuses one blob refuses the next.
+    /// Gives up all blobs, since a disk that refuses one refuses the next.
     private func diskFailed(_ error: StoreError) {
         ingest?.discard()
         ingest = nil
@@ -168,7 +169,7 @@ final class BlobIntake {
     private func reasonText(_ error: any Error) -> String { LoadReason.text(error, of: archive.path) }
 }
 
-/// An error's words without the name of the file, which stands before them anyway.
+/// An error's text without the name of the file, which precedes it anyway.
 enum LoadReason {
     static func text(_ error: any Error, of file: String) -> String {
         let text = "\(error)"

@@ -1,30 +1,30 @@
-// Out of a cache into an OCI layout: chosen images, with whatever platforms of them are whole. Only files are read,
-// which never change under their names, so it needs no lock and may run beside a server; what that server prunes
-// meanwhile is an error, and then nothing has been written.
+// Exports chosen images from a cache to an OCI layout, with all their complete platforms. It only reads files that
+// never change under their names, so it needs no lock and may run beside a server; content that the server prunes
+// meanwhile is an error, and then nothing is written.
 
 package import Configuration
 package import ImageArchive
 package import OCI
 
-/// What is to be exported, found in a cache directory. May block for as long as reading all manifests takes.
+/// The content to export, found in a cache directory. Blocks as long as reading all manifests takes.
 package struct CacheExport: Sendable {
-    /// Which images.
+    /// The images to export.
     package enum Choice: Sendable {
-        /// Those whose names (`docker.io/library/debian:12`) a pattern matches.
+        /// Images whose names (`docker.io/library/debian:12`) match a pattern.
         case matching(Pattern)
-        /// Those named.
+        /// The named images.
         case named([ImageName])
     }
 
     /// Images that will be written.
     package let names: [String]
-    /// What is wrong with others that were chosen: a line each.
+    /// Why other chosen images cannot be written, one line each.
     package let problems: [String]
     /// Bytes of blobs to copy.
     package let blobBytes: Int64
     private let writer: ImageLayoutWriter
 
-    /// - Throws: when a pattern meets its limits, or the cache cannot be read.
+    /// - Throws: when a pattern reaches its limits, or the cache cannot be read.
     package init(imagePath: String, _ choice: Choice) throws {
         let layout = Layout(imagePath: imagePath)
         let scan = try ImageScan(layout)
@@ -45,8 +45,9 @@ package struct CacheExport: Sendable {
         writer = ImageLayoutWriter(images: images, manifests: Array(parts.manifests.values), blobs: blobs)
     }
 
-    /// Writes the layout where nothing is yet: a tarball when the name ends in `.tar`, else a directory. May block.
-    /// - Parameter progress: called with how many bytes were copied, piece by piece.
+    /// Writes the layout to a path that does not exist: a tarball when it ends in `.tar`, otherwise a directory. May
+    /// block.
+    /// - Parameter progress: called with the number of bytes of each copied piece.
     package func write(to path: String, progress: (Int) -> Void) throws(ArchiveError) {
         try writer.write(to: path, path.hasSuffix(".tar") ? .tar : .directory, progress: progress)
     }
@@ -62,7 +63,7 @@ package struct CacheExport: Sendable {
                 .map { ($0.key, $0.value) }
         case .named(let names):
             return names.compactMap { name in
-                // By digest where there is one; a tag beside it is a remark.
+                // A digest selects the content; a tag beside it is only informative.
                 let wanted = ImageName(host: name.host, repository: name.repository, reference: name.reference)
                 if let digest = known[wanted] { return (wanted, digest) }
                 problems.append("\(wanted): is not in the cache")
@@ -72,15 +73,15 @@ package struct CacheExport: Sendable {
     }
 }
 
-/// The manifests and blobs of what was taken so far.
+/// The manifests and blobs collected so far.
 private struct ExportParts {
     let scan: ImageScan
     let layout: Layout
     var manifests: [Digest: LayoutManifest] = [:]
     var blobs: [Digest: LayoutBlob] = [:]
 
-    /// Takes an image with all that it consists of; of an index, the platforms that are whole.
-    /// - Returns: why it cannot be taken, or nil.
+    /// Adds an image with all its parts; for an index, its complete platforms.
+    /// - Returns: why it cannot be added, or nil.
     mutating func take(_ digest: Digest, depth: Int = 0) -> String? {
         if manifests[digest] != nil { return nil }
         guard let entry = scan.manifests[digest] else { return "its manifest \(digest) is not in the cache" }
@@ -97,7 +98,7 @@ private struct ExportParts {
             }
             if !hasAny, let reason { return "none of its platforms is whole in the cache: \(reason)" }
         } else {
-            // Foreign layers are to be had elsewhere, and are not redistributed.
+            // Foreign layers are downloaded from elsewhere and not redistributed.
             guard let own = try? Manifest.decode(bytes, contentType: entry.mediaType.text).ownBlobs else {
                 return "its manifest \(digest) cannot be read"
             }

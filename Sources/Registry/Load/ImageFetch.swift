@@ -1,19 +1,19 @@
-// One reference of a list: what its name means, the platform's manifests of it, and their configs and layers. Whatever
-// of it is in the cache is not asked for again, which is also how a stopped load is resumed.
+// Loads one reference of a list: its top manifest, the manifests of the platforms, and their configs and layers. Cached
+// parts are not requested again, so a stopped load resumes where it was.
 
 internal import ImageArchive
 internal import OCI
 
 /// Fetches one image. It keeps itself alive until it has ended.
 final class ImageFetch {
-    /// What became of it.
+    /// The result of a load.
     enum Outcome {
         case loaded
         case present
         case failed(String)
     }
 
-    /// Indexes inside one another, as in archives.
+    /// Nesting depth of indexes, as in archives.
     private static let maximumDepth = ArchiveLimits().indexDepth
 
     private let name: ImageName
@@ -23,7 +23,7 @@ final class ImageFetch {
     private let blobs: BlobFetches
     private let then: (Outcome) -> Void
     private var visited: Set<Digest> = []
-    /// Steps that have not ended.
+    /// Running steps.
     private var pending = 0
     private var wasMissing = false
     private var problems: [String] = []
@@ -44,7 +44,7 @@ final class ImageFetch {
         pending = 1
         context.findImage(name) { [self] found in
             guard let found else { return pull(name.reference, depth: 0) }
-            // The repository may not have it by this name yet.
+            // The manifest may be in the cache without this name.
             context.setName(name, to: found.digest) { [self] error in
                 if let error { fail("\(error)") }
                 visit(found, depth: 0)
@@ -64,7 +64,7 @@ final class ImageFetch {
         }
     }
 
-    /// Looks at a manifest off the loop, and asks for what it lists. Ends the step that it was called in.
+    /// Parses a manifest off the loop, and requests its parts. Ends the calling step.
     private func visit(_ manifest: CachedManifest, depth: Int) {
         visited.insert(manifest.digest)
         let (bytes, type, platforms) = (Array(manifest.body), manifest.mediaType, choices.platforms)
@@ -107,7 +107,7 @@ final class ImageFetch {
 
     private func fail(_ problem: String) { problems.append(problem) }
 
-    /// A step has ended.
+    /// Ends a step.
     private func end(_ problem: String? = nil) {
         if let problem { fail(problem) }
         pending -= 1
@@ -117,7 +117,7 @@ final class ImageFetch {
     }
 }
 
-/// What there is to fetch of a manifest for the platforms wanted.
+/// The parts of a manifest to fetch for the wanted platforms.
 private struct ManifestParts: Sendable {
     struct Unsuitable: Error {
         let reason: String
@@ -126,7 +126,7 @@ private struct ManifestParts: Sendable {
     var children: [Digest] = []
     var blobs: [Descriptor] = []
 
-    /// Off the loop.
+    /// Parses the manifest. Runs off the loop.
     init(_ bytes: [UInt8], _ type: MediaType, _ platforms: PlatformChoice) throws {
         guard type.isIndex else {
             blobs = try Manifest.decode(bytes, contentType: type.text).ownBlobs
@@ -134,7 +134,7 @@ private struct ManifestParts: Sendable {
         }
         let depth = ArchiveLimits().documentDepth
         let entries = try ArchiveDocuments.decode(IndexDocument.self, bytes, depth: depth).manifests
-        // Attestations are only for those who want everything: no client asks for them when it pulls.
+        // Attestations are fetched only when all platforms are wanted: clients do not request them when they pull.
         let images = platforms == .all ? entries : entries.filter { $0.platform?.isUnknown != true }
         children = images.filter { platforms.accepts($0.platform) }.map(\.digest)
         guard children.isEmpty, !images.isEmpty, case .only(let wanted) = platforms else { return }
@@ -144,6 +144,6 @@ private struct ManifestParts: Sendable {
 }
 
 extension RegistryError {
-    /// In one line, for people.
+    /// The error in one line, as text for people.
     var reason: String { message + (detail.map { ": \($0)" } ?? "") }
 }

@@ -1,15 +1,15 @@
-// What every part of a load needs, passed down once.
+// The dependencies and options shared by all parts of a load.
 
 package import OCI
 
-/// How images are chosen and called.
+/// How images are selected and named.
 package struct LoadChoices: Sendable {
     package var platforms: PlatformChoice
-    /// The name of an archive's one image, where the archive has none for it.
+    /// The name for an archive's only image when the archive has none.
     package var resolveAs: ImageName?
-    /// Nothing may be asked of an upstream: a list's images have to be in the cache.
+    /// Whether upstream requests are forbidden: a list's images then have to be in the cache.
     package var isAirGapped: Bool
-    /// Where the names of files begin that do not begin at the root; nil: where this process works.
+    /// The base of relative file names; nil: the working directory.
     package var directory: String?
 
     package init(
@@ -22,13 +22,13 @@ package struct LoadChoices: Sendable {
     }
 }
 
-/// The parts of the server that loading works with.
+/// The parts of the server that a load uses.
 package struct LoadContext {
     package let loop: EventLoop
     package let offload: Offload
     package let store: Store
     package let puller: Puller
-    /// How this process names itself in `Via`.
+    /// This process's name in `Via`.
     package let pseudonym: String
 
     package init(loop: EventLoop, offload: Offload, store: Store, puller: Puller, pseudonym: String) {
@@ -39,12 +39,12 @@ package struct LoadContext {
         self.pseudonym = pseudonym
     }
 
-    /// Where an image's content is to be had.
+    /// The upstream and repository of an image.
     func source(of name: ImageName) -> PullSource {
         PullSource(host: name.host, repository: name.repository, via: "1.1 \(pseudonym)")
     }
 
-    /// Makes a name mean a manifest that is in the store. `then` gets why the disk does not have it, or nil.
+    /// Points a name at a manifest in the store. `then` gets the error of the disk, or nil.
     func setName(_ name: ImageName, to digest: Digest, then: @escaping (StoreError?) -> Void) {
         switch name.reference {
         case .tag(let tag):
@@ -54,7 +54,7 @@ package struct LoadContext {
         }
     }
 
-    /// The manifest that a name means, if the cache has both.
+    /// The manifest of a name, if the cache has both.
     func findImage(_ name: ImageName, then: @escaping (CachedManifest?) -> Void) {
         switch name.reference {
         case .digest(let digest): store.findManifest(digest, then: then)

@@ -1,13 +1,13 @@
-// What loading says of itself: a line for each image as it ends, how far it is, and in the end what failed and why. All
-// of it can be written as JSON, since who asked for it may be another process.
+// The events of a load: each finished image, progress at intervals, and a final report with all failures. All can be
+// encoded as JSON, since the client may be another process.
 
 internal import OCI
 
-/// Something that could not be loaded.
+/// A file or image that could not be loaded.
 package struct LoadFailure: Sendable, Equatable, Codable, CustomStringConvertible {
-    /// The file as it was given or found.
+    /// The file name as given or found.
     package let file: String
-    /// The image; nil when the file as a whole is meant.
+    /// The image; nil when the failure concerns the whole file.
     package let image: String?
     package let reason: String
 
@@ -24,36 +24,36 @@ package struct LoadFailure: Sendable, Equatable, Codable, CustomStringConvertibl
     }
 }
 
-/// An image has ended, one way or another.
+/// The end of one image.
 package enum LoadEvent: Sendable, Equatable, Codable {
     case loaded(image: String, file: String)
-    /// All of it was in the cache.
+    /// The whole image was in the cache.
     case present(image: String, file: String)
     case failed(LoadFailure)
 }
 
-/// How far it is.
+/// The progress of a load.
 package struct LoadProgress: Sendable, Equatable, Codable {
-    /// Images that the files read so far name, and what has become of them.
+    /// Images named by the files read so far, and their results.
     package var images = 0
     package var loaded = 0
     package var present = 0
     package var failed = 0
-    /// Bytes of blobs that were missing, as far as they are known, and how many of them are here.
+    /// Bytes of missing blobs, as far as known, and how many of them have arrived.
     package var wantedBytes: Int64 = 0
     package var arrivedBytes: Int64 = 0
 
     package init() {}
 
-    /// Saturating: these numbers may come from another process.
+    /// Saturating, since these numbers may come from another process.
     package var ended: Int { loaded.addingSaturated(present).addingSaturated(failed) }
 }
 
-/// What has become of all of it.
+/// The final result of a load.
 package struct LoadReport: Sendable, Equatable, Codable {
     package var progress: LoadProgress
     package var failures: [LoadFailure]
-    /// It was stopped before it was through.
+    /// Whether it was stopped before its end.
     package var isStopped: Bool
 }
 

@@ -1,8 +1,9 @@
-// One load from start to end for somebody who watches: what it says of itself, how far it is at short intervals, and an
-// end that comes only when everything is on the disk. `load` runs it in its own process, a server for its operator.
+// One load with events: results, progress at short intervals, and an end after everything is on the disk. `load` runs
+// it in its own process, a server runs it as an admin job.
 
+/// Runs one load and emits its events.
 package final class LoadRun {
-    /// Between two reports of how far it is: quick enough to look alive.
+    /// Interval of progress events, short enough for a smooth display.
     package static let pauseMilliseconds: UInt64 = 200
 
     private let context: LoadContext
@@ -18,14 +19,14 @@ package final class LoadRun {
         loader = Loader(context, choices) { emit(.event($0)) }
     }
 
-    /// Loads FILES, as `Loader.load` takes them. Keeps itself alive until the end.
+    /// Loads FILES, in the form of `Loader.load`. Retains itself until the end.
     package func start(_ files: String) {
         refusedBefore = context.store.refusedWrites
         let timer = Timer(on: context.loop) { [self] in emit(.progress(loader.progress)) }
         timer.start(afterMilliseconds: 0, everyMilliseconds: LoadRun.pauseMilliseconds)
         ticks = timer
         loader.load(files) { [self] report in
-            // Names and manifests that pulls have brought may still be on their way to the disk.
+            // Names and manifests from pulls may not be on the disk yet.
             context.store.whenWritten { [self] in end(report) }
         }
     }
@@ -36,7 +37,7 @@ package final class LoadRun {
         ticks?.close()
         ticks = nil
         var report = report
-        // What a pull could not write is in the log alone, since its client has been served.
+        // A failed write of a pull is only logged, since the pull's client has been served.
         let refused = context.store.refusedWrites - refusedBefore
         if refused > 0, report.failures.isEmpty {
             report.failures.append(

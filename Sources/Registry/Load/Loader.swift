@@ -1,15 +1,15 @@
-// Fills the cache from files: lists of references, whose images are pulled, and archives, whose content goes in as it
-// is. It works in a server that serves meanwhile as well as alone; what is there already is left as it is, and what
-// fails is reported at the end and holds up nothing else.
+// Fills the cache from files: lists of references, whose images are pulled, and archives, whose content is stored as it
+// is. It runs inside a serving server or alone; present content is left unchanged, and failures are reported at the end
+// without stopping the rest.
 
 internal import ImageArchive
 internal import OCI
 
-/// One load, from the files' names to the report.
+/// One load, from the file names to the report.
 package final class Loader {
-    /// Images of lists at once; what bounds the traffic is `BlobFetches.maximumAtOnce`.
+    /// Concurrent images of lists; `BlobFetches.maximumAtOnce` limits the traffic.
     static let maximumImages = 8
-    /// Files read at once: the disk is the limit, and a second keeps it busy while the first hashes.
+    /// Concurrent files: the disk is the limit, and a second file keeps it busy while the first is hashed.
     static let maximumFiles = 2
 
     private let context: LoadContext
@@ -20,15 +20,15 @@ package final class Loader {
     private let files = Gate(limit: Loader.maximumFiles)
     private var archives: [ObjectIdentifier: ArchiveLoad] = [:]
     private var seen: Set<ImageName> = []
-    /// The archive that `resolveAs` names the image of.
+    /// The archive whose image `resolveAs` names.
     private var resolved: String?
     private var counts = LoadProgress()
     private var failures: [LoadFailure] = []
-    /// Bytes of archives that are done.
+    /// Bytes of finished archives.
     private var endedBytes: Int64 = 0
     /// Files and images that have not ended.
     private var pending = 0
-    /// Images of lists among them.
+    /// The images of lists among them.
     private var pendingImages = 0
     private var isStopping = false
     private var then: ((LoadReport) -> Void)?
@@ -49,8 +49,8 @@ package final class Loader {
         return progress
     }
 
-    /// Loads FILES: a file name, a glob, or several with commas between.
-    /// - Parameter then: called once, when nothing is left to do.
+    /// Loads FILES: a file name, a glob, or several of them separated by commas.
+    /// - Parameter then: called once at the end of the load.
     package func load(_ text: String, then: @escaping (LoadReport) -> Void) {
         self.then = then
         pending = 1
@@ -66,19 +66,19 @@ package final class Loader {
         }
     }
 
-    /// Ends it soon. What has been written of a blob is kept for the next load.
+    /// Stops soon. Bytes already written of a blob are kept for the next load.
     package func stop() {
         guard !isStopping else { return }
         isStopping = true
         blobs.stop()
         for archive in Array(archives.values) { archive.stop() }
-        // An upstream may be silent for long: images on their way are not waited for.
+        // An upstream may be silent for a long time, so a stop does not wait for images being fetched.
         pending -= pendingImages
         pendingImages = 0
         context.loop.deferred.enqueue { [self] in endIfDone() }
     }
 
-    /// The text stands before the reason anyway.
+    /// The reason without the text of the value, which precedes it anyway.
     private func expansionReason(_ error: any Error) -> String {
         switch error {
         case FileNames.Failure.noMatch: "there is no such file, and none matches"
@@ -89,7 +89,7 @@ package final class Loader {
 
     // MARK: Files
 
-    /// - Parameter file: its name as it was given.
+    /// - Parameter file: its name as given.
     private func begin(_ file: String) {
         pending += 1
         files.enter { [self] in
@@ -109,11 +109,11 @@ package final class Loader {
         }
     }
 
-    /// A list with several wrong lines has a failure for each.
+    /// Reports one failure for each invalid line of a list.
     private func refuse(_ file: String, _ path: String, _ error: any Error) {
         if case ImageFileError.list(let error) = error {
             for problem in error.problems {
-                // `path:line: reason`, with the name that was given.
+                // `path:line: reason`, with the given name instead of the path.
                 let place = problem.description.dropFirst(path.count)
                 failed(LoadFailure(file: file, image: nil, reason: "\(file)\(place)"))
             }
@@ -177,7 +177,7 @@ package final class Loader {
     }
 
     private func imageEnded() {
-        // Not from within: a list of images that are all here would be as many frames deep.
+        // Deferred: for a list of present images, direct calls would be one frame deep per image.
         context.loop.deferred.enqueue { [self] in
             images.leave()
             guard !isStopping else { return }
@@ -196,7 +196,7 @@ package final class Loader {
             counts.present += 1
             onEvent(.present(image: image, file: file))
         case .failed(let reason):
-            // What was under way when it was stopped has not failed.
+            // An image that was interrupted by a stop has not failed.
             if !isStopping { failed(LoadFailure(file: file, image: image, reason: reason)) }
         }
     }
@@ -219,7 +219,7 @@ package final class Loader {
     }
 }
 
-/// A file, and of an archive what there is to load. Made off the loop.
+/// An opened file; for an archive with the parts to load. Created off the loop.
 private enum OpenedFile: Sendable {
     case list(ImageList)
     case archive(ImageArchive, [ArchiveLoad.Selected])

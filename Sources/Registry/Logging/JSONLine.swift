@@ -1,27 +1,27 @@
-// One log line as a JSON object (RFC 8259). Pure. Whatever was logged, the line parses: strings are cut before they are
-// closed, and a member that finds no room is left out whole. As in a text line only visible characters are written as
-// they are, so that a terminal can show the file.
+// One log line as a JSON object (RFC 8259). Pure. Every line is valid JSON: strings are shortened before they are
+// closed, and a member that does not fit is left out as a whole. As in a text line, invisible characters are escaped,
+// so that a terminal can show the file.
 
 internal import Configuration
 internal import Logging
 internal import OCI
 
 struct JSONLine {
-    /// A long message must leave room for what comes after it: of a request, its status and its id.
+    /// A long message must leave room for the following members, such as the status and id of a request.
     private static let maximumMessageBytes = LogFormat.maximumBytes / 2
-    /// And so must a long value.
+    /// A long value must leave room for the other members too.
     private static let maximumValueBytes = LogFormat.maximumBytes / 8
-    /// Says that something is missing; closes every line that is too long.
+    /// Marks a line with missing content; ends every line that is too long.
     private static let truncation: StaticString = ",\"truncated\":true"
-    /// What is kept free for the line's end.
+    /// Bytes reserved for the end of the line.
     private static let endBytes = truncation.utf8CodeUnitCount + "}\n".utf8.count
-    /// Keys that are the line's own; metadata called so gets an underscore.
+    /// Keys of the line itself; metadata with such a key gets an underscore.
     private static let reserved: Set<String> = ["time", "level", "msg", "truncated"]
 
     private var bytes: [UInt8] = []
     private var isCut = false
 
-    /// `{"time":…,"level":…,"msg":…}` with the metadata behind, in the order of its keys, and a line feed.
+    /// `{"time":…,"level":…,"msg":…}` followed by the metadata, sorted by key, and a line feed.
     static func make(
         milliseconds: Int64, level: Logger.Level, message: String, metadata: Logger.Metadata
     ) -> [UInt8] {
@@ -43,7 +43,7 @@ struct JSONLine {
         return line.bytes
     }
 
-    /// Appends `,"key":value`, or nothing where that finds no room.
+    /// Appends `,"key":value`, or nothing when it does not fit.
     private mutating func appendMember(_ key: String, _ value: Logger.MetadataValue) {
         let before = bytes.count
         append(",")
@@ -62,8 +62,8 @@ struct JSONLine {
         isCut = true
     }
 
-    /// Appends a string between quotes, cut where it gets longer than `maximumBytes`.
-    /// - Returns: whether it is whole.
+    /// Appends a quoted string, shortened to `maximumBytes`.
+    /// - Returns: whether it is complete.
     @discardableResult
     private mutating func appendString(_ text: String, maximumBytes: Int) -> Bool {
         let end = bytes.count + maximumBytes
@@ -94,7 +94,7 @@ struct JSONLine {
         }
     }
 
-    /// `\u001b`
+    /// Appends an escape such as `\u001b`.
     private mutating func appendEscape(_ unit: UInt16) {
         append("\\u")
         for shift: UInt16 in [12, 8, 4, 0] {
@@ -108,7 +108,7 @@ struct JSONLine {
 }
 
 extension Logger.Level {
-    /// As the configuration calls the level, where it does.
+    /// The configuration's name of the level; swift-log's name for a level that the configuration lacks.
     fileprivate var word: StaticString {
         switch self {
         case .trace: "trace"
@@ -123,7 +123,7 @@ extension Logger.Level {
 }
 
 extension Logger.MetadataValue {
-    /// The value as JSON has it, where it is a finite number, or true or false; nil where it has to be a string.
+    /// The JSON form of a finite number or a boolean; nil for a value that has to be a string.
     fileprivate var jsonNumber: String? {
         guard case .stringConvertible(let value) = self else { return nil }
         switch value {

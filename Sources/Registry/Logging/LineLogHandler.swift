@@ -1,5 +1,5 @@
-// swift-log's back end: makes the line, in the writer's format, on the thread that logs, and hands it to the LogWriter.
-// swift-log asks for the message only when the level is on, so a level that is off costs one comparison.
+// swift-log's back end: formats the line on the logging thread and passes it to the LogWriter. swift-log evaluates the
+// message only when its level is enabled, so a disabled level costs one comparison.
 
 package import Configuration
 package import Logging

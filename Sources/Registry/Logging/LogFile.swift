@@ -1,4 +1,4 @@
-// The log's system calls: opening a file to append to, and writing all of a buffer whatever kind of descriptor it is.
+// The log's system calls: opening a file for appending, and writing a whole buffer to any kind of descriptor.
 
 import Glibc
 
@@ -11,7 +11,7 @@ package struct LogFileError: Error, CustomStringConvertible {
 }
 
 package enum LogFile {
-    /// For its owner to write and its group to read: request lines tell who pulls what.
+    /// Writable by its owner and readable by its group: request lines show who pulls which image.
     private static let mode: mode_t = 0o640
 
     static func open(_ path: String) throws(LogFileError) -> Int32 {
@@ -20,14 +20,14 @@ package enum LogFile {
         return descriptor
     }
 
-    /// For what must be said before there is a log, or after.
+    /// For messages before the log is opened or after it is closed.
     package static func writeToStandardError(_ text: String) { _ = write(Array(text.utf8), to: STDERR_FILENO) }
 
-    /// For what a sub-command was asked for.
+    /// For the output of a sub-command.
     package static func writeToStandardOutput(_ bytes: [UInt8]) { _ = write(bytes, to: STDOUT_FILENO) }
 
-    /// Blocks until all is written; false on an error. stderr may have been made non-blocking by a process that shares
-    /// it, so EAGAIN waits for room.
+    /// Blocks until everything is written; false on an error. Another process that shares stderr may have made it
+    /// non-blocking, so EAGAIN waits for room.
     static func write(_ bytes: [UInt8], to descriptor: Int32) -> Bool {
         bytes.withUnsafeBytes { buffer in
             var rest = buffer[...]

@@ -1,15 +1,15 @@
-// The forms a log line can have, and the one place that makes lines of either. What both hold to: one event is one line
-// whatever strangers have put into it, and it is at most 8 KiB.
+// The formats of a log line, and the function that makes lines of both. In both, one event is one line, whatever text
+// from outside it contains, and a line is at most 8 KiB.
 
 internal import Configuration
 package import Logging
 
 extension LogFormat {
-    /// Longer lines are cut: a request line may be 16 KiB, and nobody reads that. It also bounds what one line takes
-    /// of the writer's buffer.
+    /// Longer lines are shortened: a request line may be 16 KiB, more than a person reads. It also limits one line's
+    /// share of the writer's buffer.
     static let maximumBytes = 8 * 1024
 
-    /// One line with its line feed; metadata in the order of its keys.
+    /// One line with its line feed; metadata is sorted by key.
     /// - Parameter milliseconds: since 1970, UTC.
     package func line(
         milliseconds: Int64, level: Logger.Level, message: String, metadata: Logger.Metadata = [:]
@@ -22,8 +22,8 @@ extension LogFormat {
 }
 
 extension Unicode.Scalar {
-    /// False for controls, for format characters (direction marks, which reorder what is read, are among them), for
-    /// the Unicode line and paragraph separators, and for what no font shows.
+    /// False for control characters, for format characters (they include direction marks, which reorder text), for the
+    /// Unicode line and paragraph separators, and for characters that no font shows.
     var isVisible: Bool {
         switch properties.generalCategory {
         case .control, .format, .lineSeparator, .paragraphSeparator, .surrogate, .privateUse, .unassigned: false

@@ -1,10 +1,10 @@
-// The configuration's levels in swift-log's words.
+// Maps the configuration's log levels to swift-log's.
 
 internal import Configuration
 package import Logging
 
 extension LogLevel {
-    /// The same level in swift-log's words.
+    /// The same level in swift-log.
     package var threshold: Logger.Level {
         switch self {
         case .debug: .debug
@@ -16,7 +16,7 @@ extension LogLevel {
 }
 
 extension Logger.Level {
-    /// Five characters wide, so that messages stand in one column.
+    /// Five characters wide, so that messages are aligned.
     var column: StaticString {
         switch self {
         case .trace: "TRACE"

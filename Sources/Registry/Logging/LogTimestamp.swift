@@ -1,4 +1,4 @@
-// The time at the head of a log line: UTC, milliseconds, RFC 3339. Made by arithmetic, because Foundation's
+// The time at the start of a log line: UTC, milliseconds, RFC 3339. Computed by arithmetic, because Foundation's
 // formatters would cost tens of megabytes and strftime takes a lock around the time zone.
 
 import Glibc
@@ -17,8 +17,8 @@ package enum LogTimestamp {
         return Int64(time.tv_sec) * 1000 + Int64(time.tv_nsec) / 1_000_000
     }
 
-    /// Appends the 24 characters for `milliseconds` since 1970. A time outside the years 0 to 9999 is written as the
-    /// nearest one inside: a file's time may be any number.
+    /// Appends the 24 characters for `milliseconds` since 1970. A time outside the years 0 to 9999 is clamped: a file's
+    /// time may be any number.
     static func append(_ milliseconds: Int64, to line: inout [UInt8]) {
         let milliseconds = min(max(milliseconds, firstMillisecond), OutsideNumber.seconds.upperBound * 1000 + 999)
         let days = floorDivide(milliseconds, 86_400_000)

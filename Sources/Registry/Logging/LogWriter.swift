@@ -1,35 +1,35 @@
-// Where log lines go, off the loop: one thread drains one bounded buffer into stderr or a file. The caller copies
-// its line under a lock and continues; a disk that hangs or a pipe nobody reads costs lines, never a response. Lines
-// that found no room are counted, and the count is written as soon as there is room again.
+// Writes log lines off the loop: one thread drains one bounded buffer to stderr or a file. The caller copies its line
+// under a lock and continues; a disk that hangs or a pipe without a reader costs lines, never a response. Lines that do
+// not fit are counted, and the count is logged as soon as there is room again.
 
 package import Configuration
 import Glibc
 import Logging
 
-/// A thread and the buffer before it. Sendable by its lock: every stored `var` is touched with `lock` held, except
-/// `descriptor`, which belongs to the writer's thread once that runs.
+/// The writer thread and its buffer. Sendable by its lock: every stored `var` is accessed with `lock` held, except
+/// `descriptor`, which belongs to the writer thread once it runs.
 package final class LogWriter: @unchecked Sendable {
-    /// About six thousand lines: more than a second of requests at a rate a person would log at all.
+    /// About six thousand lines: more than a second of requests at any rate worth logging.
     package static let maximumBufferedBytes = 1024 * 1024
-    /// A flush at exit waits this long at most: a pipe that nobody reads must not keep the process alive.
+    /// Longest wait of a flush at exit: a pipe without a reader must not keep the process alive.
     package static let flushTimeoutMilliseconds = 2000
 
     private let lock = UnsafeMutablePointer<pthread_mutex_t>.allocate(capacity: 1)
-    /// Something to write, to reopen, or the end.
+    /// Signalled when there are lines to write, a file to reopen, or the end.
     private let wakeUp = UnsafeMutablePointer<pthread_cond_t>.allocate(capacity: 1)
-    /// The writer's thread has done a round.
+    /// Signalled when the writer thread has finished a round.
     private let roundDone = UnsafeMutablePointer<pthread_cond_t>.allocate(capacity: 1)
     private var pending: [UInt8] = []
-    /// Dropped and not yet reported in the log.
+    /// Dropped lines not yet reported in the log.
     private var droppedLines = 0
-    /// Dropped since the start.
+    /// Lines dropped since the start.
     private var allDroppedLines: UInt64 = 0
     private var isWriting = false
     private var mustReopen = false
     private var isClosed = false
     private var descriptor: Int32
     private let path: String?
-    /// Of every line, this writer's own reports included.
+    /// The format of every line, including this writer's own reports.
     package let format: LogFormat
     private let maximumBufferedBytes: Int
     private var thread = pthread_t()
@@ -42,7 +42,7 @@ package final class LogWriter: @unchecked Sendable {
             descriptor: descriptor, path: path, format: format, maximumBufferedBytes: Self.maximumBufferedBytes)
     }
 
-    /// - Parameter descriptor: where the bytes go; closed in the end when `path` is given.
+    /// - Parameter descriptor: the destination; closed at the end when `path` is given.
     package init(
         descriptor: Int32, path: String?, format: LogFormat = .text, maximumBufferedBytes: Int
     ) throws(LogFileError) {
@@ -70,7 +70,7 @@ package final class LogWriter: @unchecked Sendable {
         lock.deallocate()
     }
 
-    /// Takes a whole line (with its line feed), or counts it as dropped when the buffer is full. Never blocks on I/O.
+    /// Buffers a whole line (with its line feed), or counts it as dropped when the buffer is full. Never blocks on I/O.
     package func append(_ line: [UInt8]) {
         locked {
             guard !isClosed, pending.count + line.count <= maximumBufferedBytes else {
@@ -83,10 +83,10 @@ package final class LogWriter: @unchecked Sendable {
         }
     }
 
-    /// Lines dropped since the start, for want of room or because they could not be written.
+    /// Lines dropped since the start, because the buffer was full or a write failed.
     package var droppedLinesTotal: UInt64 { locked { allDroppedLines } }
 
-    /// Opens the file by its name again before the next line, for log rotation. Nothing to do on stderr.
+    /// Reopens the file by its name before the next line, for log rotation. No effect on stderr.
     package func reopen() {
         guard path != nil else { return }
         locked {
@@ -95,7 +95,7 @@ package final class LogWriter: @unchecked Sendable {
         }
     }
 
-    /// Waits until all that was appended is written. False when that took longer than `timeoutMilliseconds`.
+    /// Waits until all appended lines are written. False when that took longer than `timeoutMilliseconds`.
     @discardableResult
     package func flush(timeoutMilliseconds: Int = flushTimeoutMilliseconds) -> Bool {
         var deadline = timespec()
@@ -114,13 +114,13 @@ package final class LogWriter: @unchecked Sendable {
         }
     }
 
-    /// Writes what is left, ends the thread and closes the file. Lines after this are dropped. Call once, last.
+    /// Writes the remaining lines, ends the thread and closes the file. Later lines are dropped. Call once, last.
     package func close(timeoutMilliseconds: Int = flushTimeoutMilliseconds) {
         locked {
             isClosed = true
             pthread_cond_signal(wakeUp)
         }
-        // A thread that hangs in a write is left behind; it ends with the process.
+        // A thread that hangs in a write is abandoned; it ends with the process.
         if flush(timeoutMilliseconds: timeoutMilliseconds) {
             pthread_join(thread, nil)
         } else {
@@ -132,8 +132,8 @@ package final class LogWriter: @unchecked Sendable {
 // MARK: - The writer's thread
 
 extension LogWriter {
-    /// Dropped lines alone are no work: they are reported with the next line that is written, so that a device that
-    /// keeps failing is not tried in a circle.
+    /// Dropped lines alone are not work: they are reported with the next written line, so that a device that keeps
+    /// failing causes no endless loop.
     private var hasWork: Bool { !pending.isEmpty || mustReopen }
 
     private func locked<R>(_ body: () -> R) -> R {
@@ -142,7 +142,7 @@ extension LogWriter {
         return body()
     }
 
-    /// The thread holds the writer until `close`. All signals are blocked in it: they belong to the loop.
+    /// Starts the thread, which retains the writer until `close`. It blocks all signals, since the loop handles them.
     private func start() throws(LogFileError) {
         var all = sigset_t()
         var before = sigset_t()
@@ -153,7 +153,7 @@ extension LogWriter {
         let status = pthread_create(
             &thread, nil,
             { context in
-                // `start` passes a retained writer and nothing else, so the context is never null.
+                // `start` always passes a retained writer, so the context is never null.
                 context.map { Unmanaged<LogWriter>.fromOpaque($0).takeRetainedValue().run() }
                 return nil
             }, retained.toOpaque())
@@ -176,7 +176,7 @@ extension LogWriter {
         if path != nil { Glibc.close(descriptor) }
     }
 
-    /// Swaps the filled buffer for the emptied one, so that neither is allocated again. Nil is the end.
+    /// Swaps the filled buffer for the emptied one, so that neither is reallocated. Nil at the end.
     private func nextRound(_ batch: inout [UInt8]) -> (mustReopen: Bool, dropped: Int)? {
         batch.removeAll(keepingCapacity: true)
         pthread_mutex_lock(lock)

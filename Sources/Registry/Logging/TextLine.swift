@@ -1,6 +1,6 @@
-// One log line as text: time, level, message, then `key=value`. Pure. Much of what is logged was written by a client or
-// an upstream, so nothing but visible characters leaves here: a line break in a path cannot forge a second line, and an
-// escape sequence cannot drive the terminal of who reads the file.
+// One log line as text: time, level, message, then `key=value`. Pure. Much of the logged text comes from clients and
+// upstreams, so only visible characters are written: a line break in a path cannot forge a second line, and an escape
+// sequence cannot control the reader's terminal.
 
 internal import Configuration
 internal import Logging
@@ -8,8 +8,7 @@ internal import Logging
 enum TextLine {
     private static let maximumBytes = LogFormat.maximumBytes
 
-    /// `2026-11-22T16:00:00.123Z INFO message key=value key="two words"` and a line feed; keys in order of the
-    /// alphabet.
+    /// `2026-11-22T16:00:00.123Z INFO message key=value key="two words"` and a line feed, sorted by key.
     static func make(
         milliseconds: Int64, level: Logger.Level, message: String, metadata: Logger.Metadata
     ) -> [UInt8] {
@@ -30,7 +29,8 @@ enum TextLine {
         return line
     }
 
-    /// A value with a blank, a quote or an equals sign is put between quotes, so that `key=value` can be split again.
+    /// Appends a value, quoted if it contains a blank, a quote or an equals sign, so that `key=value` can be split
+    /// again.
     private static func appendValue(_ value: String, to line: inout [UInt8]) {
         let isPlain = !value.isEmpty && value.utf8.allSatisfy { $0 > 0x20 && $0 != 0x22 && $0 != 0x3D }
         if isPlain { return append(value, to: &line) }
@@ -39,7 +39,7 @@ enum TextLine {
         line.append(0x22)
     }
 
-    /// Appends `text` with everything that is not a visible character (or a space) escaped as in a Swift literal.
+    /// Appends `text`, with every invisible character except a space escaped as in a Swift literal.
     private static func append(_ text: String, quoted: Bool = false, to line: inout [UInt8]) {
         for scalar in text.unicodeScalars {
             if line.count >= maximumBytes { return }

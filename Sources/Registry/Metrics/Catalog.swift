@@ -1,5 +1,5 @@
-// Every metric, once: its name, kind, labels and meaning, and where its value comes from. The first ten are those of
-// the reference server, irregular names included, since dashboards out there depend on them.
+// The list of all metrics: name, kind, labels, meaning, and source of the value. The first ten are the reference
+// server's, with their irregular names, since existing dashboards depend on them.
 
 internal import OCI
 
@@ -15,7 +15,7 @@ package struct MetricFamily: Sendable {
 }
 
 package enum Catalog {
-    /// In the order they are written.
+    /// All families, in the order of the output.
     package static let families: [MetricFamily] =
         reference + requests + upstreams + pulls + store + process + loop + about
 

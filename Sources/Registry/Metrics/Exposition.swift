@@ -1,6 +1,6 @@
-// Prometheus' text format 0.0.4 (prometheus.io, "Exposition formats"), put together as bytes.
+// Formats Prometheus' text format 0.0.4 (prometheus.io, "Exposition formats") as bytes.
 
-/// A text being written.
+/// A text under construction.
 package struct Exposition {
     package static let contentType = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -9,7 +9,7 @@ package struct Exposition {
 
     package init(reserving count: Int = 0) { bytes.reserveCapacity(count) }
 
-    /// Begins a family.
+    /// Begins a metric family.
     mutating func begin(_ family: MetricFamily) {
         name = family.name
         append("# HELP \(name) \(Exposition.escaped(family.help, quotes: false))\n")
@@ -31,7 +31,7 @@ package struct Exposition {
 
     mutating func sample(_ value: Bool) { sample(value ? 1 : 0) }
 
-    /// In seconds.
+    /// Adds a sample in seconds.
     mutating func sample(nanoseconds: UInt64, _ labels: Labels = .none) {
         sample("", labels) { $0.append(Exposition.seconds(nanoseconds: nanoseconds)) }
     }
@@ -86,7 +86,7 @@ package struct Exposition {
         bytes[start...].reverse()
     }
 
-    /// `1500000000` is `1.5`: exact, and without trailing zeros.
+    /// Formats nanoseconds as exact seconds without trailing zeros: `1500000000` is `1.5`.
     package static func seconds(nanoseconds: UInt64) -> String {
         let (whole, rest) = nanoseconds.quotientAndRemainder(dividingBy: 1_000_000_000)
         guard rest > 0 else { return "\(whole)" }
@@ -96,7 +96,7 @@ package struct Exposition {
         return "\(whole).\(digits)"
     }
 
-    /// Label values may be anything; a backslash, a line end and a quote are escaped.
+    /// Escapes a backslash, a line end and a quote: label values may contain any character.
     static func escaped(_ text: String, quotes: Bool) -> String {
         guard text.utf8.contains(where: { $0 == 0x5C || $0 == 0x0A || ($0 == 0x22 && quotes) }) else { return text }
         var result = ""
@@ -114,7 +114,7 @@ package struct Exposition {
 
 /// A sample's labels.
 struct Labels {
-    /// What stands between the braces.
+    /// The text between the braces.
     fileprivate let inner: String
 
     static let none = Labels(inner: "")

@@ -1,11 +1,11 @@
-// The label values that metrics come in: closed sets, so that every series is there from the start, at 0.
+// The label values of metrics: closed sets, so that every series exists from the start with the value 0.
 
-/// Which part of the interface a request is about.
+/// The endpoint of a request.
 package enum Endpoint: UInt8, CaseIterable, Sendable {
     /// `/v2/` and `/v2/auth`.
     case base
     case manifest, blob, tags, referrers
-    /// Everything else, all of it refused.
+    /// Any other path; such a request is refused.
     case other
 
     package var label: String {
@@ -20,18 +20,18 @@ package enum Endpoint: UInt8, CaseIterable, Sendable {
     }
 }
 
-/// How a request was answered, as far as the cache goes.
+/// The cache result of a request.
 package enum Verdict: UInt8, CaseIterable, Sendable {
     /// From the cache.
     case hit
-    /// From a pull that somebody else had started.
+    /// From a pull that another request had started.
     case joined
-    /// From a pull that this request started, or a request forwarded for it.
+    /// From a pull that this request started, or from a forwarded request.
     case miss
     /// From the cache, because the upstream could not say whether it is current.
     case stale
     case error
-    /// Nothing to do with content: `/v2/` and the like.
+    /// Not about content: `/v2/` and similar.
     case none
 
     package var label: String {
@@ -46,11 +46,11 @@ package enum Verdict: UInt8, CaseIterable, Sendable {
     }
 }
 
-/// The hundreds of a status code.
+/// The class of a status code.
 package enum StatusClass: UInt8, CaseIterable, Sendable {
     case success, redirection, clientError, serverError
 
-    /// `status`: 200 to 599.
+    /// - Parameter status: from 200 to 599.
     package init(_ status: Int) {
         self =
             switch status {
@@ -71,7 +71,7 @@ package enum StatusClass: UInt8, CaseIterable, Sendable {
     }
 }
 
-/// What is pulled.
+/// The kind of pulled content.
 package enum PullKind: UInt8, CaseIterable, Sendable {
     case blob, manifest
 

@@ -1,11 +1,11 @@
-// What the server counts as it works: plain integers, changed on the loop's thread where the thing happens.
-// The names and meanings are in Catalog; what is only looked at when somebody asks (sizes, memory) is in Readings.
+// The server's counters: plain integers, changed on the loop thread where the event happens. Catalog has their names
+// and meanings; values that are only read for a scrape (sizes, memory) are in Readings.
 
 package import OCI
 
-/// What is counted for each value of `ns`.
+/// The counts of one `ns` value.
 package struct NamespaceCounts: Sendable {
-    /// Answers to upstream requests: a class of statuses each, and last those that never came.
+    /// Labels of responses to upstream requests: the status classes, and last the requests without a response.
     package static let answerLabels = StatusClass.allCases.map(\.label) + ["error"]
 
     package var cachedPulls: UInt64 = 0
@@ -24,7 +24,7 @@ package final class Metrics {
     package var pulls = PullCounts()
 
     package private(set) var namespaces: Namespaces
-    /// By the namespace's number.
+    /// Indexed by namespace number.
     package private(set) var byNamespace: [NamespaceCounts]
     package private(set) var upstreamDurations: HistogramTable
     package private(set) var upstreamFirstBytes: HistogramTable
@@ -38,10 +38,10 @@ package final class Metrics {
         upstreamFirstBytes = HistogramTable(.upstreams, rows: count)
     }
 
-    /// The host's number, if it has one of its own.
+    /// The host's number; nil when it has none of its own.
     package func number(of host: RegistryHost) -> Int? { namespaces.number(of: host) }
 
-    /// The host has answered well, or the cache holds something by its name.
+    /// Gives a host its own number, after a good response or because the cache contains something of it.
     /// - Returns: its number from now on.
     @discardableResult
     package func admit(_ host: RegistryHost) -> Int {
@@ -59,21 +59,22 @@ package final class Metrics {
     /// A manifest pull answered from the cache.
     package func countCachedPull(_ namespace: Int) { byNamespace[namespace].cachedPulls &+= 1 }
 
-    /// A manifest pull that asks the upstream. One of a host without a number is counted when it `ended`, since then
-    /// the host may have one.
+    /// Counts a manifest pull that makes an upstream request. For a host without a number it is counted at its end,
+    /// when the host may have one.
     package func upstreamPullBegan(_ host: RegistryHost) -> UpstreamPullTally {
         guard let number = number(of: host) else { return UpstreamPullTally(host: host, isCounted: false) }
         byNamespace[number].upstreamPulls &+= 1
         return UpstreamPullTally(host: host, isCounted: true)
     }
 
+    /// Counts a pull that was not counted at its start.
     package func upstreamPullEnded(_ tally: UpstreamPullTally) {
         if !tally.isCounted { byNamespace[number(of: tally.host) ?? Namespaces.other].upstreamPulls &+= 1 }
     }
 
     // MARK: Requests to upstreams
 
-    /// An upstream request has ended.
+    /// Counts a finished upstream request.
     package func upstreamAnswered(_ host: RegistryHost, _ request: UpstreamRequestMeasure) {
         let number = number(of: host) ?? Namespaces.other
         byNamespace[number].answers[request.status.map { Int(StatusClass($0).rawValue) } ?? 4] &+= 1
@@ -82,17 +83,17 @@ package final class Metrics {
         if let first = request.firstByteNanoseconds { upstreamFirstBytes.observe(first, row: number) }
     }
 
-    /// An upstream, or its token service, has answered 429.
+    /// Counts a 429 from an upstream or its token service.
     package func rateLimited(_ host: RegistryHost) {
         byNamespace[number(of: host) ?? Namespaces.other].rateLimited &+= 1
     }
 
-    /// An upstream, or its token service, has refused the configured credentials.
+    /// Counts a refusal of the configured credentials by an upstream or its token service.
     package func credentialsRefused(_ host: RegistryHost) {
         byNamespace[number(of: host) ?? Namespaces.other].credentialsRefused &+= 1
     }
 
-    /// A token service has answered, or not.
+    /// Counts a token request, granted or not.
     package func tokenAnswered(_ host: RegistryHost, granted: Bool) {
         if granted {
             byNamespace[admit(host)].tokensGranted &+= 1
@@ -102,7 +103,7 @@ package final class Metrics {
     }
 }
 
-/// An upstream manifest pull that has begun.
+/// A started upstream manifest pull.
 package struct UpstreamPullTally: Sendable {
     fileprivate let host: RegistryHost
     fileprivate let isCounted: Bool
@@ -110,7 +111,7 @@ package struct UpstreamPullTally: Sendable {
 
 /// One upstream request, from its start to its last byte.
 package struct UpstreamRequestMeasure: Sendable {
-    /// Nil when no answer came.
+    /// Nil when no response arrived.
     package var status: Int?
     package var receivedBytes: UInt64 = 0
     package var firstByteNanoseconds: UInt64?
@@ -119,13 +120,13 @@ package struct UpstreamRequestMeasure: Sendable {
     package init() {}
 }
 
-/// Pulls, counted where they end.
+/// Pulls, counted at their end.
 package struct PullCounts: Sendable {
     package var succeeded: [UInt64] = Array(repeating: 0, count: PullKind.allCases.count)
     package var failed: [UInt64] = Array(repeating: 0, count: PullKind.allCases.count)
     package var resumed: UInt64 = 0
     package var verificationFailures: [UInt64] = Array(repeating: 0, count: PullKind.allCases.count)
-    /// Requests that joined another's pull.
+    /// Requests that joined another request's pull.
     package var coalesced: [UInt64] = Array(repeating: 0, count: PullKind.allCases.count)
 
     package mutating func ended(_ kind: PullKind, succeeded isSuccess: Bool) {

@@ -1,18 +1,18 @@
-// The values of the `ns` label: upstream hosts. Clients name hosts as they please, so a host gets a value of its own
-// only when configuration names it or when it has once answered well, and even then only up to a bound.
+// The values of the `ns` label: upstream hosts. Clients choose host names freely, so a host gets its own value only
+// when it is configured or has given a good response, and only up to a limit.
 
 package import OCI
 
-/// Upstream hosts that have a label value, by number.
+/// Upstream hosts with a label value, by number.
 package struct Namespaces: Sendable {
-    /// Hosts beyond those configured that get a value of their own; later ones share `other`. Each costs about 60
-    /// series; a cluster pulls from a few dozen registries at most.
+    /// Unconfigured hosts that get their own value; later ones share `other`. Each costs about 60 series; a cluster
+    /// pulls from a few dozen registries at most.
     package static let maximumUnconfigured = 100
 
-    /// The number of those that have no value of their own.
+    /// The number of hosts without their own value.
     package static let other = 0
 
-    /// By number.
+    /// Indexed by number.
     package private(set) var labels = ["other"]
     private var numbers: [RegistryHost: Int] = [:]
     private var roomLeft = Namespaces.maximumUnconfigured
@@ -21,10 +21,10 @@ package struct Namespaces: Sendable {
         for host in configured where numbers[host] == nil { add(host) }
     }
 
-    /// The host's number, if it has one of its own.
+    /// The host's number; nil when it has none of its own.
     package func number(of host: RegistryHost) -> Int? { numbers[host] }
 
-    /// The host has answered well: it gets a number of its own while there is room.
+    /// Gives a host its own number while there is room, after a good response.
     /// - Returns: its number, or `other`, and whether it is new.
     mutating func admit(_ host: RegistryHost) -> (number: Int, isNew: Bool) {
         if let known = numbers[host] { return (known, false) }

@@ -1,11 +1,11 @@
-// What is counted of the requests that clients send.
+// Counts of the requests that clients send.
 
 /// An answered request.
 package struct AnsweredRequest: Sendable {
     package var endpoint: Endpoint
     package var verdict: Verdict
     package var status: Int
-    /// From the first byte of the head that was read to the first byte handed to the socket, and to the last.
+    /// Times from the first byte read of the head to the first and the last byte handed to the socket.
     package var firstByteNanoseconds: UInt64
     package var durationNanoseconds: UInt64
     package var bodyBytes: Int
@@ -24,7 +24,7 @@ package struct AnsweredRequest: Sendable {
 }
 
 package struct RequestCounts: Sendable {
-    // As the reference counts them.
+    // Counted as in the reference.
     package var manifestPulls: UInt64 = 0
     package var blobPulls: UInt64 = 0
     package var endpointHits: UInt64 = 0
@@ -35,13 +35,13 @@ package struct RequestCounts: Sendable {
     private var responses = Array(repeating: UInt64(0), count: Endpoint.allCases.count * StatusClass.allCases.count)
     private var bytes = Array(repeating: UInt64(0), count: Verdict.allCases.count)
     package var inFlight = 0
-    /// Clients that left before their answer was whole.
+    /// Clients that left before their response was complete.
     package var aborted: UInt64 = 0
     package var malformed: UInt64 = 0
     package var connectionsAccepted: UInt64 = 0
     package var connectionsRefused: UInt64 = 0
 
-    /// The pairs that exist; each has its series from the start.
+    /// The possible pairs; each has its series from the start.
     package static let pairs: [(endpoint: Endpoint, verdict: Verdict)] =
         [(.base, .none)]
         + [.hit, .joined, .miss, .stale, .error].map { (.manifest, $0) }
@@ -55,12 +55,12 @@ package struct RequestCounts: Sendable {
         Int(endpoint.rawValue) * Verdict.allCases.count + Int(verdict.rawValue)
     }
 
-    /// Counts an answer whose last byte has been handed on. No allocation.
+    /// Counts a response whose last byte has been handed over. No allocation.
     package mutating func answered(_ request: AnsweredRequest) {
         let row = RequestCounts.row(request.endpoint, request.verdict)
         let bucket = durations.bucket(of: request.durationNanoseconds)
         durations.observe(request.durationNanoseconds, bucket: bucket, row: row)
-        // An answer that goes out in one write has one time.
+        // A response sent in one write has one time.
         let isOneWrite = request.firstByteNanoseconds == request.durationNanoseconds
         firstBytes.observe(
             request.firstByteNanoseconds,
@@ -70,12 +70,15 @@ package struct RequestCounts: Sendable {
         bytes[Int(request.verdict.rawValue)] &+= UInt64(clamping: request.bodyBytes)
     }
 
+    /// Responses of one endpoint and status class.
     package func responses(_ endpoint: Endpoint, _ status: StatusClass) -> UInt64 {
         responses[Int(endpoint.rawValue) * StatusClass.allCases.count + Int(status.rawValue)]
     }
 
+    /// Body bytes sent with one verdict.
     package func responseBytes(_ verdict: Verdict) -> UInt64 { bytes[Int(verdict.rawValue)] }
 
+    /// Responses of one endpoint and verdict.
     package func answers(_ endpoint: Endpoint, _ verdict: Verdict) -> UInt64 {
         durations.count(row: RequestCounts.row(endpoint, verdict))
     }

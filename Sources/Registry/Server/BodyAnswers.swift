@@ -1,10 +1,10 @@
-// Answers whose body a pump sends: files, growing blobs and lines. When the pump finds damage before the head is sent,
-// another response is sent instead.
+// Responses whose body a pump sends: files, growing blobs and lines. When the pump finds damage before the head is
+// sent, another response is sent instead.
 
 internal import OCI
 
 extension Connection {
-    /// Answers a request whose first answer could not be given. Called once, while nothing has been sent.
+    /// Sends another response when the first one failed. Called once, while nothing has been sent.
     package typealias Retry = (Connection) -> Void
 
     /// Answers with fields and, unless the request is a HEAD, part of a file or of a growing blob.
@@ -14,27 +14,27 @@ extension Connection {
         }
     }
 
-    /// - Parameter retry: makes what answers instead when the content is damaged and nothing has been sent yet. It is
-    ///   called before this returns, and only when it may be needed.
+    /// - Parameter retry: creates the other response for damaged content of which nothing has been sent. It is called
+    ///   before this returns, and only when it may be needed.
     package func respond(
         status: Int, fields: [UInt8], content: BodyPump.Content, verdict: Verdict, orElse retry: () -> Retry
     ) {
         guard !isHead, !isClosing else { return respond(status: status, fields: fields, verdict: verdict) }
         let extraField = extraField
         let pump = start(content, head: startAnswer(status, verdict) + fields)
-        // Sent or on its way, as nearly always; else the pool is asked, or the content has been found damaged.
+        // Most responses have been sent or queued by now; otherwise the pool is reading, or the content is damaged.
         guard self.pump === pump, pump.hasSentNothing else { return }
         measure.firstByte(now: 0)
         let answer = retry()
         pump.retry = { connection in
-            // What the first answer added to it would be there twice.
+            // Without this the first response's additions would appear twice.
             connection.extraField = extraField
             answer(connection)
         }
         if pump.isBroken { pumpEnded(pump, isComplete: false) }
     }
 
-    /// Answers with a whole file: in one write where it is small and in memory, else as `respond(content:)` does.
+    /// Answers with a whole file: in one write when it is small and in memory, otherwise like `respond(content:)`.
     package func respond(file: OpenFile, fields: [UInt8], verdict: Verdict, orElse retry: () -> Retry) {
         let size = Int(file.sizeBytes)
         let scratch = server.scratch
@@ -58,7 +58,7 @@ extension Connection {
         return pump
     }
 
-    /// The pump has handed its last byte to the kernel, or cannot continue.
+    /// The pump has handed over its last byte, or cannot continue.
     func pumpEnded(_ pump: BodyPump, isComplete: Bool) {
         guard self.pump === pump else { return }
         if !isComplete, pump.hasSentNothing {
@@ -68,7 +68,7 @@ extension Connection {
         }
         self.pump = nil
         if isComplete { return endAnswer(bodyBytes: Int(pump.bodyBytes)) }
-        // Short of what was promised: the peer must read an orderly end, never take it for the whole.
+        // The body is incomplete: an orderly close after too few bytes shows that to the client.
         requestEnded(bodyBytes: Int(pump.bodyBytes), isBroken: true)
         finishOutput()
     }

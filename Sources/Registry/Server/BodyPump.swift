@@ -1,13 +1,13 @@
-// Moves a body to a socket: as much an iteration as is fair, no faster than the reader takes it, no further than a
-// growing blob has come, and without ever waiting for a disk on the loop.
+// Moves a body to a socket: a bounded amount per iteration, no faster than the client reads, no further than a growing
+// blob has grown, and without waiting for a disk on the loop.
 //
-// When the socket is full, the loop says when it has room again. How files are sent is in FileBody.swift.
+// When the socket is full, the loop reports when it has room again. FileBody.swift sends files.
 
-/// One body on its way to one connection.
+/// Sends one body to one connection.
 package final class BodyPump: GrowingReader {
-    /// What is to be sent behind the head.
+    /// The content to send after the head.
     package enum Content {
-        /// Nothing but what has been queued already.
+        /// No content beyond the queued bytes.
         case nothing
         /// Bytes in memory, valid as long as `owner`.
         case memory(UnsafeRawBufferPointer, owner: AnyObject)
@@ -17,34 +17,35 @@ package final class BodyPump: GrowingReader {
         case growing(GrowingBlob, Range<Int64>)
         /// A growing blob of unknown size, in chunks.
         case growingChunked(GrowingBlob)
-        /// What is said as it happens, in chunks.
+        /// Lines sent as they are added, in chunks.
         case lines(LineFeed)
     }
 
-    /// Bytes given to one reader before others get their turn.
+    /// Bytes sent to one client before others get their turn.
     static let bytesPerTurn = 2 * 1024 * 1024
 
     let content: Content
-    /// Held, since the pool's answer about cold pages may come when nobody else holds it any more. The connection lets
-    /// go of its pump when the body has ended or its handle has closed.
+    /// Retained, since the pool may report on cold pages when nothing else retains the connection. The connection
+    /// releases its pump when the body has ended or its handle has closed.
     let connection: Connection
     var head: [UInt8]
     private var file: OpenFile?
     var position: Int64 = 0
     private let first: Int64
     private let end: Int64?
-    /// Below this the pages have just been read in; asking again could go on for ever on a machine short of memory.
+    /// Below this offset the pages have just been read; checking them again could repeat for ever on a machine short of
+    /// memory.
     var warmUntil: Int64 = 0
-    /// The body is read and sent: `sendfile` has failed.
+    /// Whether the body is read and sent because `sendfile` has failed.
     var sendsByReading = false
     private var generation = 0
     var isWaiting = false
-    /// Where it is parked on a growing blob.
+    /// Its position among the readers parked on a growing blob.
     private var place = 0
     private let alreadyCounted: Int64
-    /// What answers instead when the content turns out to be damaged before anything of the answer has been sent.
+    /// Sends another response when the content turns out to be damaged before any byte of this one has been sent.
     var retry: Connection.Retry?
-    /// The body ended short before `retry` was known.
+    /// Whether the body ended early before `retry` was set.
     var isBroken = false
 
     init(_ content: Content, head: [UInt8], alreadyCounted: Int64, connection: Connection) {
@@ -69,7 +70,7 @@ package final class BodyPump: GrowingReader {
         position = first
     }
 
-    /// Whether nothing has been sent or queued, so that another answer can still be given.
+    /// Whether nothing has been sent or queued, so that another response is still possible.
     var hasSentNothing: Bool { !head.isEmpty }
 
     /// Whether the content is a file that no longer grows.
@@ -80,14 +81,14 @@ package final class BodyPump: GrowingReader {
 
     enum Step {
         case again
-        /// Somebody will call `run` again: the socket, the blob, the pool or the next iteration.
+        /// The socket, the blob, the pool or the next iteration calls `run` again.
         case wait
         case complete
-        /// The rest cannot be had; the client has left.
+        /// The rest is not available; the client has left.
         case broken, gone
     }
 
-    /// Goes on as far as it may.
+    /// Sends as much as possible now.
     func run() {
         var budget = BodyPump.bytesPerTurn
         while !isWaiting, !connection.isClosing, !connection.isBlocked {
@@ -109,7 +110,7 @@ package final class BodyPump: GrowingReader {
         }
     }
 
-    /// The client will send nothing more: an answer without an end of its own ends then.
+    /// The client will send no more bytes: this ends a feed of lines, which has no end of its own.
     func inputEnded() {
         if case .lines(let feed) = content { feed.leave() }
     }
@@ -133,7 +134,7 @@ package final class BodyPump: GrowingReader {
         }
     }
 
-    /// Lets others go first.
+    /// Continues in the next iteration, after other connections.
     private func yield() -> Step {
         isWaiting = true
         connection.loop.deferred.enqueue { [self] in resume() }
@@ -164,11 +165,12 @@ package final class BodyPump: GrowingReader {
             return sendFile(file, upTo: limit, end: range.upperBound, &budget)
         }
         if case .failed = blob.phase { return .broken }
-        // The head need not wait for the first byte.
+        // The head is sent before the first byte of the body arrives.
         return head.isEmpty ? park(on: blob) : sendHeadAlone(&budget, then: .again)
     }
 
-    /// A blob that started over has a new file; a reader that was given none of the old one may go on with it.
+    /// Whether this reader can continue: a blob that started over has a new file, which suits only a reader that has
+    /// sent none of the old one.
     func agrees(with blob: GrowingBlob) -> Bool {
         if blob.generation == generation { return true }
         guard position == first else { return false }
@@ -178,7 +180,7 @@ package final class BodyPump: GrowingReader {
 
     // MARK: Pieces
 
-    /// - Parameter moreFollows: the body comes at once, so that the head need not go in a segment of its own.
+    /// - Parameter moreFollows: the body follows at once, so the head needs no segment of its own.
     func sendHeadAlone(_ budget: inout Int, then: Step, moreFollows: Bool = false) -> Step {
         guard !head.isEmpty else { return then }
         let bytes = head
@@ -192,7 +194,7 @@ package final class BodyPump: GrowingReader {
         }
     }
 
-    /// Handles what a write of body bytes came to.
+    /// Handles the result of writing body bytes.
     func moved(_ result: TCPStream.WriteResult, _ budget: inout Int) -> Step {
         switch result {
         case .failed: return .gone
@@ -208,7 +210,7 @@ package final class BodyPump: GrowingReader {
     }
 
     func queueOrBreak(_ bytes: [UInt8], then: Step) -> Step {
-        // `.complete` with bytes still queued is right: the connection waits for them before anything else.
+        // `.complete` with bytes still queued is correct: the connection sends them before anything else.
         connection.queue(bytes) ? then : .gone
     }
 }

@@ -1,5 +1,5 @@
-// Bodies whose length nobody knows when they begin: a blob whose upstream does not say it, and lines that report
-// something while it happens. They go out in chunks; the last, empty one says that it was all.
+// Bodies of initially unknown length: a blob whose upstream states no size, and lines that report on a running job.
+// They are sent in chunks; the last, empty chunk marks a complete body.
 
 extension BodyPump {
     func followInChunks(_ blob: GrowingBlob, _ budget: inout Int) -> Step {

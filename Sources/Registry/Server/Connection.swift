@@ -1,35 +1,36 @@
-// One client connection: the runner of a ServerConnectionMachine. Bytes come in, the machine says what they are, the
-// handler answers, and the next request is looked at when the answer is out. Most requests are answered before the read
-// callback returns; nothing is allocated for them.
+// One client connection: the runner of a ServerConnectionMachine. Received bytes go to the machine, the handler answers
+// each request, and the next request is parsed when the response is complete. Most requests are answered before the
+// read callback returns and without an allocation.
 
 internal import Logging
 
 package final class Connection: TCPStream {
-    /// Held, and it holds this until `closed`: an unowned reference would cost two atomic instructions a use.
+    /// Retained until `closed`, as the server retains this: an unowned reference would cost two atomic instructions per
+    /// use.
     package let server: Server
     /// Position in the server's list.
     var index = -1
     var isRefused = false
 
     private(set) var machine = ServerConnectionMachine()
-    /// Bytes that no step has consumed: part of a head, or pipelined requests behind one that is being answered.
+    /// Bytes that no step has consumed: part of a head, or pipelined requests after the current one.
     private var kept: [UInt8] = []
     private var isProcessing = false
     private var inputEnded = false
     private(set) var isLingering = false
     private var lingeredBytes = 0
-    /// Since when the current wait (for a head, a request, the reader) lasts.
+    /// Start of the current wait (for a head, a request, the client's reading).
     var waitingSinceMilliseconds: UInt64
     var pump: BodyPump?
 
-    // What the answer being given needs, and what the log says of it.
+    // State of the current response, and of its log line.
     /// Whether the request is a HEAD: no body follows the fields.
     package private(set) var isHead = false
     private var isHTTP10 = false
     var logged: RequestLog?
     var identity = RequestID()
     var measure = RequestMeasure()
-    /// A field line of this answer only, with its line end; empty for most.
+    /// A field line of this response only, with its line end; usually empty.
     package var extraField: [UInt8] = []
 
     init(server: Server, descriptor: Int32) throws(LoopError) {
@@ -43,7 +44,7 @@ package final class Connection: TCPStream {
     override func received(_ bytes: UnsafeRawBufferPointer) {
         if isLingering { return discard(bytes.count) }
         if machine.isAnswering {
-            // Pipelined: kept until its turn, and nothing further is read until then.
+            // Pipelined requests are kept until the current one is answered; reading stops until then.
             if kept.isEmpty, server.metrics != nil { measure.headBegins(now: loop.recentNanoseconds) }
             kept.append(contentsOf: bytes)
             return stopReading()
@@ -64,12 +65,12 @@ package final class Connection: TCPStream {
         let bytes = kept
         kept = []
         let consumed = bytes.withUnsafeBytes { process($0) }
-        // Nothing is read while this runs, so nothing was kept meanwhile.
+        // No read happens during this call, so `kept` had no new bytes.
         kept = consumed == 0 ? bytes : Array(bytes[consumed...])
     }
 
-    /// Takes requests off the front of `bytes` until one is not answered at once or more is needed.
-    /// - Returns: how many bytes were consumed.
+    /// Handles requests at the front of `bytes` until one is not answered at once or more bytes are needed.
+    /// - Returns: the number of consumed bytes.
     private func process(_ bytes: UnsafeRawBufferPointer) -> Int {
         isProcessing = true
         defer { isProcessing = false }
@@ -113,13 +114,13 @@ package final class Connection: TCPStream {
         machine.inputEnded()
         pump?.inputEnded()
         guard !machine.isAnswering else { return }
-        // What was kept is part of a request that will never be whole.
+        // The kept bytes belong to a request that can no longer be completed.
         finishOutput()
     }
 
     // MARK: Answers
 
-    /// Answers with what is ready: its fields and, unless the request is a HEAD, its body.
+    /// Answers with a prepared response: its fields and, unless the request is a HEAD, its body.
     package func respond(status: Int, _ answer: ReadyAnswer, verdict: Verdict) {
         guard !isClosing else { return }
         let prefix = startPrefix(status, verdict)
@@ -139,8 +140,8 @@ package final class Connection: TCPStream {
         }
     }
 
-    /// What the socket did not take of an answer from memory. What stands before the answer may change by then, and is
-    /// copied.
+    /// Queues the part of a prepared response that the socket did not accept. The prefix is copied, since it may change
+    /// before it is sent.
     private func respondLater(_ prefix: UnsafeRawBufferPointer, _ answer: ReadyAnswer, took count: Int) {
         let head = Array(prefix) + extraField
         guard count >= head.count || queue(Array(head[count...])) else { return close() }
@@ -177,8 +178,8 @@ package final class Connection: TCPStream {
         Array(startPrefix(status, verdict)) + extraField
     }
 
-    /// The same without `extraField`, which belongs behind it: put together, they would be an allocation. Valid until
-    /// the call that asks for the next.
+    /// The first piece of the head without `extraField`, which follows it: joining them would cost an allocation. Valid
+    /// until the next call.
     private func startPrefix(_ status: Int, _ verdict: Verdict) -> UnsafeRawBufferPointer {
         if logged != nil {
             logged?.status = status
@@ -191,8 +192,7 @@ package final class Connection: TCPStream {
         return server.prefix(status: status, close: closes)
     }
 
-    /// What a client of HTTP/1.0 has to be sent (RFC 9112 §9.3): without it, some take the connection's end for the
-    /// answer's.
+    /// Field for an HTTP/1.0 client (RFC 9112 §9.3): without it, some clients wait for the connection's end.
     private static let keepAliveField = Array("Connection: keep-alive\r\n".utf8)
 
     func endAnswer(bodyBytes: Int) {
@@ -200,7 +200,7 @@ package final class Connection: TCPStream {
         machine.responseFinished()
         waitingSinceMilliseconds = loop.nowMilliseconds
         if machine.mustClose || server.isDraining { return finishOutput() }
-        // Inside `process` the loop there continues; otherwise an answer that was waited for has ended.
+        // Inside `process` its loop continues; otherwise this is the end of a response that had to wait.
         guard !isProcessing else { return }
         if !kept.isEmpty { processKept() }
         guard !machine.isAnswering, !isLingering, !isClosing else { return }
@@ -209,8 +209,8 @@ package final class Connection: TCPStream {
 
     // MARK: Time and the end
 
-    /// Sends FIN, then reads and throws away for a bounded while: a close with unread input would reset the connection
-    /// and could take the answer with it.
+    /// Sends FIN, then reads and discards for a bounded time: closing with unread input would reset the connection, and
+    /// the client could lose the response.
     func finishOutput() {
         guard !isLingering, !isClosing else { return }
         isLingering = true
@@ -236,10 +236,10 @@ package final class Connection: TCPStream {
         pump?.run()
     }
 
-    /// The reader took something.
+    /// The client has read something.
     func progressed() { waitingSinceMilliseconds = loop.nowMilliseconds }
 
-    /// When the server ends: what is between requests goes at once.
+    /// Closes a connection between requests when the server stops.
     func closeIfIdle() {
         if !machine.isAnswering, !isLingering { finishOutput() }
     }
@@ -247,7 +247,7 @@ package final class Connection: TCPStream {
     override func closed() {
         pump?.abandon()
         if let metrics = server.metrics { measure.abandon(metrics) }
-        // Less than none where it was cut within the fields of a ready answer.
+        // The count is negative when the connection closed within the fields of a prepared response.
         writeLog(bodyBytes: max(0, Int(pump?.bodyBytes ?? 0)))
         pump = nil
         server.removed(self)

@@ -1,15 +1,15 @@
-// How long a connection waits for its client, and for what.
+// How long a connection waits for its client in each state.
 
 internal import OCI
 
 extension Connection {
-    /// A request head that has begun must be whole within this (slow-loris).
+    /// A request head must be complete within this time after its first byte (slow-loris).
     static let headTimeoutMilliseconds: UInt64 = 10_000
     /// A connection without a request is kept open this long.
     static let idleTimeoutMilliseconds: UInt64 = 60_000
-    /// A reader that takes nothing for this long is gone.
+    /// A client that reads nothing for this long is considered gone.
     static let stallTimeoutMilliseconds: UInt64 = 120_000
-    /// After our FIN, how long and how much is read and thrown away, so that closing does not reset what is on its way.
+    /// Time and bytes of reading and discarding after our FIN, so that closing does not reset data in flight.
     static let lingerMilliseconds: UInt64 = 2_000
     static let lingerBytes = 1024 * 1024
 
@@ -23,7 +23,7 @@ extension Connection {
         close()
     }
 
-    /// What is being waited for decides for how long; nil while it is not the client.
+    /// The timeout of the current wait; nil while the connection does not wait for its client.
     private var currentTimeoutMilliseconds: UInt64? {
         if isLingering { return isBlocked ? Connection.stallTimeoutMilliseconds : Connection.lingerMilliseconds }
         if machine.isAnswering { return isBlocked ? Connection.stallTimeoutMilliseconds : nil }

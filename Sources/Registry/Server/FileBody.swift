@@ -1,13 +1,13 @@
-// How a pump sends a file: by `sendfile` while its pages are in memory; through the pool where they are not, so that
-// the loop never waits for a disk; read and sent where the file system has no `sendfile`. A file that turns out to be
-// shorter than its size, or unreadable, is reported to its owner, and the body ends short; where nothing has been sent
-// yet, another response is sent (Connection.Retry).
+// Sends files: by `sendfile` while their pages are in memory; after a read in the pool otherwise, so that the loop
+// never waits for a disk; by read and send where the file system has no `sendfile`. A file that is shorter than its
+// size, or unreadable, is reported to its owner, and the body ends early; if nothing has been sent yet, another
+// response is sent (Connection.Retry).
 
 extension BodyPump {
-    /// Sends on from `position`.
+    /// Sends the file from `position`.
     /// - Parameters:
-    ///   - limit: where the file may be read up to.
-    ///   - end: where the body ends: behind `limit` for a file that grows.
+    ///   - limit: the end of the readable bytes.
+    ///   - end: the end of the body; after `limit` for a file that grows.
     func sendFile(_ open: OpenFile, upTo limit: Int64, end: Int64, _ budget: inout Int) -> Step {
         if position == end { return sendHeadAlone(&budget, then: .complete) }
         let reads = sendsByReading || connection.server.hasNoSendfile(open.device)
@@ -16,7 +16,7 @@ extension BodyPump {
         }
         if reads { return sendByReading(open, upTo: limit, &budget) }
         let reach = position < warmUntil ? min(limit, warmUntil) : limit
-        // A short rest is not worth another iteration.
+        // A short rest is sent now, since it is not worth another iteration.
         let count = Int(min(reach - position, Int64(budget + Server.scratchBytes)))
         if position >= warmUntil {
             switch PageCache.residency(open.descriptor, count, at: position) {
@@ -43,7 +43,7 @@ extension BodyPump {
         }
     }
 
-    /// Head and the beginning of the body in one write, where the beginning is in memory.
+    /// Sends the head and the beginning of the body in one write, when the beginning is in memory.
     private func sendHeadAndFirstPiece(
         _ open: OpenFile, upTo limit: Int64, end: Int64, _ budget: inout Int
     ) -> Step {
@@ -69,7 +69,7 @@ extension BodyPump {
         return position == end ? .complete : .again
     }
 
-    /// The next piece through the scratch buffer.
+    /// Sends the next piece through the scratch buffer.
     private func sendByReading(_ open: OpenFile, upTo limit: Int64, _ budget: inout Int) -> Step {
         let scratch = connection.server.scratch
         let count = readWarm(open, Int(min(Int64(scratch.count), limit - position)))
@@ -80,13 +80,13 @@ extension BodyPump {
 
     // MARK: Damage
 
-    /// This body cannot be completed.
+    /// Ends a body that cannot be completed.
     func endShort(_ open: OpenFile, _ fault: FileFault) -> Step {
         open.report(fault)
         return .broken
     }
 
-    /// Whether a file that no longer grows ends before the body does, as far as is known without waiting.
+    /// Whether a finished file ends before the body does, as far as the page cache shows without waiting.
     private func isCutOff(_ open: OpenFile, _ end: Int64) -> Bool {
         guard isFinished, case .beyondEnd = PageCache.residency(open.descriptor, at: end - 1) else { return false }
         return true
@@ -94,31 +94,32 @@ extension BodyPump {
 
     // MARK: Cold pages
 
-    /// A growing blob's head goes out before its pages are there. That of a finished file waits for the first of them:
-    /// if it cannot be read, another response is sent.
+    /// A growing blob's head is sent before its pages are in memory. A finished file's head waits for its first page:
+    /// if that cannot be read, another response is sent.
     private func readColdPages(_ open: OpenFile, upTo limit: Int64, end: Int64, _ budget: inout Int) -> Step {
         head.isEmpty || isFinished ? readIn(open, upTo: limit) : sendHeadAlone(&budget, then: .again)
     }
 
-    /// Reads at `position` into the scratch buffer what is in memory; negative when it is not, 0 at the file's end.
+    /// Reads bytes at `position` from memory into the scratch buffer; negative when they are not there, 0 at the file's
+    /// end.
     func readWarm(_ open: OpenFile, _ wanted: Int) -> Int {
         let scratch = connection.server.scratch
         guard position < warmUntil else { return PageCache.read(open.descriptor, into: scratch, wanted, at: position) }
-        // What has just been read in is read plainly: a file system that cannot say what it has in memory (tmpfs) would
-        // otherwise be asked for ever.
+        // Pages that the pool has just read are read plainly: a file system that cannot report its residency (tmpfs)
+        // would otherwise be queried for ever.
         return PageCache.readPlainly(
             open.descriptor, into: scratch, min(wanted, Int(warmUntil - position)), at: position)
     }
 
-    /// Has the pool read the next stretch, so that the loop finds it in memory.
-    /// - Parameter limit: the file is at least so long.
+    /// Lets the pool read the next pages, so that the loop finds them in memory.
+    /// - Parameter limit: the file is at least this long.
     func readIn(_ open: OpenFile, upTo limit: Int64) -> Step {
         isWaiting = true
         let (descriptor, start) = (open.descriptor, position)
         connection.server.offload.run {
             PageCache.fill(descriptor, from: start, end: limit)
         } then: { [self] (result: Result<PageCache.Filled, any Error>) in
-            // Holding the file until here keeps the descriptor open, and ours, while the pool reads it.
+            // Retaining the file until here keeps its descriptor open and its number in use while the pool reads it.
             withExtendedLifetime(open) {}
             isWaiting = false
             guard !connection.isClosing else { return }
@@ -128,7 +129,7 @@ extension BodyPump {
                 if hasSentNothing { connection.measure.firstByte(now: connection.loop.readClock()) }
                 return run()
             case .success(.fault(let fault)): open.report(fault)
-            // The pool has refused the job: the process is ending.
+            // The pool refuses jobs while the process is exiting.
             case .failure: break
             }
             connection.pumpEnded(self, isComplete: false)

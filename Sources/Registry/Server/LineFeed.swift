@@ -1,21 +1,20 @@
-// An answer that is written while the command that it reports on is running: lines come when there is something to say,
-// and the reader gets them as they come, in chunks. The client ends it by leaving, or by saying that it has nothing
-// more to send.
+// A response written while its command runs: lines are added as events happen and sent in chunks as they arrive. The
+// client ends it by disconnecting, or by shutting down its sending side.
 
-/// Lines on their way to one reader.
+/// Lines to send to one client.
 package final class LineFeed {
-    /// Most lines' bytes put into one chunk.
+    /// Most bytes of lines in one chunk.
     static let chunkBytes = 64 * 1024
 
     private var waiting: [UInt8] = []
     private var isEnded = false
     private var reader: (any GrowingReader)?
-    /// Told once, when the reader has left or wants the end.
+    /// Called once when the client has left or ended the feed.
     package var onLeave: (() -> Void)?
 
     package init() {}
 
-    /// Whether the reader has been given everything so far.
+    /// Whether all lines so far have been sent.
     package var isDrained: Bool { waiting.isEmpty }
 
     /// Adds bytes to be sent.
@@ -25,7 +24,7 @@ package final class LineFeed {
         wake()
     }
 
-    /// Nothing more will come: with what is waiting, the answer is whole.
+    /// Ends the feed: the response is complete after the waiting lines.
     package func end() {
         isEnded = true
         onLeave = nil
@@ -53,7 +52,7 @@ package final class LineFeed {
         return .bytes(piece)
     }
 
-    /// One call wakes it once.
+    /// Registers a reader, which the next change wakes once.
     func park(_ reader: any GrowingReader) { self.reader = reader }
 
     func leave() {

@@ -1,4 +1,4 @@
-// Answers that refuse: a request that was understood, one that was not, and a connection that is one too many.
+// Error responses: to a valid request, to an invalid one, and to a connection beyond the cap.
 
 package import OCI
 
@@ -11,14 +11,14 @@ extension Connection {
         respond(status: error.status, fields: fields, body: body, verdict: verdict)
     }
 
-    /// Answers what could not be understood, and closes.
+    /// Answers an invalid request head, and closes.
     func refuse(_ failure: ParseFailure) {
         server.metrics?.requests.malformed &+= 1
         refuse(
             RegistryError(status: failure.status, code: .unsupported, message: "\(failure.reason)"))
     }
 
-    /// Answers an error outside any request, and closes so that it arrives.
+    /// Answers an error outside any request, then closes with a FIN so that the response arrives.
     func refuse(_ error: RegistryError) {
         identity = RequestID()
         let body = error.json

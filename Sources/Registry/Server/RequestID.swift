@@ -1,20 +1,20 @@
-// What a request is called in the log and in error answers, so that someone who was refused can quote it. A client (or
-// a proxy before this server) may have named it; else it gets a name when something asks for one. An answer from the
-// cache that is not logged never does, and pays for none of this.
+// The id of a request in the log and in error responses, so that a user can quote it. A client (or a proxy before this
+// server) may have sent one; otherwise it is created when it is needed. A hit that is not logged needs none, and has no
+// cost from it.
 
 /// The id of the request being answered.
 struct RequestID {
     /// Longest id taken from a client: a UUID has 36, a trace with its span about 55.
     static let maximumBytes = 64
 
-    /// What the client sent. Points into the bytes of the request, which are gone after `settle`.
+    /// The client's id. Points into the bytes of the request, which become invalid after `settle`.
     private var given: UnsafeRawBufferPointer?
     private var text: String?
 
-    /// - Parameter given: the client's `X-Request-Id`, sane or not.
+    /// - Parameter given: the client's `X-Request-Id`, not yet checked.
     init(given: UnsafeRawBufferPointer? = nil) { self.given = given }
 
-    /// The client's id where that is a sane one, else one of `source`; always the same from then on.
+    /// The client's id if it is valid, otherwise a new one from `source`; the same on every later call.
     mutating func value(_ source: inout RequestIDSource) -> String {
         if let text { return text }
         let text = given.flatMap { RequestID.sane($0) } ?? source.next()
@@ -22,7 +22,7 @@ struct RequestID {
         return text
     }
 
-    /// The request's bytes go: keeps what is still needed of them.
+    /// The request's bytes become invalid: copies the client's id if it is still needed.
     @inline(__always)
     mutating func settle(isWaiting: Bool) {
         guard let given else { return }
@@ -39,7 +39,7 @@ struct RequestID {
     }
 }
 
-/// Ids for requests that came without: a random prefix, so that those of several servers do not meet, and a count.
+/// Creates ids for requests without one: a random prefix, so that the ids of several servers differ, and a count.
 struct RequestIDSource {
     private let prefix: String
     private var count: UInt64 = 0
@@ -57,9 +57,9 @@ struct RequestIDSource {
 }
 
 extension Connection {
-    /// What the request being answered is called.
+    /// The id of the current request.
     package var requestID: String { identity.value(&server.requestIDs) }
 
-    /// The field line of an error.
+    /// The field line of an error response.
     var requestIDField: [UInt8] { Array("X-Request-Id: \(requestID)\r\n".utf8) }
 }

@@ -1,4 +1,4 @@
-// What the log says of a request. Made only when requests are logged.
+// The log line of a request. Created only when requests are logged.
 
 internal import Logging
 internal import OCI
@@ -7,7 +7,7 @@ internal import OCI
 struct RequestLog {
     var status = 0
     var verdict = Verdict.none
-    /// How long the answer had to wait for an upstream; nil when none was asked.
+    /// How long the response waited for an upstream; nil when there was no upstream request.
     var upstreamMilliseconds: UInt64?
     private let id: String
     private let method: String
@@ -21,7 +21,8 @@ struct RequestLog {
         self.startMilliseconds = startMilliseconds
     }
 
-    /// One line: verb, path, status, bytes, time, client, cache verdict, id, and the time an upstream took of it.
+    /// Writes one line: method, path, status, bytes, time, client, cache verdict, id, and the time spent on an
+    /// upstream.
     func write(to logger: Logger, bodyBytes: Int, nowMilliseconds: UInt64, client: String) {
         var metadata: Logger.Metadata = [
             "status": .stringConvertible(status), "bytes": .stringConvertible(bodyBytes),
@@ -34,7 +35,7 @@ struct RequestLog {
 }
 
 extension Connection {
-    /// - Parameter isBroken: the body could not be had whole.
+    /// - Parameter isBroken: whether the body could not be completed.
     func requestEnded(bodyBytes: Int, isBroken: Bool = false) {
         if let metrics = server.metrics {
             measure.end(metrics, bodyBytes: bodyBytes, isBroken: isBroken, now: loop.readClock())
@@ -48,10 +49,10 @@ extension Connection {
         logged.write(to: server.logger, bodyBytes: bodyBytes, nowMilliseconds: loop.nowMilliseconds, client: peerName)
     }
 
-    /// The answer that begins now has waited for an upstream.
+    /// Records that the response now starting has waited for an upstream.
     package func waitedForUpstream(milliseconds: UInt64) { logged?.upstreamMilliseconds = milliseconds }
 
-    /// What is answered outside any request has a line of its own.
+    /// Logs an error response outside any request.
     func logRefusal(_ error: RegistryError) {
         server.logger.info(
             "refused",

@@ -1,17 +1,17 @@
-// The request that a connection is answering, as the metrics see it: when it began, what it is about, how it ends.
+// Measures the current request of a connection for the metrics: its start, its endpoint and its outcome.
 
-/// One request after another, of one connection.
+/// The measurements of a connection's current request.
 struct RequestMeasure {
     private var endpoint = Endpoint.other
     private var verdict = Verdict.error
     private var status: UInt16 = 0
     private var isRunning = false
-    /// Whether a failure is one of the API's calls, as the reference counts them.
+    /// Whether a failure counts as an API error, as in the reference.
     private var countsFailures = false
-    /// When the first byte of the head that is being read came, or was about to be read.
+    /// When the first byte of the current head arrived, or was about to be read.
     private var headNanoseconds: UInt64 = 0
     private var startNanoseconds: UInt64 = 0
-    /// 0 until the first byte of the answer has gone.
+    /// 0 until the first byte of the response has been sent.
     private var firstByteNanoseconds: UInt64 = 0
 
     mutating func headBegins(now: UInt64) { headNanoseconds = now }
@@ -25,13 +25,13 @@ struct RequestMeasure {
         metrics.requests.inFlight += 1
     }
 
-    /// What the request turned out to be about.
+    /// Sets the endpoint of the request.
     mutating func isAbout(_ endpoint: Endpoint) {
         self.endpoint = endpoint
         countsFailures = endpoint == .manifest || endpoint == .blob
     }
 
-    /// It names no upstream: the reference does not call that an error of the API.
+    /// The request names no upstream: the reference does not count that as an API error.
     mutating func namesNoUpstream() { countsFailures = false }
 
     mutating func answers(_ status: Int, _ verdict: Verdict) {
@@ -41,7 +41,7 @@ struct RequestMeasure {
 
     mutating func firstByte(now: UInt64) { firstByteNanoseconds = now }
 
-    /// - Parameter isBroken: the status was given, but the body could not be had whole.
+    /// - Parameter isBroken: the status was sent, but the body could not be completed.
     @inline(__always)
     mutating func end(_ metrics: Metrics, bodyBytes: Int, isBroken: Bool, now: UInt64) {
         guard isRunning else { return }
@@ -56,7 +56,7 @@ struct RequestMeasure {
         if countsFailures, isBroken || status >= 400 { metrics.requests.apiErrors &+= 1 }
     }
 
-    /// The connection has closed; what it was answering will never be whole.
+    /// The connection has closed; the response can no longer be completed.
     mutating func abandon(_ metrics: Metrics) {
         guard isRunning else { return }
         isRunning = false

@@ -1,4 +1,4 @@
-// The listening side: accepts connections up to a cap, keeps them in a list, closes those that dawdle, and ends.
+// The listening side: accepts connections up to a cap, keeps them in a list, closes those that time out, and drains.
 
 package import Logging
 internal import OCI
@@ -8,9 +8,9 @@ package final class Server {
     /// The part of the descriptor limit kept for everything that is not a client connection: open blobs, partial files,
     /// upstream sockets, the log.
     static let descriptorsReserved = 2048
-    /// Connections past the cap that are being refused with an answer at one time; more are closed without a word.
+    /// Most connections beyond the cap that get an error response at one time; further ones are closed without one.
     static let mostRefusals = 256
-    /// How often deadlines are looked at; they are exact to this.
+    /// Interval of checking deadlines, and so their precision.
     static let sweepMilliseconds: UInt64 = 1000
 
     /// Answers one request, now or later, by one of the connection's `respond` methods.
@@ -20,36 +20,36 @@ package final class Server {
     let offload: Offload
     package let logger: Logger
     let handler: Handler
-    /// Whether each request is logged: asked once, since asking the logger costs more than a hot request has to spend.
+    /// Whether each request is logged, determined once: asking the logger costs more than a hot request can spend.
     let logsRequests: Bool
-    /// Where requests are counted; nil for a server whose requests are not.
+    /// Counts requests; nil for a server whose requests are not counted.
     let metrics: Metrics?
     private let maximumConnections: Int
-    /// They take descriptors as well: an eighth of a small limit.
+    /// Refusals take descriptors as well: an eighth of a small limit.
     private let maximumRefusals: Int
     private var listener: TCPListener?
     private var unixListener: UnixListener?
     private var sweeper: Timer?
     private var connections: [Connection] = []
-    /// Connections past the cap that are being refused with an answer; among `connections`, but not of those the cap
-    /// counts.
+    /// Connections beyond the cap that are being refused with an error response; in `connections`, but not counted by
+    /// the cap.
     private(set) var refusals = 0
     private let prefixes: ResponsePrefixes
     var requestIDs = RequestIDSource()
-    /// Of all connections: clients of one kind send the same fields.
+    /// Shared by all connections: clients of one kind send the same fields.
     var fieldsMemory: FieldsMemory? = FieldsMemory()
     private var prefixSecondEnds: UInt64 = 0
     private var whenIdle: (() -> Void)?
-    /// File systems whose files `sendfile` cannot send (`OpenFile.device`): as many at most as a cache lies on.
+    /// File systems without `sendfile` (`OpenFile.device`): at most as many as the cache is spread over.
     private var devicesWithoutSendfile: Set<UInt64> = []
-    /// Where small bodies and first pieces of large ones are read into; nothing keeps it past a call.
+    /// Buffer for small bodies and the first pieces of large ones; its content is not used after a call.
     let scratch = UnsafeMutableRawBufferPointer.allocate(byteCount: Server.scratchBytes, alignment: 4096)
 
-    /// Bodies up to this size go out in one write with their head; measured, a copy of this is cheaper than a second
-    /// call.
+    /// Bodies up to this size are sent in one write with their head: by measurement, copying this much is cheaper than
+    /// a second call.
     static let scratchBytes = 64 * 1024
 
-    /// Whether the server is ending: each response says so, and closes.
+    /// Whether the server is draining: each response announces it and closes the connection.
     package private(set) var isDraining = false
 
     package init(
@@ -69,8 +69,8 @@ package final class Server {
 
     deinit { scratch.deallocate() }
 
-    /// Binds, listens and begins to answer.
-    /// - Returns: the address bound, `host:port`, and the port (a free one where 0 was asked for).
+    /// Binds, listens and starts answering.
+    /// - Returns: the bound address, `host:port`, and the port (a free one for 0).
     package func listen(host: String, port: UInt16) throws(LoopError) -> (text: String, port: UInt16) {
         let listener = try TCPListener(on: loop, host: host, port: port) { [unowned self] in accept($0) }
         self.listener = listener
@@ -78,7 +78,7 @@ package final class Server {
         return listener.address
     }
 
-    /// The same on a Unix socket, which only its owner may open. One that is there already is replaced.
+    /// Listens on a Unix socket that only its owner may open. An existing socket is replaced.
     package func listen(unixSocket path: String) throws(LoopError) {
         unixListener = try UnixListener(on: loop, path: path) { [unowned self] in accept($0) }
         startSweeping()
@@ -94,12 +94,12 @@ package final class Server {
 
     package var connectionCount: Int { connections.count }
 
-    /// Whether a file system is known to have no `sendfile`.
+    /// Whether a file system is known to lack `sendfile`.
     func hasNoSendfile(_ device: UInt64) -> Bool {
         !devicesWithoutSendfile.isEmpty && devicesWithoutSendfile.contains(device)
     }
 
-    /// From now on, files of this file system are read and sent.
+    /// Records that files of this file system have to be read and sent.
     func noteNoSendfile(_ device: UInt64) {
         guard devicesWithoutSendfile.insert(device).inserted else { return }
         logger.notice("sendfile is refused for files of the cache; they are read and sent instead")
@@ -111,7 +111,7 @@ package final class Server {
         return prefixes.bytes(status: status, close: close)
     }
 
-    /// The loop's clock says when to look at the calendar's: once a second at most.
+    /// Updates the date once a second at most, since the loop's clock is cheaper to read than the wall clock.
     private func refreshDate() {
         let milliseconds = EventLoop.unixMilliseconds
         prefixes.refresh(unixSeconds: milliseconds / 1000)
@@ -125,8 +125,7 @@ package final class Server {
             metrics?.requests.connectionsRefused &+= 1
             return
         }
-        // Those being refused do not count: else a flood of them would keep the server full when everyone else had
-        // gone.
+        // Refusals do not count: otherwise a flood of them would keep the server full after all other clients had left.
         let isFull = connections.count - refusals >= maximumConnections || isDraining
         if isFull { metrics?.requests.connectionsRefused &+= 1 }
         guard !isFull || refusals < maximumRefusals else { return connection.close() }
@@ -142,7 +141,7 @@ package final class Server {
         }
     }
 
-    /// A connection's handle has closed.
+    /// Removes a connection whose handle has closed.
     func removed(_ connection: Connection) {
         if connection.isRefused { refusals -= 1 }
         let index = connection.index
@@ -155,13 +154,13 @@ package final class Server {
 
     private func sweep() {
         let now = loop.nowMilliseconds
-        // Closing is only asked for here; the list changes in close callbacks.
+        // Deadlines only request closing; the list changes in close callbacks.
         for connection in connections { connection.checkDeadlines(now: now) }
     }
 
     // MARK: Ending
 
-    /// Stops accepting, lets what runs finish, closes what idles, then calls `then`.
+    /// Stops accepting, lets current requests finish, closes idle connections, then calls `then`.
     package func drain(then: @escaping () -> Void) {
         isDraining = true
         whenIdle = then

@@ -1,32 +1,34 @@
-// What an operator asks for: one value, whether it came as a URL or as a sub-command. A sub-command writes the URL for
-// a running server; without one it has the same value carried out in its own process. Pure.
+// An admin command as one value, parsed from a URL or built by a sub-command. A sub-command sends the URL to a running
+// server; without one it runs the command in its own process. Pure.
 
 package import Configuration
 package import OCI
 
-/// One request of an operator.
+/// One admin command.
 package enum AdminCommand: Sendable, Equatable {
-    /// A line a manifest, as `GET /cmd/manifest/list` has it. No limit: nil.
+    /// Lists manifests, one per line, as `GET /cmd/manifest/list`. A nil limit means all.
     case manifests(pattern: String?, limit: Int?)
-    /// A line an image manifest, and one for each of its blobs. `blob` is part of a blob's digest.
+    /// Lists image manifests and their blobs, one per line. `blob` is a part of a blob's digest.
     case images(pattern: String?, blob: String?, limit: Int?)
     case blobs(part: String?, limit: Int?)
-    /// What the sub-command `list` prints. Not an endpoint of the reference.
+    /// The output of the sub-command `list`. Not an endpoint of the reference.
     case table(pattern: String?, hasHeader: Bool, isShort: Bool)
     case prune(Prune)
     case stop
-    /// Fills the cache from files, and reports its progress. Not an endpoint of the reference.
+    /// Fills the cache from files, and streams its progress. Not an endpoint of the reference.
     case load(Load)
-    /// Hashes everything again, and reports its progress. Not an endpoint of the reference.
+    /// Hashes all content again, and streams its progress. Not an endpoint of the reference.
     case verify
 
+    /// The images to prune, and how.
     package struct Prune: Sendable, Equatable {
+        /// The criterion that selects images.
         package enum Selection: Sendable, Equatable {
-            /// Not pulled for so long.
+            /// Not pulled for this long.
             case accessed(Age)
-            /// In the cache for longer than that.
+            /// In the cache for longer than this.
             case created(Age)
-            /// In the cache since before this, in seconds since 1970. Not in the reference's API.
+            /// In the cache since before this time, in seconds since 1970. Not in the reference's API.
             case createdBefore(seconds: Int64)
             case pattern(String)
         }
@@ -34,9 +36,9 @@ package enum AdminCommand: Sendable, Equatable {
         package var selection: Selection
         package var limit: Int?
         package var isDryRun: Bool
-        /// Whether images go that are being pulled as well. Not in the reference's API.
+        /// Whether to prune images even while they are being pulled. Not in the reference's API.
         package var isForced: Bool
-        /// Whether the answer is the sub-command's, with a summary. Not in the reference's API.
+        /// Whether the response is the sub-command's output, with a summary. Not in the reference's API.
         package var isReport: Bool
 
         package init(
@@ -50,10 +52,11 @@ package enum AdminCommand: Sendable, Equatable {
         }
     }
 
+    /// The files to load, and how.
     package struct Load: Sendable, Equatable {
-        /// A file name, a glob, or several with commas between.
+        /// A file name, a glob, or several of them separated by commas.
         package var files: String
-        /// Where names begin that do not begin at the root: the asker's own place, which is not the server's.
+        /// The base of relative names: the client's working directory, which is not the server's.
         package var directory: String
         package var platforms: PlatformChoice
         package var resolveAs: ImageName?
@@ -70,10 +73,10 @@ package enum AdminCommand: Sendable, Equatable {
         }
     }
 
-    /// How many are listed or pruned when no `count` is given.
+    /// Entries listed or pruned when no `count` is given.
     package static let usualLimit = 50
 
-    /// Whether it changes something.
+    /// Whether it changes the cache or the server.
     package var isMutating: Bool {
         switch self {
         case .prune, .stop, .load, .verify: true
@@ -81,8 +84,8 @@ package enum AdminCommand: Sendable, Equatable {
         }
     }
 
-    /// The methods it may be asked by. A GET that stops the server is for the socket, where the reference's scripts ask
-    /// so: elsewhere links are followed and fetched ahead by programs that nobody asked to.
+    /// The accepted methods. A GET may stop the server only on the socket, where the reference's scripts use it: on a
+    /// port browsers and crawlers follow and prefetch links.
     package func methods(onSocket: Bool) -> [RequestHead.Method] {
         switch self {
         case .prune: [.delete]
@@ -92,8 +95,8 @@ package enum AdminCommand: Sendable, Equatable {
         }
     }
 
-    /// Whether its answer lasts as long as its work. Such a command is for the operator's socket alone:
-    /// it has the server open files by name, which nobody else may.
+    /// Whether its response lasts as long as its job. Such a command is accepted on the admin socket only: it makes the
+    /// server open files by name, which only the server's own user may request.
     package var isFollowed: Bool {
         switch self {
         case .load, .verify: true
@@ -105,16 +108,16 @@ package enum AdminCommand: Sendable, Equatable {
 // MARK: - From a URL
 
 extension AdminCommand {
-    /// The path that all of them begin with.
+    /// The prefix of all admin paths.
     package static let root: StaticString = "/cmd/"
 
-    /// Whether `path` is one of administration's, existing or not.
+    /// Whether `path` has the admin prefix, whether the command exists or not.
     package static func isMeant(_ path: UnsafeRawBufferPointer) -> Bool {
         let count = root.utf8CodeUnitCount
         return path.count >= count && UnsafeRawBufferPointer(rebasing: path[..<count]).equals(root)
     }
 
-    /// Reads a request. A parameter that is not known is refused: the slip in `dryrun=true` must not empty a cache.
+    /// Parses a request. An unknown parameter is refused: the typing error `dryrun=true` must not empty a cache.
     package init(path: UnsafeRawBufferPointer, query: QueryItems) throws(RegistryError) {
         let items = AdminQuery(query)
         switch String(decoding: path, as: UTF8.self) {
@@ -154,7 +157,7 @@ extension AdminCommand {
     }
 }
 
-/// The parameters, with the reason where one is wrong.
+/// The parameters, with a reason for each invalid one.
 private struct AdminQuery {
     private let items: QueryItems
 
@@ -174,7 +177,7 @@ private struct AdminQuery {
         }
     }
 
-    /// Nil where it is not there, or empty.
+    /// Nil when the parameter is absent or empty.
     func text(_ name: StaticString) throws(RegistryError) -> String? {
         switch items.item(named: name) {
         case .absent: return nil
@@ -183,7 +186,7 @@ private struct AdminQuery {
         }
     }
 
-    /// A flag without a value is refused: who writes `?dryRun` does not mean a prune that removes.
+    /// A flag without a value is refused: `?dryRun` is not meant as a prune that removes.
     func flag(_ name: StaticString) throws(RegistryError) -> Bool {
         switch items.item(named: name) {
         case .absent: return false
@@ -192,7 +195,7 @@ private struct AdminQuery {
         }
     }
 
-    /// −1 is no limit.
+    /// −1 means no limit.
     func limit() throws(RegistryError) -> Int? {
         guard let text = try text("count") else { return AdminCommand.usualLimit }
         if text == "-1" { return nil }
@@ -232,7 +235,7 @@ private struct AdminQuery {
             isAirGapped: try flag("airGapped"))
     }
 
-    /// `all`, or `os/architecture` with a variant where one is meant.
+    /// `all`, or `os/architecture` with an optional variant.
     private func platforms() throws(RegistryError) -> PlatformChoice {
         guard let text = try text("platform") else { return .only(.machine) }
         if text == "all" { return .all }

@@ -1,11 +1,10 @@
-// The request that asks a running server for an operator's command: the other direction of what AdminCommand reads.
-// Pure.
+// Formats an admin command as the request to a running server: the reverse of AdminCommand's parser. Pure.
 
 internal import Configuration
 internal import OCI
 
 extension AdminCommand {
-    /// Method and target that ask a running server for it.
+    /// Method and target of the request to a running server.
     package var request: (method: String, target: String) {
         switch self {
         case .manifests(let pattern, let limit):

@@ -1,15 +1,15 @@
-// `/cmd/…` over HTTP: who may, what is asked, and the answer as text or JSON. Requests come in by the Unix socket in
-// the store's directory, by `adminListen` and by the serving port; `AdminAccess` has the rules of each.
+// `/cmd/…` over HTTP: access control, the command, and the response as text or JSON. Requests arrive on the Unix socket
+// in the store's directory, on `adminListen` and on the serving port; `AdminAccess` has the rules of each.
 
 package import Logging
 internal import OCI
 
-/// Answers an operator's requests.
+/// Answers admin requests.
 package final class AdminEndpoint {
     private let desk: AdminQueries
     private let work: AdminJobs
     private let logger: Logger
-    /// Ends the server; its argument is for the log.
+    /// Stops the server; its argument is the logged cause.
     private let stop: (String) -> Void
 
     package init(desk: AdminQueries, work: AdminJobs, logger: Logger, stop: @escaping (String) -> Void) {
@@ -60,11 +60,11 @@ package final class AdminEndpoint {
             }
         }
         answer.give(Array((answer.asJSON ? "{\"stopping\":true}\n" : "stopping\n").utf8))
-        // After this iteration: the answer is on its way then, and nothing of the connection is in use.
+        // Deferred: after this iteration the response has been handed over, and no part of the connection is in use.
         answer.loop.deferred.enqueue { [stop] in stop("administration") }
     }
 
-    /// With the target as it was sent; the log escapes what is not visible.
+    /// Logs a request with its target as sent; the log escapes invisible characters.
     private func log(_ head: RequestHead, _ bytes: UnsafeRawBufferPointer, _ connection: Connection) {
         let method = String(decoding: head.methodName.in(bytes), as: UTF8.self)
         logger.warning(
@@ -86,7 +86,7 @@ package final class AdminEndpoint {
             peer: address, host: String(decoding: head.host.in(bytes), as: UTF8.self), fields: fields)
     }
 
-    /// Whether JSON is asked for by name; `*/*`, which curl sends, is not that.
+    /// Whether the client accepts JSON by name; `*/*`, which curl sends, does not count.
     private static func wantsJSON(_ headers: Headers) -> Bool {
         headers.values(named: "accept").contains { line in
             line.split(separator: ",").contains { item in
@@ -111,7 +111,7 @@ private struct AdminAnswer {
 
     func give(_ text: [UInt8]) { send(200, text) }
 
-    /// Answers with lines of JSON, as long as they come.
+    /// Answers with a stream of JSON lines.
     func follow(_ feed: LineFeed) {
         connection.respond(
             status: 200, fields: ResponseFields.chunked(contentType: "application/x-ndjson"), content: .lines(feed),
@@ -141,7 +141,7 @@ private struct AdminAnswer {
         send(405, Array("\(reason)\n".utf8), extra)
     }
 
-    /// A list of a large cache has megabytes: it goes out piece by piece, like a blob.
+    /// Sends the body in pieces, like a blob: the list of a large cache has megabytes.
     private func send(_ status: Int, _ text: [UInt8], _ extra: [(String, String)] = []) {
         let type = asJSON && status == 200 ? "application/json" : "text/plain; charset=utf-8"
         let fields = ResponseFields.plain(

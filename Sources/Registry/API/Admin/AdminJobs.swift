@@ -1,12 +1,12 @@
-// What an operator has a running server do that takes its time, and watches: filling the cache, and hashing it again.
-// It is done by the same code as without a server. When the operator leaves, it is stopped.
+// Long admin jobs of a running server: load and verify, run by the same code as without a server. A job stops when its
+// client disconnects.
 
 package import Logging
 
 /// The running admin jobs.
 package final class AdminJobs {
     private let context: LoadContext
-    /// Whether this server asks no upstream, whatever an operator says.
+    /// Whether this server makes no upstream requests, not even for an admin job.
     private let isAirGapped: Bool
     private let logger: Logger
     private var running: [ObjectIdentifier: () -> Void] = [:]
@@ -18,8 +18,8 @@ package final class AdminJobs {
         self.logger = logger
     }
 
-    /// Starts what is asked for.
-    /// - Returns: what it says of itself; leaving that stops it.
+    /// Starts a job.
+    /// - Returns: the feed of its events; the job stops when the client leaves the feed.
     func start(_ command: AdminCommand) -> LineFeed {
         let feed = LineFeed()
         switch command {
@@ -63,7 +63,7 @@ package final class AdminJobs {
         run.start()
     }
 
-    /// How far it is matters only as long as it is new: a slow reader misses some of it.
+    /// Emits a progress event only if the previous one has been sent: a slow client skips stale progress.
     private func emitIfDrained(_ event: some Encodable, _ feed: LineFeed) {
         if feed.isDrained { feed.add(NDJSONLine.encode(event)) }
     }
@@ -83,7 +83,7 @@ package final class AdminJobs {
 
     // MARK: The end
 
-    /// Stops everything, and calls `then` when it has ended and its last event is out.
+    /// Stops all jobs, and calls `then` after their last events have been sent.
     package func stop(then: @escaping () -> Void) {
         whenQuiet = then
         for stop in Array(running.values) { stop() }
@@ -98,7 +98,7 @@ package final class AdminJobs {
 }
 
 extension LoadReport {
-    /// For the log.
+    /// The counts for the log.
     package var counts: Logger.Metadata {
         [
             "loaded": "\(progress.loaded)", "present": "\(progress.present)", "failed": "\(failures.count)",

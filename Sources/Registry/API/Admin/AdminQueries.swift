@@ -1,13 +1,13 @@
-// Carries out what an operator asks for, on an open store: a running server's, or that of a sub-command which has taken
-// the lock because no server runs. Patterns are matched and texts are made in the pool, however many images there are.
+// Runs admin commands on an open store: a running server's, or one opened by a sub-command without a server. Patterns
+// are matched and responses are formatted in the pool, for any number of images.
 
 internal import Configuration
 package import OCI
 
-/// Answers commands that concern the store.
+/// Answers the commands that concern the store.
 package final class AdminQueries {
     private let store: Store
-    /// Whether what was served a moment ago may go as well: without a server nobody is in mid-pull.
+    /// Whether recently served content may be pruned as well: without a server no client is in the middle of a pull.
     private let ignoresLeases: Bool
 
     package init(store: Store, ignoresLeases: Bool) {
@@ -15,7 +15,7 @@ package final class AdminQueries {
         self.ignoresLeases = ignoresLeases
     }
 
-    /// The text that answers `command`, or why it cannot be had. For what is not of the store alone nothing is done.
+    /// The response text of `command`, or an error. Commands that need more than the store do nothing here.
     package func answer(
         _ command: AdminCommand, asJSON: Bool, then: @escaping (Result<[UInt8], RegistryError>) -> Void
     ) {
@@ -44,7 +44,7 @@ package final class AdminQueries {
         where isMeant: @escaping @Sendable (CachedImage) -> Bool = { _ in true },
         text: @escaping @Sendable ([CachedImage]) -> String
     ) {
-        // Before the store is asked, so that a pattern that cannot be used costs nothing.
+        // Compiled first, so that an invalid pattern costs no work in the store.
         switch AdminQueries.compile(pattern) {
         case .failure(let error): then(.failure(error))
         case .success(let pattern):
@@ -115,7 +115,7 @@ package final class AdminQueries {
         return Result { () throws(PatternError) in try Pattern(text) }.mapError(refusal)
     }
 
-    /// A pattern that cannot be decided is the asker's mistake; what the disk refuses is not.
+    /// A pattern that reaches a limit is the client's error; a failure of the disk is not.
     private static func refusal(_ error: any Error) -> RegistryError {
         if let error = error as? RegistryError { return error }
         let isAskers = error is PatternError

@@ -1,13 +1,13 @@
-// The answers to an operator, to the letter: the reference's columns, for people and scripts, and JSON for programs.
-// Pure; for a large cache this is much text, so it is made off the loop.
+// The exact texts of admin responses: the reference's columns for people and scripts, and JSON for programs. Pure;
+// formatted off the loop, since a large cache gives megabytes.
 //
-// Nothing here needs an escape: the grammars of hosts, repositories, tags and digests leave only characters that stand
-// for themselves, in columns and in JSON.
+// No text here needs escaping: the grammars of hosts, repositories, tags and digests contain no character that is
+// special in columns or in JSON.
 
 internal import OCI
 
 package enum AdminText {
-    /// Hexadecimal digits left of a digest that is cut: as many as tell images of one cache apart.
+    /// Hexadecimal digits of a shortened digest: enough to distinguish the images of one cache.
     static let shortDigits = 10
 
     // MARK: Columns, separated by single spaces
@@ -15,11 +15,11 @@ package enum AdminText {
     /// `GET /cmd/manifest/list`. The two spaces before CREATED are the reference's.
     static func manifests(_ images: [CachedImage]) -> String { urls(images, withBlobs: false) }
 
-    /// `GET /cmd/image/list`: the same with a line a blob.
+    /// `GET /cmd/image/list`: the manifests, with one line per blob.
     static func images(_ images: [CachedImage]) -> String { urls(images, withBlobs: true) }
 
     private static func urls(_ images: [CachedImage], withBlobs: Bool) -> String {
-        // The reference ends this one without a line's end.
+        // The reference sends this text without a line end.
         guard !images.isEmpty else { return "no manifests found" }
         var text = "URL DIGEST  CREATED PULLED\n"
         for image in images {
@@ -31,7 +31,7 @@ package enum AdminText {
         return text
     }
 
-    /// The name, a digest in it cut.
+    /// The name, with a digest in it shortened.
     private static func url(_ image: CachedImage) -> String {
         guard case .digest(let digest) = image.reference else { return image.name }
         return "\(image.host)/\(image.repository)@\(digest.algorithm.name):\(digest.hex.prefix(shortDigits))"
@@ -43,7 +43,7 @@ package enum AdminText {
         return blobs.reduce(into: "URL REFCNT\n") { $0 += "\($1.digest) \($1.count)\n" }
     }
 
-    /// What the sub-command `list` prints.
+    /// The output of the sub-command `list`.
     static func table(_ images: [CachedImage], hasHeader: Bool, isShort: Bool) -> String {
         var text = hasHeader ? "IMAGE TAG/DIGEST TYPE CREATED PULLED SIZE(MB)\n" : ""
         for image in images {
@@ -61,7 +61,7 @@ package enum AdminText {
 
     private static func type(_ image: CachedImage) -> String { image.mediaType.isIndex ? "list" : "image" }
 
-    /// Millions of bytes with one decimal, as the reference has it; what is not known is zero there as well.
+    /// Millions of bytes with one decimal; `n/a` for 0, which means an unknown size, as in the reference.
     static func megabytes(_ bytes: Int64) -> String {
         guard bytes > 0 else { return "n/a" }
         return decimal(bytes)
@@ -74,7 +74,7 @@ package enum AdminText {
 
     // MARK: A prune
 
-    /// `DELETE /cmd/prune`: a line for everything pruned, and one for everything that was picked and stays.
+    /// `DELETE /cmd/prune`: one line per pruned image, and one per selected image that is kept.
     static func prune(_ report: PruneReport) -> String {
         guard !report.images.isEmpty || !report.skipped.isEmpty else { return "no manifests found" }
         let verb = report.isDryRun ? "would prune" : "pruned"
@@ -85,7 +85,7 @@ package enum AdminText {
         images.map(\.name).sorted().reduce(into: "") { $0 += "\(verb) \($1)\n" }
     }
 
-    /// What the sub-command `prune` prints: the same and what it came to.
+    /// The output of the sub-command `prune`: the same lines with a summary.
     static func pruneReport(_ report: PruneReport) -> String {
         let lines = report.images.isEmpty && report.skipped.isEmpty ? "" : prune(report)
         let verb = report.isDryRun ? "would prune" : "pruned"
@@ -136,7 +136,7 @@ extension AdminText {
         items.map(text).joined(separator: ",")
     }
 
-    /// RFC 3339.
+    /// A time in the format of RFC 3339.
     private static func utc(_ seconds: Int64) -> String {
         var bytes: [UInt8] = []
         LogTimestamp.append(seconds.multipliedSaturated(by: 1000), to: &bytes)

@@ -1,4 +1,4 @@
-// Times as operators read and type them: this machine's zone, to the second.
+// Times as operators read and type them: in this machine's time zone, to the second.
 
 internal import Glibc
 internal import OCI
@@ -14,8 +14,8 @@ package enum LocalTime {
         return "\(date)T\(padded(Int(fields.tm_hour))):\(padded(Int(fields.tm_min))):\(padded(Int(fields.tm_sec)))"
     }
 
-    /// Reads what `text` writes; nil for anything else, and for a time that the zone does not have. Of one that it has
-    /// twice, when clocks are set back, the C library chooses.
+    /// Reads the format of `text`; nil for anything else, and for a time that the zone skips. The C library chooses
+    /// between two meanings when clocks are set back.
     package static func seconds(_ text: String) -> Int64? {
         let shape = Array("0000-00-00T00:00:00".utf8)
         let bytes = Array(text.utf8)
@@ -32,7 +32,7 @@ package enum LocalTime {
         fields.tm_sec = number(17..<19)
         fields.tm_isdst = -1
         let seconds = Int64(mktime(&fields))
-        // mktime makes the 31st of April the 1st of May.
+        // mktime turns the 31st of April into the 1st of May.
         return self.text(seconds) == text ? seconds : nil
     }
 

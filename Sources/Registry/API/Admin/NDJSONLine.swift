@@ -1,5 +1,5 @@
-// The events of a long admin command, as a server sends them: a JSON object a line (NDJSON). Both ends are this
-// program; the keys are plain words, since people read them with curl.
+// The events of a long admin command: one JSON object per line (NDJSON). Both ends are this program; the keys are plain
+// words, since people read them with curl.
 
 internal import FoundationEssentials
 
@@ -8,12 +8,12 @@ package enum NDJSONLine {
     package static func encode(_ event: some Encodable) -> [UInt8] {
         let encoder = JSONEncoder()
         encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
-        // Strings and whole numbers, which are what events consist of, can always be encoded.
+        // Strings and whole numbers, the only contents of events, can always be encoded.
         guard let data = try? encoder.encode(event) else { return [] }
         return Array(data) + [0x0A]
     }
 
-    /// Nil for what is no such line.
+    /// Nil when the line is not such an event.
     package static func decode<Event: Decodable>(_ line: some Sequence<UInt8>, as type: Event.Type) -> Event? {
         try? JSONDecoder().decode(type, from: Data(line))
     }

@@ -1,20 +1,21 @@
-// The health listener's answers. `/livez` says that the loop runs, `/readyz` that cached content can be served, and
-// `/readyz?pull` that something new could be stored as well (`Readiness`). `/health` is the reference's; as
-// there, it only says that the listener answers.
+// The health listener's responses. `/livez` reports that the loop runs, `/readyz` that cached content can be served,
+// and `/readyz?pull` that new content could be stored as well (`Readiness`). `/health` is the reference's and reports,
+// as there, only that the listener answers.
 
 package import Logging
 internal import OCI
 
 /// Answers the requests of the health listener.
 package final class HealthEndpoint {
-    /// Of the descriptor limit's reserve: probes come one at a time, and a flood of them must not take what pulls need.
+    /// Descriptors taken from the reserve: probes arrive one at a time, and a flood of them must not take those of
+    /// pulls.
     package static let descriptorLimit = 128
 
     private let store: Store
     private let offload: Offload
     private let probes: ReadinessProbes
     private let startMilliseconds = EventLoop.unixMilliseconds
-    /// The server is ending: no longer ready, but alive until the end.
+    /// Whether the server is stopping: it is no longer ready, but live until it exits.
     package var isStopping = false
 
     package init(store: Store, offload: Offload, probes: ReadinessProbes) {
@@ -23,15 +24,14 @@ package final class HealthEndpoint {
         self.probes = probes
     }
 
-    /// A logger for the listener's own requests: kept out of the log unless everything is wanted, since something asks
-    /// every few seconds.
+    /// A logger for the listener's own requests, which probes send every few seconds: it logs them at debug level only.
     package static func logger(_ logger: Logger) -> Logger {
         var logger = logger
         if logger.logLevel == .info { logger.logLevel = .notice }
         return logger
     }
 
-    /// Answers one request, now or when the pool has answered.
+    /// Answers one request, now or after the pool's result.
     package func handle(_ connection: Connection, _ head: RequestHead, _ bytes: UnsafeRawBufferPointer) {
         let path = head.path.in(bytes)
         let isHealth = path.equals("/health")
@@ -66,10 +66,10 @@ package final class HealthEndpoint {
     }
 
     private func answerReadiness(_ connection: Connection, pulls: Bool, _ isVerbose: Bool) {
-        // Nothing more need be known, and a store that is closing takes no more jobs.
+        // A stopping server needs no check, and a store that is closing accepts no more jobs.
         guard !isStopping else { return answer(connection, readiness(pulls: pulls), isVerbose) }
         var readiness = readiness(pulls: pulls)
-        // Side by side: a disk that hangs costs the asker one deadline, not two.
+        // The checks run concurrently: a disk that hangs costs the client one deadline, not two.
         var left = 1
         let answerWhenKnown: () -> Void = { [self] in
             left -= 1

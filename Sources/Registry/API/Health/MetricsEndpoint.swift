@@ -1,15 +1,15 @@
-// `/metrics` and the page beside it, on a port of their own. Counters are read where they are; what has to be asked of
-// the kernel or the disk is read in the pool first, once for all scrapes that wait, and the text is compressed there
-// for clients that take gzip. A pool that is stuck, which is when metrics matter most, does not keep the rest back.
+// `/metrics` and its HTML page, on a port of their own. Counters are read on the loop. Values from the kernel or the
+// disk are read in the pool first, once for all waiting scrapes, and the pool compresses the text for clients that
+// accept gzip. When the pool hangs, which is when metrics matter most, the other values are still sent.
 
 internal import ImageArchive
 internal import OCI
 
 /// Answers the requests of the metrics listener.
 package final class MetricsEndpoint {
-    /// How long a scrape waits for the pool before it is given what the pool said last.
+    /// How long a scrape waits for the pool before it gets the pool's previous values.
     static let readingDeadlineMilliseconds: UInt64 = 500
-    /// Prometheus' usual scrape is under this; the text's memory is taken at once.
+    /// Reserved size of the text: a usual Prometheus scrape is smaller.
     static let usualBytes = 128 * 1024
 
     /// The parts of the server that are read.
@@ -34,7 +34,7 @@ package final class MetricsEndpoint {
         }
     }
 
-    /// An HTML page, and the fields that go out with it.
+    /// An HTML page and its response fields.
     package struct Page {
         package let html: [UInt8]
         package let fields: [(String, String)]
@@ -51,11 +51,11 @@ package final class MetricsEndpoint {
     private let sources: Sources
     private let page: Page?
     private var readings = Readings()
-    /// Scrapes that the next reading is for. As many as the listener takes connections.
+    /// Scrapes that wait for the next reading; the listener's connection limit bounds them.
     private var waiting: [Scrape] = []
-    /// Scrapes that the text being compressed is for.
+    /// Scrapes that wait for the text being compressed.
     private var compressing: [Scrape] = []
-    /// Whether the pool reads or compresses for some; then the others wait. So there is one such job at a time.
+    /// Whether the pool reads or compresses for some scrapes. Others wait, so that one such job runs at a time.
     private var isBusy = false
 
     /// A client that waits for the text.
@@ -77,6 +77,7 @@ package final class MetricsEndpoint {
         readings.build = build
     }
 
+    /// Answers `/metrics`, and `/` with the page; anything else is a 404.
     package func handle(_ connection: Connection, _ head: RequestHead, _ bytes: UnsafeRawBufferPointer) {
         guard head.method == .get || head.method == .head else {
             return respond(connection, 405, "only GET and HEAD\n", [("Allow", "GET, HEAD")])
@@ -136,7 +137,7 @@ package final class MetricsEndpoint {
         }
     }
 
-    /// Gives all that wait one text: as it is at once, or as gzip when the pool has made that.
+    /// Sends one text to all waiting scrapes: at once, or as gzip after the pool has compressed it.
     private func answerWaiting() {
         let all = waiting.filter { !$0.waiting.isAnswered }
         waiting = []
@@ -162,7 +163,7 @@ package final class MetricsEndpoint {
         startReading()
     }
 
-    /// The pool is late. Everyone who waits is given what is known without it, so that there is one such text for all.
+    /// The pool is late: sends all waiting scrapes one text with the values known on the loop.
     private func answerLate(_ connection: Connection) {
         let text = compose()
         send(text, coding: nil, to: connection)
@@ -186,7 +187,7 @@ package final class MetricsEndpoint {
         connection.respond(status: 200, fields: fields, body: body)
     }
 
-    /// What is known on the loop.
+    /// Reads the values known on the loop.
     private func read() {
         let disk = readings.store.disk
         readings.store = sources.store.readings

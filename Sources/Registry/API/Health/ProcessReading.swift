@@ -1,4 +1,4 @@
-// What the kernel and the C library know of this process: the standard `process_*` metrics (prometheus.io, "Writing
+// Values of this process from the kernel and the C library: the standard `process_*` metrics (prometheus.io, "Writing
 // client libraries"). Read in the pool: with ten thousand connections, listing the descriptors takes milliseconds.
 
 internal import CLinux
@@ -6,7 +6,7 @@ internal import Glibc
 internal import OCI
 
 extension ProcessReadings {
-    /// What is there now. Blocks; what cannot be read is 0.
+    /// The current values. Blocks; a value that cannot be read is 0.
     static func now() -> ProcessReadings {
         var readings = ProcessReadings()
         readings.readUsage()
@@ -29,7 +29,8 @@ extension ProcessReadings {
         }
     }
 
-    /// proc_pid_stat(5), from the field behind the program's name in brackets, which may hold anything.
+    /// Reads proc_pid_stat(5), from the field after the program's name, which is in brackets and may hold any
+    /// character.
     private mutating func readStat() {
         guard let text = ProcessReadings.text("/proc/self/stat"), let bracket = text.lastIndex(of: ")") else { return }
         let fields = text[bracket...].split(separator: " ")
@@ -59,7 +60,7 @@ extension ProcessReadings {
         }
     }
 
-    /// Sums up all interfaces, loopback included: what the network namespace has, whichever process it was for.
+    /// Sums all interfaces, loopback included: the counts are the network namespace's, not this process's.
     private mutating func readNetwork() {
         for line in ProcessReadings.text("/proc/self/net/dev")?.split(separator: "\n") ?? [] {
             guard let colon = line.firstIndex(of: ":") else { continue }
@@ -77,11 +78,11 @@ extension ProcessReadings {
         defer { closedir(stream) }
         var count = 0
         while Disk.nextName(stream) != nil { count += 1 }
-        // The one that reads the list is in it.
+        // The directory's own descriptor is in the list.
         return count - 1
     }
 
-    /// A file of /proc: its size is not known before it has been read.
+    /// Reads a file of /proc, whose size is unknown before it has been read.
     private static func text(_ path: String) -> String? {
         guard let file = fopen(path, "re") else { return nil }
         defer { fclose(file) }

@@ -1,16 +1,16 @@
-// What ready means, asked of the disk by way of the thread pool. A server is ready while it can serve what is cached: a
-// fleet whose disks are full still serves, and a balancer must not drop it. Whether something new could be stored is a
-// separate check, made for `/readyz?pull` and for the metrics.
+// The readiness checks of the disk, run in the thread pool. A server is ready while it can serve cached content: a
+// fleet with full disks still serves, and a balancer must not remove it. Whether new content could be stored is a
+// separate check, for `/readyz?pull` and for the metrics.
 
-/// The checks of the disk. However many clients ask, the pool has one job of each check at a time, so that requests do
-/// not add work to a pool that is stuck.
+/// The checks of the disk. The pool has one job per check at a time for any number of clients, so that requests do not
+/// add work to a pool that hangs.
 package final class ReadinessProbes {
-    /// When the pool has not answered for so long, the server is not ready: no client waits as long for a file.
+    /// The server is not ready when the pool has not answered for this long: no client waits longer for a file.
     static let deadlineMilliseconds: UInt64 = 2_000
 
-    /// The outcome of asking whether something new could be stored.
+    /// The result of the check whether new content could be stored.
     enum Pulling {
-        /// Nothing is ever pulled, so nothing needs room.
+        /// The server never pulls, so it needs no space.
         case never
         case asked(PoolProbe<Result<DiskReport, StoreError>>.Outcome)
 
@@ -27,12 +27,12 @@ package final class ReadinessProbes {
 
     let deadlineMilliseconds: UInt64
     private let loop: EventLoop
-    /// Nil when what is cached can be read.
+    /// Checks that cached content can be read; a nil result means it can.
     let reading: PoolProbe<StoreError?>
-    /// Nil: nothing is ever pulled.
+    /// Checks that new content could be stored; nil when the server never pulls.
     private let storing: PoolProbe<Result<DiskReport, StoreError>>?
 
-    /// - Parameter pulls: false for an air-gapped server, which never stores what a client asks for.
+    /// - Parameter pulls: false for an air-gapped server, which never stores new content for a client.
     package convenience init(on loop: EventLoop, store: Store, pulls: Bool) {
         self.init(on: loop, store: store, pulls: pulls, deadlineMilliseconds: ReadinessProbes.deadlineMilliseconds)
     }
@@ -46,22 +46,22 @@ package final class ReadinessProbes {
             ? PoolProbe(on: loop, deadlineMilliseconds: deadlineMilliseconds) { store.lookAtDisk(then: $0) } : nil
     }
 
-    /// Asks whether something new could be stored.
+    /// Checks whether new content could be stored.
     func askPulling(then: @escaping (Pulling) -> Void) {
         guard let storing else { return loop.deferred.complete(then, .never) }
         storing.ask { then(.asked($0)) }
     }
 }
 
-/// What is known when somebody asks whether the server is ready.
+/// The known state at the time of a readiness request.
 struct Readiness {
     var isStopping = false
     var isRecovered = true
-    /// Whether being able to store something new is part of being ready.
+    /// Whether being able to store new content is part of being ready.
     var asksForPulls = false
-    /// Nil: not asked.
+    /// Nil: not checked.
     var reading: PoolProbe<StoreError?>.Outcome?
-    /// Nil: not asked.
+    /// Nil: not checked.
     var pulling: ReadinessProbes.Pulling?
     var deadlineMilliseconds = ReadinessProbes.deadlineMilliseconds
 
@@ -73,10 +73,10 @@ struct Readiness {
 
     var isReady: Bool { failures.isEmpty }
 
-    /// A line for each required check that fails.
+    /// One line for each required check that fails.
     var failures: [String] { checks.filter { !$0.isGood && $0.isRequired }.map(\.text) }
 
-    /// The body of the answer. Whether recovery has ended makes no difference: what is in the cache is found meanwhile.
+    /// The body of the response. Recovery does not affect readiness: cached content is found while it runs.
     func text(verbose: Bool) -> String {
         var lines = verbose ? checks.map { $0.isGood ? "[+] \($0.text)" : "[-] \($0.text)" } : failures
         if verbose || (isReady && !isRecovered) { lines.append("recovery: \(isRecovered ? "done" : "running")") }

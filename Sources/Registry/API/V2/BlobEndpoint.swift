@@ -1,10 +1,10 @@
-// GET and HEAD of blobs. A finished blob is a file that has stopped growing: hit and miss differ in where the cursor's
-// limit comes from, and in nothing a client can see.
+// GET and HEAD of blobs. A finished blob is a file that has stopped growing: hit and miss differ only in the limit of
+// the cursor, and in nothing that a client can see.
 
 internal import OCI
 
 extension API {
-    /// Blobs are bytes to a registry, whatever a descriptor calls them.
+    /// Every blob is sent as bytes, whatever type its descriptor states.
     static let blobContentType = "application/octet-stream"
 
     func blob(_ connection: Connection, _ request: Request) throws(RegistryError) {
@@ -33,7 +33,7 @@ extension API {
         }
     }
 
-    /// What answers when a cached blob turns out to be damaged: the store has removed it, so it is a miss.
+    /// The retry for a cached blob that turns out to be damaged: the store has removed it, so it is a miss.
     private func pullInstead(_ connection: Connection, _ digest: Digest, _ request: Request) -> Connection.Retry {
         do throws(RegistryError) {
             let owned = try OwnedRequest(request, pseudonym: pseudonym, connection)
@@ -45,7 +45,7 @@ extension API {
 
     // MARK: Hits
 
-    /// The whole of a blob that is in memory.
+    /// Answers with a whole blob from memory.
     @inline(__always)
     func give(_ connection: Connection, _ blob: CachedBlob) {
         connection.respond(status: 200, blob, verdict: .hit)
@@ -84,7 +84,7 @@ extension API {
         }
     }
 
-    /// The fields of an answer with the whole file: made once, kept with it.
+    /// The fields of a response with the whole file, made once and kept with it.
     private static func wholeFields(_ file: OpenFile, _ digest: Digest) -> [UInt8] {
         if file.responseFields.isEmpty { file.responseFields = blobFields(digest, file.sizeBytes) }
         return file.responseFields
@@ -112,14 +112,15 @@ extension API {
         }
     }
 
-    /// The upstream has answered, or failed.
+    /// Continues after the upstream has answered or failed.
     private func follow(
         _ pending: PendingResponse, _ growing: GrowingBlob, _ digest: Digest, _ owned: OwnedRequest, _ verdict: Verdict
     ) {
         if case .failed(let error) = growing.phase { return pending.answer { $0.respond(error) } }
         guard let size = growing.sizeBytes else {
             if owned.isHTTP10 {
-                // No chunks in HTTP/1.0, and an end without a length could pass for a whole: it waits for the size.
+                // HTTP/1.0 has no chunks, and a close could be taken for the end of the body: the client waits for the
+                // size.
                 return WholeWaiter.wait(for: growing) { [self] in follow(pending, growing, digest, owned, verdict) }
             }
             return pending.answer {
@@ -129,7 +130,7 @@ extension API {
             }
         }
         if size == 0, !growing.isComplete {
-            // Of nothing no last byte can be withheld: whether the blob is empty is for its digest to say.
+            // An empty body has no last byte to hold back, so the client waits until the digest has been verified.
             return WholeWaiter.wait(for: growing) { [self] in follow(pending, growing, digest, owned, verdict) }
         }
         pending.answer { send($0, growing, size, digest, owned.conditions, verdict) }

@@ -1,5 +1,5 @@
-// The built-in image in the form the endpoints answer from. It lives in memory only: with `--hello-world` off, the name
-// means what the upstream says, and nothing of ours is left in the cache.
+// The built-in image in the form that the endpoints use. It is kept in memory only: without `--hello-world` the name
+// refers to the upstream's image, and no content of the built-in one is in the cache.
 
 package import BuiltinImage
 internal import OCI
@@ -21,7 +21,7 @@ package final class Builtin {
 
     let manifests: [Digest: CachedManifest]
     let blobs: [Digest: Blob]
-    /// What `latest` means.
+    /// The index of the tag `latest`.
     let index: CachedManifest
 
     package init(_ image: HelloWorldImage) {
@@ -36,7 +36,7 @@ package final class Builtin {
 
     private static func ready(_ entry: HelloWorldImage.ManifestEntry) -> CachedManifest {
         let manifest = CachedManifest(digest: entry.digest, mediaType: entry.mediaType, body: entry.bytes)
-        // Whole as it stands: no upstream is to be asked for its layers.
+        // The image is complete: its layers are never requested from an upstream.
         manifest.nextWholeCheckMilliseconds = .max
         return manifest
     }

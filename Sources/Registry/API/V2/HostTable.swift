@@ -1,10 +1,10 @@
-// From the host as clients spell it to the one canonical host, without parsing it anew on every request.
+// Maps the host as clients spell it to its canonical form, without parsing it on every request.
 
 internal import OCI
 
-/// Remembers the hosts that requests have named, by their spelling.
+/// Remembers the hosts of requests, by their spelling.
 struct HostTable {
-    /// A host as the hot path needs it.
+    /// A host in the form that the hot path needs.
     final class Entry {
         let host: RegistryHost
         /// The canonical text in bytes.
@@ -12,10 +12,10 @@ struct HostTable {
         /// `OCI-Namespace`, echoed where the request named the host by `ns` (distribution-spec, main branch).
         let namespaceField: [UInt8]
         fileprivate let spelling: [UInt8]
-        /// The host's number among the metrics' namespaces, once it has one.
+        /// The host's number among the metrics' namespaces, once it has one of its own.
         private var namespace = Namespaces.other
 
-        /// The number to count by.
+        /// The namespace number for counting.
         func namespace(in metrics: Metrics) -> Int {
             if namespace == Namespaces.other { namespace = metrics.number(of: host) ?? Namespaces.other }
             return namespace
@@ -33,14 +33,15 @@ struct HostTable {
         }
     }
 
-    /// Spellings remembered; past it the memory begins anew, since only a client that invents hosts gets here.
+    /// Limit on remembered spellings; beyond it the table is cleared, since only a client that invents hosts reaches
+    /// it.
     static let maximumSpellings = 1024
 
     private var entries: [Int: Entry] = [:]
-    /// The one asked for last: mostly it is asked for again, and comparing is quicker than hashing.
+    /// The most recent entry: most requests repeat it, and comparing is faster than hashing.
     private var latest: Entry?
 
-    /// The host so spelled (percent-encoding undone); nil when it is not `host[:port]`.
+    /// The host with this percent-decoded spelling; nil when it is not `host[:port]`.
     mutating func entry(for spelling: UnsafeRawBufferPointer) -> Entry? {
         if let latest, latest.isSpelled(spelling) { return latest }
         let entry = find(spelling)

@@ -35,7 +35,7 @@ extension API {
         }
     }
 
-    /// The hot path: everything is at hand.
+    /// The hot path: the manifest is in memory.
     private func answer(
         _ connection: Connection, _ request: Request, _ manifest: CachedManifest
     ) throws(RegistryError) {
@@ -52,7 +52,7 @@ extension API {
         send(connection, manifest, request.conditions, .hit)
     }
 
-    /// The whole of a manifest that is in memory.
+    /// Answers with a whole manifest from memory.
     @inline(__always)
     func give(_ connection: Connection, _ manifest: CachedManifest, _ host: HostTable.Entry) {
         metrics.countCachedPull(host.namespace(in: metrics))
@@ -65,7 +65,7 @@ extension API {
         puller.completeImage(manifest, from: owned.source, fetches: !policy.airGapped)
     }
 
-    /// Sends a manifest, or the part or the 304 that was asked for.
+    /// Sends a manifest, the requested range, or a 304.
     private func send(
         _ connection: Connection, _ manifest: CachedManifest, _ conditions: Conditions, _ verdict: Verdict
     ) {
@@ -131,7 +131,7 @@ extension API {
         }
     }
 
-    /// Asks by HEAD whether the tag still means the same. Whatever goes wrong with that, the cached answer is served.
+    /// Revalidates a tag by HEAD. When that fails, the cached manifest is served as stale.
     private func revalidate(_ connection: Connection, _ tag: String, _ cached: CachedManifest, _ owned: OwnedRequest) {
         let head = UpstreamRequest.manifest(.head, .tag(tag), owned.source)
         let tally = countPull(owned.source, isJoined: puller.isAsking(head, from: owned.source))
@@ -142,7 +142,7 @@ extension API {
         }
         let pending = PendingResponse(
             connection, deadlineMilliseconds: policy.revalidationDeadlineMilliseconds, late: serveStale)
-        // A cached manifest does not have to wait for the end of the repository's pause.
+        // A client that can get a cached manifest does not wait for the end of the repository's pause.
         puller.manifestHead(.tag(tag), from: owned.source, waitsForPause: false) { [self] result in
             countEnd(tally)
             guard case .success(let entity) = result else { return pending.answer(serveStale) }
@@ -174,7 +174,7 @@ extension API {
         if owned.isHead { forwardHead(pending, reference, owned) } else { pullManifest(pending, reference, owned) }
     }
 
-    /// - Parameter forwarded: how the request has been counted already.
+    /// - Parameter forwarded: the request's tally, when it has been counted already.
     private func pullManifest(
         _ pending: PendingResponse, _ reference: Reference, _ owned: OwnedRequest, _ forwarded: PullTally? = nil
     ) {
@@ -207,8 +207,8 @@ extension API {
         }
     }
 
-    /// Hands on what the upstream said of a manifest, where that is enough for a client; else pulls it, since an
-    /// upstream that leaves something out on HEAD has it on GET.
+    /// Forwards the upstream's HEAD response when it is complete enough for a client; otherwise pulls the manifest,
+    /// since an upstream that omits fields on HEAD sends them on GET.
     private func forwardHead(
         _ pending: PendingResponse, _ entity: UpstreamEntity, _ reference: Reference, _ owned: OwnedRequest,
         _ tally: PullTally

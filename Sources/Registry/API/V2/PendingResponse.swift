@@ -1,15 +1,15 @@
-// A client that waits for an upstream. It is answered once: by what it waits for, or by the clock. How long that took
-// is in the request's log line.
+// A response that waits for an upstream. It is sent once, by the result or by its deadline. The request's log line
+// contains the waiting time.
 
 /// One response that one connection waits for.
 final class PendingResponse {
-    /// Let go once answered: what is waited for may hold this much longer.
+    /// Released after the response, since the completion may hold this object much longer.
     private var connection: Connection?
     private var timer: Timer?
     private let startMilliseconds: UInt64
     private(set) var isAnswered = false
 
-    /// - Parameter late: what to do if nothing has come by the deadline.
+    /// - Parameter late: called when the deadline passes without a response.
     init(_ connection: Connection, deadlineMilliseconds: UInt64, late: @escaping (Connection) -> Void) {
         self.connection = connection
         startMilliseconds = connection.loop.nowMilliseconds
@@ -21,7 +21,7 @@ final class PendingResponse {
         self.timer = timer
     }
 
-    /// Answers, unless that has been done.
+    /// Sends the response unless one has been sent.
     func answer(_ body: (Connection) -> Void) {
         guard let connection, !isAnswered else { return }
         isAnswered = true

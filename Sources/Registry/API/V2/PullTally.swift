@@ -1,9 +1,9 @@
-// How a manifest request that the cache could not answer at once is counted: as a pull from the upstream if it asks by
-// itself, and as one from the cache, when it is served, if it waits for what another has asked.
+// Counts a manifest request that was not a hit: as a pull from the upstream if it makes its own upstream request, and
+// as a pull from the cache, when it is served, if it joins another request's.
 
 internal import OCI
 
-/// One such request.
+/// One counted request.
 struct PullTally {
     let host: RegistryHost
     let isJoined: Bool
@@ -15,19 +15,19 @@ extension API {
         metrics.countCachedPull(metrics.number(of: host) ?? Namespaces.other)
     }
 
-    /// The request begins to wait.
+    /// Counts the start of the wait.
     func countPull(_ source: PullSource, isJoined: Bool) -> PullTally {
         if isJoined { metrics.pulls.joined(.manifest) }
         return PullTally(
             host: source.host, isJoined: isJoined, asked: isJoined ? nil : metrics.upstreamPullBegan(source.host))
     }
 
-    /// What it waited for has come, or has failed.
+    /// Counts the end of the wait, successful or not.
     func countEnd(_ tally: PullTally) {
         if let asked = tally.asked { metrics.upstreamPullEnded(asked) }
     }
 
-    /// It is given a manifest.
+    /// Counts a served manifest.
     func countServed(_ tally: PullTally) {
         if tally.isJoined { countHit(tally.host) }
     }

@@ -1,21 +1,21 @@
-// Most of what a cached answer costs outside the kernel is finding out what is meant: taking the target apart, checking
-// each part, and three lookups. Clients of one image send the same targets, byte for byte, so what they meant is
-// remembered with them: one lookup takes the place of all that, a third of the instructions of a request.
+// Most of a hit's cost outside the kernel is interpreting the target: splitting it, checking each part, and three
+// look-ups. Clients of one image send the same targets, byte for byte, so this table maps a target's bytes to the
+// earlier answer: one look-up replaces those steps and saves a third of a request's instructions.
 //
-// What a target means depends on its bytes, and on what the caches and the tags' index hold. Those count what leaves
-// them (`Store.CacheGeneration`): as long as that number is the same, so is the answer.
+// An answer depends on the target's bytes and on the content of the caches and of the tags' index. Those count their
+// removals (`Store.CacheGeneration`): while the number is unchanged, the answer is valid.
 
 internal import BasicContainers
 internal import OCI
 
-/// Answers given from memory, by the target that they answered.
+/// Answers from memory, by request target.
 struct RecentAnswers: ~Copyable {
-    /// Enough for the images of a busy hour; 288 KiB, and the targets' bytes.
+    /// Enough for the images of a busy hour; 288 KiB plus the targets' bytes.
     static let slotCount = 4096
-    /// Longer ones are rare, and not worth their memory.
+    /// Longest target remembered; longer ones are rare and not worth their memory.
     static let maximumTargetBytes = 256
 
-    /// What was answered, and for which upstream. The caches and this table hold them.
+    /// The content and upstream of an answer. The caches and this table retain them.
     struct Answer: BitwiseCopyable {
         enum Content: BitwiseCopyable {
             case manifest(Unmanaged<CachedManifest>)
@@ -23,13 +23,13 @@ struct RecentAnswers: ~Copyable {
         }
 
         let content: Content
-        /// Where in its cache it is.
+        /// Its position in its cache.
         let position: Int
         let host: Unmanaged<HostTable.Entry>
         /// Whether the request named the host by `ns`, which is then echoed.
         let echoesHost: Bool
 
-        /// What has left where this was found.
+        /// The generation of the cache that holds the content.
         @inline(__always)
         fileprivate func generation(_ all: Store.CacheGeneration) -> UInt64 {
             if case .manifest = content { all.manifests } else { all.blobs }
@@ -40,7 +40,7 @@ struct RecentAnswers: ~Copyable {
         var target = UnsafeRawBufferPointer(start: nil, count: 0)
         var answer: Answer?
         var generation: UInt64 = 0
-        /// Whether it has answered since another one wanted its place: that one is turned away, once.
+        /// Whether it was used since another target last competed for its slot; that protects it once.
         var wasUsed = false
     }
 
@@ -51,7 +51,7 @@ struct RecentAnswers: ~Copyable {
         for index in 0..<slots.count { RecentAnswers.release(slots[index]) }
     }
 
-    /// What such a request was answered with, if that still holds. No allocation.
+    /// The earlier answer to this target, if it is still valid. No allocation.
     @inline(__always)
     mutating func answer(to target: UnsafeRawBufferPointer, generation: Store.CacheGeneration) -> Answer? {
         let home = home(target)
@@ -90,8 +90,8 @@ struct RecentAnswers: ~Copyable {
         slots[index] = slot
     }
 
-    /// Which of its two places a target is given: where it is; else where nothing holds; else where something has not
-    /// been used since another wanted its place. What has been used stays, once.
+    /// Chooses one of a target's two slots: the one with this target, otherwise an invalid one, otherwise one that was
+    /// not used since the last competition. If both were used, they are kept this time and the result is nil.
     private mutating func place(for target: UnsafeRawBufferPointer, _ generation: Store.CacheGeneration) -> Int? {
         let home = home(target)
         let other = RecentAnswers.beside(home)
@@ -116,7 +116,7 @@ struct RecentAnswers: ~Copyable {
         slot.answer?.host.release()
     }
 
-    /// The other place of what is at home in one: two that meet would else take turns, each time on the longer way.
+    /// The second slot of a target: otherwise two targets of one slot would keep replacing each other.
     @inline(__always)
     private static func beside(_ home: Int) -> Int { home ^ 1 }
 
@@ -127,8 +127,8 @@ struct RecentAnswers: ~Copyable {
 }
 
 extension API {
-    /// Answers a request as the one before with the same target was, where that can be done from memory.
-    /// - Returns: false when it has not been answered.
+    /// Answers a request from memory like the earlier request with the same target, if possible.
+    /// - Returns: whether the request was answered.
     @inline(__always)
     func answerAgain(_ connection: Connection, _ head: RequestHead, _ bytes: UnsafeRawBufferPointer) -> Bool {
         guard head.asksForWhole, head.registryHeader == nil,
@@ -138,7 +138,7 @@ extension API {
             switch answer.content {
             case .manifest(let manifest):
                 return manifest._withUnsafeGuaranteedRef { manifest in
-                    // Whether the image is whole is looked at on the longer way.
+                    // The slower path checks whether the image is complete.
                     guard manifest.nextWholeCheckMilliseconds > loop.nowMilliseconds else { return false }
                     count(connection, .manifest)
                     store.manifestCache.use(at: answer.position)
@@ -158,7 +158,7 @@ extension API {
         }
     }
 
-    /// Remembers that a request was answered with what is in memory.
+    /// Remembers that a request was answered from memory.
     func note(_ connection: Connection, _ request: Request, _ content: RecentAnswers.Answer.Content, position: Int?) {
         guard let position, request.head.registryHeader == nil else { return }
         let answer = RecentAnswers.Answer(
@@ -169,7 +169,7 @@ extension API {
 }
 
 extension RequestHead {
-    /// A GET or HEAD without a precondition or a range.
+    /// Whether it is a GET or HEAD without a precondition or a range.
     fileprivate var asksForWhole: Bool {
         (method == .get || method == .head) && range == nil && ifNoneMatch == nil
     }

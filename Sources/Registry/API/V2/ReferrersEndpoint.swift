@@ -1,5 +1,5 @@
-// Referrers (signatures, attestations, SBOMs), passed through. An upstream that is down is an error, never an empty
-// list: that could hide a signature. An upstream without the API is asked by the fallback tag.
+// Referrers (signatures, attestations, SBOMs), forwarded. A failing upstream gives an error, never an empty list, which
+// could hide a signature. For an upstream without the API, the fallback tag is requested.
 
 internal import FoundationEssentials
 internal import OCI
@@ -48,17 +48,17 @@ extension API {
                 let next = answer.head.nextLink.flatMap { page.link(to: $0) }
                 pending.answer { send($0, list, next) }
             } else if isIndex {
-                // The API is there and has something to say: what the fallback tag lacks is not "none".
+                // The upstream has the API: an empty fallback tag would not prove that there are no referrers.
                 pending.answer { $0.respond(.badManifest("the upstream's list of referrers cannot be read")) }
             } else {
-                // Some upstreams answer unknown paths with a 200 and a page.
+                // Some upstreams answer unknown paths with a 200 and an HTML page.
                 fallBack(pending, page, owned)
             }
         }
     }
 
-    /// The index under the tag `<alg>-<hex>`, which clients keep up where the API is missing; none there is an empty
-    /// list.
+    /// Requests the index under the tag `<alg>-<hex>`, which clients maintain where the API is missing; a missing tag
+    /// gives an empty list.
     private func fallBack(_ pending: PendingResponse, _ page: ReferrersPage, _ owned: OwnedRequest) {
         let tag = "\(page.subject.algorithm.name)-\(page.subject.hex.prefix(64))"
         let request = UpstreamRequest.manifest(.get, .tag(tag), owned.source)
@@ -78,8 +78,7 @@ extension API {
         }
     }
 
-    /// Reads the list off the loop: four megabytes of it take longer than other clients should wait. Nil when it is
-    /// none.
+    /// Parses the list off the loop: four megabytes take longer than other clients should wait. Nil when it is invalid.
     private func read(_ bytes: [UInt8], _ artifactType: String?, then: @escaping (ReferrersAnswer?) -> Void) {
         offload.run {
             try ReferrersAnswer(bytes, artifactType: artifactType)
@@ -100,7 +99,7 @@ extension API {
     }
 }
 
-/// One page of a referrers list, as it was asked for.
+/// The parameters of one page of a referrers list.
 struct ReferrersPage {
     let subject: Digest
     let artifactType: String?
@@ -108,17 +107,17 @@ struct ReferrersPage {
     let path: String
     let upstreamQuery: String?
 
-    /// The client's query without `ns`, which is for this server alone. It is made of characters that a request target
-    /// may hold, so it can be passed on as it is.
+    /// The client's query without `ns`, which is meant for this server only. It contains only characters that a request
+    /// target may hold, so it is forwarded unchanged.
     static func forwarded(_ query: UnsafeRawBufferPointer) -> String? {
         let items = zip(query.split(separator: 0x26), QueryItems(query).names)
-        // An escaped name (`n%73`) is still this parameter to the server that reads it.
+        // An upstream would read an escaped name (`n%73`) as `ns` too.
         let text = items.filter { $0.1 != "ns" }.map { String(decoding: $0.0, as: UTF8.self) }.joined(separator: "&")
         return text.isEmpty ? nil : text
     }
 
-    /// The upstream's next page, as a `Link` to this server: same path here, the upstream's query without the `ns` that
-    /// it may have been sent, and the client's `ns` again.
+    /// The upstream's next page as a `Link` to this server: the same path, the upstream's query without an `ns` sent to
+    /// it, and the client's `ns` again.
     func link(to next: String) -> String? {
         guard let mark = next.firstIndex(of: "?") else { return nil }
         let items = Array(next[next.index(after: mark)...].utf8).withUnsafeBytes { ReferrersPage.forwarded($0) }
@@ -129,21 +128,21 @@ struct ReferrersPage {
     }
 }
 
-/// A list of referrers as a client is given it.
+/// A list of referrers in the form sent to a client.
 package struct ReferrersAnswer: Sendable {
     let body: [UInt8]
-    /// Only the type asked for is in it.
+    /// Whether the list contains only the requested type.
     let isFiltered: Bool
 
-    /// Nobody refers to it.
+    /// An empty list.
     init() {
         body = Array("{\"schemaVersion\":2,\"mediaType\":\"\(MediaType.ociIndex.text)\",\"manifests\":[]}".utf8)
         isFiltered = false
     }
 
-    /// Reads an upstream's index and filters it. Where an entry does not tell its type (an old client's, under the
-    /// fallback tag), all go out and the client filters: leaving that one out could hide a signature.
-    /// - Throws: when the bytes are no index.
+    /// Parses an upstream's index and filters it. If an entry has no type (from an old client, under the fallback tag),
+    /// all entries are sent and the client filters: dropping that entry could hide a signature.
+    /// - Throws: when the bytes are not an index.
     package init(_ bytes: [UInt8], artifactType: String?) throws {
         var index = try JSONDecoder().decode(ReferrersIndex.self, from: Data(bytes))
         isFiltered = artifactType != nil && index.manifests.allSatisfy { $0.artifactType != nil }
@@ -171,8 +170,8 @@ private struct ReferrersIndex: Codable {
     var manifests: [Entry]
     let annotations: [String: String]?
 
-    /// The media type may be left out (image-spec, image-index.md), and an empty list is `null` from some Go programs;
-    /// both taken for "not an index" would end in a false "none".
+    /// The media type may be absent (image-spec, image-index.md), and some Go programs write an empty list as `null`;
+    /// refusing either would give a false empty list.
     init(from decoder: any Decoder) throws {
         let values = try decoder.container(keyedBy: CodingKeys.self)
         schemaVersion = try values.decode(Int.self, forKey: .schemaVersion)

@@ -1,4 +1,4 @@
-// Tag lists, passed through: they change without notice, so a cached one would be wrong more often than useful.
+// Tag lists, forwarded and not cached: they change without notice, so a cached list would often be wrong.
 
 internal import BuiltinImage
 internal import FoundationEssentials
@@ -34,7 +34,7 @@ extension API {
         }
     }
 
-    /// Reads the list off the loop: four megabytes of it take longer than other clients should wait.
+    /// Parses the list off the loop: four megabytes take longer than other clients should wait.
     private func sendTags(
         _ pending: PendingResponse, _ answer: BufferedFetch.Answer, _ shownName: String, _ owned: OwnedRequest,
         _ parameters: TagsQuery
@@ -57,20 +57,20 @@ extension API {
     }
 }
 
-/// The upstream's list, with what the specification demands of it made true: lexical order, exactly `n` entries where
-/// there are as many, nothing up to `last`.
+/// The upstream's list, adjusted to the specification: lexical order, `n` entries if there are that many, none up to
+/// `last`.
 package struct TagsPage: Sendable {
     /// The specification's tag list.
     private struct TagList: Decodable {
         var tags: [String]?
     }
 
-    /// The JSON that a client is given.
+    /// The JSON body for the client.
     let body: [UInt8]
-    /// The tag that the next page begins after; nil where there is none.
+    /// The last tag of this page, after which the next begins; nil on the last page.
     let last: String?
 
-    /// - Throws: when the bytes are no tag list.
+    /// - Throws: when the bytes are not a tag list.
     package init(_ bytes: [UInt8], of repository: RepositoryName, _ parameters: TagsQuery, hasNext: Bool) throws {
         let list = try JSONDecoder().decode(TagList.self, from: Data(bytes))
         var tags = (list.tags ?? []).filter { tag in Reference(tag).map { $0 == .tag(tag) } ?? false }
@@ -89,7 +89,7 @@ package struct TagsPage: Sendable {
 
 /// The parameters of a tag list request.
 package struct TagsQuery: Sendable {
-    /// Longest list a client may ask for in one page; more are taken as this.
+    /// Most entries per page; a larger `n` is reduced to this.
     static let maximumLimit = 10_000
 
     let limit: Int?
@@ -109,7 +109,7 @@ package struct TagsQuery: Sendable {
         namespace = query.value(named: "ns")
     }
 
-    /// The query for the upstream. `n=0` asks for nothing, which some upstreams take for everything: one is asked for.
+    /// The query for the upstream. Some upstreams treat `n=0` as no limit, so it is sent as `n=1`.
     var upstream: String? {
         var parts: [String] = []
         if let limit { parts.append("n=\(max(limit, 1))") }
@@ -117,7 +117,7 @@ package struct TagsQuery: Sendable {
         return parts.isEmpty ? nil : parts.joined(separator: "&")
     }
 
-    /// A `Link` to the next page here (RFC 8288; the upstream's own would lead clients past this server).
+    /// A `Link` to the next page on this server (RFC 8288): the upstream's own would lead clients past the cache.
     package func link(path: String, last: String) -> String {
         var query = "last=\(PercentEncoding.encode(last))"
         if let limit { query += "&n=\(limit)" }
