@@ -22,9 +22,12 @@ package struct Descriptor: Sendable, Equatable {
 }
 
 /// A decoded manifest or index.
+///
+/// Its bytes are stored and served verbatim. So decoding is lenient: a descriptor or list that cannot be read is left
+/// out, and only what the cache does ahead (prefetch, accounting, lists) lacks it.
 package struct Manifest: Sendable {
-    /// Largest manifest accepted, in bytes: the specification asks registries to accept at least this size, and
-    /// containerd and containers/image refuse larger ones.
+    /// Largest manifest accepted, in bytes: what the specification asks registries to take at least, and what
+    /// containerd and containers/image refuse beyond.
     package static let maximumSizeBytes = 4 * 1024 * 1024
 
     package let mediaType: MediaType
@@ -32,78 +35,84 @@ package struct Manifest: Sendable {
     package let layers: [Descriptor]
     /// An index's entries; empty for an image manifest.
     package let manifests: [Descriptor]
+    /// Descriptors left out: their digest is missing, or of an algorithm that is not registered.
+    package let unreadCount: Int
 
     /// Decodes and classifies manifest bytes.
-    /// - Parameter contentType: the upstream's `Content-Type`; when it is missing or unusable, the body's own
-    ///   `mediaType` decides.
-    /// - Throws: `MANIFEST_INVALID` as a 502, with the reason: it is the upstream's fault, not the client's.
+    /// - Parameter contentType: the upstream's; where it is no manifest type, the body's own `mediaType` decides.
+    /// - Throws: `MANIFEST_INVALID` as a 502, with the reason, for bytes that are no JSON object, and where neither the
+    ///   `Content-Type` nor the body names a manifest type.
     package static func decode(_ bytes: [UInt8], contentType: String?) throws(RegistryError) -> Manifest {
         let body: Body
         do {
             body = try JSONDecoder().decode(Body.self, from: Data(bytes))
         } catch {
-            throw .badManifest("the upstream's answer is not a manifest: it does not decode as JSON of that shape")
+            throw .badManifest("the upstream's answer is not a manifest: it does not decode as a JSON object")
         }
-        guard body.schemaVersion == 2 else {
-            throw .badManifest("manifest schema version \(body.schemaVersion) is not supported; only version 2 is")
+        guard let type = contentType.flatMap({ MediaType($0) }) ?? body.mediaType.flatMap({ MediaType($0) }) else {
+            throw .badManifest("Content-Type \(contentType ?? "(none)") is not a manifest type")
         }
-        let mediaType = try classify(body, contentType: contentType)
-        if mediaType.isIndex {
-            guard let entries = body.manifests else { throw .badManifest("an index without a list of manifests") }
-            return Manifest(mediaType: mediaType, config: nil, layers: [], manifests: try read(entries))
-        }
-        if mediaType == .ociArtifact {
-            return Manifest(mediaType: mediaType, config: nil, layers: try read(body.blobs ?? []), manifests: [])
-        }
-        guard let config = body.config else { throw .badManifest("an image manifest without a config") }
-        return Manifest(
-            mediaType: mediaType, config: try config.read(), layers: try read(body.layers ?? []), manifests: [])
+        return Manifest(body, type)
     }
 
-    /// Config and layers that an upstream should hold: everything except foreign layers, each digest once.
+    private init(_ body: Body, _ type: MediaType) {
+        mediaType = type
+        var unread = 0
+        func read(_ list: [Body.Entry]) -> [Descriptor] {
+            let descriptors = list.compactMap(\.descriptor)
+            unread += list.count - descriptors.count
+            return descriptors
+        }
+        manifests = type.isIndex ? read(body.manifests) : []
+        layers = type.isIndex ? [] : read(type == .ociArtifact ? body.blobs : body.layers)
+        config = type.isIndex || type == .ociArtifact ? nil : read(body.config.map { [$0] } ?? []).first
+        unreadCount = unread
+    }
+
+    /// Config and layers that an upstream is expected to hold: everything but foreign layers, each digest once.
     package var ownBlobs: [Descriptor] {
         var seen: Set<Digest> = []
         return ([config].compactMap { $0 } + layers).filter { $0.urls.isEmpty && seen.insert($0.digest).inserted }
     }
 
-    /// The blobs of `ownBlobs` that may be prefetched: their descriptors state a size.
+    /// Those of `ownBlobs` that may be prefetched: their descriptors state a size.
     package var prefetchedBlobs: [Descriptor] { ownBlobs.filter { $0.sizeBytes != nil } }
 
-    private static func read(_ list: [Body.Entry]) throws(RegistryError) -> [Descriptor] {
-        var result: [Descriptor] = []
-        result.reserveCapacity(list.count)
-        for entry in list { result.append(try entry.read()) }
-        return result
-    }
-
-    private static func classify(_ body: Body, contentType: String?) throws(RegistryError) -> MediaType {
-        let stated = contentType.flatMap { MediaType($0) }
-        let own = body.mediaType.flatMap { MediaType($0) }
-        if let stated, let own, stated != own {
-            throw .badManifest("Content-Type \(stated.text) contradicts the manifest's own mediaType \(own.text)")
-        }
-        if let type = stated ?? own { return type }
-        throw .badManifest("Content-Type \(contentType ?? "(none)") is not a manifest type")
-    }
-
+    /// The members of a manifest's JSON object that are read. A member of another shape counts as missing.
     private struct Body: Decodable {
-        var schemaVersion: Int
-        var mediaType: String?
-        var config: Entry?
-        var layers: [Entry]?
-        var blobs: [Entry]?
-        var manifests: [Entry]?
+        let mediaType: String?
+        let config: Entry?
+        let layers: [Entry]
+        let blobs: [Entry]
+        let manifests: [Entry]
 
+        private enum Key: String, CodingKey { case mediaType, config, layers, blobs, manifests }
+
+        init(from decoder: any Decoder) throws {
+            let values = try decoder.container(keyedBy: Key.self)
+            func list(_ key: Key) -> [Entry] { (try? values.decode([Entry].self, forKey: key)) ?? [] }
+            mediaType = try? values.decode(String.self, forKey: .mediaType)
+            config = try? values.decodeIfPresent(Entry.self, forKey: .config)
+            (layers, blobs, manifests) = (list(.layers), list(.blobs), list(.manifests))
+        }
+
+        /// A descriptor, as far as it can be read.
         struct Entry: Decodable {
-            var mediaType: String?
-            var digest: String
-            var size: StatedSize?
-            var urls: [String]?
+            let descriptor: Descriptor?
 
-            func read() throws(RegistryError) -> Descriptor {
-                guard let digest = Digest(digest) else { throw .badManifest("a descriptor's digest does not parse") }
-                return Descriptor(
-                    mediaType: mediaType ?? "", digest: digest, sizeBytes: size?.bytes, urls: urls ?? [])
+            private enum Key: String, CodingKey { case mediaType, digest, size, urls }
+
+            init(from decoder: any Decoder) throws {
+                guard let values = try? decoder.container(keyedBy: Key.self),
+                    let digest = (try? values.decode(String.self, forKey: .digest)).flatMap({ Digest($0) })
+                else {
+                    descriptor = nil
+                    return
+                }
+                descriptor = Descriptor(
+                    mediaType: (try? values.decode(String.self, forKey: .mediaType)) ?? "", digest: digest,
+                    sizeBytes: (try? values.decode(StatedSize.self, forKey: .size))?.bytes,
+                    urls: (try? values.decode([String].self, forKey: .urls)) ?? [])
             }
         }
     }

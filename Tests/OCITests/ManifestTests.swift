@@ -31,19 +31,58 @@ import Testing
                 == .dockerManifest)
     }
 
-    @Test(arguments: [
+    @Test("bytes that are no JSON object, or of no manifest type, are refused", arguments: [
         (Array("{".utf8), MediaType.ociManifest.text), (Array("[]".utf8), MediaType.ociManifest.text),
-        (Array("<html>".utf8), "text/html"), (image(schema: 1), MediaType.ociManifest.text),
-        (image(type: nil), "application/json"), (image(), MediaType.dockerManifest.text),
-        (image(type: MediaType.ociIndex.text), MediaType.ociIndex.text),
-        (Array(#"{"schemaVersion":2}"#.utf8), MediaType.ociManifest.text),
-        (Array(#"{"schemaVersion":2,"config":{"digest":"sha256:0","size":1}}"#.utf8), MediaType.ociManifest.text),
+        (Array("<html>".utf8), "text/html"), (image(type: nil), "application/json"),
         (Array(String(repeating: "[", count: 100_000).utf8), MediaType.ociManifest.text),
     ])
-    func refusesWhatIsNoManifest(bytes: [UInt8], type: String) throws {
+    func refused(bytes: [UInt8], type: String) throws {
         let error = #expect(throws: RegistryError.self) { try Manifest.decode(bytes, contentType: type) }
         #expect(error?.status == 502)
         #expect(error?.code == .manifestInvalid)
+    }
+
+    @Test("the upstream's type is kept where the body contradicts it, or lacks what the type has")
+    func contradictions() throws {
+        #expect(try Manifest.decode(Self.image(), contentType: MediaType.dockerManifest.text).layers.count == 2)
+        #expect(try Manifest.decode(Self.image(schema: 1), contentType: MediaType.ociManifest.text).config != nil)
+        let index = try Manifest.decode(
+            Self.image(type: MediaType.ociIndex.text), contentType: MediaType.dockerManifestList.text)
+        #expect(index.mediaType == .dockerManifestList && index.manifests.isEmpty && index.layers.isEmpty)
+        for text in [#"{}"#, #"{"layers":null,"config":null,"manifests":7}"#, #"{"layers":{"a":1},"config":""}"#] {
+            for type in MediaType.allCases {
+                let manifest = try Manifest.decode(Array(text.utf8), contentType: type.text)
+                #expect(manifest.mediaType == type && manifest.ownBlobs.isEmpty && manifest.manifests.isEmpty)
+            }
+        }
+    }
+
+    @Test("a descriptor that cannot be read is left out, and the others are read", arguments: [
+        #"{"digest":"sha256:0","size":1}"#, #"{"digest":"blake3:\#(String(repeating: "ab", count: 32))"}"#,
+        #"{"size":5}"#, #"{"digest":7}"#, "null", "5", "[]", #""text""#,
+    ])
+    func unreadDescriptors(_ odd: String) throws {
+        let text = #"{"config":\#(Self.descriptor),"layers":[\#(odd),\#(Self.foreign)]}"#
+        let manifest = try Manifest.decode(Array(text.utf8), contentType: MediaType.ociManifest.text)
+        #expect(manifest.unreadCount == 1 && manifest.layers.count == 1 && manifest.config != nil)
+        let index = Array(#"{"manifests":[\#(odd),\#(Self.descriptor)]}"#.utf8)
+        let read = try Manifest.decode(index, contentType: MediaType.ociIndex.text)
+        #expect(read.manifests.count == 1 && read.unreadCount == 1)
+    }
+
+    @Test("members of another shape count as missing")
+    func oddMembers() throws {
+        let text = #"{"config":{"digest":"\#(Self.digest)","size":3,"urls":null,"mediaType":9,"annotations":null}}"#
+        let manifest = try Manifest.decode(Array(text.utf8), contentType: MediaType.ociManifest.text)
+        let digest = try #require(Digest(Self.digest))
+        #expect(manifest.config == Descriptor(mediaType: "", digest: digest, sizeBytes: 3, urls: []))
+    }
+
+    @Test("an artifact manifest has no schemaVersion, and blobs in place of layers")
+    func artifact() throws {
+        let text = #"{"mediaType":"\#(MediaType.ociArtifact.text)","blobs":[\#(Self.descriptor)]}"#
+        let manifest = try Manifest.decode(Array(text.utf8), contentType: "application/octet-stream")
+        #expect(manifest.mediaType == .ociArtifact && manifest.ownBlobs.count == 1 && manifest.config == nil)
     }
 
     @Test(

@@ -13,6 +13,8 @@ final class ManifestPull {
         let digest: Digest
         let mediaType: MediaType
         let blobs: [Digest]
+        /// Why parts of it could not be read; nil when all could.
+        let unread: String?
     }
 
     private let reference: Reference
@@ -66,6 +68,14 @@ final class ManifestPull {
     }
 
     private func store(_ verified: Verified, _ ended: @escaping () -> Void) {
+        if let unread = verified.unread {
+            context.logger.warning(
+                "a manifest is served verbatim, but not read in full; nothing of the rest is prefetched",
+                metadata: [
+                    "host": "\(source.host)", "repository": "\(source.repository)", "digest": "\(verified.digest)",
+                    "reason": "\(unread)",
+                ])
+        }
         let entry = context.store.putManifest(
             verified.bytes, digest: verified.digest, mediaType: verified.mediaType, blobs: verified.blobs
         ) { _ in }
@@ -116,9 +126,17 @@ final class ManifestPull {
                 status: 502, code: .digestInvalid,
                 message: "the upstream's Docker-Content-Digest is not that of the manifest it sent")
         }
-        let manifest = try Manifest.decode(body, contentType: contentType)
-        return Verified(
-            bytes: body, digest: actual, mediaType: manifest.mediaType, blobs: manifest.ownBlobs.map(\.digest))
+        do {
+            let manifest = try Manifest.decode(body, contentType: contentType)
+            let unread = manifest.unreadCount
+            return Verified(
+                bytes: body, digest: actual, mediaType: manifest.mediaType, blobs: manifest.ownBlobs.map(\.digest),
+                unread: unread > 0 ? "descriptors without a known digest: \(unread)" : nil)
+        } catch {
+            // A digest vouches for bytes that cannot be read; an error page comes without one.
+            guard expected != nil, let type = contentType.flatMap({ MediaType($0) }) else { throw error }
+            return Verified(bytes: body, digest: actual, mediaType: type, blobs: [], unread: error.message)
+        }
     }
 }
 

@@ -30,13 +30,13 @@ import Testing
             .ok(
                 Array("{\"schemaVersion\":1,\"name\":\"x\"}".utf8),
                 type: "application/vnd.docker.distribution.manifest.v1+prettyjws"),
-            502, "MANIFEST_INVALID", "version 1"
+            502, "MANIFEST_INVALID", "prettyjws"
         ),
         (.manifest(image.manifest, type: FakeImage.type, digest: "\(digestOf([1]))"), 502, "DIGEST_INVALID", "digest"),
         (.manifest(image.manifest, type: FakeImage.type, digest: "nonsense"), 502, "MANIFEST_INVALID", "Digest"),
         (image.answer.corrupted(at: 40), 502, "DIGEST_INVALID", "digest"),
         (image.answer.cut(after: 20), 503, "UNAVAILABLE", ""),
-        (.manifest(image.manifest, type: MediaType.ociIndex.text, digest: nil), 502, "MANIFEST_INVALID", "contradicts"),
+        (.manifest(image.manifest, type: MediaType.ociIndex.text, digest: nil), 200, "", ""),
         (.manifest(image.manifest, type: "text/plain", digest: nil), 200, "", ""),
     ]
 
