@@ -31,7 +31,7 @@ final class Loading {
         puller = Puller(
             context: PullContext(
                 loop: loop, offload: offload, store: store, client: client, logger: logger, metrics: metrics,
-                prefetchLayers: false))
+                prefetchLayers: .never))
         context = LoadContext(
             loop: loop, offload: offload, store: store, puller: puller, pseudonym: "ociregistry-load")
         choices = LoadChoices(

@@ -79,7 +79,7 @@ struct ServeOptions: ParsableArguments {
 
     @Flag(
         inversion: .prefixedNo,
-        help: "Fetch an image's config and layers when its manifest is asked for (default: on).")
+        help: "Fetch the rest of an image when one of its layers is asked for (default: on).")
     var prefetchLayers: Bool?
 
     @Option(
@@ -112,7 +112,7 @@ struct ServeOptions: ParsableArguments {
         if let alwaysPullLatest { config.alwaysPullLatest = alwaysPullLatest == .on }
         if let helloWorld { config.helloWorld = helloWorld == .on }
         if let preloadImages { config.preloadImages = preloadImages }
-        if let prefetchLayers { config.prefetchLayers = prefetchLayers }
+        if let prefetchLayers { config.prefetchLayers = prefetchLayers ? .layer : .never }
     }
 }
 

@@ -32,7 +32,7 @@ package struct Config: Sendable, Equatable {
     /// The upstream of requests that name no host.
     package var defaultNamespace: RegistryHost?
     /// Whether to prefetch an image's config and layers when its manifest is requested.
-    package var prefetchLayers = true
+    package var prefetchLayers = PrefetchLayers.layer
     /// FILES that `serve` loads when it starts.
     package var preloadImages: String?
     /// FILES that `load` loads.
@@ -96,4 +96,13 @@ package struct ListenPoint: Sendable, Equatable {
         self.host = host
         self.port = port
     }
+}
+
+/// When the config and layers of an image are fetched that no client has asked for yet.
+package enum PrefetchLayers: String, CaseIterable, Sendable {
+    /// When its manifest is requested.
+    case manifest
+    /// When one of its layers is requested: tools that only look at an image read its manifests and configs.
+    case layer
+    case never
 }

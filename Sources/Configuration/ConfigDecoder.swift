@@ -99,7 +99,7 @@ package enum ConfigDecoder {
                 try value.assignUnlessEmpty(ConfigRules.registryHost, to: &config.defaultNamespace)
             },
             .init(name: "prefetchLayers") { value, config throws(Refusal) in
-                try value.assign(ConfigRules.flag, to: &config.prefetchLayers)
+                try value.assign(ConfigRules.prefetchLayers, to: &config.prefetchLayers)
             },
             .init(name: "preloadImages") { value, config throws(Refusal) in
                 try value.assignUnlessEmpty(ConfigRules.path, to: &config.preloadImages)

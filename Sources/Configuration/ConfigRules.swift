@@ -31,6 +31,15 @@ package enum ConfigRules {
         }
     }
 
+    /// `manifest`, `layer` or `never`; a switch's `true` is `layer`, and `false` is `never`.
+    package static func prefetchLayers(_ text: String) throws(Refusal) -> PrefetchLayers {
+        if let value = PrefetchLayers(rawValue: text) { return value }
+        guard let isOn = try? flag(text) else {
+            throw Refusal("must be manifest, layer or never (or true for layer, false for never), not \(shown(text))")
+        }
+        return isOn ? .layer : .never
+    }
+
     /// A port; 0 means any free port.
     package static func port(_ text: String) throws(Refusal) -> UInt16 {
         guard let port = OutsideNumber.decimal(text, in: 0...UInt16.max) else {

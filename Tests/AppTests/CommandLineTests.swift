@@ -74,7 +74,7 @@ struct CommandLineTests {
         expected.airGapped = true
         expected.alwaysPullLatest = true
         expected.helloWorld = true
-        expected.prefetchLayers = false
+        expected.prefetchLayers = .never
         expected.adminOnServingPort = true
         expected.preloadImages = "a.txt,b*.tar"
         expected.os = "linux"

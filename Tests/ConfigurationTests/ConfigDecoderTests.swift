@@ -33,7 +33,7 @@ struct ConfigDecoderTests {
         #expect(config.port == 8080)
         #expect(config.host == "0.0.0.0")
         #expect(config.pullTimeoutMilliseconds == 60_000)
-        #expect(config.prefetchLayers)
+        #expect(config.prefetchLayers == .layer)
     }
 
     @Test func theReferencesDefaultFileIsTheDefaults() throws {
@@ -86,7 +86,7 @@ struct ConfigDecoderTests {
         expected.airGapped = true
         expected.helloWorld = true
         expected.defaultNamespace = RegistryHost("docker.io")
-        expected.prefetchLayers = false
+        expected.prefetchLayers = .never
         #expect(try decode(yaml) == expected)
     }
 
@@ -153,6 +153,11 @@ struct ConfigDecoderTests {
         ("host: example.com", #"c.yaml:1: host: must be an IPv4 or IPv6 address or localhost, not "example.com""#),
         ("host: '[127.0.0.1]'", #"c.yaml:1: host: must be an IPv4 or IPv6 address or localhost, not "[127.0.0.1]""#),
         ("defaultNs: a/b", #"c.yaml:1: defaultNs: must be a registry host[:port], not "a/b""#),
+        (
+            "prefetchLayers: layers",
+            "c.yaml:1: prefetchLayers: must be manifest, layer or never (or true for layer, false for never), "
+                + #"not "layers""#
+        ),
         ("prefetchlayer: true", "c.yaml:1: prefetchlayer: unknown key; did you mean prefetchLayers?"),
         ("frobnicate: true", "c.yaml:1: frobnicate: unknown key"),
         ("serverTlsConfig: true", "c.yaml:1: serverTlsConfig: must be a mapping of keys to values"),
@@ -161,6 +166,16 @@ struct ConfigDecoderTests {
     ])
     func refusals(_ yaml: String, _ printed: String) {
         #expect(complaint(yaml) == printed)
+    }
+
+    @Test(
+        "prefetchLayers takes its three values, and a switch's",
+        arguments: [
+            ("manifest", PrefetchLayers.manifest), ("layer", .layer), ("never", .never), ("true", .layer),
+            ("false", .never),
+        ])
+    func prefetchLayers(_ text: String, _ value: PrefetchLayers) throws {
+        #expect(try decode("prefetchLayers: \(text)").prefetchLayers == value)
     }
 
     @Test(arguments: [

@@ -31,11 +31,13 @@ import Testing
                 == .dockerManifest)
     }
 
-    @Test("bytes that are no JSON object, or of no manifest type, are refused", arguments: [
-        (Array("{".utf8), MediaType.ociManifest.text), (Array("[]".utf8), MediaType.ociManifest.text),
-        (Array("<html>".utf8), "text/html"), (image(type: nil), "application/json"),
-        (Array(String(repeating: "[", count: 100_000).utf8), MediaType.ociManifest.text),
-    ])
+    @Test(
+        "bytes that are no JSON object, or of no manifest type, are refused",
+        arguments: [
+            (Array("{".utf8), MediaType.ociManifest.text), (Array("[]".utf8), MediaType.ociManifest.text),
+            (Array("<html>".utf8), "text/html"), (image(type: nil), "application/json"),
+            (Array(String(repeating: "[", count: 100_000).utf8), MediaType.ociManifest.text),
+        ])
     func refused(bytes: [UInt8], type: String) throws {
         let error = #expect(throws: RegistryError.self) { try Manifest.decode(bytes, contentType: type) }
         #expect(error?.status == 502)
@@ -57,10 +59,12 @@ import Testing
         }
     }
 
-    @Test("a descriptor that cannot be read is left out, and the others are read", arguments: [
-        #"{"digest":"sha256:0","size":1}"#, #"{"digest":"blake3:\#(String(repeating: "ab", count: 32))"}"#,
-        #"{"size":5}"#, #"{"digest":7}"#, "null", "5", "[]", #""text""#,
-    ])
+    @Test(
+        "a descriptor that cannot be read is left out, and the others are read",
+        arguments: [
+            #"{"digest":"sha256:0","size":1}"#, #"{"digest":"blake3:\#(String(repeating: "ab", count: 32))"}"#,
+            #"{"size":5}"#, #"{"digest":7}"#, "null", "5", "[]", #""text""#,
+        ])
     func unreadDescriptors(_ odd: String) throws {
         let text = #"{"config":\#(Self.descriptor),"layers":[\#(odd),\#(Self.foreign)]}"#
         let manifest = try Manifest.decode(Array(text.utf8), contentType: MediaType.ociManifest.text)

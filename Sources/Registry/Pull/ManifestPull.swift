@@ -1,6 +1,7 @@
 // One manifest on its way from an upstream: small enough to gather, so it is verified and understood before the first
 // byte goes to anyone.
 
+internal import Logging
 internal import OCI
 
 /// A manifest pull or a forwarded HEAD in progress, and everyone who waits for it.

@@ -1,5 +1,6 @@
 // What every pull needs, passed down once.
 
+package import Configuration
 package import Logging
 internal import OCI
 
@@ -11,14 +12,14 @@ package struct PullContext {
     package let client: UpstreamClient
     package let logger: Logger
     package let metrics: Metrics
-    /// Whether an image's config and layers are fetched when its manifest is.
-    package let prefetchLayers: Bool
+    /// When an image's config and layers are prefetched.
+    package let prefetchLayers: PrefetchLayers
     /// The first pause before a broken transfer is resumed.
     package var firstBackOffMilliseconds = PullMachine.firstBackOffMilliseconds
 
     package init(
         loop: EventLoop, offload: Offload, store: Store, client: UpstreamClient, logger: Logger, metrics: Metrics,
-        prefetchLayers: Bool
+        prefetchLayers: PrefetchLayers
     ) {
         self.loop = loop
         self.offload = offload

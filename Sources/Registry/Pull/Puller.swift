@@ -41,6 +41,8 @@ package final class Puller {
     private var heads: [HeadKey: [(Result<UpstreamEntity, RegistryError>) -> Void]] = [:]
     private var fetches: [ObjectIdentifier: BufferedFetch] = [:]
     private var tagHints = TagHints()
+    /// Images whose rest is fetched when one of their layers is asked for.
+    var incompleteImages = IncompleteImages()
     /// What lists of tags and referrers are gathered in; they never go to the disk, and do not wait for it.
     private let listMemory: MemoryBudget
     private(set) var isClosed = false

@@ -1,44 +1,76 @@
-// A cached image is a whole image: what its manifest lists is fetched when the manifest is asked for.
+// A cached image is a whole image: when a client pulls one, the rest of its config and layers is fetched as well. What
+// begins that is `prefetchLayers`: a request for one of its layers, or for its manifest.
 
-internal import OCI
+internal import Configuration
+package import OCI
 
 extension Puller {
-    /// Looks whether a cached image is a whole image: starts what is missing of its config and layers, and has blobs
-    /// whose size is not the manifest's hashed. Asked on every GET of a manifest; answered by a flag once the image is
-    /// known to be whole.
-    /// - Parameter fetches: whether what is missing may be asked of an upstream.
+    /// Checks whether a cached image is whole: has the rest of it fetched, now or with the first layer that a client
+    /// asks for, and has blobs hashed whose size is not the manifest's. Called for every GET of a manifest; a flag
+    /// answers it once the image is known to be whole.
+    /// - Parameter fetches: whether an upstream may be asked for missing blobs.
     package func completeImage(_ manifest: CachedManifest, from source: PullSource, fetches: Bool) {
         guard context.loop.nowMilliseconds >= manifest.nextWholeCheckMilliseconds, !isClosed else { return }
-        // Not again while this look is under way.
+        // Not again while this check is under way.
         manifest.nextWholeCheckMilliseconds = .max
         // Not a copy: any number of these jobs may wait for a thread.
         let (body, mediaType) = (manifest.sharedBody, manifest.mediaType.text)
         context.offload.run {
-            try Manifest.decode(body.bytes, contentType: mediaType).prefetchedBlobs
-        } then: { [self] (result: Result<[Descriptor], any Error>) in
-            guard case .success(let blobs) = result else { return }
-            look(at: blobs, of: manifest, from: fetches && context.prefetchLayers ? source : nil)
+            let decoded = try Manifest.decode(body.bytes, contentType: mediaType)
+            return (decoded.prefetchedBlobs, decoded.layers.map(\.digest))
+        } then: { [self] (result: Result<([Descriptor], [Digest]), any Error>) in
+            guard case .success(let (blobs, layers)) = result else { return }
+            findMissing(blobs) { [self] missing in
+                guard !missing.isEmpty else { return }
+                manifest.nextWholeCheckMilliseconds =
+                    context.loop.nowMilliseconds + Puller.wholeCheckPauseMilliseconds
+                if fetches { complete(manifest, missing, layers, source) }
+            }
         }
     }
 
     /// Pause before an image whose layers could not all be fetched is checked again.
     static let wholeCheckPauseMilliseconds: UInt64 = 30_000
 
-    /// - Parameter source: where what is missing is fetched; nil: it is not.
-    private func look(at blobs: [Descriptor], of manifest: CachedManifest, from source: PullSource?) {
+    /// Whether a request for a blob may begin the prefetch of an image.
+    package var hasIncompleteImages: Bool { !incompleteImages.isEmpty }
+
+    /// A client has asked for a blob. If it is a layer of an image that is not whole, the rest is fetched.
+    package func layerRequested(_ digest: Digest, from source: PullSource) {
+        let images = incompleteImages.take(source.key(digest), now: context.loop.nowMilliseconds)
+        for image in images { prefetch(image.missing, source) }
+    }
+
+    private func findMissing(_ blobs: [Descriptor], then: @escaping ([Digest]) -> Void) {
         var unknown = blobs.count
-        var missing = 0
+        var missing: [Digest] = []
         for blob in blobs {
-            context.store.hasBlob(blob) { [self] isPresent in
+            context.store.hasBlob(blob) { isPresent in
                 unknown -= 1
-                if !isPresent, let source {
-                    missing += 1
-                    _ = self.blob(blob.digest, from: source, demand: .prefetch)
-                }
-                guard unknown == 0, missing > 0 else { return }
-                manifest.nextWholeCheckMilliseconds =
-                    context.loop.nowMilliseconds + Puller.wholeCheckPauseMilliseconds
+                if !isPresent { missing.append(blob.digest) }
+                if unknown == 0 { then(missing) }
             }
+        }
+    }
+
+    private func complete(_ manifest: CachedManifest, _ missing: [Digest], _ layers: [Digest], _ source: PullSource) {
+        // A client may have asked for a layer while the manifest was being read.
+        let isPulled = layers.contains { blobs[source.key($0)] != nil && !queue.isPrefetch(source.key($0)) }
+        switch context.prefetchLayers {
+        case .never: break
+        case .manifest: prefetch(missing, source)
+        case .layer where isPulled: prefetch(missing, source)
+        case .layer:
+            let image = IncompleteImages.Image(
+                host: source.host, repository: source.repository, manifest: manifest.digest, missing: missing)
+            incompleteImages.note(image, layers: layers, now: context.loop.nowMilliseconds)
+        }
+    }
+
+    private func prefetch(_ missing: [Digest], _ source: PullSource) {
+        for digest in missing {
+            if case .present = context.store.blobSize(digest) { continue }
+            _ = blob(digest, from: source, demand: .prefetch)
         }
     }
 }

@@ -3,6 +3,7 @@
 import TestSupport
 import Testing
 
+@testable import Configuration
 @testable import OCI
 @testable import Registry
 
@@ -13,7 +14,7 @@ import Testing
 
     /// A mirror that has been asked for `v1` often enough to remember it.
     private func remembering() throws -> MirrorKit {
-        let mirror = try MirrorKit { $0.prefetchLayers = true }
+        let mirror = try MirrorKit { $0.prefetchLayers = .manifest }
         Self.old.put(on: mirror.fake, tag: "v1")
         for _ in 0..<2 {
             #expect(mirror.get(Self.v1).body == Self.old.manifest)

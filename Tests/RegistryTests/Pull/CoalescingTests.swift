@@ -3,6 +3,7 @@
 import TestSupport
 import Testing
 
+@testable import Configuration
 @testable import OCI
 @testable import Registry
 
@@ -42,7 +43,7 @@ import Testing
     }
 
     @Test func aHeadStartsNoPullAndHeadsAreOneQuestion() throws {
-        let mirror = try MirrorKit { $0.prefetchLayers = true }
+        let mirror = try MirrorKit { $0.prefetchLayers = .manifest }
         let image = FakeImage()
         image.put(on: mirror.fake, tag: "v1")
         mirror.fake.on(Self.target) { .blob(Self.bytes, for: $0) }
@@ -123,7 +124,7 @@ import Testing
     // MARK: Whole images
 
     @Test func aManifestBringsItsConfigAndLayers() throws {
-        let mirror = try MirrorKit { $0.prefetchLayers = true }
+        let mirror = try MirrorKit { $0.prefetchLayers = .manifest }
         let image = FakeImage(layerBytes: [1, 10_000, 300_000, 300_001, 70, 80], foreign: true)
         image.put(on: mirror.fake, tag: "v1")
         #expect(mirror.get("/v2/team/app/manifests/v1").body == image.manifest)
@@ -141,7 +142,7 @@ import Testing
     }
 
     @Test func anIndexBringsNothingAndNeitherDoesAHeadOrARefusal() throws {
-        let mirror = try MirrorKit { $0.prefetchLayers = true }
+        let mirror = try MirrorKit { $0.prefetchLayers = .manifest }
         let image = FakeImage()
         image.put(on: mirror.fake, tag: "v1")
         let index = FakeImage.index([image])
@@ -166,7 +167,7 @@ import Testing
     }
 
     @Test func whatAClientAsksForIsJoinedWhileItIsFetchedAhead() throws {
-        let mirror = try MirrorKit { $0.prefetchLayers = true }
+        let mirror = try MirrorKit { $0.prefetchLayers = .manifest }
         let image = FakeImage(layerBytes: Array(repeating: 20_000, count: 12))
         image.put(on: mirror.fake, tag: "v1")
         mirror.fake.chance = SeededRandom(seed: 4)

@@ -4,6 +4,7 @@ import Foundation
 import TestSupport
 import Testing
 
+@testable import Configuration
 @testable import Registry
 
 @Suite struct EmptyBlobTests {
@@ -66,7 +67,7 @@ import Testing
         let path = "/v2/team/app/manifests/v1"
         let mirror = try MirrorKit {
             $0.imagePath = directory.path
-            $0.prefetchLayers = true
+            $0.prefetchLayers = .manifest
         }
         mirror.fake.on(path, .manifest(manifest, type: FakeImage.type, digest: "\(digestOf(manifest))"))
         mirror.fake.on(Self.target, .ok([]))

@@ -3,6 +3,7 @@
 import TestSupport
 import Testing
 
+@testable import Configuration
 @testable import OCI
 @testable import Registry
 
@@ -34,7 +35,7 @@ import Testing
 
     @Test("a reader in the middle of a body gets the rest of it, and the next request pulls again")
     func readerKeepsItsFile() throws {
-        let mirror = try MirrorKit { $0.prefetchLayers = true }
+        let mirror = try MirrorKit { $0.prefetchLayers = .manifest }
         mirror.wait(until: { mirror.store.isRecovered })
         Self.image.put(on: mirror.fake, tag: "v1")
         #expect(mirror.get(Self.manifest).body == Self.image.manifest)
@@ -64,7 +65,7 @@ import Testing
         let image = FakeImage(seed: 100)
         let former = try MirrorKit {
             $0.imagePath = directory.path
-            $0.prefetchLayers = true
+            $0.prefetchLayers = .manifest
         }
         image.put(on: former.fake, tag: "v1")
         #expect(former.get(Self.manifest).status == 200)
@@ -111,7 +112,7 @@ import Testing
 
     @Test("an image used while a forced prune runs is removed, one stored meanwhile stays")
     func usedMeanwhileGoes() throws {
-        let mirror = try MirrorKit { $0.prefetchLayers = true }
+        let mirror = try MirrorKit { $0.prefetchLayers = .manifest }
         mirror.wait(until: { mirror.store.isRecovered })
         let (known, fresh) = (FakeImage(seed: 103), FakeImage(seed: 104))
         known.put(on: mirror.fake, tag: "v1")

@@ -85,7 +85,7 @@ import Testing
         let mirror = try MirrorKit {
             $0.imagePath = directory.path
             $0.policy.airGapped = true
-            $0.prefetchLayers = true
+            $0.prefetchLayers = .manifest
         }
         #expect(mirror.get("/v2/team/app/manifests/v1").body == Self.old.manifest)
         #expect(mirror.get("/v2/team/app/blobs/\(digestOf(layer))").body == layer)

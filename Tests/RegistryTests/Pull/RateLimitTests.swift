@@ -3,6 +3,7 @@
 import TestSupport
 import Testing
 
+@testable import Configuration
 @testable import OCI
 @testable import Registry
 
@@ -231,7 +232,7 @@ import Testing
 
     @Test("a host that answered 429 gets no prefetches, but the requests of clients")
     func prefetchStops() throws {
-        let mirror = try MirrorKit { $0.prefetchLayers = true }
+        let mirror = try MirrorKit { $0.prefetchLayers = .manifest }
         let image = FakeImage(layerBytes: Array(repeating: 500, count: 30), seed: 61)
         image.put(on: mirror.fake, tag: "v1")
         // How many are asked for before the first answer is not fixed; all of those are refused.
@@ -318,7 +319,7 @@ import Testing
 
     @Test("an image of 24 layers comes through a registry that throttles by the second", arguments: [true, false])
     func throttledRegistry(prefetch: Bool) throws {
-        let mirror = try MirrorKit { $0.prefetchLayers = prefetch }
+        let mirror = try MirrorKit { $0.prefetchLayers = prefetch ? .manifest : .never }
         let image = FakeImage(layerBytes: Array(repeating: 2000, count: 24), seed: 41)
         Self.throttle(mirror, [("team/app", image)])
         #expect(mirror.get("/v2/team/app/manifests/v1").body == image.manifest)

@@ -134,7 +134,7 @@ import Testing
         text = text.replacing("\"size\":2000", with: "\"size\":\(Self.largest)")
         text = text.replacing("\"size\":3000", with: "\"size\":-1")
         let manifest = Array(text.utf8)
-        let mirror = try MirrorKit { $0.prefetchLayers = true }
+        let mirror = try MirrorKit { $0.prefetchLayers = .manifest }
         image.put(on: mirror.fake, tag: "x")
         mirror.fake.on(
             "/v2/team/app/manifests/v1", .manifest(manifest, type: FakeImage.type, digest: "\(digestOf(manifest))"))

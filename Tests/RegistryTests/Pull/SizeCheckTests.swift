@@ -5,6 +5,7 @@ import Glibc
 import TestSupport
 import Testing
 
+@testable import Configuration
 @testable import Registry
 
 @Suite struct SizeCheckTests {
@@ -19,7 +20,7 @@ import Testing
         let directory = try TemporaryDirectory()
         let mirror = try MirrorKit {
             $0.imagePath = directory.path
-            $0.prefetchLayers = true
+            $0.prefetchLayers = .manifest
         }
         image.put(on: mirror.fake, tag: "v1")
         #expect(mirror.get("/v2/team/app/manifests/v1").status == 200)
@@ -43,7 +44,7 @@ import Testing
         let directory = try Self.damagedCache()
         let mirror = try MirrorKit {
             $0.imagePath = directory.path
-            $0.prefetchLayers = true
+            $0.prefetchLayers = .manifest
         }
         mirror.wait(until: { mirror.store.isRecovered })
         Self.image.put(on: mirror.fake, tag: "v1")
@@ -80,7 +81,7 @@ import Testing
 
     @Test("manifests with a wrong size cause a blob to be hashed once, and never remove it")
     func lyingManifests() throws {
-        let mirror = try MirrorKit { $0.prefetchLayers = true }
+        let mirror = try MirrorKit { $0.prefetchLayers = .manifest }
         Self.image.put(on: mirror.fake, tag: "v1")
         #expect(mirror.get("/v2/team/app/manifests/v1").status == 200)
         mirror.settle()

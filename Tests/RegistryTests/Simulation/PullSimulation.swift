@@ -11,6 +11,7 @@ import Foundation
 import TestSupport
 import Testing
 
+@testable import Configuration
 @testable import OCI
 @testable import Registry
 
@@ -38,7 +39,7 @@ final class PullSimulation {
             // Above the longest pause of any script, so that silence is told from slowness.
             $0.noProgressMilliseconds = 120
             $0.policy.answerDeadlineMilliseconds = 150
-            $0.prefetchLayers = isPrefetch
+            $0.prefetchLayers = isPrefetch ? .manifest : .never
         }
         self.random = random
         mirror.fake.chance = SeededRandom(seed: seed &+ 1)

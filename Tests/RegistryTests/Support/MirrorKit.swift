@@ -18,7 +18,7 @@ final class MirrorKit {
         /// Short: what is tested is that a broken transfer is resumed, not when.
         var firstBackOffMilliseconds: UInt64 = 1
         var policy = API.Policy(airGapped: false, alwaysPullLatest: false, defaultHost: MirrorKit.host)
-        var prefetchLayers = false
+        var prefetchLayers = PrefetchLayers.never
         var auth: RegistryAuth?
         var imagePath: String?
         var limits = StoreLimits()

@@ -147,6 +147,8 @@ extension API {
                     return true
                 }
             case .blob(let blob):
+                // The slower path checks whether the blob is a layer of an image that is not whole.
+                guard !puller.hasIncompleteImages else { return false }
                 return blob._withUnsafeGuaranteedRef { blob in
                     count(connection, .blob)
                     store.smallBlobs.use(at: answer.position)
