@@ -38,6 +38,7 @@ package final class API {
     package var adminAccess = AdminAccess.closed
     let logger: Logger
     let metrics: Metrics
+    let catalogScan: CatalogScan
     private var hosts = HostTable()
     var recentAnswers = RecentAnswers()
     private let defaultHost: HostTable.Entry?
@@ -53,6 +54,7 @@ package final class API {
         self.loop = loop
         self.offload = offload
         self.store = store
+        catalogScan = CatalogScan(store, on: loop)
         self.puller = puller
         self.policy = policy
         self.builtin = builtin
@@ -99,6 +101,7 @@ package final class API {
         switch route.kind {
         case .ping: answerJSON(connection, "{}", .none)
         case .auth: answerJSON(connection, "{\"token\":\"\(token)\",\"access_token\":\"\(token)\"}", .none)
+        case .catalog: catalog(connection, route, head, bytes)
         default: content(connection, route, head, bytes)
         }
     }
@@ -125,7 +128,11 @@ package final class API {
     ) {
         let upstream: (host: HostTable.Entry, name: UnsafeRawBufferPointer)
         do throws(RegistryError) {
-            upstream = try self.upstream(connection, route, head, bytes)
+            guard let found = try self.upstream(connection, route, head, bytes) else {
+                connection.measure.namesNoUpstream()
+                return cachedContent(connection, route, head, bytes)
+            }
+            upstream = found
         } catch {
             connection.measure.namesNoUpstream()
             return connection.respond(error)
@@ -158,39 +165,40 @@ package final class API {
 
     // MARK: Upstream choice
 
-    private func upstream(
+    func upstream(
         _ connection: Connection, _ route: Route, _ head: RequestHead, _ bytes: UnsafeRawBufferPointer
-    ) throws(RegistryError) -> (host: HostTable.Entry, name: UnsafeRawBufferPointer) {
+    ) throws(RegistryError) -> (host: HostTable.Entry, name: UnsafeRawBufferPointer)? {
         if let header = head.registryHeader, !header.isEmpty {
             return try derive(route.name, header.in(bytes))
         }
-        guard !head.query.isEmpty else { return try derive(route.name, nil) }
+        let prefix = route.prefix.isEmpty ? nil : route.prefix
+        guard !head.query.isEmpty else { return try derive(route.name, prefix) }
         let query = head.query.in(bytes)
-        let found: (host: HostTable.Entry, name: UnsafeRawBufferPointer)
+        let found: (host: HostTable.Entry, name: UnsafeRawBufferPointer)?
         if let plain = API.plainNamespace(query) {
             found = try derive(route.name, plain)
         } else {
             switch QueryItems(query).item(named: "ns") {
-            case .absent: return try derive(route.name, nil)
+            case .absent: return try derive(route.name, prefix)
             case .malformed:
                 throw RegistryError(status: 400, code: .nameInvalid, message: "malformed ns parameter")
-            case .value(let text) where text.isEmpty: return try derive(route.name, nil)
+            case .value(let text) where text.isEmpty: return try derive(route.name, prefix)
             case .value(let text): found = try derive(route.name, text)
             }
         }
-        connection.extraField = found.host.namespaceField
+        if let found { connection.extraField = found.host.namespaceField }
         return found
     }
 
     private func derive(
         _ name: UnsafeRawBufferPointer, _ explicit: UnsafeRawBufferPointer?
-    ) throws(RegistryError) -> (host: HostTable.Entry, name: UnsafeRawBufferPointer) {
+    ) throws(RegistryError) -> (host: HostTable.Entry, name: UnsafeRawBufferPointer)? {
         try Target.upstream(name: name, explicit: explicit, hosts: &hosts, defaultHost: defaultHost)
     }
 
     private func derive(
         _ name: UnsafeRawBufferPointer, _ explicit: String
-    ) throws(RegistryError) -> (host: HostTable.Entry, name: UnsafeRawBufferPointer) {
+    ) throws(RegistryError) -> (host: HostTable.Entry, name: UnsafeRawBufferPointer)? {
         let bytes = Array(explicit.utf8)
         let result = bytes.withUnsafeBytes { raw in Result { () throws(RegistryError) in try derive(name, raw) } }
         return try result.get()

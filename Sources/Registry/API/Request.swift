@@ -15,6 +15,14 @@ struct Request {
     var conditions: Conditions { Conditions(head, bytes) }
 }
 
+extension Route {
+    /// The path of a repository's list on this server, as the client names the repository.
+    func shownPath(_ end: String) -> String {
+        let before = prefix.isEmpty ? "" : "/" + String(decoding: prefix, as: UTF8.self)
+        return "\(before)/v2/\(String(decoding: name, as: UTF8.self))/\(end)"
+    }
+}
+
 /// The preconditions and range of a request, owned.
 struct Conditions {
     private let range: [UInt8]?

@@ -13,6 +13,8 @@ package struct Route {
         case blob
         case tags
         case referrers
+        /// `GET /v2/_catalog`
+        case catalog
         /// An upload: part of the specification, refused here.
         case upload
         case unknown
@@ -23,11 +25,16 @@ package struct Route {
     package private(set) var name: UnsafeRawBufferPointer = .init(start: nil, count: 0)
     /// Tag or digest.
     package private(set) var reference: UnsafeRawBufferPointer = .init(start: nil, count: 0)
+    /// The host before `/v2`: `registry.example` in `/registry.example/v2/…`; empty without one.
+    package private(set) var prefix: UnsafeRawBufferPointer = .init(start: nil, count: 0)
 
     /// Parses a percent-decoded path without its query.
     package init(_ path: UnsafeRawBufferPointer) {
         kind = .unknown
-        guard path.count >= 3, path[0] == 0x2F, path[1] == 0x76, path[2] == 0x32 else { return }
+        guard path.count >= 3, path[0] == 0x2F, path[1] == 0x76, path[2] == 0x32 else {
+            readPrefixed(path)
+            return
+        }
         if path.count <= 4 {
             kind = path.count == 3 || path[3] == 0x2F ? .ping : .unknown
             return
@@ -35,10 +42,23 @@ package struct Route {
         guard path[3] == 0x2F else { return }
         let rest = UnsafeRawBufferPointer(rebasing: path[4...])
         guard let last = rest.lastOffset(of: 0x2F) else {
-            kind = rest.equals("auth") ? .auth : .unknown
+            kind = rest.equals("auth") ? .auth : rest.equals("_catalog") ? .catalog : .unknown
             return
         }
         read(rest, last)
+    }
+
+    /// `/HOST/v2/…`, which is what a client makes of a mirror's address with a path (containerd's hosts.toml, systemd's
+    /// `overrideRegistry`).
+    private mutating func readPrefixed(_ path: UnsafeRawBufferPointer) {
+        guard path.count > 4, path[0] == 0x2F,
+            let slash = UnsafeRawBufferPointer(rebasing: path[1...]).offset(of: 0x2F)
+        else { return }
+        let segment = UnsafeRawBufferPointer(rebasing: path[1...slash])
+        let rest = UnsafeRawBufferPointer(rebasing: path[(slash + 1)...])
+        guard RegistryHost.looksLikeHost(segment), rest.count >= 3, rest[1] == 0x76, rest[2] == 0x32 else { return }
+        self = Route(rest)
+        prefix = segment
     }
 
     private mutating func read(_ rest: UnsafeRawBufferPointer, _ last: Int) {

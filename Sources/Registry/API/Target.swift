@@ -23,30 +23,32 @@ struct Target {
     }
 
     /// Finds the host, in this order: `X-Registry`, `ns`, a first path segment that is a host, the default namespace.
-    /// - Returns: the host, and the repository part of the path.
+    /// - Returns: the host, and the repository part of the path; nil when the request names no upstream.
     static func upstream(
         name: UnsafeRawBufferPointer, explicit: UnsafeRawBufferPointer?, hosts: inout HostTable,
         defaultHost: HostTable.Entry?
-    ) throws(RegistryError) -> (host: HostTable.Entry, name: UnsafeRawBufferPointer) {
+    ) throws(RegistryError) -> (host: HostTable.Entry, name: UnsafeRawBufferPointer)? {
         if let explicit {
             guard let host = hosts.entry(for: explicit) else {
                 throw RegistryError(
                     status: 400, code: .nameInvalid, message: "X-Registry or ns is not of the form host[:port]")
             }
+            // containerd's `override_path` names the host in the path as well.
+            if let inPath = hostInPath(name, &hosts), inPath.host.host == host.host { return inPath }
             return (host, name)
         }
-        if let slash = name.offset(of: 0x2F) {
-            let segment = UnsafeRawBufferPointer(rebasing: name[..<slash])
-            if RegistryHost.looksLikeHost(segment), let host = hosts.entry(for: segment) {
-                return (host, UnsafeRawBufferPointer(rebasing: name[(slash + 1)...]))
-            }
-        }
-        guard let defaultHost else {
-            throw RegistryError(
-                status: 400, code: .nameInvalid,
-                message: "no upstream can be derived: name one by ns, X-Registry or the first path segment")
-        }
-        return (defaultHost, name)
+        if let inPath = hostInPath(name, &hosts) { return inPath }
+        return defaultHost.map { ($0, name) }
+    }
+
+    @inline(__always)
+    private static func hostInPath(
+        _ name: UnsafeRawBufferPointer, _ hosts: inout HostTable
+    ) -> (host: HostTable.Entry, name: UnsafeRawBufferPointer)? {
+        guard let slash = name.offset(of: 0x2F) else { return nil }
+        let segment = UnsafeRawBufferPointer(rebasing: name[..<slash])
+        guard RegistryHost.looksLikeHost(segment), let host = hosts.entry(for: segment) else { return nil }
+        return (host, UnsafeRawBufferPointer(rebasing: name[(slash + 1)...]))
     }
 
     /// - Throws: 400 when the name is invalid.

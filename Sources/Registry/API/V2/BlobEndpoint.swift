@@ -12,6 +12,10 @@ extension API {
             throw RegistryError(status: 400, code: .digestInvalid, message: "invalid digest")
         }
         if let bytes = builtin?.blobs[digest] { return send(connection, bytes, digest, request.conditions) }
+        if puller.hasIncompleteImages, !request.isHead, !policy.airGapped {
+            let owned = try OwnedRequest(request, pseudonym: pseudonym, connection)
+            puller.layerRequested(digest, from: owned.source)
+        }
         if !request.isConditional {
             if let blob = store.smallBlob(digest, fields: { API.blobFields($0, $1) }) {
                 note(
@@ -52,8 +56,15 @@ extension API {
     }
 
     private func send(_ connection: Connection, _ file: OpenFile, _ digest: Digest, _ owned: OwnedRequest) {
-        let retry: () -> Connection.Retry = { { [self] in pull($0, digest, owned) } }
-        switch owned.conditions.plan(digest: digest, sizeBytes: file.sizeBytes) {
+        send(connection, file, digest, owned.conditions) { { [self] in pull($0, digest, owned) } }
+    }
+
+    /// - Parameter retry: makes what answers instead when the file is damaged.
+    func send(
+        _ connection: Connection, _ file: OpenFile, _ digest: Digest, _ conditions: Conditions,
+        orElse retry: @escaping () -> Connection.Retry
+    ) {
+        switch conditions.plan(digest: digest, sizeBytes: file.sizeBytes) {
         case .whole:
             connection.respond(file: file, fields: API.wholeFields(file, digest), verdict: .hit, orElse: retry)
         case .part(let range):
@@ -65,7 +76,7 @@ extension API {
         }
     }
 
-    private func send(_ connection: Connection, _ bytes: Builtin.Blob, _ digest: Digest, _ conditions: Conditions) {
+    func send(_ connection: Connection, _ bytes: Builtin.Blob, _ digest: Digest, _ conditions: Conditions) {
         let size = Int64(bytes.memory.count)
         var range = 0..<bytes.memory.count
         switch conditions.plan(digest: digest, sizeBytes: size) {

@@ -66,7 +66,7 @@ extension API {
     }
 
     /// Sends a manifest, the requested range, or a 304.
-    private func send(
+    func send(
         _ connection: Connection, _ manifest: CachedManifest, _ conditions: Conditions, _ verdict: Verdict
     ) {
         store.touch(manifest)

@@ -18,7 +18,7 @@ extension API {
         }
         let page = ReferrersPage(
             subject: subject, artifactType: query.value(named: "artifactType"), namespace: query.value(named: "ns"),
-            path: "/v2/\(String(decoding: request.route.name, as: UTF8.self))/referrers/\(subject)",
+            path: request.route.shownPath("referrers/\(subject)"),
             upstreamQuery: ReferrersPage.forwarded(request.head.query.in(request.bytes)))
         fetchReferrers(makePendingResponse(connection, owned.source), page, owned)
     }

@@ -13,7 +13,7 @@ extension API {
                 connection, "{\"name\":\"\(owned.source.repository)\",\"tags\":[\"\(HelloWorldImage.tag)\"]}", .hit)
         }
         let parameters = try TagsQuery(query)
-        let shownName = String(decoding: request.route.name, as: UTF8.self)
+        let path = request.route.shownPath("tags/list")
         if policy.airGapped {
             return connection.respond(
                 RegistryError(
@@ -29,14 +29,14 @@ extension API {
         puller.fetch(fetch, from: owned.source) { [self] result in
             switch result {
             case .failure(let error): pending.answer { $0.respond(error) }
-            case .success(let answer): sendTags(pending, answer, shownName, owned, parameters)
+            case .success(let answer): sendTags(pending, answer, path, owned, parameters)
             }
         }
     }
 
     /// Parses the list off the loop: four megabytes take longer than other clients should wait.
     private func sendTags(
-        _ pending: PendingResponse, _ answer: BufferedFetch.Answer, _ shownName: String, _ owned: OwnedRequest,
+        _ pending: PendingResponse, _ answer: BufferedFetch.Answer, _ path: String, _ owned: OwnedRequest,
         _ parameters: TagsQuery
     ) {
         let (bytes, repository, hasNext) = (answer.body, owned.source.repository, answer.head.nextLink != nil)
@@ -48,7 +48,7 @@ extension API {
                     return connection.respond(
                         RegistryError(status: 502, code: .unknown, message: "the upstream's tag list is not one"))
                 }
-                let link = page.last.map { ("Link", parameters.link(path: "/v2/\(shownName)/tags/list", last: $0)) }
+                let link = page.last.map { ("Link", parameters.link(path: path, last: $0)) }
                 connection.respond(
                     status: 200, fields: ResponseFields.json(length: page.body.count, extra: link.map { [$0] } ?? []),
                     body: page.body, verdict: .miss)

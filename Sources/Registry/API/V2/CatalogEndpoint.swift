@@ -1,0 +1,104 @@
+// `GET /v2/_catalog`: the repositories that the cache has images of. `podman search`, `crane catalog` and
+// `oras repo ls` ask for it.
+
+internal import BuiltinImage
+internal import OCI
+
+/// Lists the cache's repositories off the loop, once for all requests that wait meanwhile: each list reads the whole
+/// cache.
+final class CatalogScan {
+    private let store: Store
+    private let loop: EventLoop
+    private var waiting: [([RepositoryEntry]?) -> Void] = []
+
+    init(_ store: Store, on loop: EventLoop) {
+        self.store = store
+        self.loop = loop
+    }
+
+    /// A repository that the cache has an image of.
+    struct RepositoryEntry: Sendable, Hashable {
+        let host: String
+        let repository: String
+    }
+
+    /// - Parameter then: called later with the repositories, or nil when the cache cannot be read.
+    func list(then: @escaping ([RepositoryEntry]?) -> Void) {
+        waiting.append(then)
+        guard waiting.count == 1 else { return }
+        store.images { images in
+            Array(Set(images.map { RepositoryEntry(host: $0.host.text, repository: $0.repository.text) }))
+        } then: { [self] result in
+            let all = waiting
+            waiting = []
+            loop.deferred.forEach(all) { $0(try? result.get()) }
+        }
+    }
+}
+
+/// One page of the catalog.
+struct CatalogPage: Sendable {
+    /// The JSON body: `{"repositories":[…]}`.
+    let body: [UInt8]
+    /// The last name of the page, after which the next page begins; nil on the last page.
+    let last: String?
+
+    /// - Parameters:
+    ///   - host: the upstream whose repositories are listed, by their names alone; nil: all, as `HOST/NAME`.
+    ///   - last: only names after it, in the order of their bytes.
+    init(_ entries: [CatalogScan.RepositoryEntry], host: String?, limit: Int, after last: String?) {
+        var names = entries.compactMap { entry in
+            guard let host else { return "\(entry.host)/\(entry.repository)" }
+            return entry.host == host ? entry.repository : nil
+        }
+        if let last { names.removeAll { !last.utf8.lexicographicallyPrecedes($0.utf8) } }
+        names.sort { $0.utf8.lexicographicallyPrecedes($1.utf8) }
+        let page = names.prefix(limit)
+        // Names of repositories and hosts hold nothing that JSON escapes.
+        let quoted = page.map { "\"\($0)\"" }.joined(separator: ",")
+        body = Array("{\"repositories\":[\(quoted)]}\n".utf8)
+        self.last = page.count < names.count ? page.last : nil
+    }
+}
+
+extension API {
+    /// Lists the repositories of the upstream that the request names, or of the default one; of all upstreams when there
+    /// is neither.
+    func catalog(_ connection: Connection, _ route: Route, _ head: RequestHead, _ bytes: UnsafeRawBufferPointer) {
+        let parameters: TagsQuery
+        let host: String?
+        do throws(RegistryError) {
+            parameters = try TagsQuery(QueryItems(head.query.in(bytes)))
+            host = try upstream(connection, route, head, bytes)?.host.host.text
+        } catch {
+            return connection.respond(error)
+        }
+        let path = (route.prefix.isEmpty ? "" : "/" + String(decoding: route.prefix, as: UTF8.self)) + "/v2/_catalog"
+        let pending = PendingResponse(connection, deadlineMilliseconds: policy.answerDeadlineMilliseconds) {
+            $0.respond(.unavailable("the cache has not been read in time"))
+        }
+        let builtinEntries =
+            builtin == nil
+            ? []
+            : [
+                CatalogScan.RepositoryEntry(
+                    host: HelloWorldImage.host.text, repository: "\(HelloWorldImage.repository)")
+            ]
+        catalogScan.list { [self] entries in
+            guard let entries else { return pending.answer { $0.respond(.unavailable("the cache cannot be read")) } }
+            let (limit, last) = (parameters.limit ?? TagsQuery.maximumLimit, parameters.last)
+            offload.run {
+                CatalogPage(Array(Set(entries + builtinEntries)), host: host, limit: limit, after: last)
+            } then: { (result: Result<CatalogPage, any Error>) in
+                guard case .success(let page) = result else { return }
+                pending.answer { connection in
+                    let link = page.last.map { ("Link", parameters.link(path: path, last: $0)) }
+                    connection.respond(
+                        status: 200,
+                        fields: ResponseFields.json(length: page.body.count, extra: link.map { [$0] } ?? []),
+                        body: page.body, verdict: .hit)
+                }
+            }
+        }
+    }
+}
