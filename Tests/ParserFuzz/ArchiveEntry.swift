@@ -1,4 +1,4 @@
-// Image archives: the input is the file.
+// Fuzzes image archives: the input is the archive file.
 
 import Glibc
 import ImageArchive
@@ -17,7 +17,7 @@ enum ArchiveEntry {
         }
         guard write(descriptor, bytes.baseAddress, bytes.count) == bytes.count else { fatalError("errno \(errno)") }
         var limits = ArchiveLimits()
-        // Small enough that a bomb is no pause.
+        // Small enough that a decompression bomb takes no time.
         limits.freeExpansionBytes = 1 << 20
         guard let archive = try? ImageArchive.open(path, limits: limits) else { return }
         for (_, selection) in archive.selectEach(.all) {
@@ -26,6 +26,6 @@ enum ArchiveEntry {
         }
     }
 
-    /// In memory where the machine has such a place: an input is a file for a moment only.
+    /// In memory if possible, since an input is a file only for a moment.
     private static let directory = access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp"
 }

@@ -1,4 +1,4 @@
-// What files hold: the configuration, lists of images, last uses, and the lines that a server tells a sub-command.
+// Fuzzes the content of files and streams: the configuration, image lists, last uses, and a server's event lines.
 
 import Configuration
 import ImageArchive

@@ -1,4 +1,4 @@
-// Arithmetic on numbers that others choose: budgets, times, and the life of a pull.
+// Fuzzes arithmetic on numbers from outside: budgets, times, and the events of a pull.
 
 import Configuration
 import OCI
@@ -25,7 +25,7 @@ enum NumberEntries {
         _ = Int64(saturating: Double(bitPattern: blocks))
     }
 
-    /// A byte for each event, and its numbers.
+    /// One byte for each event, followed by its numbers.
     static func pull(_ bytes: UnsafeRawBufferPointer) {
         var input = InputReader(bytes)
         var machine = PullMachine(firstBackOffMilliseconds: UInt64(bitPattern: input.number()))

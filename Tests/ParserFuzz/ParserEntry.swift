@@ -1,13 +1,13 @@
-// What a fuzzer feeds: every parser of bytes from outside behind one shape. The same entries replay the inputs kept in
-// Tests/Corpus, as an ordinary test.
+// The entry points of the fuzzer: every parser of bytes from outside, with the same signature. An ordinary test replays
+// the inputs kept in Tests/Corpus through the same entries.
 
 import ImageArchive
 import OCI
 import Registry
 
-/// A parser that takes any bytes. It ends the process where the parser does, or where a result is one it must not give.
+/// A parser that takes any bytes. It ends the process when the parser crashes or returns an invalid result.
 package struct ParserEntry: Sendable {
-    /// Names the folder of Tests/Corpus.
+    /// The name of its folder in Tests/Corpus.
     package let name: String
     package let run: @Sendable (UnsafeRawBufferPointer) -> Void
 
@@ -28,33 +28,33 @@ package struct ParserEntry: Sendable {
     ]
 }
 
-/// Takes parameters from the front of an input.
+/// Reads parameters from the front of an input.
 struct InputReader {
     private(set) var rest: UnsafeRawBufferPointer
 
     init(_ bytes: UnsafeRawBufferPointer) { rest = bytes }
 
-    /// 0 at the end.
+    /// The next byte; 0 at the end.
     mutating func byte() -> UInt8 {
         guard let first = rest.first else { return 0 }
         rest = UnsafeRawBufferPointer(rebasing: rest.dropFirst())
         return first
     }
 
-    /// Eight bytes, the lowest first.
+    /// Eight bytes, little-endian.
     mutating func number() -> Int64 {
         var value: UInt64 = 0
         for shift in 0..<UInt64(8) { value |= UInt64(byte()) << (8 * shift) }
         return Int64(bitPattern: value)
     }
 
-    /// A size as a file or a blob can have one.
+    /// A number within the range of file and blob sizes.
     mutating func size() -> Int64 { ContentSize.nearest(number()) }
 
     var array: [UInt8] { Array(rest) }
 }
 
-/// Ends the process with a reason, for the fuzzer to find.
+/// Ends the process with a reason, so that the fuzzer reports it.
 func require(_ condition: Bool, _ reason: @autoclosure () -> String) {
     if !condition { fatalError(reason()) }
 }

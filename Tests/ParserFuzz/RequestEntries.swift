@@ -1,4 +1,4 @@
-// What a client sends: requests in pieces, and the values inside them.
+// Fuzzes client input: requests in pieces, and the values inside them.
 
 import OCI
 import Registry
@@ -6,7 +6,7 @@ import Registry
 enum RequestEntries {
     private static let digest = Digest("sha256:" + String(repeating: "ab", count: 32))
 
-    /// The first byte says in what pieces the others come.
+    /// The first byte sets the size of the pieces in which the rest arrives.
     static func request(_ bytes: UnsafeRawBufferPointer) {
         var input = InputReader(bytes)
         let step = Int(input.byte()) + 1
@@ -73,7 +73,7 @@ enum RequestEntries {
         _ = parameters.link(path: "/v2/a/b/tags/list", last: "c")
     }
 
-    /// A size, then the value of Range.
+    /// The input is a size, followed by the value of Range.
     static func range(_ bytes: UnsafeRawBufferPointer) {
         var input = InputReader(bytes)
         let size = Int64.max & input.number()

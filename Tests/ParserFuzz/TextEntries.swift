@@ -1,4 +1,4 @@
-// Names and patterns as people and clients write them.
+// Fuzzes names and patterns that users and clients write.
 
 import Configuration
 import OCI
@@ -24,7 +24,7 @@ enum TextEntries {
         _ = try? ConfigRules.arch(text)
     }
 
-    /// Longer ones only take longer.
+    /// Longer patterns only take longer.
     private static let maximumPatternBytes = 256
 
     static func pattern(_ bytes: UnsafeRawBufferPointer) {

@@ -1,4 +1,4 @@
-// What an upstream answers: heads, challenges, tokens, manifests and lists, and the URLs it leads to.
+// Fuzzes upstream input: heads, challenges, tokens, manifests, lists and URLs.
 
 import OCI
 import Registry
@@ -6,7 +6,7 @@ import Registry
 enum UpstreamEntries {
     private static let host = RegistryHost.dockerHub
 
-    /// A byte of choices, then the lines of a head.
+    /// The input is a byte of choices, followed by the lines of a head.
     static func head(_ bytes: UnsafeRawBufferPointer) {
         guard let url = UpstreamURL("https://registry.example/v2/") else { return }
         var input = InputReader(bytes)
@@ -41,7 +41,7 @@ enum UpstreamEntries {
         _ = head.fields.first("location").flatMap { head.url.resolving($0) }
     }
 
-    /// The values of WWW-Authenticate, one a line.
+    /// The input is the values of WWW-Authenticate, one per line.
     static func challenge(_ bytes: UnsafeRawBufferPointer) {
         let values = bytes.split(separator: 0x0A).map { String(decoding: $0, as: UTF8.self) }
         guard let challenge = BearerChallenge.parse(values), challenge.scheme == .bearer else { return }
@@ -57,7 +57,7 @@ enum UpstreamEntries {
         cache.insert(reply, for: .init(realm: "r", service: nil, scope: "s", identity: ""), now: 5)
     }
 
-    /// A byte for the Content-Type, then a manifest; the same bytes are a list of tags and of referrers as well.
+    /// The input is a byte for the Content-Type, followed by a manifest, which is also parsed as tags and as referrers.
     static func manifest(_ bytes: UnsafeRawBufferPointer) {
         var input = InputReader(bytes)
         var types: [String?] = MediaType.acceptTypes.map { $0 }
@@ -77,7 +77,7 @@ enum UpstreamEntries {
         _ = try? TagsPage(body, of: repository, query, hasNext: true)
     }
 
-    /// A URL, and another relative to it on the second line.
+    /// The input is a URL and, on the second line, another one relative to it.
     static func url(_ bytes: UnsafeRawBufferPointer) {
         let lines = bytes.split(separator: 0x0A, maxSplits: 1).map { String(decoding: $0, as: UTF8.self) }
         guard let first = lines.first, let url = UpstreamURL(first) else { return }

@@ -1,4 +1,4 @@
-// Where things are, for tests that look at the source tree or run what was built from it.
+// Paths of the source tree and of the built server, for tests.
 
 internal import Foundation
 

@@ -1,19 +1,19 @@
-// Real programs under test or driven by tests. Each runs in a process group of its own, so that stopping it also stops
-// what it started; and it is stopped, by its process id, no later than when the value goes.
+// Real programs, as the test subject or as its clients. Each runs in its own process group, so that stopping it also
+// stops its children. It is stopped by its process id, at the latest when the value is released.
 
 package import Foundation
 
-/// A running program whose output is collected as it comes.
+/// A running program; its output is collected continuously.
 package final class ChildProcess {
     package struct Failure: Error, CustomStringConvertible {
         package let description: String
     }
 
-    /// How a program ended: its exit code, or 128 plus the signal, as a shell has it.
+    /// The exit code of a program, or 128 plus the signal, as in a shell.
     package typealias Status = Int32
 
-    /// Longest wait for a line, a start or an end when the caller names none: far more than any of these takes, so that
-    /// only something that hangs runs into it.
+    /// Default limit of waits for a line, a start or an end: far longer than any of these takes, so that only a hang
+    /// reaches it.
     package static let patienceSeconds = 120.0
 
     package let arguments: [String]
@@ -23,12 +23,12 @@ package final class ChildProcess {
     private let end = ProcessEnd()
     private static let starting = NSLock()
 
-    /// Starts `arguments[0]`, found along `PATH`, with this process's environment and `environment` over it.
+    /// Starts `arguments[0]`, found in `PATH`, with this process's environment overridden by `environment`.
     package init(_ arguments: [String], environment: [String: String] = [:], input: String = "/dev/null") throws {
         self.arguments = arguments
         Need.expectStated(program: arguments[0])
-        // One start at a time: the pipes of one must be marked close-on-exec before another program is started, or that
-        // one would hold them open.
+        // One start at a time: the pipes must be marked close-on-exec before another program is started, or that
+        // program would hold them open.
         let (processID, outputReader, errorReader) = try Self.starting.withLock {
             let (outputReader, outputWriter) = try Self.pipe()
             let (errorReader, errorWriter) = try Self.pipe()
@@ -48,7 +48,7 @@ package final class ChildProcess {
 
     deinit { stop(signal: SIGKILL, patienceSeconds: 10) }
 
-    /// Waits for the program to end by itself, and for all its output.
+    /// Waits for the program to exit by itself, and for the end of its output.
     package func wait(patienceSeconds: Double = patienceSeconds) throws -> Status {
         guard let status = end.wait(patienceSeconds: patienceSeconds) else {
             stop(signal: SIGKILL, patienceSeconds: 10)
@@ -59,7 +59,8 @@ package final class ChildProcess {
         return status
     }
 
-    /// Sends `signal`, waits, and kills what is still there afterwards. Does nothing to a program that has ended.
+    /// Sends `signal`, waits, and kills the process group if it is still running. No effect on a program that has
+    /// ended.
     @discardableResult
     package func stop(signal: Int32 = SIGTERM, patienceSeconds: Double = 40) -> Status {
         end.send(signal, to: processID)
@@ -68,7 +69,7 @@ package final class ChildProcess {
         return end.wait(patienceSeconds: 10) ?? -1
     }
 
-    /// Waits for a line of `stream` that holds `text`, and returns it.
+    /// Waits for a line of `stream` that contains `text`, and returns it.
     package func line(containing text: String, in stream: CollectedOutput) throws -> String {
         if let line = stream.wait(patienceSeconds: Self.patienceSeconds, for: { $0.contains(text) }) { return line }
         throw failure("ended, or \(Self.patienceSeconds) s passed, without a line that has '\(text)'")
@@ -118,9 +119,9 @@ package final class ChildProcess {
     }
 }
 
-/// Everything a program has written to one stream so far, by a thread of its own.
+/// The output of a program on one stream so far, read by a separate thread.
 package final class CollectedOutput: @unchecked Sendable {
-    // Guarded by the condition, all three.
+    // Guards `collected` and `ended`.
     private let condition = NSCondition()
     private var collected: [UInt8] = []
     private var ended = false
@@ -145,7 +146,7 @@ package final class CollectedOutput: @unchecked Sendable {
         }
     }
 
-    /// Waits for a whole line that `matches`; nil once the stream has ended, or time is up, without one.
+    /// Waits for a complete line that `matches`; nil when the stream ends or the time is up without one.
     package func wait(patienceSeconds: Double, for matches: (String) -> Bool) -> String? {
         let deadline = Date(timeIntervalSinceNow: patienceSeconds)
         return condition.withLock {
@@ -158,7 +159,7 @@ package final class CollectedOutput: @unchecked Sendable {
         }
     }
 
-    /// Waits until there is `text` in what has been written, whether in a whole line or not; false without it.
+    /// Waits until the output contains `text`, in a complete line or not; false when the stream ends or the time is up.
     package func wait(forText text: String, patienceSeconds: Double = ChildProcess.patienceSeconds) -> Bool {
         let deadline = Date(timeIntervalSinceNow: patienceSeconds)
         return condition.withLock {
@@ -175,8 +176,8 @@ package final class CollectedOutput: @unchecked Sendable {
     }
 }
 
-/// Waits for a process on a thread of its own, so that others can wait for it with a limit, and never signals a reused
-/// id.
+/// Waits for a process on a separate thread, so that callers can wait with a time limit, and a reused id is never
+/// signalled.
 private final class ProcessEnd: @unchecked Sendable {
     private let condition = NSCondition()
     private var status: ChildProcess.Status?
@@ -184,7 +185,7 @@ private final class ProcessEnd: @unchecked Sendable {
     package func watch(_ processID: pid_t) {
         Thread.detachNewThread { [self] in
             var info = siginfo_t()
-            // WNOWAIT leaves the id taken until the lock is held, so `send` cannot hit another process.
+            // WNOWAIT keeps the id in use until the lock is held, so `send` cannot signal another process.
             while waitid(P_PID, id_t(processID), &info, WEXITED | WNOWAIT) != 0, errno == EINTR {}
             condition.withLock {
                 var raw: Int32 = 0

@@ -1,12 +1,12 @@
-// A real browser without a window: what a page has become some time after it was opened, and what it complained of.
+// Chromium, headless: the state of a page some time after it was opened, and its console messages.
 
 internal import Foundation
 
-/// The state of a page when its time was over.
+/// The state of a page at the end of its time.
 package struct BrowsedPage: CustomStringConvertible {
-    /// The document as markup, as the browser writes it: in text, `<`, `>` and `&` are entities.
+    /// The document as the browser serializes it: in text, `<`, `>` and `&` are entities.
     package let markup: String
-    /// What went to the console: errors, and what the Content-Security-Policy refused.
+    /// The console messages: errors, and refusals by the Content-Security-Policy.
     package let console: [String]
 
     package var description: String { "\(console.joined(separator: "\n"))\n\(markup)" }
@@ -42,12 +42,11 @@ package struct BrowsedPage: CustomStringConvertible {
 }
 
 package enum Chromium {
-    /// Opens a page, lets `milliseconds` of its own time pass, and returns what is there then. That time is virtual: it
-    /// stands still while an answer is awaited and runs fast when there is nothing to do, so a slow machine does not
-    /// cut it short.
+    /// Opens a page, lets `milliseconds` of virtual time pass, and returns the page's state. Virtual time stands still
+    /// while a response is pending and runs fast when the page is idle, so a slow machine does not shorten it.
     package static func open(_ url: String, milliseconds: Int, options: [String] = []) throws -> BrowsedPage {
         let profile = try TemporaryDirectory()
-        // chromium's own sandbox cannot be set up by root.
+        // Root cannot set up chromium's sandbox.
         let sandbox = geteuid() == 0 ? ["--no-sandbox"] : []
         let result = try Command.run(
             [

@@ -1,4 +1,4 @@
-// Programs that run to their end, such as the clients.
+// Programs that run to completion, such as clients.
 
 internal import Foundation
 
@@ -12,7 +12,7 @@ package enum Command {
         package var description: String { "\(arguments.joined(separator: " ")): status \(status)\n\(text)\(errors)" }
     }
 
-    /// Runs a program to its end, whatever that is. Throws when it cannot start or takes too long.
+    /// Runs a program to its end, with any exit status. Throws when it cannot start or takes too long.
     package static func run(
         _ arguments: [String], environment: [String: String] = [:],
         patienceSeconds: Double = ChildProcess.patienceSeconds
@@ -22,7 +22,7 @@ package enum Command {
         return Result(arguments: arguments, status: status, output: child.output.bytes, errors: child.errors.text)
     }
 
-    /// Runs a program that has to succeed, and returns what it wrote to its standard output.
+    /// Runs a program that must succeed, and returns its standard output.
     @discardableResult
     package static func check(
         _ arguments: [String], environment: [String: String] = [:],
@@ -34,7 +34,7 @@ package enum Command {
     }
 }
 
-/// What a gzip member holds, by the gzip program.
+/// The content of a gzip member, decompressed by the gzip program.
 package func gunzip(_ member: [UInt8]) throws -> [UInt8] {
     let files = try TemporaryDirectory()
     return try Command.check(["gzip", "--decompress", "--stdout", try files.write(member, to: "member.gz")])

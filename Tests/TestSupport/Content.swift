@@ -1,4 +1,4 @@
-// Made-up content and its digest.
+// Generated content and its digest.
 
 package import OCI
 
@@ -6,7 +6,7 @@ package func digestOf(_ bytes: [UInt8], _ algorithm: Digest.Algorithm = .sha256)
     bytes.withUnsafeBytes { Digest.of($0, algorithm) }
 }
 
-/// Bytes that no compression or sparse file can fake, the same for the same seed.
+/// Bytes without a pattern that compression or sparse files could exploit; the same seed gives the same bytes.
 package func pattern(_ count: Int, seed: UInt64 = 1) -> [UInt8] {
     var state = seed &* 0x9E37_79B9_7F4A_7C15 | 1
     return [UInt8](unsafeUninitializedCapacity: count) { buffer, filled in

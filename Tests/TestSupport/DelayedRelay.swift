@@ -1,14 +1,14 @@
-// A slow way to a server: connections are taken at once, and relayed after a while.
+// A slow path to a server: connections are accepted at once, and relayed after a delay.
 
 internal import Foundation
 internal import Glibc
 
-/// Relays connections to a port of this machine until the value goes.
+/// Relays connections to a port of this machine until the value is released.
 package final class DelayedRelay {
     package let port: UInt16
     private let listener: Int32
 
-    /// - Parameter afterMilliseconds: how long a connection is left alone, while the kernel has accepted it.
+    /// - Parameter afterMilliseconds: how long an accepted connection is left without a relay.
     package init(to target: Int, afterMilliseconds: UInt32) throws {
         (listener, port) = try PlainSocket.listen(backlog: 64)
         let listener = listener
@@ -25,7 +25,7 @@ package final class DelayedRelay {
         }
     }
 
-    /// `accept` returns, and its thread closes the descriptor.
+    /// This makes `accept` return; its thread then closes the descriptor.
     deinit { shutdown(listener, Int32(SHUT_RDWR)) }
 
     private static func relay(_ client: Int32, to port: UInt16) {
@@ -45,7 +45,7 @@ package final class DelayedRelay {
         close(server)
     }
 
-    /// Until either end has had enough; the other direction then ends as well.
+    /// Copies until either end closes; then shuts down both, so that the other direction ends too.
     private static func copy(from source: Int32, to sink: Int32) {
         var buffer = [UInt8](repeating: 0, count: 64 * 1024)
         while true {
@@ -75,7 +75,7 @@ package enum PlainSocket {
         return (descriptor, UInt16(bigEndian: name.sin_port))
     }
 
-    /// A connected socket; negative without a listener there.
+    /// A connected socket; negative if nothing listens on the port.
     /// - Parameter waits: whether to wait for the connection; otherwise the socket may be still connecting.
     package static func connect(to port: UInt16, waits: Bool = true) -> Int32 {
         let kind = Int32(SOCK_STREAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue)

@@ -1,13 +1,13 @@
-// A real registry as upstream: Debian's docker-registry (distribution 2.8), which also tells what it was asked.
+// A real registry as upstream: Debian's docker-registry (distribution 2.8), with a log of its requests.
 
-/// A docker-registry over a directory of its own or one shared with others, on a free loopback port.
+/// A docker-registry with its own or a shared directory, on a free loopback port.
 package final class DockerRegistry {
     /// `127.0.0.1:port`
     package let address: String
     private let process: ChildProcess
     private let files: TemporaryDirectory
 
-    /// Serves what is stored in `directory`, and stores there what is pushed.
+    /// Serves the content of `directory`, and stores pushed content there.
     package init(storing directory: String) throws {
         files = try TemporaryDirectory()
         let configuration = try files.write(
@@ -28,8 +28,8 @@ package final class DockerRegistry {
         address = "127.0.0.1:\(port)"
     }
 
-    /// Stops it, and returns what it was asked: a line `GET /v2/…` a request, in the order they ended. Only after the
-    /// end is that list whole: a registry writes the line when it is done with a request, which its client cannot see.
+    /// Stops it, and returns its requests, one `GET /v2/…` line each, in the order they ended. The list is complete
+    /// only after the stop: a registry writes a line when it has finished a request, which the client cannot see.
     @discardableResult
     package func stop() throws -> [String] {
         process.stop()
@@ -43,7 +43,7 @@ package final class DockerRegistry {
 }
 
 extension String {
-    /// What follows the first occurrence of `mark`; empty when there is none.
+    /// The text after the first occurrence of `mark`; empty if there is none.
     package func components(after mark: String) -> Substring {
         var rest = self[...]
         while !rest.isEmpty, !rest.hasPrefix(mark) { rest = rest.dropFirst() }

@@ -1,7 +1,8 @@
-// Numbers at the ends of what fits, and texts that look like numbers: for everything that takes one from outside.
+// Numbers at the limits of their types, and texts that look like numbers, for all code that parses numbers from
+// outside.
 
 package enum Extremes {
-    /// In digits; each of them is a number.
+    /// Digits only; each one is a number.
     package static let digits = [
         "0", "1", "2147483647", "2147483648", "2147483649", "4294967295", "4294967296", "9007199254740992",
         "17592186044415", "17592186044416", "17592186044417", "4611686018427387904", "9223372036854775806",
@@ -10,7 +11,7 @@ package enum Extremes {
         "007", String(repeating: "0", count: 40) + "7",
     ]
 
-    /// None of them is a number.
+    /// Texts that are not numbers.
     package static let words = [
         "", " ", "-", "+", "+5", "-5", " 5", "5 ", "\t5", "5\n", "5,", "1_000", "0x10", "1e3", "5.0", "٣", "½", "NaN",
         "inf", "-9223372036854775808", "--5", "5-", "\u{0}5",
@@ -23,7 +24,7 @@ package enum Extremes {
         9_007_199_254_740_992, 17_592_186_044_415, 17_592_186_044_416, 17_592_186_044_417, 1 << 60, .max - 1, .max,
     ]
 
-    /// As values of JSON, valid ones and others.
+    /// JSON values, valid numbers and others.
     package static let json =
         digits.filter { !$0.hasPrefix("00") }
         + [

@@ -1,21 +1,21 @@
-// What a fake upstream does with one request, faults included.
+// The response of a fake upstream to one request, faults included.
 
 internal import Foundation
 internal import OCI
 
-/// An answer to one request. Build it with a static function, bend it with the others:
+/// A response to one request. Make it with a static function and modify it with the others:
 /// `.blob(bytes, for: request).cut(after: 60_000)`.
 package struct FakeAnswer {
-    /// How the body's end is told.
+    /// How the end of the body is marked.
     package enum Framing {
         /// `Content-Length`: the body's own length, or a claimed one.
         case length(Int?)
         case chunked
-        /// No length; the connection's end is the body's end.
+        /// No length: the body ends with the connection.
         case close
     }
 
-    /// What happens after so many body bytes.
+    /// The fault after a number of body bytes.
     package enum Fault {
         /// FIN.
         case cut
@@ -31,11 +31,11 @@ package struct FakeAnswer {
     package var body: [UInt8] = []
     package var framing = Framing.length(nil)
     package var fault: (fault: Fault, afterBytes: Int)?
-    /// Before the first byte.
+    /// Delay before the first byte.
     package var delayMilliseconds: UInt64 = 0
-    /// The body comes in pieces of so many bytes, with a pause between them.
+    /// Sends the body in pieces of this many bytes, with a pause between them.
     package var pace: (bytes: Int, everyMilliseconds: UInt64)?
-    /// Sent as it is instead of everything above, then FIN.
+    /// Sent verbatim instead of everything above, then FIN.
     package var raw: [UInt8]?
     /// `Connection: close`, and FIN after the body.
     package var closes = false
@@ -52,7 +52,7 @@ package struct FakeAnswer {
         self.closes = closes
     }
 
-    // MARK: Making one
+    // MARK: Making a response
 
     package static func status(_ status: Int, _ headers: [(String, String)] = [], body: String = "") -> FakeAnswer {
         FakeAnswer(status: status, headers: headers, body: Array(body.utf8))
@@ -66,7 +66,7 @@ package struct FakeAnswer {
         FakeAnswer(status: status, headers: [("Content-Type", "application/json")], body: Array(text.utf8))
     }
 
-    /// A blob as registries serve one: `Range: bytes=N-` is answered by 206, or 416 past the end.
+    /// A blob as registries serve it: `Range: bytes=N-` gets a 206, or a 416 if N is after the end.
     package static func blob(_ bytes: [UInt8], for request: FakeRequest) -> FakeAnswer {
         guard let start = request.rangeStart else { return ok(bytes) }
         guard start < bytes.count else { return status(416, [("Content-Range", "bytes */\(bytes.count)")]) }
@@ -98,11 +98,11 @@ package struct FakeAnswer {
         json("{\"token\":\"\(token)\",\"expires_in\":\(expiresIn)}")
     }
 
-    /// The request is taken and nothing is ever said.
+    /// The request is read and never answered.
     package static let silent = FakeAnswer(raw: nil, closes: false).stalled
-    /// The request is taken and the connection reset.
+    /// The request is read and the connection reset.
     package static let reset = FakeAnswer(fault: (.reset, -1))
-    /// The request is taken and the connection closed.
+    /// The request is read and the connection closed.
     package static let hangUp = FakeAnswer(fault: (.cut, -1))
 
     package static func raw(_ text: String) -> FakeAnswer { FakeAnswer(raw: Array(text.utf8)) }
@@ -113,9 +113,9 @@ package struct FakeAnswer {
         return copy
     }
 
-    // MARK: Bending it
+    // MARK: Modifying a response
 
-    /// FIN after so many body bytes, with a length that promised more.
+    /// Sends FIN after this many body bytes; the stated length is larger.
     package func cut(after bytes: Int) -> FakeAnswer { with { $0.fault = (.cut, bytes) } }
     package func reset(after bytes: Int) -> FakeAnswer { with { $0.fault = (.reset, bytes) } }
     package func stall(after bytes: Int) -> FakeAnswer { with { $0.fault = (.stall, bytes) } }
@@ -131,7 +131,7 @@ package struct FakeAnswer {
         dripping(max(1, bytesPerSecond / 100), everyMilliseconds: 10)
     }
     package func adding(_ name: String, _ value: String) -> FakeAnswer { with { $0.headers.append((name, value)) } }
-    /// One body byte is another one.
+    /// Changes one body byte.
     package func corrupted(at index: Int) -> FakeAnswer { with { $0.body[index] ^= 0x55 } }
 
     private func with(_ change: (inout FakeAnswer) -> Void) -> FakeAnswer {
@@ -142,7 +142,7 @@ package struct FakeAnswer {
 
     // MARK: On the wire
 
-    /// The head, and the body as it goes out.
+    /// The bytes of the head and of the body.
     package func wire(isHead: Bool) -> (head: [UInt8], body: [UInt8]) {
         if let raw { return (raw, []) }
         var lines = ["HTTP/1.1 \(status) \(reason)"]
@@ -164,7 +164,7 @@ package struct FakeAnswer {
         return closes || raw != nil
     }
 
-    /// Chunks of odd sizes, and a trailer, which is allowed and means nothing.
+    /// Chunks of an odd size, and a trailer, which is allowed and has no meaning.
     private static func chunks(_ body: [UInt8]) -> [UInt8] {
         var result: [UInt8] = []
         var rest = body[...]

@@ -1,4 +1,4 @@
-// An image of made-up content, and the manifests that an upstream holds of it.
+// An image of generated content, and its manifests as an upstream holds them.
 
 package import OCI
 internal import Registry
@@ -11,7 +11,7 @@ package struct FakeImage {
     package static let type = MediaType.ociManifest.text
     package static let foreignURL = "https://elsewhere.test/layer"
 
-    /// - Parameter foreign: a layer that is to be had elsewhere, and which this upstream does not hold.
+    /// - Parameter foreign: whether there is a layer that only another host has.
     package init(layerBytes: [Int] = [1000, 50_000], seed: UInt64 = 1, foreign: Bool = false) {
         config = Array("{\"architecture\":\"amd64\",\"os\":\"linux\",\"seed\":\(seed)}".utf8)
         layers = layerBytes.enumerated().map { pattern($1, seed: seed &* 100 &+ UInt64($0)) }
@@ -45,7 +45,7 @@ package struct FakeImage {
 
     package var answer: FakeAnswer { .manifest(manifest, type: Self.type, digest: "\(digest)") }
 
-    /// Puts it into an upstream under a tag.
+    /// Serves the image from an upstream under a tag.
     package func put(on fake: FakeUpstream, repository: String = "team/app", tag: String) {
         fake.on("/v2/\(repository)/manifests/\(tag)", answer)
         fake.on("/v2/\(repository)/manifests/\(digest)", answer)

@@ -1,5 +1,5 @@
-// A scripted upstream on the test's own loop: a test says what each request is answered with, faults included, and sees
-// afterwards what was asked. One thread, so nothing needs a lock and the order of things is the loop's.
+// A scripted upstream on the test's own loop: a test sets the response to each request, faults included, and can read
+// the requests afterwards. Everything runs on one thread, so no lock is needed and the order of events is the loop's.
 
 package import Configuration
 internal import Foundation
@@ -7,7 +7,7 @@ internal import Glibc
 internal import OCI
 package import Registry
 
-/// A request as the fake upstream saw it.
+/// A request that the fake upstream received.
 package struct FakeRequest {
     package let method: String
     /// Without the query.
@@ -15,14 +15,14 @@ package struct FakeRequest {
     package let query: String?
     /// Names in lower case.
     package let headers: [(name: String, value: String)]
-    /// Which connection it came on, from 0, and which request on the whole server it is.
+    /// The number of its connection, from 0, and its number among all requests to the server.
     package let connection: Int
     package let number: Int
 
     package func header(_ name: String) -> String? { headers.first { $0.name == name }?.value }
     package func headers(_ name: String) -> [String] { headers.filter { $0.name == name }.map(\.value) }
 
-    /// N of `Range: bytes=N-`.
+    /// The N of `Range: bytes=N-`.
     package var rangeStart: Int? {
         guard let range = header("range"), range.hasPrefix("bytes="), range.hasSuffix("-") else { return nil }
         return Int(range.dropFirst(6).dropLast())
@@ -37,7 +37,7 @@ package struct FakeRequest {
     }
 }
 
-/// An HTTP server on loopback that does as it is told.
+/// An HTTP server on loopback with scripted responses.
 ///
 ///     let upstream = FakeUpstream(on: run.loop)
 ///     upstream.on("/v2/a/blobs/\(digest)", .blob(bytes, for: request).cut(after: 1000), …)
@@ -46,20 +46,20 @@ package final class FakeUpstream {
     package let loop: EventLoop
     package let address: String
     package let port: UInt16
-    /// Everything asked, in order.
+    /// All requests, in order.
     package private(set) var requests: [FakeRequest] = []
     package private(set) var connectionCount = 0
     /// Connections open now.
     package var openConnectionCount: Int { connections.count }
-    /// Connections that the other side closed or reset before an answer was through.
+    /// Connections that the client closed or reset before a response was complete.
     package fileprivate(set) var abandonedCount = 0
-    /// Body bytes handed to the kernel.
+    /// Body bytes passed to the kernel.
     package fileprivate(set) var sentBodyBytes = 0
-    /// For every request that no route answers; 404 unless set.
+    /// The response to requests without a route; 404 unless set.
     package var answer: (FakeRequest) -> FakeAnswer = { _ in .status(404) }
     /// Called when a request has arrived, before it is answered.
     package var onRequest: (FakeRequest) -> Void = { _ in }
-    /// Set to send everything in pieces of chance sizes with turns of the loop between them.
+    /// If set, everything is sent in pieces of random sizes, with iterations of the loop between them.
     package var chance: SeededRandom?
 
     private let descriptor: Int32
@@ -71,7 +71,7 @@ package final class FakeUpstream {
     package init(on loop: EventLoop, address: String = "127.0.0.1") {
         self.loop = loop
         self.address = address
-        // SOCK_STREAM is 1, SOCK_NONBLOCK is O_NONBLOCK; the enumeration's members are not always visible.
+        // SOCK_STREAM is 1, SOCK_NONBLOCK is O_NONBLOCK; Swift does not always see the enumeration's members.
         let isSix = address == "::1"
         let descriptor = socket(isSix ? AF_INET6 : AF_INET, 1 | O_NONBLOCK, 0)
         self.descriptor = descriptor
@@ -96,11 +96,11 @@ package final class FakeUpstream {
         poll?.watch(readable: true, writable: false)
     }
 
-    /// `127.0.0.1:port`, as a registry host and in URLs.
+    /// `127.0.0.1:port`, as used for a registry host and in URLs.
     package var authority: String { address.contains(":") ? "[\(address)]:\(port)" : "\(address):\(port)" }
     package var url: String { "http://\(authority)" }
 
-    /// An entry of `registries` that sends `name` here.
+    /// An entry of `registries` that sends requests for `name` to this server.
     package func config(name: String = "registry.test", auth: RegistryAuth? = nil) -> RegistryConfig {
         var config = RegistryConfig(name: RegistryHost(name)!)
         config.scheme = .http
@@ -109,7 +109,7 @@ package final class FakeUpstream {
         return config
     }
 
-    /// Answers to a path, one after the other; the last is repeated.
+    /// Sets the responses to a path, one after the other; the last one is repeated.
     package func on(_ path: String, _ answers: ((FakeRequest) -> FakeAnswer)...) { routes[path] = answers }
     package func on(_ path: String, inOrder answers: [(FakeRequest) -> FakeAnswer]) { routes[path] = answers }
     package func on(_ path: String, _ answers: [FakeAnswer]) {
@@ -117,10 +117,10 @@ package final class FakeUpstream {
     }
     package func on(_ path: String, _ answer: FakeAnswer) { on(path, [answer]) }
 
-    /// Requests to one path.
+    /// The requests for one path.
     package func requests(to path: String) -> [FakeRequest] { requests.filter { $0.path == path } }
 
-    /// Stops listening; new connections are refused, those there are stay.
+    /// Stops listening: new connections are refused, existing ones stay.
     package func stopListening() {
         guard poll != nil else { return }
         poll?.close()
@@ -128,7 +128,7 @@ package final class FakeUpstream {
         Glibc.close(descriptor)
     }
 
-    /// Sends bytes that answer nothing, on a connection that waits for a request.
+    /// Sends bytes that answer no request, on a connection that waits for a request.
     package func push(_ text: String, onConnection number: Int) { connections[number]?.push(Array(text.utf8)) }
 
     package func close() {
@@ -136,7 +136,7 @@ package final class FakeUpstream {
         hangUp()
     }
 
-    /// Ends every connection, whatever it is doing.
+    /// Ends every connection in any state.
     package func hangUp(resetting: Bool = false) {
         for connection in connections.values { connection.end(resetting: resetting) }
     }
@@ -164,7 +164,7 @@ package final class FakeUpstream {
     }
 }
 
-/// One connection: reads requests, answers one at a time.
+/// One connection: reads requests and answers one at a time.
 private final class FakeConnection {
     private let descriptor: Int32
     private let number: Int
@@ -187,7 +187,7 @@ private final class FakeConnection {
         self.server = server
         timer = Registry.Timer(on: server.loop) { [unowned self] in pump() }
         poll = SocketPoll(on: server.loop, descriptor: descriptor) { [weak self] readable, writable, failed in
-            // Held here: reading may find the end, and then nobody else holds it.
+            // Retained here, since reading may end the connection and release its last other reference.
             guard let self else { return }
             if failed { return lost() }
             if readable { read() }
@@ -202,7 +202,7 @@ private final class FakeConnection {
         poll?.close()
         timer?.close()
         if resetting {
-            // struct linger: on, for no time, which makes close(2) reset.
+            // struct linger: on, with no time, so that close(2) sends a reset.
             let linger: [Int32] = [1, 0]
             setsockopt(descriptor, SOL_SOCKET, SO_LINGER, linger, 8)
         }
@@ -231,7 +231,7 @@ private final class FakeConnection {
         next()
     }
 
-    /// Takes the next request, if it is all there and none is being answered.
+    /// Reads the next request, if it is complete and no response is in progress.
     private func next() {
         guard current == nil, isOpen, let end = input.firstRange(of: Array("\r\n\r\n".utf8))?.upperBound else { return }
         let text = String(decoding: input[..<end], as: UTF8.self)
@@ -261,7 +261,7 @@ private final class FakeConnection {
         }
     }
 
-    /// Sends what may be sent now.
+    /// Sends as much as is possible now.
     private func pump() {
         guard isOpen, let answer = current else { return }
         if let fault = answer.fault, fault.afterBytes < 0 { return suffer(fault.fault) }

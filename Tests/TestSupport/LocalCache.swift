@@ -1,4 +1,4 @@
-// A cache on the disk, opened in the test's own process: to fill it, or to hold its lock.
+// A cache directory opened in the test's own process, to fill it or to hold its lock.
 
 internal import Logging
 package import OCI
@@ -24,7 +24,7 @@ package final class LocalCache {
         run.close()
     }
 
-    /// Runs the loop until what `start` was given has been called.
+    /// Runs the loop until the callback passed to `start` has been called.
     @discardableResult
     package func wait<T>(_ start: (@escaping (T) -> Void) -> Void) -> T {
         var answer: T?
@@ -37,7 +37,7 @@ package final class LocalCache {
         return answer
     }
 
-    /// Stores a blob, as if it had been pulled from a repository.
+    /// Stores a blob as if it had been pulled from this repository.
     package func put(blob bytes: [UInt8], host: RegistryHost, repository: RepositoryName) throws {
         let key = PullKey(host: host, repository: repository, digest: digestOf(bytes))
         let ingest = try wait { store.beginIngest(key, then: $0) }.get()

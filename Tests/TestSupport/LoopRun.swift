@@ -1,11 +1,11 @@
-// Runs an event loop for a test, and ends it when the test has what it waits for, or when something hangs.
+// Runs an event loop for a test, until the test has finished or a time limit is reached.
 
 internal import Glibc
 package import Registry
 package import Testing
 
 package final class LoopRun {
-    /// Far more than any test takes; a hang then fails by name instead of stopping the whole run.
+    /// Far more than any test takes, so that a hang fails the test by name instead of stopping the whole run.
     package static let limitMilliseconds: UInt64 = 60_000
 
     package let loop: EventLoop
@@ -17,10 +17,11 @@ package final class LoopRun {
         loop = try EventLoop()
     }
 
-    /// Called at `close`, last registered first: clients, servers and timers that would keep the loop alive.
+    /// Registers an action for `close`, which runs the last one first: for clients, servers and timers that would keep
+    /// the loop alive.
     package func atClose(_ action: @escaping () -> Void) { closers.append(action) }
 
-    /// Ends the `run` that is in progress, or else the next one.
+    /// Ends the current `run`, or else the next one.
     package func finish() {
         isFinished = true
         loop.stop()
@@ -38,7 +39,7 @@ package final class LoopRun {
         watchdog.close()
     }
 
-    /// Runs for so long, whatever happens: for what must *not* happen.
+    /// Runs for this time, whatever happens: for events that must not occur.
     package func run(milliseconds: UInt64) {
         let timer = Timer(on: loop) { [self] in finish() }
         timer.start(afterMilliseconds: milliseconds)
@@ -47,7 +48,7 @@ package final class LoopRun {
         timer.close()
     }
 
-    /// Closes everything registered and the loop; what is left open then is a leak.
+    /// Closes everything registered and the loop; a handle that is still open then is a leak.
     package func close(_ location: SourceLocation = #_sourceLocation) {
         for closer in closers.reversed() { closer() }
         closers.removeAll()

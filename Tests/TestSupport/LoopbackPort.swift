@@ -1,10 +1,10 @@
-// Ports of loopback that nobody answers on.
+// Loopback ports without a server.
 
 internal import Foundation
 internal import Glibc
 
 package enum LoopbackPort {
-    /// A port that nobody listens on now.
+    /// A port on which nothing listens now.
     package static func free() -> UInt16 {
         let listener = PortHolder()
         defer { listener.close() }
@@ -12,7 +12,7 @@ package enum LoopbackPort {
     }
 }
 
-/// Listens on a loopback port of its own, and never answers.
+/// Listens on a free loopback port, and never answers.
 package struct PortHolder {
     package let port: UInt16
     private let descriptor: Int32

@@ -1,15 +1,15 @@
-// What a test takes beside the build: root, or programs that the build does not need. A test states it with
-// `.needs(…)`: `scripts/test --unit` leaves it out, and a run as an ordinary user lists what it could not do. A test
-// that starts a program without having stated it fails.
+// The requirements of tests beyond the build: root, or programs that the build does not need. A test states them with
+// `.needs(…)`: `scripts/test --unit` skips it, and a run as an ordinary user lists it as not run. A test that starts a
+// program without stating it fails.
 
 internal import Foundation
 package import Testing
 
-/// Something that not every machine or user has.
+/// A requirement that not every machine or user meets.
 package struct Need: Hashable, Sendable {
-    /// As it is listed for people.
+    /// The name in listings.
     package let name: String
-    /// The programs that it is, by their names on PATH.
+    /// The required programs, by their names on PATH.
     package let programs: [String]
     package var isRoot = false
 
@@ -18,7 +18,7 @@ package struct Need: Hashable, Sendable {
         self.programs = programs ?? [name]
     }
 
-    /// Mounts and network namespaces.
+    /// Root, for mounts and network namespaces.
     package static let root = {
         var need = Need("root", ["unshare", "mount"])
         need.isRoot = true
@@ -47,7 +47,7 @@ package struct Need: Hashable, Sendable {
     package static let umoci = Need("umoci")
     package static let wrk = Need("wrk")
     package static let zstd = Need("zstd")
-    /// The images of `SampleImages`: the tools that make them, and the registry that they are in.
+    /// For the images of `SampleImages`: the tools that make them, and the registry that holds them.
     package static let sampleImages = Need(
         "buildah, umoci, skopeo and docker-registry",
         [
@@ -56,10 +56,10 @@ package struct Need: Hashable, Sendable {
 
     private var missing: [String] { programs.filter { !Self.isInstalled($0) } }
 
-    /// Why a test that needs it is not run; nil when it is.
+    /// The reason why a test with this requirement is not run; nil when it is run.
     fileprivate var reasonNotToRun: String? {
         if TestScope.isUnit { return name }
-        // Root has everything installed by scripts/test: there what is missing is a failure of the test.
+        // For root, scripts/test has installed everything, so a missing program must fail the test.
         guard geteuid() != 0 else { return nil }
         if isRoot { return name }
         return missing.isEmpty ? nil : "\(missing.joined(separator: ", ")) (not installed)"
@@ -72,12 +72,12 @@ package struct Need: Hashable, Sendable {
     }
 }
 
-/// Which tests are to run, as scripts/test says.
+/// The tests to run, as set by scripts/test.
 private enum TestScope {
     package static let isUnit = ProcessInfo.processInfo.environment["TESTS_UNIT_ONLY"] != nil
     private static let listing = ProcessInfo.processInfo.environment["TESTS_NOT_RUN_FILE"]
 
-    /// Lists a test or suite that is not run. Tests are prepared side by side; a line is one write to the file's end.
+    /// Lists a test or suite that is not run. Tests are prepared concurrently, so a line is one appending write.
     package static func list(_ test: Test, _ reason: String) {
         guard let listing else { return }
         let line = Array("\(test.sourceLocation.fileName): \(test.displayName ?? test.name): \(reason)\n".utf8)
@@ -88,7 +88,7 @@ private enum TestScope {
     }
 }
 
-/// States what a test, or all tests of a suite, take.
+/// States the requirements of a test, or of all tests of a suite.
 package struct NeedsTrait: TestTrait, SuiteTrait {
     package let needs: [Need]
     package var isRecursive: Bool { true }
@@ -107,10 +107,10 @@ extension Trait where Self == NeedsTrait {
     package static func needs(_ needs: Need...) -> Self { Self(needs: needs) }
 }
 
-// MARK: - Holding tests to it
+// MARK: - Enforcing the statements
 
 extension Need {
-    /// What comes with the build's own packages, or is on every Debian and Ubuntu (packages marked essential).
+    /// Programs that come with the build's packages, or with every Debian and Ubuntu (packages marked essential).
     private static let everywhere: Set<String> = [
         "bash", "chmod", "cmp", "diff", "env", "gzip", "perl", "script", "sh", "tar",
     ]
@@ -119,7 +119,7 @@ extension Need {
     package static func expectStated(program: String) {
         guard let stated = statedByTest else { return }
         let name = String(program.split(separator: "/").last ?? "")
-        // Built here, made by the test, or a script of the checkout, whose programs the test has to state by itself.
+        // A path is a program built here, made by the test, or a script, whose own programs the test must state.
         guard !program.contains("/"), !everywhere.contains(name) else { return }
         if !stated.contains(where: { $0.programs.contains(name) }) {
             Issue.record("this test starts \(name) and does not state it: .needs(…)")
@@ -132,7 +132,7 @@ extension Need {
         Issue.record("\(thing) takes \(name), which this test does not state: .needs(…)")
     }
 
-    /// Nil outside a test's own task, where nothing is known of it.
+    /// Nil outside a test's own task, where its requirements are unknown.
     private static var statedByTest: Set<Need>? {
         Test.current.map { Set($0.traits.compactMap { $0 as? NeedsTrait }.flatMap(\.needs)) }
     }

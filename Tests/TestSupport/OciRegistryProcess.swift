@@ -1,8 +1,8 @@
-// The server as its users run it: the executable, with a configuration file and a cache directory.
+// The server as users run it: the executable, with a configuration file and a cache directory.
 
 internal import Glibc
 
-/// An `ociregistry serve` on a free loopback port.
+/// An `ociregistry serve` process on a free loopback port.
 package final class OciRegistryProcess {
     /// `127.0.0.1:port`
     package let address: String
@@ -10,17 +10,17 @@ package final class OciRegistryProcess {
     private let files: TemporaryDirectory
 
     /// - Parameters:
-    ///   - upstreams: where the requests for a registry really go: its host to the `host:port` of a plain-HTTP server.
-    ///   - upstreamSettings: a further line of each of these entries.
-    ///   - imagePath: the cache, when it is to outlive this server.
-    ///   - settings: further lines of the configuration file.
-    ///   - launcher: a program with its arguments that starts the server: as another user, or traced.
+    ///   - upstreams: maps a registry's host to the `host:port` of the plain-HTTP server that gets its requests.
+    ///   - upstreamSettings: an additional line for each of these entries.
+    ///   - imagePath: the cache directory, if it must outlive this server.
+    ///   - settings: additional lines of the configuration file.
+    ///   - launcher: a program with arguments that starts the server, for example as another user or traced.
     package init(
         upstreams: [String: String] = [:], upstreamSettings: String? = nil, imagePath: String? = nil,
         arguments: [String] = [], settings: String = "", launcher: [String] = [], environment: [String: String] = [:]
     ) throws {
         files = try TemporaryDirectory()
-        // Another user reads the configuration file as well.
+        // The other user must be able to read the configuration file.
         if !launcher.isEmpty { chmod(files.path, 0o755) }
         var configuration = "logLevel: info\n\(settings)"
         if !upstreams.isEmpty { configuration += "registries:\n" }
@@ -41,7 +41,7 @@ package final class OciRegistryProcess {
         address = "127.0.0.1:\(port)"
     }
 
-    /// Asks it to stop, and returns its exit status.
+    /// Stops the server, and returns its exit status.
     package func stop() throws -> ChildProcess.Status {
         process.stop()
         return try process.wait()

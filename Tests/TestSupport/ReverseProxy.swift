@@ -1,19 +1,19 @@
-// Real reverse proxies in front of servers under test: nginx and HAProxy, each with a configuration of the test's own.
+// Real reverse proxies in front of a server under test: nginx and HAProxy, each with the test's own configuration.
 
 internal import Foundation
 
-/// A proxy that listens on a free loopback port, stopped when the value goes.
+/// A proxy on a free loopback port; it is stopped when the value is released.
 package final class ReverseProxy {
     /// `127.0.0.1:port`
     package let address: String
     package let process: ChildProcess
     private let files: TemporaryDirectory
 
-    /// - Parameter http: the content of nginx's `http` block, given the address to listen on.
+    /// - Parameter http: makes the content of nginx's `http` block for the address to listen on.
     package static func nginx(http: (_ address: String) throws -> String) throws -> ReverseProxy {
         let files = try TemporaryDirectory()
         let address = "127.0.0.1:\(LoopbackPort.free())"
-        // As root nginx would serve as another user, who may not enter the temporary directory.
+        // As root, nginx would switch to a user that may not enter the temporary directory.
         let user = geteuid() == 0 ? "user root;" : ""
         let places = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"].map {
             "\($0)_temp_path \(files.file($0));"
@@ -33,12 +33,12 @@ package final class ReverseProxy {
             }
             """, to: "nginx.conf")
         let process = try ChildProcess(["nginx", "-e", "stderr", "-c", configuration])
-        // Its sockets are listening by then.
+        // Its sockets are listening when it logs this line.
         _ = try process.line(containing: "start worker process", in: process.errors)
         return ReverseProxy(address, process, files)
     }
 
-    /// - Parameter sections: HAProxy's `frontend`, `backend` and `listen` sections, given the address to listen on.
+    /// - Parameter sections: makes HAProxy's `frontend`, `backend` and `listen` sections for the address to listen on.
     package static func haproxy(sections: (_ address: String) throws -> String) throws -> ReverseProxy {
         let files = try TemporaryDirectory()
         let address = "127.0.0.1:\(LoopbackPort.free())"
@@ -52,7 +52,7 @@ package final class ReverseProxy {
             \(try sections(address))
 
             """, to: "haproxy.cfg")
-        // Master and worker in the foreground: the master says when the worker listens.
+        // Master and worker in the foreground: the master logs when the worker listens.
         let process = try ChildProcess(["haproxy", "-W", "-db", "-f", configuration])
         _ = try process.line(containing: "Loading success", in: process.errors)
         return ReverseProxy(address, process, files)

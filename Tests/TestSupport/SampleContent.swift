@@ -1,4 +1,4 @@
-// Small images made of a few bytes, as OCI layouts and as `docker save` writes them.
+// Small sample images, as OCI layouts and in the form of `docker save`.
 
 internal import Configuration
 package import ImageArchive
@@ -14,13 +14,13 @@ extension SampleArchive {
         return digest
     }
 
-    /// A descriptor of a blob that is there.
+    /// A descriptor of an added blob.
     package func descriptor(_ digest: Digest, _ type: String, _ more: String = "") -> String {
         let size = files.first { $0.name == EntryName.blob(digest) }?.content.count ?? 0
         return #"{"mediaType":"\#(type)","digest":"\#(digest)","size":\#(size)\#(more)}"#
     }
 
-    /// An image manifest of layers with these contents.
+    /// Adds an image manifest whose layers have these contents.
     package mutating func addImage(_ layers: [String], _ algorithm: Digest.Algorithm = .sha256) -> Digest {
         let config = addBlob(Array(#"{"os":"linux","layers":"\#(layers)"}"#.utf8), algorithm)
         var list: [String] = []
@@ -36,7 +36,7 @@ extension SampleArchive {
         return addBlob(Array(text.utf8), algorithm)
     }
 
-    /// An image index over descriptors.
+    /// Adds an image index with these descriptors.
     package mutating func addIndex(_ descriptors: [String]) -> Digest {
         addBlob(Array(SampleArchive.index(descriptors).utf8))
     }
@@ -60,7 +60,7 @@ extension SampleArchive {
         #","annotations":{"org.opencontainers.image.ref.name":"\#(text)"}"#
     }
 
-    /// A layout of one image named `docker.io/library/one:1`.
+    /// A layout with one image named `docker.io/library/one:1`.
     package static func one() -> (archive: SampleArchive, top: Digest) {
         var archive = SampleArchive()
         let top = archive.addImage(["first layer", "second layer"])
@@ -70,7 +70,7 @@ extension SampleArchive {
         return (archive, top)
     }
 
-    /// An image named `one:1` in docker's old form: a directory a layer.
+    /// An image named `one:1` in Docker's old form: one directory per layer.
     package static func saved(_ layers: [[UInt8]] = [Array("first".utf8), Array("second".utf8)]) -> SampleArchive {
         var archive = SampleArchive()
         let diffIDs = layers.map { layer in "\"\(layer.withUnsafeBytes { Digest.of($0) })\"" }
@@ -86,7 +86,7 @@ extension SampleArchive {
 }
 
 extension ImageArchive {
-    /// Every blob of these digests, whole.
+    /// The whole content of every blob with these digests.
     package func contents(_ digests: some Sequence<Digest>) throws -> [Digest: [UInt8]] {
         var contents: [Digest: [UInt8]] = [:]
         for digest in digests { contents[digest] = [] }

@@ -1,20 +1,20 @@
-// Images made with the tools that people make images with, in the storage of a docker-registry. They are made once a
-// test run; every test starts an upstream of its own over them.
+// Images made with the usual tools, in the storage of a docker-registry. They are made once per test run; every test
+// starts its own upstream with that storage.
 
 internal import Foundation
 
-/// A repository and a tag, as they stand at the upstream.
+/// A repository and a tag at the upstream.
 package struct SampleImage: CustomStringConvertible {
     package let repository: String
     package let tag: String
-    /// The Docker Hub name of it, as clients are given it.
+    /// The name on Docker Hub, as passed to clients.
     package var description: String { "\(repository):\(tag)" }
 
     /// An OCI index over three platforms, made with buildah.
     package static let multi = SampleImage(repository: "library/multi", tag: "1.0")
-    /// The same as a manifest list of docker's own types (schema 2).
+    /// The same as a manifest list of Docker's own types (schema 2).
     package static let classic = SampleImage(repository: "library/classic", tag: "latest")
-    /// One image of 120 layers, made with umoci, six segments deep, with capital letters in its tag.
+    /// One image with 120 layers, made with umoci; its name has six segments, and its tag has capital letters.
     package static let many = SampleImage(repository: "a/b/c/d/e/many", tag: "UPPER.Tag_1")
 
     package static let all = [multi, classic, many]
@@ -24,7 +24,7 @@ package enum SampleImages {
     package static let platforms = ["amd64", "arm64", "s390x"]
     package static let manyLayers = 120
 
-    /// The storage directory of a registry that has every `SampleImage`.
+    /// The storage directory of a registry with every `SampleImage`.
     package static func storage() throws -> String { try made.get().file("storage") }
 
     private static let made = Result { try make() }
@@ -64,7 +64,7 @@ package enum SampleImages {
         }
     }
 
-    /// A few files as a distribution has them: links, an executable, other owners, and something of a size.
+    /// A few files as in a distribution: links, an executable, other owners, and a larger file.
     private static func fillRoot(_ root: String, in directory: TemporaryDirectory, platform: String) throws {
         let name = String(root.dropFirst(directory.path.count + 1))
         try directory.write("\(platform)\n", to: "\(name)/etc/platform")

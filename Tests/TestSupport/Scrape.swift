@@ -1,6 +1,6 @@
-// An exposition as a test reads it: a value by the text of its series.
+// Metrics of one scrape, for tests: values by the text of their series.
 
-/// The samples of one scrape, by `name{label="value",…}` as they stand there.
+/// The samples of one scrape, by `name{label="value",…}` as written there.
 package struct Scrape {
     package let samples: [String: Double]
 
@@ -15,7 +15,7 @@ package struct Scrape {
 
     package subscript(series: String) -> Double? { samples[series] }
 
-    /// What has become more, with all that is not a counter's left out.
+    /// The differences since an earlier scrape, without unchanged samples.
     package func increases(since former: Scrape) -> [String: Double] {
         samples.reduce(into: [:]) { result, sample in
             let increase = sample.value - (former.samples[sample.key] ?? 0)

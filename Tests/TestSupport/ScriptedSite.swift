@@ -1,16 +1,16 @@
-// A web server with prepared answers, for a browser: it is asked from another process, and over as many connections as
-// that likes, so each has a thread.
+// A web server with scripted responses, for browsers. A browser is another process and uses any number of connections,
+// so each connection has a thread.
 
 internal import Foundation
 internal import Glibc
 internal import Synchronization
 
-/// Answers on a free loopback port until the value goes.
+/// Answers on a free loopback port until the value is released.
 package final class ScriptedSite {
     package struct Answer: Sendable {
         package var status = 200
         package var fields: [(String, String)] = []
-        /// One after the other; the large ones of many answers may be the same memory.
+        /// Sent one after the other; large pieces of several responses may share memory.
         package var pieces: [[UInt8]] = []
 
         package init(status: Int = 200, fields: [(String, String)] = [], body: [UInt8] = []) {
@@ -28,15 +28,15 @@ package final class ScriptedSite {
     package let address: String
     private let listener: Int32
 
-    /// - Parameter answers: for each path, with a query or without, what it answers in turn; the last answer stays.
-    ///   Other paths: 404.
+    /// - Parameter answers: for each path, with or without a query, its responses in order; the last one is repeated.
+    ///   Other paths get a 404.
     package convenience init(_ answers: [String: [Answer]]) throws {
         let script = Script(answers)
         let targets = Set(answers.keys)
         try self.init(answering: { script.next(targets.contains($0) ? $0 : String($0.prefix { $0 != "?" })) })
     }
 
-    /// - Parameter answer: the answer to a path. Called on any thread.
+    /// - Parameter answer: returns the response to a path. Called on any thread.
     package init(answering answer: @escaping @Sendable (String) -> Answer) throws {
         listener = socket(AF_INET, Int32(SOCK_STREAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue), 0)
         var name = sockaddr_in()
@@ -62,10 +62,10 @@ package final class ScriptedSite {
         }
     }
 
-    /// `accept` returns, and the thread closes the descriptor.
+    /// This makes `accept` return; the thread then closes the descriptor.
     deinit { shutdown(listener, Int32(SHUT_RDWR)) }
 
-    /// One request, one answer, and the end.
+    /// Serves one request, then closes the connection.
     private static func serve(_ client: Int32, _ answering: (String) -> Answer) {
         defer { close(client) }
         var request: [UInt8] = []
@@ -92,7 +92,7 @@ package final class ScriptedSite {
         }
     }
 
-    /// Which answer is next.
+    /// Selects the next response.
     private final class Script: Sendable {
         private let answers: [String: [Answer]]
         private let given = Mutex<[String: Int]>([:])

@@ -1,4 +1,4 @@
-// Chance that can be repeated: a failing test prints its seed, and the same seed makes the same choices again.
+// Reproducible random numbers: a failing test prints its seed, and the same seed gives the same choices.
 
 /// SplitMix64 (Steele, Lea, Flood, "Fast splittable pseudorandom number generators", 2014).
 package struct SeededRandom: RandomNumberGenerator {
@@ -18,7 +18,7 @@ package struct SeededRandom: RandomNumberGenerator {
         return mixed ^ (mixed >> 31)
     }
 
-    /// Bytes without pattern, so that a shifted or repeated piece never looks right.
+    /// Random bytes, so that a shifted or repeated part is never equal to the original.
     package mutating func bytes(_ count: Int) -> [UInt8] {
         var result: [UInt8] = []
         result.reserveCapacity(count + 8)

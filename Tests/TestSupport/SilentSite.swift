@@ -1,8 +1,8 @@
-// An upstream that takes connections and says nothing, for as long as it is there.
+// An upstream that accepts connections and never answers.
 
 internal import Foundation
 
-/// Listens on loopback, and never answers.
+/// Listens on loopback until it is released, and never answers.
 package final class SilentSite {
     package let address: String
     private let listener: Int32
@@ -26,7 +26,7 @@ package final class SilentSite {
 
     deinit { close(listener) }
 
-    /// Returns when somebody has connected, or after a time that is only met when something hangs.
+    /// Returns when a client has connected, or after a time that only a hang reaches.
     package func waitForAConnection() {
         var poll = pollfd(fd: listener, events: Int16(POLLIN), revents: 0)
         _ = Foundation.poll(&poll, 1, Int32(ChildProcess.patienceSeconds * 1000))

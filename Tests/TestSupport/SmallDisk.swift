@@ -1,14 +1,14 @@
-// A file system that is soon full.
+// A file system that is soon full, for tests of full disks.
 
 internal import Foundation
 internal import Glibc
 
-/// A tmpfs of a few megabytes, unmounted when the value goes.
+/// A tmpfs of a few megabytes, unmounted when the value is released.
 package final class SmallDisk {
     package let path: String
     private let directory: TemporaryDirectory
 
-    /// - Parameter inodes: nil: as many as the kernel gives it.
+    /// - Parameter inodes: the number of inodes; nil: the kernel's default.
     package init(sizeBytes: Int, inodes: Int? = nil) throws {
         Need.root.expectStated(by: "SmallDisk")
         directory = try TemporaryDirectory()

@@ -1,18 +1,18 @@
-// The source tree as the tidy rules see it.
+// The source tree, as input for the lint rules.
 
 internal import Foundation
 internal import Registry
 
 /// One Swift file.
 package struct SourceFile {
-    /// Relative to the checkout, such as `Sources/OCI/Digest.swift`.
+    /// Relative to the checkout, for example `Sources/OCI/Digest.swift`.
     package let path: String
     package let lines: [Substring]
     package let tokens: [SwiftToken]
     package let commentLines: Set<Int>
     package let declarations: [Declaration]
 
-    /// The folder under `Sources/Registry`, or nil for a file elsewhere.
+    /// The folder under `Sources/Registry`; nil for a file elsewhere.
     package var layer: String? {
         let parts = path.split(separator: "/")
         return parts.count > 3 && parts[1] == "Registry" ? String(parts[2]) : nil
@@ -28,12 +28,12 @@ package struct SourceFile {
     }
 }
 
-/// A name that a file brings into being.
+/// A name that a file declares.
 package struct Declaration {
     package let name: String
-    /// 0 at the top of the file, 1 inside a type or extension there, and so on.
+    /// 0 at the top level of the file, 1 inside a type or extension there, and so on.
     package let depth: Int
-    /// `private` or `fileprivate`: of no concern to other files.
+    /// Whether it is `private` or `fileprivate`, and so invisible to other files.
     package let isPrivate: Bool
 
     private static let keywords: Set<String> = [
@@ -41,7 +41,8 @@ package struct Declaration {
         "init",
     ]
 
-    /// Every declaration, told by its keyword: `class Name`. (`class func`, `case .pattern` and the like name nothing.)
+    /// All declarations, recognised by keywords: `class Name`. (`class func`, `case .pattern` and similar declare no
+    /// name.)
     package static func all(in tokens: [SwiftToken]) -> [Declaration] {
         var found: [Declaration] = []
         var depth = 0
@@ -51,7 +52,7 @@ package struct Declaration {
             guard keywords.contains(token.text), index + 1 < tokens.count, tokens[index + 1].isName,
                 !keywords.contains(tokens[index + 1].text)
             else { continue }
-            // A generic parameter is a name of the file's own as well.
+            // A generic parameter is also a name that belongs to the file.
             for parameter in genericParameters(in: tokens, after: index + 1) {
                 found.append(Declaration(name: parameter, depth: depth + 1, isPrivate: true))
             }
@@ -66,8 +67,7 @@ package struct Declaration {
 }
 
 extension Declaration {
-    /// The names declared between `<` and `>` right after a declared name: `Key` and `Value` in `<Key: Hashable,
-    /// Value>`.
+    /// The names declared between `<` and `>` after a declared name: `Key` and `Value` in `<Key: Hashable, Value>`.
     private static func genericParameters(in tokens: [SwiftToken], after index: Int) -> [String] {
         guard index + 1 < tokens.count, tokens[index + 1].text == "<" else { return [] }
         var depth = 1
@@ -84,7 +84,7 @@ extension Declaration {
 }
 
 package enum SourceTree {
-    /// Every file of the checkout that people write, relative to it: build products, caches and pictures are left out.
+    /// Every hand-written file of the checkout, relative to it: build products, caches and pictures are left out.
     package static func paths(under folders: [String], suffix: String = "") -> [String] {
         folders.flatMap { folder -> [String] in
             let inside =
@@ -94,7 +94,7 @@ package enum SourceTree {
         .filter { path in
             var isDirectory: ObjCBool = false
             let exists = FileManager.default.fileExists(atPath: "\(Checkout.root)/\(path)", isDirectory: &isDirectory)
-            // Inputs of the fuzzer are any bytes.
+            // Inputs of the fuzzer may be any bytes.
             let isMade = path.hasSuffix(".png") || path.hasSuffix(".pyc") || path.hasPrefix("Tests/Corpus/")
             return exists && !isDirectory.boolValue && path.hasSuffix(suffix) && !isMade
         }
@@ -105,8 +105,7 @@ package enum SourceTree {
         try paths(under: [folder], suffix: ".swift").map { SourceFile(path: $0, text: try text($0)) }
     }
 
-    /// What people write at the top of the checkout.
-    /// Folders whose files people read and write.
+    /// Folders with hand-written files; `topFiles` are those at the top of the checkout.
     package static let writtenFolders = ["Sources", "Tests", "scripts", "docs", "observability", "findings", ".ci"]
     package static let topFiles = ["Package.swift", "README.md", ".gitignore", ".swift-format"]
 

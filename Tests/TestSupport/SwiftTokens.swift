@@ -1,14 +1,13 @@
-// Swift source as a list of tokens, for rules about source code: comments and the text of strings are left out, so that
-// a rule never trips over prose. This is far less than a Swift parser, and enough to see names, punctuation and
-// nesting.
+// A lexer for Swift source, for the lint rules. It leaves out comments and the text of strings, so that rules do not
+// match prose. It is much less than a parser, and enough to see names, punctuation and nesting.
 
-/// One identifier, number or punctuation character, with where it stands.
+/// One identifier, number or punctuation character, with its position.
 package struct SwiftToken {
     /// An identifier or number, or a single character of punctuation.
     package let text: String
     /// Counted from 1.
     package let line: Int
-    /// Whether nothing stands between it and the token before.
+    /// Whether it directly follows the previous token.
     package let touchesPrevious: Bool
 
     package var isName: Bool { text.utf8.first.map(SwiftLexer.isNameByte) ?? false }
@@ -17,7 +16,7 @@ package struct SwiftToken {
 
 package struct SwiftLexer {
     package private(set) var tokens: [SwiftToken] = []
-    /// Lines that have a comment on them, also inside a block comment.
+    /// Lines that contain a comment, including lines inside a block comment.
     package private(set) var commentLines: Set<Int> = []
     private let bytes: [UInt8]
     private var index = 0
@@ -98,14 +97,14 @@ package struct SwiftLexer {
         } while depth > 0 && index < bytes.count
     }
 
-    /// The number of `#` before a quotation mark that opens a string here; nil when none does.
+    /// The number of `#` before a quotation mark that opens a string here; nil if no string begins here.
     private func stringStart() -> Int? {
         var end = index
         while end < bytes.count, bytes[end] == 0x23 { end += 1 }
         return end < bytes.count && bytes[end] == 0x22 ? end - index : nil
     }
 
-    /// Skips a string, reading the code in its interpolations. It leaves one token, `"`, so that what follows has a
+    /// Skips a string, but reads the code in its interpolations. It leaves one token, `"`, so that the next token has a
     /// neighbour.
     private mutating func string(hashes: Int) {
         let start = index

@@ -1,8 +1,8 @@
-// Tarballs made byte by byte, so that tests can have those that no tool would write.
+// Tarballs made byte by byte, including ones that no tool would write.
 
 internal import Foundation
 
-/// A tarball in the making (tar(5), "POSIX ustar Archives").
+/// A tarball being built (tar(5), "POSIX ustar Archives").
 package struct TarBuilder {
     package private(set) var bytes: [UInt8] = []
 
@@ -10,7 +10,7 @@ package struct TarBuilder {
         for file in files { add(file.name, file.content) }
     }
 
-    /// An entry. `stated` is the size that the header gives, where it is to lie.
+    /// Adds an entry. `stated` is the size in the header, if it must differ from the content's.
     package mutating func add(
         _ name: String, _ content: [UInt8] = [], type: Character = "0", link: String = "", stated: Int? = nil
     ) {
@@ -39,16 +39,16 @@ package struct TarBuilder {
         bytes += [UInt8](repeating: 0, count: (512 - content.count % 512) % 512)
     }
 
-    /// A name of any length, as GNU tar writes it before an entry.
+    /// Adds a name of any length, as GNU tar writes it before an entry.
     package mutating func addLongName(_ name: String) {
         add("././@LongLink", Array(name.utf8) + [0], type: "L")
     }
 
-    /// With the two empty blocks at the end.
+    /// The tarball with the two empty blocks at its end.
     package var finished: [UInt8] { bytes + [UInt8](repeating: 0, count: 1024) }
 }
 
-/// An image archive's files, by name.
+/// The files of an image archive, by name.
 package struct SampleArchive {
     package var files: [(name: String, content: [UInt8])] = []
 

@@ -1,13 +1,13 @@
-// A place for a test's files, which goes away with the value that holds it.
+// Temporary directories for a test's files, removed with the value.
 
 internal import Foundation
 internal import Synchronization
 
-/// A new directory, removed with everything in it when the last reference goes, or when the process ends.
+/// A new directory, removed with its content when the last reference is released, or at the end of the process.
 package final class TemporaryDirectory: Sendable {
     package let path: String
 
-    /// - Parameter parent: ends in a slash; nil: where temporary files go.
+    /// - Parameter parent: ends with a slash; nil: the directory for temporary files.
     package init(under parent: String? = nil) throws {
         var template = Array("\(parent ?? NSTemporaryDirectory())ociregistry-test-XXXXXX".utf8CString)
         guard mkdtemp(&template) != nil else { throw POSIXError(POSIXErrorCode(rawValue: errno) ?? .EIO) }
@@ -23,16 +23,16 @@ package final class TemporaryDirectory: Sendable {
         try? FileManager.default.removeItem(atPath: path)
     }
 
-    // What a test keeps alive to the end, on purpose or not, is never deinitialised; it goes when the test run does.
+    // A directory that is retained to the end of the process is never deinitialised, so it is removed at exit.
     private static let left = Mutex<Set<String>>([])
     private static let removesAtExit = atexit {
         for path in TemporaryDirectory.left.withLock({ $0 }) { try? FileManager.default.removeItem(atPath: path) }
     }
 
-    /// The path of something inside; nothing is made there.
+    /// The path of a file in the directory; nothing is created.
     package func file(_ name: String) -> String { "\(path)/\(name)" }
 
-    /// Writes a file, with the directories above it, and returns its path.
+    /// Writes a file, creates its parent directories, and returns its path.
     @discardableResult
     package func write(_ text: String, to name: String) throws -> String { try write(Array(text.utf8), to: name) }
 

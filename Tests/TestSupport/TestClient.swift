@@ -1,11 +1,11 @@
-// A small HTTP client on the test's own loop that notices everything: each byte as it comes, and how the connection
-// ended. It can be slow, and leave when it likes.
+// A small HTTP client on the test's own loop. It records each byte as it arrives and how the connection ended; it can
+// read slowly and close at any time.
 
 internal import Foundation
 internal import Glibc
 package import Registry
 
-/// One connection to the server under test, and what came back on it.
+/// One connection to the server under test, and its responses.
 ///
 ///     let client = TestClient(on: loop, port: port)
 ///     client.send(.get("/v2/a/blobs/\(digest)", range: "bytes=5-"))
@@ -39,13 +39,13 @@ package final class TestClient {
         }
     }
 
-    /// An answer, as far as it has come.
+    /// A response, as far as it has arrived.
     package struct Response {
         package var status = 0
         /// Names in lower case.
         package var headers: [(name: String, value: String)] = []
         package var body: [UInt8] = []
-        /// As many bytes as promised have come, or the last chunk.
+        /// Whether the stated number of bytes, or the last chunk, has arrived.
         package var isComplete = false
         package var isChunked = false
         package var contentLength: Int?
@@ -59,26 +59,26 @@ package final class TestClient {
         }
     }
 
-    /// How the connection ended, seen from here.
+    /// How the connection ended, from the client's point of view.
     package enum End: Equatable {
         case fin
         case reset
-        /// We left.
+        /// The client closed it.
         case left
     }
 
-    /// How it reads.
+    /// How the client reads.
     package struct ClientBehavior {
-        /// Most bytes read at a time, and the pause after each.
+        /// The most bytes per read, and the pause after each read.
         package var readBytes = 256 * 1024
         package var pauseMilliseconds: UInt64 = 0
-        /// Leaves when so many body bytes of one answer have come.
+        /// Closes the connection when this many body bytes of one response have arrived.
         package var leavesAfterBodyBytes: Int?
-        /// By RST instead of FIN.
+        /// Closes with RST instead of FIN.
         package var leavesByReset = false
-        /// `SO_RCVBUF`, so that a slow reader's server feels it.
+        /// `SO_RCVBUF`, so that slow reading fills the server's send buffer.
         package var receiveBufferBytes: Int32?
-        /// Keeps the connection after the last answer.
+        /// Keeps the connection open after the last response.
         package var keepsOpen = false
 
         package init(
@@ -97,12 +97,12 @@ package final class TestClient {
     package let number: Int
     package let manner: ClientBehavior
     package private(set) var requests: [Request] = []
-    /// One for each request answered so far, the last possibly incomplete.
+    /// One for each request answered so far; the last may be incomplete.
     package private(set) var responses: [Response] = []
     package private(set) var end: End?
-    /// A head, more of a body, or the end has come.
+    /// Called when a head, more of a body, or the end has arrived.
     package var onProgress: () -> Void = {}
-    /// Every request has its complete answer, or the connection ended. Called once for each time that comes true.
+    /// Called each time when every request has its complete response, or the connection has ended.
     package var onDone: () -> Void = {}
 
     private let loop: EventLoop
@@ -115,7 +115,7 @@ package final class TestClient {
     private var isPausing = false
     private var wasDone = true
 
-    /// - Parameter usesSix: connects to `::1` rather than to 127.0.0.1.
+    /// - Parameter usesSix: connects to `::1` instead of 127.0.0.1.
     package init(
         on loop: EventLoop, port: UInt16, manner: ClientBehavior = ClientBehavior(), number: Int = 0,
         usesSix: Bool = false
@@ -164,9 +164,9 @@ package final class TestClient {
         }
     }
 
-    /// The only answer, or the first.
+    /// The only response, or the first.
     package var response: Response { responses.first ?? Response() }
-    /// Every request so far has been answered in full.
+    /// Whether every request so far has a complete response.
     package var isComplete: Bool { responses.count == requests.count && responses.allSatisfy(\.isComplete) }
     package var isDone: Bool { end != nil || isComplete }
 
@@ -176,14 +176,14 @@ package final class TestClient {
         sendRaw(request.wire)
     }
 
-    /// Sends bytes that are no request of ours: nothing is expected for them.
+    /// Sends arbitrary bytes, for which no response is expected.
     package func sendRaw(_ bytes: [UInt8]) {
         wasDone = false
         output += bytes
         watch()
     }
 
-    /// Ends the connection from this side.
+    /// Closes the connection from the client's side.
     package func leave(byReset: Bool = false) {
         guard isOpen else { return }
         if byReset {
@@ -209,7 +209,7 @@ package final class TestClient {
         wasDone = true
         let then = onDone
         if end == nil, !manner.keepsOpen {
-            // A client that has what it wanted goes; that is no event of its own.
+            // A client with all its responses closes the connection; that does not count as an `End`.
             isOpen = false
             poll?.close()
             timer?.close()
@@ -252,7 +252,7 @@ package final class TestClient {
         }
     }
 
-    // MARK: Reading answers
+    // MARK: Parsing responses
 
     private func parse() {
         while true {
@@ -296,7 +296,7 @@ package final class TestClient {
         return true
     }
 
-    /// - Returns: whether the body is over.
+    /// - Returns: whether the body is complete.
     private func readChunks(_ response: inout Response) -> Bool {
         while let lineEnd = input.firstRange(of: Array("\r\n".utf8)) {
             let line = String(decoding: input[..<lineEnd.lowerBound], as: UTF8.self)

@@ -1,5 +1,5 @@
-// What curl calls while an attempt connects and while its answer comes. Callbacks must not call
-// curl; what needs to is deferred.
+// The callbacks that curl makes while an attempt connects and while its response arrives. A callback must not call
+// curl, so such calls are deferred.
 
 internal import CCurl
 internal import Glibc
@@ -7,7 +7,7 @@ internal import Glibc
 extension TransferAttempt {
     /// Sets the callbacks; false when curl refuses one.
     func setCallbacks(_ easy: UnsafeMutableRawPointer) -> Bool {
-        // Unretained: CurlMulti keeps this object while the easy handle is in use.
+        // Unretained: CurlMulti retains this object while the easy handle is in use.
         let context = Unmanaged.passUnretained(self).toOpaque()
         for option in [
             CURLOPT_HEADERDATA, CURLOPT_WRITEDATA, CURLOPT_OPENSOCKETDATA, CURLOPT_PREREQDATA,
@@ -31,7 +31,7 @@ extension TransferAttempt {
     }
 
     private static func from(_ context: UnsafeMutableRawPointer?) -> TransferAttempt {
-        // Set in `setCallbacks`, before curl could call.
+        // Set in `setCallbacks`, before curl can call back.
         Unmanaged<TransferAttempt>.fromOpaque(context.unsafelyUnwrapped).takeUnretainedValue()
     }
 }
@@ -39,8 +39,8 @@ extension TransferAttempt {
 // MARK: - Called by curl while it connects
 
 extension TransferAttempt {
-    /// Before a name is looked up that libcurl does not remember; for numeric addresses as well. Anything but 0 ends
-    /// the attempt (libcurl's "CURLOPT_RESOLVER_START_FUNCTION").
+    /// Called before a lookup of a name that libcurl has not cached, and for numeric addresses as well. A result other
+    /// than 0 ends the attempt (libcurl's "CURLOPT_RESOLVER_START_FUNCTION").
     private func lookupBegins() -> Int32 {
         guard !isOver else { return 1 }
         beginsAnew()
@@ -50,7 +50,7 @@ extension TransferAttempt {
         return lookup == .running ? 0 : 1
     }
 
-    /// libcurl connects again by itself when a reused connection was closed.
+    /// Restarts the connect limits: libcurl connects again by itself when a reused connection was closed.
     private func beginsAnew() {
         guard progress.phases.phase == .connected else { return }
         timer?.start(afterMilliseconds: multi.limits.checkMilliseconds)
@@ -62,7 +62,7 @@ extension TransferAttempt {
         multi.lookupEnded(self)
     }
 
-    /// Before a connection is made, for each address tried.
+    /// Called before a connection is made, for each address tried.
     private func open(_ address: UnsafeMutablePointer<curl_sockaddr>?) -> Int32 {
         lookupEnds()
         guard !isOver, let address else { return CURL_SOCKET_BAD }
@@ -84,7 +84,8 @@ extension TransferAttempt {
         return descriptor
     }
 
-    /// Before the request is sent, on new connections and on reused ones, which another request may have opened.
+    /// Called before the request is sent. The address is checked here again, since another request may have opened a
+    /// reused connection.
     private func connected(to remote: UnsafeMutablePointer<CChar>?, port: Int32, localPort: Int32) -> Int32 {
         lookupEnds()
         guard !isOver else { return CURL_PREREQFUNC_ABORT }
@@ -104,7 +105,8 @@ extension TransferAttempt {
         return CURL_PREREQFUNC_OK
     }
 
-    /// What came before the request cannot be the answer to it: it ends the connection only.
+    /// Ends the attempt: bytes that arrived before the request cannot be its response, so only this connection is given
+    /// up.
     private func refuseStaleConnection() -> Int32 {
         owner?.attempt(self, connected: true)
         ownFailure = TransferFailure(
@@ -116,7 +118,7 @@ extension TransferAttempt {
 // MARK: - Called by curl with the answer
 
 extension TransferAttempt {
-    /// Anything but the count ends the attempt (libcurl's "CURLOPT_HEADERFUNCTION").
+    /// A result other than the byte count ends the attempt (libcurl's "CURLOPT_HEADERFUNCTION").
     private func header(_ line: UnsafeRawBufferPointer) -> Int {
         guard !isOver else { return 0 }
         lastProgress = loop.nowMilliseconds

@@ -1,23 +1,23 @@
-// How far the connection of one attempt has come. curl says when it opens a socket and when it is about to send the
-// request; when a socket has connected, and whether one takes too long, is looked at here.
+// The progress of one attempt's connection. curl reports when it opens a socket and when it is about to send the
+// request; whether a socket has connected, or takes too long, is checked here.
 //
-// curl closes sockets without a call of ours (in 7.88 those it has not connected yet), so a descriptor may be another
-// file's by the time it is looked at. Each is therefore known by its inode as well.
+// curl closes some sockets without a callback (in 7.88 those that have not connected), so a descriptor may belong to
+// another file by the time it is checked. The inode shows whether it is still the same socket.
 
 internal import Glibc
 
-/// The making of one connection.
+/// The state of one connection that is being made.
 struct ConnectProgress {
     var phases: ConnectPhases
-    /// Those that are being connected, in the order they were opened.
+    /// The sockets that are connecting, in the order they were opened.
     private var sockets: [ConnectingSocket] = []
-    /// Whether a socket was opened since a request was last about to be sent.
+    /// Whether a socket was opened since `connected` was last called.
     private var hasOpenedSocket = false
     private var isProxied = false
 
     init(now: UInt64) { phases = ConnectPhases(now: now) }
 
-    /// A socket is about to be opened for an address, or refused.
+    /// Called before a socket is opened for an address, or the address is refused.
     mutating func socketOpens(now: UInt64) {
         phases.socketOpened(now: now)
         hasOpenedSocket = true
@@ -31,8 +31,8 @@ struct ConnectProgress {
         sockets.append(ConnectingSocket(descriptor, remote, now: now))
     }
 
-    /// The connection is there, and the request is about to be sent.
-    /// - Returns: whether it is one that was used before.
+    /// Called when the connection is made and the request is about to be sent.
+    /// - Returns: whether the connection was used before.
     mutating func connected(_ ends: ConnectionEnds, _ connections: inout UpstreamConnections) -> Bool {
         let isReused = !hasOpenedSocket
         if let socket = sockets.first(where: { $0.isConnected(ends) }) { connections.add(socket, ends) }
@@ -42,8 +42,8 @@ struct ConnectProgress {
         return isReused
     }
 
-    /// Looks at the sockets and the clock; an address that takes too long is given up.
-    /// - Returns: the limit that has been reached, in words; nil while there is time.
+    /// Checks the sockets against the limits; an address that takes too long is given up.
+    /// - Returns: the limit that was reached, as text; nil while there is time.
     mutating func check(_ limits: ConnectLimits, _ url: UpstreamURL, proxyHasAnswered: Bool, now: UInt64) -> String? {
         for index in sockets.indices where sockets[index].check(limits, now: now) == .connected {
             phases.socketConnected(toProxy: isProxied && url.scheme == .https, now: now)
@@ -52,14 +52,14 @@ struct ConnectProgress {
         return phases.exceeded(limits, name: url.host, now: now)
     }
 
-    /// The address that was given up last, in words; nil when none was.
+    /// The address that was given up last, as text; nil when none was.
     func slowAddress(_ limits: ConnectLimits) -> String? {
         guard let socket = sockets.last(where: \.isGivenUp) else { return nil }
         return "connecting to \(socket.address) took longer than \(ConnectPhases.duration(limits.addressMilliseconds))"
     }
 }
 
-/// A socket that curl connects.
+/// A socket that curl is connecting.
 struct ConnectingSocket {
     enum State {
         case connecting
@@ -73,7 +73,7 @@ struct ConnectingSocket {
     private let startedMilliseconds: UInt64
     /// For log lines and error messages.
     let address: String
-    /// Whether it took longer than it may.
+    /// Whether it took longer than the limit for one address.
     private(set) var isGivenUp = false
 
     init(_ descriptor: Int32, _ remote: (address: NetworkAddress, port: UInt16), now: UInt64) {
@@ -90,20 +90,21 @@ struct ConnectingSocket {
             return .connecting
         }
         isGivenUp = true
-        // Linux ends a connection attempt upon this: the socket fails with ECONNRESET, and curl tries the next address.
+        // Linux aborts a connection attempt on shutdown: the socket fails with ECONNRESET, and curl tries the next
+        // address.
         shutdown(descriptor, Int32(SHUT_RDWR))
         return .gone
     }
 
-    /// Whether it is the connection between these ends.
+    /// Whether this socket is the connection between these ends.
     func isConnected(_ ends: ConnectionEnds) -> Bool {
         isSame && SocketName.of(descriptor)?.port == ends.localPort && SocketName.of(peerOf: descriptor) != nil
     }
 
-    /// Whether the descriptor still is this socket.
+    /// Whether the descriptor still refers to this socket.
     var isSame: Bool { ConnectingSocket.inode(descriptor) == inode }
 
-    /// Whether there is something to read: bytes, or the peer's end.
+    /// Whether there is something to read: bytes, or the peer's FIN.
     var hasInput: Bool {
         var byte: UInt8 = 0
         return recv(descriptor, &byte, 1, Int32(MSG_PEEK | MSG_DONTWAIT)) >= 0
@@ -115,7 +116,7 @@ struct ConnectingSocket {
     }
 }
 
-/// The ends of a connection, by which curl names it before a request.
+/// The ends of a connection, which identify it in curl's callback before a request.
 struct ConnectionEnds: Hashable {
     let address: NetworkAddress
     let port: UInt16
@@ -124,8 +125,8 @@ struct ConnectionEnds: Hashable {
 
 /// curl's connections, by their ends.
 struct UpstreamConnections {
-    /// With this many entries, those of closed connections are removed: well above what curl keeps idle
-    /// (`CurlMulti.maximumIdleConnections`) and has in use.
+    /// At this many entries, those of closed connections are removed: well above the number of connections that curl
+    /// keeps idle (`CurlMulti.maximumIdleConnections`) and has in use.
     private static let sweepCount = 1024
 
     private var sockets: [ConnectionEnds: ConnectingSocket] = [:]
@@ -135,7 +136,7 @@ struct UpstreamConnections {
         sockets[ends] = socket
     }
 
-    /// Whether bytes, or the peer's end, wait to be read on a connection.
+    /// Whether bytes, or the peer's FIN, wait to be read on a connection.
     func hasInput(_ ends: ConnectionEnds) -> Bool {
         guard let socket = sockets[ends], socket.isSame else { return false }
         return socket.hasInput

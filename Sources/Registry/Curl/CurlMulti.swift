@@ -1,55 +1,55 @@
-// libcurl on the loop: its sockets become SocketPolls, its one timeout a Timer. curl calls us from inside its own
-// calls; whatever would have to call it back waits in the loop's deferred queue.
+// libcurl on the loop: its sockets become SocketPolls, its one timeout a Timer. curl calls back from inside its own
+// functions, where it must not be called; such calls wait in the loop's deferred queue.
 
 internal import CCurl
 internal import Glibc
 
 /// A curl multi handle driven by the loop (libcurl's "curl_multi_socket_action").
 ///
-/// Proxies: curl's environment variables work as everywhere (`http_proxy`, `https_proxy`, `all_proxy`, `no_proxy`).
+/// Proxies come from curl's usual environment variables (`http_proxy`, `https_proxy`, `all_proxy`, `no_proxy`).
 package final class CurlMulti {
-    /// Idle connections kept for reuse, over all hosts: some for each of the upstreams in use at a time.
+    /// Idle connections kept for reuse, over all hosts: a few for each upstream that is in use.
     static let maximumIdleConnections = 64
-    /// Requests that are under way on two connections at once since a reused one was silent. An upstream that is only
-    /// slow gets at most so many requests twice.
+    /// Requests that run on two connections at once because a reused one was silent. An upstream that is only slow gets
+    /// at most this many requests twice.
     static let maximumHedges = 64
-    /// Upstreams whose idle connections may be dead, at a time; when there are more, all are forgotten.
+    /// Upstreams whose idle connections may be dead; at this number the whole list is cleared.
     static let maximumSuspects = 256
 
     /// Name and version of libcurl.
     package static var libraryVersion: String {
-        // What it was built with follows, each after a space.
+        // The versions of its own libraries follow, each after a space.
         String(String(cString: curl_version()).prefix { $0 != " " })
     }
 
     let limits: ConnectLimits
-    /// curl's connections, as far as this process knows them.
+    /// curl's connections, as far as this process has recorded them.
     var connections = UpstreamConnections()
-    /// Requests under way on two connections.
+    /// Requests that run on two connections.
     var hedgeCount = 0
-    /// Requests that were sent again on a new connection, since a reused one did not answer.
+    /// Requests repeated on a new connection because a reused one did not answer.
     var reconnects: UInt64 = 0
 
     private let loop: EventLoop
     private let handle: UnsafeMutableRawPointer
     private let lookups: NameLookups
     private var timer: Timer?
-    /// Whether curl wants to be called as soon as others have had their turn.
+    /// Whether curl has asked to be called again as soon as other events have been handled.
     private var isTimeoutDue = false
     private var sockets: CurlSockets?
-    /// Running attempts, by easy handle. Deferred actions refer to an attempt, never to a handle: the next
-    /// attempt may be given the same one.
+    /// Running attempts, by easy handle. Deferred actions refer to an attempt, never to a handle, since a later attempt
+    /// may get the same handle.
     private var attempts: [UnsafeMutableRawPointer: TransferAttempt] = [:]
-    /// When a reused connection was silent while a new one answered, by host and port.
+    /// The time at which a reused connection was silent while a new one answered, by host and port.
     private var suspects: [String: UInt64] = [:]
     private var isClosed = false
 
-    /// Nil when curl cannot be set up: no memory.
+    /// Nil when curl cannot be set up, for lack of memory.
     package init?(
         on loop: EventLoop, limits: ConnectLimits = ConnectLimits(),
         lookups: LookupShares<ObjectIdentifier>.Limits = .init()
     ) {
-        // Counted, and safe to call more than once; never undone, since resolver threads may outlive every handle.
+        // Reference-counted, so safe to call again; never undone, since resolver threads may outlive every handle.
         guard curl_global_init(Int(CURL_GLOBAL_DEFAULT)) == CURLE_OK, let handle = curl_multi_init() else { return nil }
         self.loop = loop
         self.handle = handle
@@ -57,7 +57,7 @@ package final class CurlMulti {
         self.lookups = NameLookups(lookups)
         timer = Timer(on: loop) { [unowned self] in timedOut() }
         sockets = CurlSockets(on: loop) { [unowned self] in act($0, $1) }
-        // Unretained: `close` ends every call back before this object can go.
+        // Unretained: `close` ends all callbacks before this object is freed.
         let context = Unmanaged.passUnretained(self).toOpaque()
         ccurl_multi_set_pointer(handle, CURLMOPT_SOCKETDATA, context)
         ccurl_multi_set_socket(handle) { _, socket, what, context, _ in
@@ -74,7 +74,7 @@ package final class CurlMulti {
         MultiOptions.apply(to: handle)
     }
 
-    /// Attempts under way.
+    /// Number of running attempts.
     package var transferCount: Int { attempts.count }
 
     var reading: ConnectReading {
@@ -85,12 +85,13 @@ package final class CurlMulti {
 
     deinit { precondition(isClosed, "a CurlMulti must be closed before it goes") }
 
-    /// Starts an attempt; soon, not now.
+    /// Starts an attempt in a deferred action.
     func start(_ attempt: TransferAttempt) {
         loop.deferred.enqueue { [self] in add(attempt) }
     }
 
-    /// Ends every transfer without a word to its owner, closes all connections. Not to be called from a callback.
+    /// Ends every transfer without a callback to its owner, and closes all connections. Must not be called from a
+    /// callback.
     package func close() {
         guard !isClosed else { return }
         isClosed = true
@@ -119,21 +120,21 @@ package final class CurlMulti {
         settle()
     }
 
-    /// Takes an attempt out, whatever it is doing; the attempt asks for this in a deferred action.
+    /// Removes an attempt in any state; the attempt calls this in a deferred action.
     func remove(_ attempt: TransferAttempt) {
         guard !isClosed else { return }
         guard let easy = runningHandle(of: attempt) else { return startWaiting(lookups.end(attempt)) }
-        // The resolver cannot be stopped: its thread, and the place for it, is taken until the lookup has ended. Then
-        // curl asks for a socket, is given none, and the attempt ends.
+        // The resolver cannot be stopped: its thread and the lookup's slot stay in use until the lookup has ended. Then
+        // curl asks for a socket, is refused one, and the attempt ends.
         guard attempt.lookup != .running else { return }
         take(out: attempt, easy)
         settle()
     }
 
-    /// Resumes a paused attempt; the attempt asks for this in a deferred action.
+    /// Resumes a paused attempt; the attempt calls this in a deferred action.
     func unpause(_ attempt: TransferAttempt) {
         guard !isClosed, let easy = runningHandle(of: attempt) else { return }
-        // This delivers what curl had kept, by calling back from here; curl does not report its failure by itself.
+        // This delivers curl's buffered bytes through callbacks; only its result reports a failure.
         let code = curl_easy_pause(easy, CURLPAUSE_CONT)
         if code != CURLE_OK { return end(attempt, code) }
         settle()
@@ -151,7 +152,7 @@ package final class CurlMulti {
         guard mustWait else { return attempt.finish(outcome) }
         guard lookups.wait(attempt) else { return attempt.finish(.tooManyLookups) }
         attempt.isDone = false
-        // A place may have become free since there was none.
+        // A slot may have become free meanwhile.
         startWaiting(lookups.ready())
     }
 
@@ -181,11 +182,11 @@ package final class CurlMulti {
         settle()
     }
 
-    /// Reads what has finished; after everything that may have made curl work.
+    /// Reads which transfers have finished; must follow every call that may have made curl work.
     private func settle() {
         var left: Int32 = 0
         while let message = curl_multi_info_read(handle, &left) {
-            // The message does not survive the handle's removal, so both are copied first.
+            // The message is freed with the handle, so both fields are copied first.
             guard message.pointee.msg == CURLMSG_DONE, let easy = message.pointee.easy_handle else { continue }
             let code = message.pointee.data.result
             guard let attempt = attempts[easy] else { continue }
@@ -197,19 +198,20 @@ package final class CurlMulti {
     private func timedOut() { act(CURL_SOCKET_BAD, 0) }
 
     private static func from(_ context: UnsafeMutableRawPointer?) -> CurlMulti {
-        // Set in `init`, before curl could call.
+        // Set in `init`, before curl can call back.
         Unmanaged<CurlMulti>.fromOpaque(context.unsafelyUnwrapped).takeUnretainedValue()
     }
 }
 
-// MARK: - Called by curl, from inside its own calls: nothing of curl's from here
+// MARK: - Called by curl, from inside its own functions: curl must not be called from here
 
 extension CurlMulti {
-    /// A socket was made for curl.
+    /// curl has opened a socket.
     func opened(_ socket: Int32) { sockets?.opened(socket) }
 
-    /// Has curl close sockets by a callback, since it does not report the end of each to who watches them. A connection
-    /// may outlive the attempt that opened it, so the callback is given this object, which outlives all connections.
+    /// Makes curl close sockets through a callback, since it does not report every close to the code that watches them.
+    /// A connection may outlive the attempt that opened it, so the callback gets this object, which outlives all
+    /// connections.
     func setClosingCallback(_ easy: UnsafeMutableRawPointer) -> Bool {
         let context = Unmanaged.passUnretained(self).toOpaque()
         guard ccurl_set_pointer(easy, CURLOPT_CLOSESOCKETDATA, context) == CURLE_OK else { return false }
@@ -226,8 +228,8 @@ extension CurlMulti {
             return
         }
         timer?.stop()
-        // At once is how curl lets others go first. libuv (1.44) would run a timer that is started anew within its
-        // callback before anything else.
+        // 0 means that curl wants to be called after other events. libuv (1.44) would run a timer restarted in its own
+        // callback before anything else, so the call is deferred.
         guard isTimeoutDue else { return }
         loop.deferred.enqueue { [self] in
             guard isTimeoutDue else { return }
@@ -240,21 +242,21 @@ extension CurlMulti {
 // MARK: - For the attempts
 
 extension CurlMulti {
-    /// Whether libcurl knows an address without asking the resolver: it is numeric, or a name for this machine.
+    /// Whether libcurl knows the address without the resolver: the host is numeric, or a name of this machine.
     static func needsNoLookup(_ host: String) -> Bool {
         NetworkAddress(literal: host) != nil || host == "localhost" || host.hasSuffix(".localhost")
     }
 
-    /// Takes a place for the attempt's name lookup; false when there is none.
+    /// Takes a slot for the attempt's name lookup; false when none is free.
     func beginLookup(_ attempt: TransferAttempt) -> Bool { lookups.begin(attempt) }
 
-    /// The lookup has ended, in an address.
+    /// The lookup has found an address.
     func lookupEnded(_ attempt: TransferAttempt) {
         lookups.found(attempt.request.url)
         startWaiting(lookups.end(attempt))
     }
 
-    /// Whether libcurl is to forget that the name was not found.
+    /// Whether libcurl must forget that the name was not found.
     func forgetsFailure(of url: UpstreamURL) -> Bool {
         lookups.forgetsFailure(
             of: url, afterMilliseconds: limits.failedNameMilliseconds, now: loop.nowMilliseconds)
@@ -264,13 +266,14 @@ extension CurlMulti {
 
     private static func origin(_ url: UpstreamURL) -> String { "\(url.host):\(url.port)" }
 
-    /// A reused connection to this host was silent while a new one answered: what was idle at that time is not reused.
+    /// Called when a reused connection was silent while a new one answered: connections idle at that time are not
+    /// reused.
     func suspectIdleConnections(to url: UpstreamURL) {
         if suspects.count >= CurlMulti.maximumSuspects { suspects.removeAll() }
         suspects[CurlMulti.origin(url)] = loop.nowMilliseconds
     }
 
-    /// How long a connection to this host may have been idle to be reused, in whole seconds, at least 1.
+    /// How long a connection to this host may have been idle and still be reused, in whole seconds, at least 1.
     func maximumIdleSeconds(for url: UpstreamURL) -> Int {
         guard !suspects.isEmpty, let time = suspects[CurlMulti.origin(url)] else { return limits.maximumIdleSeconds }
         let seconds = Int((loop.nowMilliseconds - time) / 1000)

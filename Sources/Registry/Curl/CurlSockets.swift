@@ -1,6 +1,5 @@
-// The sockets that curl wants watched (libcurl's "CURLMOPT_SOCKETFUNCTION"). They are known by their descriptors, and
-// curl gives a descriptor back to the system without always saying so at once: a deferred action for a descriptor
-// first checks that it still is the same socket.
+// The sockets that curl wants watched (libcurl's "CURLMOPT_SOCKETFUNCTION"), by descriptor. curl closes descriptors
+// without always reporting it at once, so a deferred action first checks that its descriptor is still the same socket.
 
 internal import CCurl
 
@@ -10,7 +9,7 @@ final class CurlSockets {
     /// Called when a socket is ready, with curl's bits (`CURL_CSELECT_IN` and so on); from the loop.
     private let onReady: (Int32, Int32) -> Void
     private var polls: [Int32: SocketPoll] = [:]
-    /// Sockets that could not be watched, each with the number of its failure.
+    /// Sockets that could not be watched, each with a sequence number for its failure.
     private var failures: [Int32: UInt64] = [:]
     private var failureTotal: UInt64 = 0
 
@@ -19,7 +18,7 @@ final class CurlSockets {
         self.onReady = onReady
     }
 
-    /// What curl wants: called from inside curl.
+    /// Watches a socket as curl asks; called from inside curl.
     /// - Parameter what: `CURL_POLL_IN` and so on.
     func watch(_ socket: Int32, _ what: Int32) {
         if what == CURL_POLL_REMOVE {
@@ -31,11 +30,11 @@ final class CurlSockets {
         poll.watch(readable: what & CURL_POLL_IN != 0, writable: what & CURL_POLL_OUT != 0)
     }
 
-    /// A socket was made for curl. If one with its descriptor is watched already, curl has closed that one; it does not
-    /// ask for what it believes is watched, so the new one is watched in its place.
+    /// curl has opened a socket. If its descriptor is watched already, curl has closed the old socket and will not ask
+    /// for the new one to be watched, so it is watched in its place.
     func opened(_ socket: Int32) { polls[socket]?.watchAnew() }
 
-    /// curl is about to close a socket, which it does not always say by `CURL_POLL_REMOVE`.
+    /// curl is about to close a socket, which it does not always report by `CURL_POLL_REMOVE`.
     func closing(_ socket: Int32) { polls[socket]?.suspend() }
 
     func close() {
@@ -47,7 +46,7 @@ final class CurlSockets {
     private func open(_ socket: Int32) -> SocketPoll? {
         let poll = SocketPoll(on: loop, descriptor: socket) { [unowned self] readable, writable, _ in
             let events = (readable ? CURL_CSELECT_IN : 0) | (writable ? CURL_CSELECT_OUT : 0)
-            // Upon CURL_CSELECT_ERR curl would end the transfer without reading what came before the error.
+            // On CURL_CSELECT_ERR curl would end the transfer without reading what came before the error.
             onReady(socket, events == 0 ? CURL_CSELECT_ERR : events)
         }
         polls[socket] = poll

@@ -1,29 +1,30 @@
-// Every option a request is made with, in one place, and what curl's results mean.
+// All options that a request sets on its easy handle, and the meaning of curl's results.
 
 internal import CCurl
 internal import Glibc
 
+/// Sets the options of an easy handle.
 enum EasyOptions {
-    /// What differs between the attempts at one request.
+    /// The options that differ between the attempts at one request.
     struct Choices {
         /// Whether an idle connection may not be used.
         var isFresh = false
-        /// Connections that were idle for longer are closed rather than used.
+        /// A connection that was idle for longer is closed instead of used.
         var maximumIdleSeconds = ConnectLimits().maximumIdleSeconds
     }
 
-    /// An outer bound for connecting, lookup included: each phase has its own limit (`ConnectLimits`), which is met
-    /// first. A lookup that no request waits for ends here at the latest, and keeps its place until then.
+    /// Upper bound for connecting, lookup included; each phase has its own shorter limit (`ConnectLimits`). A lookup
+    /// that no request waits for ends here at the latest, and keeps its slot until then.
     static let connectTimeoutMilliseconds = 120_000
-    /// How long libcurl remembers an address: its default, set since half of it is what it remembers a failure for.
+    /// How long libcurl caches an address: its default, set explicitly because libcurl caches a failure for half of it.
     static let rememberedNameSeconds = 60
 
     /// Sets a request's options; false when curl refuses one.
     static func apply(_ request: TransferRequest, _ choices: Choices, to easy: UnsafeMutableRawPointer) -> Bool {
         let numbers: [(CURLoption, Int)] = [
-            // No signals for timeouts: they would hit the whole process.
+            // No signals for timeouts: they would affect the whole process.
             (CURLOPT_NOSIGNAL, 1),
-            // Ending a transfer in mid-lookup must not wait for the resolver's thread.
+            // Ending a transfer during a lookup must not wait for the resolver's thread.
             (CURLOPT_QUICK_EXIT, 1),
             (CURLOPT_FOLLOWLOCATION, 0),
             (CURLOPT_HTTP_VERSION, Int(CURL_HTTP_VERSION_1_1)),
@@ -34,7 +35,7 @@ enum EasyOptions {
             (CURLOPT_MAXAGE_CONN, choices.maximumIdleSeconds),
             (CURLOPT_TCP_NODELAY, 1),
             (CURLOPT_TCP_KEEPALIVE, 1),
-            // Bytes are stored as they come.
+            // Bytes are stored as received.
             (CURLOPT_HTTP_CONTENT_DECODING, 0),
             (CURLOPT_SUPPRESS_CONNECT_HEADERS, 1),
             (CURLOPT_NOBODY, request.method == .head ? 1 : 0),
@@ -60,7 +61,7 @@ enum EasyOptions {
     }
 }
 
-/// curl's result codes, sorted by what they mean for us.
+/// The kinds of curl's result codes.
 enum CurlError {
     static func isConnecting(_ code: CURLcode) -> Bool {
         [
@@ -77,22 +78,22 @@ enum CurlError {
         ].contains(code)
     }
 
-    /// curl's only timeout here is the one for connecting, so it counts as not having connected.
+    /// curl's only timeout here is the one for connecting, so a timeout counts as unreachable.
     static func kind(_ code: CURLcode) -> TransferFailure.Kind {
         if isConnecting(code) { return .unreachable }
         return isTrust(code) ? .untrusted : .broken
     }
 
-    /// curl's words. Its detail is used for connection and certificate errors only: it then names hosts and files,
-    /// where elsewhere it might quote a URL.
+    /// curl's error text. Its detail is used for connection and certificate errors only, where it names hosts and
+    /// files; elsewhere it might quote a URL.
     static func text(_ code: CURLcode, detail: String) -> String {
         if !detail.isEmpty, isConnecting(code) || isTrust(code) { return detail }
         return String(cString: curl_easy_strerror(code))
     }
 }
 
-/// Socket addresses as curl passes them. They are read by offset: which module declares `sockaddr_in`'s members to
-/// Swift depends on the C module that was built first.
+/// Socket addresses as curl passes them. They are read by offset, since the C module that was built first decides
+/// whether Swift sees the members of `sockaddr_in`.
 enum SocketAddress {
     /// `sin_port` and `sin6_port` (netinet/in.h).
     private static let portOffset = 2
@@ -102,7 +103,7 @@ enum SocketAddress {
     /// Nil for families that are not IP.
     static func read(_ raw: UnsafeRawPointer?, family: Int32) -> (address: NetworkAddress, port: UInt16)? {
         guard let raw, family == AF_INET || family == AF_INET6 else { return nil }
-        // curl_sockaddr is declared with room for a plain sockaddr but holds what `addrlen` says (Curl_sockaddr_ex).
+        // curl_sockaddr is declared with room for a plain sockaddr but holds `addrlen` bytes (Curl_sockaddr_ex).
         let (offset, count) = family == AF_INET ? (fourOffset, 4) : (sixOffset, 16)
         let port = UInt16(bigEndian: raw.loadUnaligned(fromByteOffset: portOffset, as: UInt16.self))
         let bytes = Array(UnsafeRawBufferPointer(start: raw + offset, count: count))
@@ -110,19 +111,20 @@ enum SocketAddress {
     }
 }
 
-/// Options of the multi handle that came after the headers this is built with (7.88). Their numbers are part of
-/// libcurl's ABI (curl/multi.h of 8.20); a library that does not know one refuses it.
+/// Options of the multi handle that are newer than the headers this is built with (7.88). Their numbers are part of
+/// libcurl's ABI (curl/multi.h of 8.20); an older library refuses them.
 enum MultiOptions {
-    /// `CURLMOPT_RESOLVE_THREADS_MAX`, since 8.20: the threads that look up names, two of which may work on one name.
+    /// `CURLMOPT_RESOLVE_THREADS_MAX`, since 8.20: the threads that look up names; one name may use two of them.
     private static let resolveThreadsMax = CURLMoption(rawValue: 20)
-    /// `CURLMOPT_QUICK_EXIT`, since 8.20: the end does not wait for lookups under way.
+    /// `CURLMOPT_QUICK_EXIT`, since 8.20: cleanup does not wait for running lookups.
     private static let quickExit = CURLMoption(rawValue: 21)
-    /// Every lookup that has a place (`LookupShares`) has its threads.
+    /// Enough threads for every lookup that has a slot (`LookupShares`).
     private static var resolverThreads: Int { 2 * LookupShares<ObjectIdentifier>.Limits().all }
 
-    /// Sets those that the library knows.
+    /// Sets the options that the library knows.
     static func apply(to multi: UnsafeMutableRawPointer) {
-        // CURLM_UNKNOWN_OPTION: an older library: a thread for each lookup, and `CURLOPT_QUICK_EXIT` does not wait.
+        // An older library returns CURLM_UNKNOWN_OPTION; it uses a thread for each lookup, and `CURLOPT_QUICK_EXIT`
+        // avoids the wait.
         ccurl_multi_set_long(multi, resolveThreadsMax, resolverThreads)
         ccurl_multi_set_long(multi, quickExit, 1)
     }

@@ -1,12 +1,12 @@
-// The proxies that curl takes from the environment. Their addresses are configuration too: one on loopback is usual.
+// The proxies that curl takes from the environment. They count as configured, since a proxy on loopback is usual.
 
 internal import CCurl
 internal import Glibc
 internal import OCI
 
 extension AddressGuard {
-    /// Proxies at numeric addresses, or at `localhost`, named by the variables that curl reads
-    /// (libcurl's "libcurl-env"). Other names are not resolved here: they are not expected to be local.
+    /// Proxies at numeric addresses or `localhost`, from the variables that curl reads (libcurl's "libcurl-env"). Other
+    /// names are not resolved here: they are not expected to be local.
     package static func environmentProxies() -> Set<Proxy> {
         var found: Set<Proxy> = []
         for name in ["http_proxy", "https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"] {

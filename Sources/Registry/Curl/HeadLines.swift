@@ -1,10 +1,10 @@
-// curl hands over header lines one by one; this makes a head of them.
+// Builds a response head from the header lines that curl passes one by one.
 
 internal import OCI
 
-/// Collects the lines of one answer's head.
+/// Collects the header lines of one response.
 package struct HeadLines {
-    /// Largest head read, in bytes, interim answers included: many times what registries send.
+    /// Largest head accepted, in bytes, interim responses included: many times what registries send.
     static let maximumBytes = 64 * 1024
 
     package enum Outcome {
@@ -18,7 +18,7 @@ package struct HeadLines {
     private var status = 0
     private var fields = UpstreamFields()
     private var byteCount = 0
-    /// The final head is complete; what follows are trailers.
+    /// Whether the final head is complete; further lines are trailers.
     private(set) var isComplete = false
     var hasBegun: Bool { byteCount > 0 }
 
@@ -27,7 +27,7 @@ package struct HeadLines {
         self.isHead = isHead
     }
 
-    /// Takes one line, its line end included. The empty line ends the head; 1xx heads are skipped.
+    /// Reads one line, with its line end. The empty line ends the head; 1xx heads are skipped.
     package mutating func read(_ bytes: UnsafeRawBufferPointer) -> Outcome {
         byteCount += bytes.count
         guard byteCount <= HeadLines.maximumBytes else { return .refused("its answer's head is too long") }

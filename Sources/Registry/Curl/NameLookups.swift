@@ -1,8 +1,8 @@
-// The name lookups of all transfers: their places, the attempts that wait for one, and names lately not found.
+// The name lookups of all transfers: their slots, the attempts that wait for one, and recent failures.
 
-/// Keeps the lookups within their shares (Policy/LookupShares.swift).
+/// Keeps the lookups within their limits (Policy/Upstreams/LookupShares.swift).
 final class NameLookups {
-    /// Names that are remembered for having been found, and for not having been found: clients can name any number.
+    /// Names remembered as found, and as not found: clients can name any number.
     private static let maximumNames = 1024
 
     private struct Name: Hashable {
@@ -13,13 +13,13 @@ final class NameLookups {
     }
 
     private var shares: LookupShares<ObjectIdentifier>
-    /// Attempts that wait for a place. They are kept alive by this: their keys are their identities.
+    /// Attempts that wait for a slot. The dictionary retains them, since their keys are object identities.
     private var waiting: [ObjectIdentifier: TransferAttempt] = [:]
-    /// When names were not found, in the loop's milliseconds.
+    /// When lookups failed, in the loop's milliseconds.
     private var failures: [Name: UInt64] = [:]
-    /// Hosts that were found since the start.
+    /// Hosts found since the start.
     private var foundHosts: Set<String> = []
-    /// Attempts that were refused because too many waited.
+    /// Attempts refused because too many were waiting.
     private(set) var refusedTotal: UInt64 = 0
 
     init(_ limits: LookupShares<ObjectIdentifier>.Limits) { shares = LookupShares(limits: limits) }
@@ -27,14 +27,14 @@ final class NameLookups {
     var runningCount: Int { shares.runningTotal }
     var waitingCount: Int { shares.waitingTotal }
 
-    /// Takes a place, unless the attempt has one already.
-    /// - Returns: false when there is none.
+    /// Takes a slot, unless the attempt has one already.
+    /// - Returns: false when no slot is free.
     func begin(_ attempt: TransferAttempt) -> Bool {
         shares.begin(ObjectIdentifier(attempt), owner(attempt.request))
     }
 
-    /// Waits for a place.
-    /// - Returns: false when too many wait already.
+    /// Queues the attempt for a slot.
+    /// - Returns: false when too many are waiting.
     func wait(_ attempt: TransferAttempt) -> Bool {
         guard shares.wait(ObjectIdentifier(attempt), owner(attempt.request)) else {
             refusedTotal &+= 1
@@ -44,15 +44,15 @@ final class NameLookups {
         return true
     }
 
-    /// The attempt neither looks up nor waits any more.
-    /// - Returns: those that waited and have a place from here on.
+    /// Ends the attempt's lookup, or its wait for one.
+    /// - Returns: the waiting attempts that have a slot now.
     func end(_ attempt: TransferAttempt) -> [TransferAttempt] {
         guard shares.end(ObjectIdentifier(attempt)) else { return [] }
         waiting[ObjectIdentifier(attempt)] = nil
         return ready()
     }
 
-    /// Those that waited and have a place from here on.
+    /// The waiting attempts that have a slot now.
     func ready() -> [TransferAttempt] { shares.startable().compactMap { waiting.removeValue(forKey: $0) } }
 
     /// Ends all waiting attempts.
@@ -70,7 +70,7 @@ final class NameLookups {
 
     // MARK: Names that were found, or not
 
-    /// A name was not found, as the resolver or libcurl's memory of it says.
+    /// Records that a name was not found, by the resolver or in libcurl's cache.
     func failed(_ url: UpstreamURL, now: UInt64) {
         if failures.count >= NameLookups.maximumNames { failures.removeAll() }
         let name = Name(url)
@@ -84,7 +84,7 @@ final class NameLookups {
         foundHosts.insert(url.host)
     }
 
-    /// Whether libcurl is to forget that a name was not found; asked before an attempt.
+    /// Whether libcurl must forget that a name was not found; checked before each attempt.
     func forgetsFailure(of url: UpstreamURL, afterMilliseconds: UInt64, now: UInt64) -> Bool {
         guard let time = failures[Name(url)], now >= time, now - time >= afterMilliseconds else { return false }
         failures[Name(url)] = nil

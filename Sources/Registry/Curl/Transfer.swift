@@ -1,8 +1,9 @@
 // One HTTP request to an upstream, on one connection or, where a reused one does not answer, on a second and new one.
-// It reports a head, body bytes and one end; it does not interpret statuses, follow redirects or log. The
-// exchange does that (Pull/UpstreamExchange.swift).
+// It reports a head, body bytes and one end. Statuses, redirects and logging belong to the exchange
+// (Pull/UpstreamExchange.swift).
 
-/// A running request. Ends only by its `ended` or by `cancel`; an owner that drops it before gets no more callbacks.
+/// A running request. It ends by its `ended` callback or by `cancel`; after its owner has released it, no callback
+/// follows.
 package final class Transfer {
     package let request: TransferRequest
     private let multi: CurlMulti
@@ -12,11 +13,11 @@ package final class Transfer {
     private var first: TransferAttempt?
     private var second: TransferAttempt?
     private var silence: Timer?
-    /// Whether it is one of `CurlMulti.hedgeCount`.
+    /// Whether it counts in `CurlMulti.hedgeCount`.
     private var isHedged = false
     private var isOver = false
 
-    /// Starts the request, soon. The handler is not called before this returns, and is not kept alive.
+    /// Starts the request in a deferred action. The handler is not called before this returns, and is not retained.
     package init(_ request: TransferRequest, on multi: CurlMulti, loop: EventLoop, handler: any TransferHandler) {
         self.request = request
         self.multi = multi
@@ -25,7 +26,7 @@ package final class Transfer {
         first = TransferAttempt(request, isFresh: false, on: multi, loop: loop, owner: self)
     }
 
-    /// Ends it without another word to the handler. May be called at any time, also from the handler.
+    /// Ends the request without a further callback to the handler. May be called at any time, also from the handler.
     package func cancel() {
         guard !isOver else { return }
         end()
@@ -33,7 +34,7 @@ package final class Transfer {
         second?.cancel()
     }
 
-    /// Goes on after the handler returned false. May be called at any time.
+    /// Resumes after the handler returned false. May be called at any time.
     package func resume() { attempt(machine.winner)?.resume() }
 
     private func end() {
@@ -62,12 +63,12 @@ package final class Transfer {
         return handler?.transfer(self, received: bytes) ?? false
     }
 
-    /// From a deferred action or a timer.
+    /// Called from a deferred action or a timer.
     func attempt(_ attempt: TransferAttempt, ended failure: TransferFailure?) {
         guard !isOver else { return }
         let name = name(of: attempt)
         if machine.winner == name { return finish(failure) }
-        // Without a failure there was a head, which made it the winner.
+        // An attempt that ends without a failure had a head, which made it the winner.
         guard let failure else { return }
         perform(machine.handle(.failed(name, failure)))
     }
@@ -103,7 +104,7 @@ package final class Transfer {
             second = TransferAttempt(request, isFresh: true, on: multi, loop: loop, owner: self)
         case .suspectIdleConnections: multi.suspectIdleConnections(to: request.url)
         case .cancel(let name): attempt(name)?.cancel()
-        // Performed where the head is.
+        // `attempt(_:received:)` does this, since it has the head.
         case .deliver: break
         case .fail(let failure): finish(failure)
         }
@@ -117,7 +118,7 @@ package final class Transfer {
 
     private func wasSilent() {
         guard !isOver, let first, !first.hasAnswerBegun else { return }
-        // Tried again later, when fewer requests are under way twice.
+        // Checked again later, when fewer requests run on two connections.
         guard multi.hedgeCount < CurlMulti.maximumHedges else { return watch() }
         let actions = machine.handle(.silence)
         if actions.contains(.startSecond) {

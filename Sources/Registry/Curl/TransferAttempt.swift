@@ -1,5 +1,5 @@
-// One HTTP request on one connection: one easy handle. Whether a second attempt is made is its owner's part
-// (Transfer.swift, Policy/HedgeMachine.swift).
+// One HTTP request on one connection: one easy handle. Its owner decides whether a second attempt is made
+// (Transfer.swift, Policy/Upstreams/HedgeMachine.swift).
 
 internal import CCurl
 internal import Glibc
@@ -8,10 +8,10 @@ internal import Glibc
 final class TransferAttempt {
     /// The lookup of the host's name.
     enum Lookup {
-        /// None was needed, or it is over.
+        /// No lookup is needed, or it has ended.
         case none
         case running
-        /// libcurl asked for one when there was no place for it.
+        /// libcurl asked for a lookup when no slot was free.
         case denied
     }
 
@@ -32,20 +32,20 @@ final class TransferAttempt {
     var lastProgress: UInt64 = 0
     var wantsPause = false
     var isPaused = false
-    /// The reason why this server ended it, so that curl's own reason ("aborted by callback") does not hide it.
+    /// The failure for which this server ended the attempt; it takes precedence over curl's "aborted by callback".
     var ownFailure: TransferFailure?
-    /// curl writes here while the easy handle lives.
+    /// curl's error text, which curl may write while the easy handle exists.
     let errorText = UnsafeMutablePointer<CChar>.allocate(capacity: Int(CURL_ERROR_SIZE))
     var refusedAddress = false
 
-    /// Nothing more will be reported.
+    /// Whether nothing more will be reported to the owner.
     private(set) var isOver = false
-    /// curl is done with it; the end is on its way.
+    /// Whether curl has finished it; the deferred action that ends it is queued.
     var isDone = false
-    /// Whether a byte of the answer has come.
+    /// Whether a byte of the answer has arrived.
     var hasAnswerBegun: Bool { reader.hasBegun }
 
-    /// Starts the request, soon. The owner is not called before this returns, and is not kept alive.
+    /// Starts the request in a deferred action. The owner is not called before this returns, and is not retained.
     init(_ request: TransferRequest, isFresh: Bool, on multi: CurlMulti, loop: EventLoop, owner: Transfer) {
         self.request = request
         self.isFresh = isFresh
@@ -83,7 +83,7 @@ final class TransferAttempt {
         }
     }
 
-    /// Makes an easy handle and frees it.
+    /// Makes an easy handle and frees it, so that libcurl loads its data before the first request.
     static func warmUp(_ request: TransferRequest) {
         guard let easy = curl_easy_init() else { return }
         _ = EasyOptions.apply(request, .init(), to: easy)
@@ -111,7 +111,7 @@ final class TransferAttempt {
         return easy
     }
 
-    /// Frees the easy handle, which is in no multi handle any more.
+    /// Frees the easy handle, which must not be in a multi handle any more.
     func release() {
         guard let easy else { return }
         self.easy = nil
@@ -122,7 +122,7 @@ final class TransferAttempt {
         forgottenNames = nil
     }
 
-    /// What curl's result means. Asked while the easy handle still is there.
+    /// Translates curl's result. Must be called before the easy handle is freed.
     func outcome(_ code: CURLcode) -> Outcome {
         if let ownFailure { return Outcome(ownFailure) }
         if code == CURLE_OK { return reader.isComplete ? Outcome(nil) : failure(.broken, "an answer without a head") }
@@ -149,7 +149,7 @@ final class TransferAttempt {
         owner?.attempt(self, ended: outcome.failure)
     }
 
-    /// The end of an attempt; `failure` nil when it is complete.
+    /// The end of an attempt; `failure` is nil when the response is complete.
     struct Outcome {
         let failure: TransferFailure?
 
@@ -196,7 +196,7 @@ extension TransferAttempt {
     private func checkTime() {
         guard !isOver else { return }
         if isDone {
-            // The end is on its way, or the wait for a place to look up the name.
+            // The deferred end is queued, or the attempt waits for a lookup slot.
             timer?.start(afterMilliseconds: multi.limits.checkMilliseconds)
         } else if progress.phases.phase == .connected {
             checkProgress()
@@ -205,10 +205,10 @@ extension TransferAttempt {
         }
     }
 
-    /// Fires when the time could be up; bytes that arrive only move `lastProgress`, which costs nothing.
+    /// Runs when the limit may have been reached; arriving bytes only update `lastProgress`, which costs nothing.
     private func checkProgress() {
         let limit = request.noProgressMilliseconds
-        // While it is paused, the upstream is not to blame for the silence.
+        // During a pause the silence is not the upstream's fault.
         let silent = wantsPause ? 0 : loop.nowMilliseconds - lastProgress
         guard silent >= limit else {
             timer?.start(afterMilliseconds: limit - silent)

@@ -1,13 +1,13 @@
-// A transfer's request, and the owner that gets its answer.
+// The request of a transfer, and the protocol of the handler that gets its response.
 
-/// What to ask for.
+/// A request to an upstream.
 package struct TransferRequest {
     package enum Method: Sendable { case get, head }
 
-    /// TLS towards this host. Paths are read when the connection is made.
+    /// TLS settings for this host. The files are read when the connection is made.
     package struct TLS: Sendable, Equatable {
         package var caFile: String?
-        /// The system's certificates count as well as `caFile`.
+        /// Whether the system's certificates are trusted in addition to `caFile`.
         package var trustsSystem = true
         package var certificateFile: String?
         package var keyFile: String?
@@ -18,23 +18,23 @@ package struct TransferRequest {
 
     package var url: UpstreamURL
     package var method = Method.get
-    /// Whole header lines, `Name: value`; the one way credentials are sent, since nothing follows redirects here.
+    /// Whole header lines, `Name: value`. They are the only way credentials are sent: curl follows no redirects here.
     package var headers: [String] = []
     package var userAgent = ""
     package var tls = TLS()
     package var addresses: AddressGuard
-    /// How long the upstream may send nothing, from the request on, while we are ready to take it.
+    /// How long the upstream may send nothing, from the request on, while this server is ready to receive.
     package var noProgressMilliseconds: UInt64
-    /// The client whose request caused this one, for its share of name lookups; nil for what the server does by itself.
+    /// The client whose request caused this one, for its share of name lookups; nil for the server's own requests.
     package var client: NetworkAddress?
-    /// Whether it is for a registry that the configuration names, wherever that sends us.
+    /// Whether it is for a registry that the configuration names, also after redirects to other hosts.
     package var isConfigured = false
-    /// Bytes that curl reads at once.
+    /// The size of curl's receive buffer.
     package var bufferBytes = TransferRequest.smallBufferBytes
 
-    /// What curl reads at once of a blob, and keeps again while paused; 288 blobs may be pulled at once.
+    /// Receive buffer for a blob; a paused transfer holds as much again, and 288 blobs may be pulled at once.
     package static let blobBufferBytes = 128 * 1024
-    /// The same of all else, which is small and may be asked for a thousand times at once.
+    /// Receive buffer for all other requests: their bodies are small, and a thousand may run at once.
     package static let smallBufferBytes = 16 * 1024
 
     package init(url: UpstreamURL, addresses: AddressGuard, noProgressMilliseconds: UInt64) {
@@ -44,12 +44,12 @@ package struct TransferRequest {
     }
 }
 
-/// The owner that gets an answer. Called from inside curl: every function of a `Transfer` and of an exchange may be
-/// called from here, since these only take note of it.
+/// Gets the response of a transfer. Called from inside curl: it may call every function of a `Transfer` and of an
+/// exchange, since these only record what to do.
 package protocol TransferHandler: AnyObject {
     func transfer(_ transfer: Transfer, received head: UpstreamHead)
-    /// The bytes are gone when this returns. False: no more, until `resume` is called; these were taken all the same.
+    /// The bytes are valid only during this call. False pauses the transfer until `resume`; these bytes count as taken.
     func transfer(_ transfer: Transfer, received bytes: UnsafeRawBufferPointer) -> Bool
-    /// Once, last, from a deferred action. Nil: the body is complete, as far as HTTP can tell.
+    /// Called once, last, from a deferred action. Nil means that the body is complete, as far as HTTP shows.
     func transfer(_ transfer: Transfer, ended failure: TransferFailure?)
 }

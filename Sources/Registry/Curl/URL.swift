@@ -1,18 +1,18 @@
-// URLs are built and read with curl's own URL API, so that policy and transport never understand one differently.
+// URLs are parsed and built with curl's own URL API, so that policy and transport always read them in the same way.
 
 internal import CCurl
 internal import OCI
 
 extension UpstreamURL {
-    /// Longest URL read, in bytes: signed blob URLs have one or two kilobytes.
+    /// Longest URL accepted, in bytes: signed blob URLs have one or two kilobytes.
     static let maximumBytes = 16 * 1024
 
-    /// Reads an absolute http or https URL. Nil for anything else, and where there is user information.
+    /// Reads an absolute http or https URL. Nil for any other text, and for a URL with user information.
     package init?(_ text: String) {
         self.init(text, relativeTo: nil)
     }
 
-    /// `scheme://host[:port]` with a path and a query, both already in a URL's characters.
+    /// The URL with another path and query, both already percent-encoded.
     package func with(path: String, query: String?) -> UpstreamURL? {
         guard let parts = URLParts(), parts.set(CURLUPART_URL, text), parts.set(CURLUPART_PATH, path),
             parts.set(CURLUPART_QUERY, query)
@@ -20,7 +20,7 @@ extension UpstreamURL {
         return UpstreamURL(parts)
     }
 
-    /// The same with parameters added to its query, encoded as a form's are.
+    /// The URL with parameters added to its query, form-encoded.
     package func adding(_ parameters: [(name: String, value: String)]) -> UpstreamURL? {
         guard let parts = URLParts(), parts.set(CURLUPART_URL, text) else { return nil }
         for (name, value) in parameters {
@@ -30,7 +30,7 @@ extension UpstreamURL {
         return UpstreamURL(parts)
     }
 
-    /// Resolves a `Location` value (RFC 3986 §5). Nil when that gives no http or https URL, or one with user
+    /// Resolves a `Location` value (RFC 3986 §5). Nil unless the result is an http or https URL without user
     /// information.
     package func resolving(_ location: String) -> UpstreamURL? { UpstreamURL(location, relativeTo: text) }
 
@@ -52,7 +52,7 @@ extension UpstreamURL {
             let port = OutsideNumber.decimal(digits, in: 1...UInt16.max)
         else { return nil }
         if host.hasSuffix(".") { host.removeLast() }
-        // A fragment is the browser's, and never sent (RFC 9110 §4.2.3).
+        // A fragment is for the client only, and never sent (RFC 9110 §4.2.3).
         guard !host.isEmpty, parts.set(CURLUPART_FRAGMENT, nil), let text = parts.get(CURLUPART_URL) else { return nil }
         self.init(
             scheme: scheme, host: host, port: port, path: parts.get(CURLUPART_PATH) ?? "/",

@@ -1,17 +1,17 @@
-// The one place for work that has to wait until the current callback has returned. C callbacks record what they saw and
-// enqueue; here connections are closed, curl is un-paused and easy handles are removed, always from a clean stack.
+// Work that must wait until the current callback has returned. C callbacks only record and enqueue; connections are
+// closed, curl is un-paused and easy handles are removed here, from a clean stack.
 
 internal import CLibuv
 internal import DequeModule
 
 /// Actions to run soon, on the loop, outside every callback.
 ///
-/// Drained before the loop polls and again after it (`LoopHooks`), so that an action enqueued by a timer does not wait
-/// for the next input. An action enqueued during a drain runs in the next one: an action that enqueues itself cannot
-/// starve sockets and timers.
+/// The queue is drained before each poll and again after it (`LoopHooks`), so that an action enqueued by a timer does
+/// not wait for the next input. An action enqueued during a drain runs in the next one: an action that enqueues itself
+/// cannot starve sockets and timers.
 package final class DeferredQueue {
-    /// Actions run in one drain before the loop gets to poll again: enough for any real burst, few enough that the
-    /// sockets do not starve.
+    /// Actions run in one drain before the loop polls again: enough for any real burst, few enough that the sockets do
+    /// not starve.
     static let maximumActionsPerDrain = 4096
 
     private var actions: Deque<() -> Void> = []
@@ -24,7 +24,7 @@ package final class DeferredQueue {
         idle = try Handle("uv_idle_init") { uv_idle_init(loop, $0) }
     }
 
-    /// Whether actions are left over.
+    /// Whether actions are waiting.
     var isPending: Bool { !actions.isEmpty }
 
     /// Runs `action` on the loop, soon, after the current callback has returned.
@@ -38,18 +38,18 @@ package final class DeferredQueue {
 
     @inline(__always)
     func drain() {
-        // Twice an iteration, and nearly always without actions.
+        // Called twice an iteration, nearly always with an empty queue.
         if idleIsActive { runActions() }
     }
 
     func close() { idle.close() }
 
-    /// Calls made in one iteration for one list of callbacks that all wait for the same thing. Each may write an
-    /// answer, some 10 µs, so a list of ten thousand would hold up every connection for a tenth of a second.
+    /// Calls per iteration for a list of callbacks that wait for the same result. Each may write a response, some 10
+    /// µs, so ten thousand at once would delay every connection by a tenth of a second.
     package static let maximumCallsPerIteration = 64
 
-    /// Calls `body` for each element, in order: the first ones now, the others in the next iterations.
-    /// - Parameter limit: how many in an iteration.
+    /// Calls `body` for each element, in order: the first `limit` now, the others in the next iterations.
+    /// - Parameter limit: calls per iteration.
     package func forEach<Element>(
         _ elements: [Element], atMost limit: Int = DeferredQueue.maximumCallsPerIteration,
         _ body: @escaping (Element) -> Void

@@ -1,5 +1,5 @@
-// The one event loop: libuv's. Everything that is not pure and not in the thread pool happens on its thread; nothing
-// here is Sendable, so the compiler keeps all of it on that thread.
+// The event loop (libuv's) and its clock. All code that is neither pure nor in the thread pool runs on its thread;
+// nothing here is Sendable, so the compiler keeps it on that thread.
 
 internal import CLibuv
 
@@ -26,16 +26,16 @@ package final class EventLoop {
     private let hooks: LoopHooks
     /// Whether `run` is in progress.
     private(set) var isRunning = false
-    /// Every connection reads into it: what has been read is handled at once, so one buffer serves them all.
+    /// Shared by all connections, since received bytes are handled before the next read.
     let readBuffer = UnsafeMutableRawBufferPointer.allocate(byteCount: EventLoop.readBufferBytes, alignment: 64)
 
-    /// Where the pieces of a short answer are put together.
+    /// Holds the pieces of a short response, copied together for one `send`.
     let writeBuffer = UnsafeMutableRawPointer.allocate(byteCount: TCPStream.copiedBytes, alignment: 64)
 
     /// Large enough for a burst of pipelined requests, small enough to stay in the second-level cache.
     static let readBufferBytes = 64 * 1024
 
-    /// Makes the loop. It lives as long as the process's work; `close` ends it.
+    /// Makes the loop; `close` frees it.
     package init() throws(LoopError) {
         let loop = UnsafeMutablePointer<uv_loop_t>.allocate(capacity: 1)
         let code = uv_loop_init(loop)
@@ -54,19 +54,18 @@ package final class EventLoop {
     /// Nanoseconds of the same clock, read by this call (`uv_hrtime`).
     package static var nowNanoseconds: UInt64 { uv_hrtime() }
 
-    /// The same, and noted as `recentNanoseconds`.
+    /// Reads the same clock and stores the result as `recentNanoseconds`.
     package func readClock() -> UInt64 { metrics.read() }
 
-    /// When the clock was last read in this iteration: when it began, or since, when an answer ended. What has happened
-    /// since then is at most the work of one callback.
+    /// The latest clock reading of this iteration: its start, or the end of a response since then. It is out of date by
+    /// at most the work of one callback.
     package var recentNanoseconds: UInt64 { metrics.recentNanoseconds }
 
-    /// Called first by every callback that comes out of libuv's wait for events, so that the wait is known to have
-    /// ended.
+    /// Marks the end of libuv's wait; every callback for an event must call it first.
     @inline(__always)
     func wake() { metrics.wake() }
 
-    /// Handles that keep the loop running.
+    /// Number of handles that keep the loop running.
     package var activeHandles: Int { Int(clamping: pointer.pointee.active_handles) }
 
     /// Busy time of each iteration so far.
@@ -81,26 +80,25 @@ package final class EventLoop {
     /// Milliseconds since 1970, read by this call.
     package static var unixMilliseconds: Int64 { LogTimestamp.now() }
 
-    /// Runs until `stop`, or until nothing is left that could happen.
+    /// Runs until `stop`, or until no active handle is left.
     package func run() {
         isRunning = true
         uv_run(pointer, UV_RUN_DEFAULT)
         isRunning = false
     }
 
-    /// Ends the `run` that is in progress after its current iteration; without one, this has no effect.
+    /// Ends the current `run` after this iteration; has no effect outside `run`.
     package func stop() {
-        // libuv would keep the flag, and the next run would end before it had begun.
+        // libuv keeps the stop flag: set outside `run`, it would end the next run at once.
         if isRunning { uv_stop(pointer) }
     }
 
     /// Version of the libuv this process runs on.
     package static var libraryVersion: String { String(cString: uv_version_string()) }
 
-    /// Runs the deferred actions, closes the loop's own handles, and runs libuv until every handle has gone. All others
-    /// must have been closed.
-    /// - Returns: whether the loop could be freed; false means that a handle was left open (a bug its owner should
-    ///   see).
+    /// Runs the deferred actions, closes the loop's own handles, and runs libuv until every handle is closed. The
+    /// caller must have closed all other handles.
+    /// - Returns: whether the loop was freed; false means that a handle was left open, a bug of its owner.
     @discardableResult
     package func close() -> Bool {
         while deferred.isPending { deferred.drain() }

@@ -1,11 +1,11 @@
-// The memory of every libuv handle belongs to one of these. libuv keeps a pointer to it until the close callback, so
-// the memory (and with it this object) is kept alive from a successful init to that callback, exactly once.
+// Ownership of libuv handles. libuv keeps a pointer to a handle's memory until the close callback, so a `Handle` is
+// retained on successful init and released in that callback, once.
 
 internal import CLibuv
 
-/// What a close callback can name: everything of a handle but its C type.
+/// The part of a handle that does not depend on its C type, for close callbacks.
 class AnyHandle {
-    /// Who gets the callbacks. Kept alive until the close callback, so that a callback always finds it.
+    /// The object that gets the callbacks. It is retained until the close callback, so that a callback always finds it.
     final var owner: AnyObject? {
         didSet { borrowedOwner = owner.map { Unmanaged.passUnretained($0) } }
     }
@@ -19,7 +19,7 @@ class AnyHandle {
 final class Handle<Raw>: AnyHandle {
     let pointer: UnsafeMutablePointer<Raw>
 
-    /// Allocates the handle and initialises it; on failure nothing is kept.
+    /// Allocates the handle and initialises it; on failure its memory is freed.
     init(_ call: String, _ initialise: (UnsafeMutablePointer<Raw>) -> Int32) throws(LoopError) {
         let memory = UnsafeMutablePointer<Raw>.allocate(capacity: 1)
         let code = initialise(memory)
@@ -35,7 +35,7 @@ final class Handle<Raw>: AnyHandle {
 
     deinit { pointer.deallocate() }
 
-    /// The handle as libuv's base type: every handle struct begins with its fields.
+    /// The handle as libuv's base type: every handle struct begins with the fields of `uv_handle_t`.
     var base: UnsafeMutablePointer<uv_handle_t> {
         UnsafeMutableRawPointer(pointer).assumingMemoryBound(to: uv_handle_t.self)
     }
@@ -45,9 +45,9 @@ final class Handle<Raw>: AnyHandle {
     static func withOwner<Owner: AnyObject>(
         of raw: UnsafeMutablePointer<Raw>?, as _: Owner.Type = Owner.self, _ body: (Owner) -> Void
     ) {
-        // libuv passes the handle it was given; its `data` was set in `init`. The close callback, which lets go of
-        // handle and owner, comes in an iteration of its own, so that neither has to be held meanwhile: that would be
-        // four atomic instructions a callback.
+        // libuv passes the handle whose `data` was set in `init`. The close callback, which releases handle and owner,
+        // runs in a later phase of the loop, so neither is retained here: that would be four atomic instructions per
+        // callback.
         let base = UnsafeMutableRawPointer(raw).unsafelyUnwrapped.assumingMemoryBound(to: uv_handle_t.self)
         Unmanaged<AnyHandle>.fromOpaque(base.pointee.data.unsafelyUnwrapped)._withUnsafeGuaranteedRef { handle in
             handle.borrowedOwner.unsafelyUnwrapped._withUnsafeGuaranteedRef { body(unsafeDowncast($0, to: Owner.self)) }
@@ -57,10 +57,10 @@ final class Handle<Raw>: AnyHandle {
     /// Lets the loop end while this handle is active.
     func unreference() { uv_unref(base) }
 
-    /// Keeps it again.
+    /// Makes the handle keep the loop running again.
     func reference() { uv_ref(base) }
 
-    /// Closes the handle; its memory goes when libuv is done with it. Closing twice is allowed and does nothing.
+    /// Closes the handle; its memory is freed in the close callback. A second call has no effect.
     func close() {
         guard !isClosed else { return }
         isClosed = true

@@ -1,14 +1,16 @@
-// The allocator's habits, for the whole process.
+// Settings of the C library's allocator, for the whole process.
 
 internal import CLinux
 
+/// Settings of the allocator (mallopt(3)).
 package enum Heap {
-    /// Blocks from this size on are mapped each by itself, and so go back to the system as soon as they are freed:
-    /// buffers of pulls, libcurl's of transfers.
+    /// Blocks of at least this size are mapped individually, so that freeing one returns its memory to the system at
+    /// once: buffers of pulls and of libcurl's transfers.
     static let mappedBytes: Int32 = 128 * 1024
 
-    /// Once, at the start. Left alone, the C library takes the first large block that is freed as a sign that more will
-    /// come, and keeps such blocks in the heap from then on: after some pulls at a time it stays megabytes larger.
+    /// Must be called once, at the start. By default glibc raises this threshold when a large block is freed
+    /// (mallopt(3), M_MMAP_THRESHOLD) and then keeps such blocks in the heap: after some pulls it stays megabytes
+    /// larger.
     package static func configure() {
         linux_map_from(mappedBytes)
     }

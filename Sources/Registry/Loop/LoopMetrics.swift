@@ -1,6 +1,6 @@
-// How long an iteration of the loop works, and the clock that requests are timed by. libuv can measure its waits
-// (UV_METRICS_IDLE_TIME), but then waits in two system calls and takes a lock twice an iteration. Here a wait ends with
-// the first callback that comes out of it: each callback says so (`EventLoop.wake`), and only the first has an effect.
+// The busy time of loop iterations, and the clock that requests are timed by. libuv can measure its waits
+// (UV_METRICS_IDLE_TIME), but then waits in two system calls and takes a lock twice an iteration. Here every callback
+// calls `EventLoop.wake`, and the first call after a wait marks its end.
 
 internal import CLibuv
 
@@ -17,7 +17,7 @@ final class LoopMetrics {
 
     init() { wokeNanoseconds = recentNanoseconds }
 
-    /// The loop is about to wait for events.
+    /// Must be called when the loop is about to wait for events.
     func sleep() {
         let now = read()
         iterations.observe(now &- wokeNanoseconds)
@@ -25,7 +25,7 @@ final class LoopMetrics {
         isAsleep = true
     }
 
-    /// An event has come, or the wait has ended without one.
+    /// Must be called when the wait has ended, with or without an event.
     @inline(__always)
     func wake() {
         if isAsleep { begin() }
@@ -37,14 +37,14 @@ final class LoopMetrics {
         idleNanoseconds &+= wokeNanoseconds &- sleptNanoseconds
     }
 
-    /// Reads the clock.
+    /// Reads the clock and stores the reading.
     func read() -> UInt64 {
         recentNanoseconds = uv_hrtime()
         return recentNanoseconds
     }
 }
 
-/// What is done in each iteration: before the loop waits for events, and after their callbacks have run.
+/// Hooks that run in each iteration: before the loop waits for events, and after their callbacks have run.
 ///
 /// Source: docs.libuv.org, "uv_prepare_t", "uv_check_t".
 final class LoopHooks {
@@ -70,12 +70,12 @@ final class LoopHooks {
         }
         uv_check_start(check.pointer) { raw in
             Handle.withOwner(of: raw, as: LoopHooks.self) { hooks in
-                // A wait that ended by its time, without an event.
+                // Needed for a wait that ended by its timeout, without an event.
                 hooks.metrics.wake()
                 hooks.deferred.drain()
             }
         }
-        // They run in every iteration, and must not keep the loop running.
+        // The hooks run in every iteration and must not keep the loop running.
         prepare.unreference()
         check.unreference()
     }

@@ -1,23 +1,24 @@
-// Connections that do not leave this machine: those of a node's own containerd, for example. Between
-// the two ends there is no path that could be congested, and nothing to probe.
+// TCP connections that do not leave this machine, for example those of the node's own containerd. Their path cannot be
+// congested, so congestion control only delays them.
 
 internal import CLinux
 internal import Glibc
 
 /// Whether both ends of a TCP connection are on this machine, and what is set on such connections.
 enum LoopbackSocket {
-    /// Every Linux has it and lets every process choose it; it neither paces nor probes (tcp(7), TCP_CONGESTION).
+    /// Every Linux kernel has it and lets every process choose it; it neither paces nor probes (tcp(7),
+    /// TCP_CONGESTION).
     private static var algorithm: StaticString { "reno" }
 
-    /// Takes congestion control that spreads a body over time (bbr, where the administrator has made it the default)
-    /// off a connection. Through the loopback device it only delays the body and has the kernel send it in smaller
-    /// pieces: measured, 1 GiB took 0.33 s and as much CPU time with bbr, 0.15 s and 0.06 s without.
+    /// Replaces a congestion control that paces (bbr, where the administrator has made it the default). On loopback,
+    /// pacing only delays a body and makes the kernel send smaller pieces: measured, 1 GiB took 0.33 s and as much CPU
+    /// time with bbr, 0.15 s and 0.06 s without.
     static func disablePacing(_ descriptor: Int32) {
-        // Where reno cannot be had the connection stays as it is.
+        // Without reno in the kernel, the connection stays as it is.
         _ = linux_set_congestion_control(descriptor, algorithm.utf8Start, algorithm.utf8CodeUnitCount)
     }
 
-    /// Whether the peer of a connection has a loopback address, or the very address that the connection has here.
+    /// Whether a connection's peer has a loopback address, or the same address as this end.
     static func isLocal(_ descriptor: Int32, peer: sockaddr_storage) -> Bool {
         guard let there = Address(peer) else { return false }
         if there.isLoopback { return true }
@@ -29,14 +30,14 @@ enum LoopbackSocket {
         return code == 0 && Address(own) == there
     }
 
-    /// An IPv6 address, or an IPv4 one as IPv6 writes it (RFC 4291 §2.5.5.2), in network order.
+    /// An IPv6 address, or an IPv4 address mapped into IPv6 (RFC 4291 §2.5.5.2), as two numbers.
     struct Address: Equatable {
         let high: UInt64
         let low: UInt64
 
         /// Nil for addresses of other families.
         init?(_ storage: sockaddr_storage) {
-            // The port stands before the address of IPv4 (ip(7)); port and flow before that of IPv6 (ipv6(7)).
+            // The port precedes an IPv4 address (ip(7)); port and flow precede an IPv6 address (ipv6(7)).
             let (v4, v6) = (4, 8)
             let (family, words) = withUnsafeBytes(of: storage) { bytes in
                 (

@@ -1,4 +1,4 @@
-// The only way into the thread pool. Work goes out as a Sendable closure, its result comes back on the loop.
+// The only entry to the thread pool: work goes out as a Sendable closure, and its result comes back on the loop.
 
 internal import CLibuv
 internal import DequeModule
@@ -7,26 +7,26 @@ internal import OCI
 
 /// Runs blocking work in libuv's thread pool (docs.libuv.org, "Thread pool work scheduling").
 package final class Offload {
-    /// Threads of the pool, unless the user has set another number. Disks with a queue want several requests at once,
-    /// and libuv's own 4 would let four fsyncs hold up all reads; idle threads cost little but address space.
+    /// Threads of the pool, unless the user sets another number. Disks with a queue need several requests at once, and
+    /// with libuv's default of 4, four fsyncs would block all reads; idle threads cost little but address space.
     package static let threadCount = 16
 
     fileprivate let loop: EventLoop
-    /// Jobs handed out whose completion has not run yet.
+    /// Jobs whose completion has not run yet.
     package private(set) var inFlight = 0
-    /// How long jobs waited for a thread, and how long they took on it.
+    /// Time that jobs waited for a thread (`waits`) and ran on it (`runs`).
     package private(set) var waits = HistogramTable(.iterations)
     package private(set) var runs = HistogramTable(.iterations)
 
     package init(on loop: EventLoop) { self.loop = loop }
 
-    /// The pool's threads as libuv (1.44) takes the environment's word for them: 1 to 1024.
+    /// The number of pool threads, as libuv (1.44) reads it from the environment: 1 to 1024.
     package static var threads: Int {
         guard let text = getenv("UV_THREADPOOL_SIZE") else { return 4 }
         return OutsideNumber.decimal(String(cString: text), clampedTo: 1...1024) ?? 1
     }
 
-    /// Runs `work` on a pool thread, then `then` on the loop. There is no order between jobs.
+    /// Runs `work` on a pool thread, then `then` on the loop. Jobs may run in any order.
     package func run<R: Sendable>(
         _ work: @escaping @Sendable () throws -> R, then: @escaping (Result<R, any Error>) -> Void
     ) {
@@ -52,8 +52,8 @@ package final class Offload {
         runs.observe(job.endedNanoseconds &- job.startedNanoseconds)
     }
 
-    /// What a C callback can name of a job. `performMeasured` is the one method that runs off the loop; it
-    /// touches nothing but the work, the result and the times, and libuv's own hand-over orders it before `complete`.
+    /// The part of a job that does not depend on its result type, for C callbacks. Only `performMeasured` runs off the
+    /// loop; it touches the work, the result and the times, and libuv orders it before `complete`.
     fileprivate class Job {
         final let request = UnsafeMutablePointer<uv_work_t>.allocate(capacity: 1)
         final var owner: Offload?
@@ -100,7 +100,7 @@ package final class Offload {
     }
 }
 
-/// One job at a time, in the order given: what a chain of writes to one file needs, since the pool keeps no order.
+/// Runs one job at a time, in the order of the calls: writes to one file need this, since the pool keeps no order.
 package final class SerialOffload {
     private let offload: Offload
     private var waiting: Deque<() -> Void> = []
@@ -108,10 +108,10 @@ package final class SerialOffload {
 
     package init(_ offload: Offload) { self.offload = offload }
 
-    /// Whether nothing runs and nothing waits.
+    /// Whether no job runs or waits.
     package var isIdle: Bool { !isRunning && waiting.isEmpty }
 
-    /// As `Offload.run`, after every job given before has completed.
+    /// Runs `work` like `Offload.run`, after every earlier job has completed.
     package func run<R: Sendable>(
         _ work: @escaping @Sendable () throws -> R, then: @escaping (Result<R, any Error>) -> Void
     ) {

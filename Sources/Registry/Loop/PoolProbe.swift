@@ -1,7 +1,7 @@
-// A timed round trip from the loop through the thread pool and back, shared by all who ask while it is under way. One
-// that does not come back is reported late and not repeated: a stuck pool gets no more to do.
+// A timed round trip from the loop through the thread pool and back. All callers share the probe under way. While a
+// probe is late no other one is sent, so that a stuck pool gets no more work.
 
-/// Sends one job to the pool at a time, and knows when its answer is late.
+/// Sends one job to the pool at a time, and reports when its result is late.
 final class PoolProbe<Answer> {
     enum Outcome {
         case answered(Answer, milliseconds: UInt64)

@@ -15,12 +15,13 @@ extension TCPStream {
         guard !isClosing, let name = SocketName.of(peerOf: descriptor)?.text,
             let colon = name.lastIndex(of: ":")
         else { return nil }
-        // A link-local address has its zone behind it (RFC 4007 §11).
+        // A zone may follow a link-local address (RFC 4007 §11).
         let address = name[..<colon].drop { $0 == "[" }.prefix { $0 != "]" && $0 != "%" }
         return NetworkAddress(literal: String(address))
     }
 
-    /// The user at the other end of a Unix socket, as the kernel knows it (unix(7), SO_PEERCRED: process, user, group).
+    /// The user at the other end of a Unix socket, as the kernel reports it (unix(7), SO_PEERCRED: process, user,
+    /// group).
     private final var peerUser: UInt32? {
         var credentials: (pid: Int32, uid: UInt32, gid: UInt32) = (0, 0, 0)
         var length = socklen_t(MemoryLayout.size(ofValue: credentials))
@@ -29,12 +30,11 @@ extension TCPStream {
     }
 }
 
-/// The addresses of sockets, as text.
 enum SocketName {
-    /// Where a socket is bound.
+    /// The address that a socket is bound to.
     static func of(_ descriptor: Int32) -> (text: String, port: UInt16)? { name(descriptor, getsockname) }
 
-    /// Where the other end of a connection is; `unix` for a Unix socket, whose ends have no names.
+    /// The address of a connection's peer; `unix` for a Unix socket, whose ends have no names.
     static func of(peerOf descriptor: Int32) -> (text: String, port: UInt16)? { name(descriptor, getpeername) }
 
     private static func name(
@@ -54,7 +54,7 @@ enum SocketName {
     private static func describe(_ address: UnsafePointer<sockaddr>, length: socklen_t) -> (String, UInt16)? {
         var host = [CChar](repeating: 0, count: Int(NI_MAXHOST))
         var service = [CChar](repeating: 0, count: Int(NI_MAXSERV))
-        // `sa_family` comes first; its name is not visible when another C module was built before this one.
+        // `sa_family` is the first field; Swift does not see its name when another C module was built before this one.
         let family = UnsafeRawPointer(address).loadUnaligned(as: UInt16.self)
         if family == UInt16(AF_UNIX) { return ("unix", 0) }
         let code = getnameinfo(

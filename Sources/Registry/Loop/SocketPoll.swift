@@ -1,19 +1,19 @@
-// Readiness of sockets that are not connections of this server: curl's, and listening ones.
+// Readiness of sockets other than this server's connections: curl's sockets and listening sockets.
 
 internal import CLibuv
 
-/// Watches one descriptor (docs.libuv.org, "uv_poll_t") and reports what it is ready for, as long as it is ready and
-/// the owner waits for it. It keeps itself alive until `close`.
+/// Watches one descriptor (docs.libuv.org, "uv_poll_t") and reports its readiness in every iteration for as long as it
+/// lasts. It keeps itself alive until `close`.
 package final class SocketPoll {
-    /// A socket in error is reported ready for everything that is waited for, and `failed`: what came before the error
-    /// can still be read, and the call that meets the error says which it is. `failed` alone: the descriptor cannot be
-    /// watched.
+    /// A socket with an error is reported as ready for everything that is watched, and as `failed`: the owner can still
+    /// read what came before the error, and the failing call returns the error. `failed` alone means that the
+    /// descriptor cannot be watched.
     package typealias OnReady = (_ readable: Bool, _ writable: Bool, _ failed: Bool) -> Void
 
     private let handle: Handle<uv_poll_t>
     private let loop: EventLoop
     private let onReady: OnReady
-    /// What the owner waits for, as libuv's flags.
+    /// The events that the owner waits for, as libuv's flags.
     private var wanted: Int32 = 0
 
     /// Nil when the descriptor cannot be watched.
@@ -26,7 +26,7 @@ package final class SocketPoll {
         handle.owner = self
     }
 
-    /// Sets what to wait for; neither stops the watch.
+    /// Sets the events to wait for; false for both stops the watch.
     package func watch(readable: Bool, writable: Bool) {
         guard !handle.isClosed else { return }
         wanted =
@@ -35,19 +35,19 @@ package final class SocketPoll {
         start()
     }
 
-    /// Stops the watch, since the descriptor is about to be closed: libuv ends the process when it has to watch a
-    /// descriptor that is not open.
+    /// Stops the watch before the descriptor is closed: libuv aborts the process when it has to watch a closed
+    /// descriptor.
     func suspend() {
         if !handle.isClosed { uv_poll_stop(handle.pointer) }
     }
 
-    /// Continues with another socket that has been given the same descriptor, for what was waited for last.
+    /// Watches another socket that got the same descriptor, for the same events as before.
     func watchAnew() {
         if !handle.isClosed { start() }
     }
 
-    /// Stops the watch at once, so that another owner of the same descriptor number is not disturbed; only the memory
-    /// waits for libuv.
+    /// Stops the watch at once, so that the next owner of the descriptor number is not affected; the memory is freed in
+    /// libuv's close callback.
     package func close() {
         guard !handle.isClosed else { return }
         uv_poll_stop(handle.pointer)
@@ -69,7 +69,7 @@ package final class SocketPoll {
     }
 
     private func report(failed: Bool, _ events: Int32) {
-        // Upon an error libuv names no events, and watches no longer.
+        // On an error libuv reports no events and stops watching.
         let ready = failed ? wanted : events & wanted
         onReady(
             ready & Int32(UV_READABLE.rawValue | UV_DISCONNECT.rawValue) != 0,

@@ -1,24 +1,23 @@
-// Listening sockets: one kind for addresses, one for names in the file system (UnixListener.swift), and what both do
-// when connections come.
+// Listening sockets: accepting connections, for TCP addresses and for Unix sockets (UnixListener.swift), and binding
+// TCP addresses.
 
 internal import CLibuv
 internal import CLinux
 internal import Glibc
 
-/// Takes the connections that come to a listening socket.
+/// Accepts the connections of a listening socket.
 final class Acceptor {
-    /// Connections accepted in one iteration: a flood of new ones must not hold up those already here.
+    /// Connections accepted in one iteration: a flood of new connections must not delay the existing ones.
     static let maximumAcceptsPerTurn = 64
-    /// How long nothing is taken after the kernel had no descriptor or memory for a connection: connections wait with
-    /// the kernel meanwhile.
+    /// Pause after an accept failed for lack of descriptors or memory; meanwhile connections wait in the kernel.
     static let pauseMilliseconds: UInt64 = 100
 
     private let descriptor: Int32
     private var poll: SocketPoll?
     private var pause: Timer?
 
-    /// Takes over a listening socket that does not block; it is closed here in any case.
-    /// - Parameter connected: given each connection's descriptor, which is then its own.
+    /// Takes over a non-blocking listening socket, and closes it even when this throws.
+    /// - Parameter connected: gets each connection's descriptor, and owns it from then on.
     init(on loop: EventLoop, descriptor: Int32, connected: @escaping (Int32) -> Void) throws(LoopError) {
         self.descriptor = descriptor
         let poll = SocketPoll(on: loop, descriptor: descriptor) { [unowned self] _, _, isFailed in
@@ -48,13 +47,13 @@ final class Acceptor {
             if taken < 0 { return failed(errno) }
             if LoopbackSocket.isLocal(taken, peer: peer) { LoopbackSocket.disablePacing(taken) }
             connected(taken)
-            // The callback may close it.
+            // `connected` may have closed this listener.
             guard poll != nil else { return }
         }
     }
 
-    /// The next connection, with flags as `linux_accept` sets them. Where a filter of system calls knows accept(2)
-    /// only, they are set afterwards.
+    /// The next connection, with the flags that `linux_accept` sets. Where a system-call filter allows accept(2) only,
+    /// `fcntl` sets them.
     private static func take(_ listener: Int32, _ peer: inout sockaddr_storage) -> Int32 {
         let taken = linux_accept(listener, &peer)
         guard taken < 0, errno == ENOSYS || errno == EPERM else { return taken }
@@ -68,8 +67,8 @@ final class Acceptor {
         return plain
     }
 
-    /// accept(2): these are about the connection that was taken, or there is none; the others stay, and asking again at
-    /// once would find them again.
+    /// Errors that concern only the accepted connection, or mean that there is none (accept(2)). The others persist, so
+    /// accepting again at once would fail again.
     private static let passing: Set<Int32> = [
         EAGAIN, EINTR, ECONNABORTED, ENETDOWN, EPROTO, ENOPROTOOPT, EHOSTDOWN, ENONET, EHOSTUNREACH, EOPNOTSUPP,
         ENETUNREACH,
@@ -87,15 +86,15 @@ final class Acceptor {
 
 /// Accepts connections on one address.
 package final class TCPListener {
-    /// Connections the kernel keeps for us while an iteration is busy; it caps this at net.core.somaxconn.
+    /// Connections that the kernel queues while an iteration is busy; it caps this at net.core.somaxconn.
     static let backlog: Int32 = 4096
 
     private let acceptor: Acceptor
-    /// The address it is bound to: numeric host (IPv6 in brackets) and port.
+    /// The address that the listener is bound to: numeric host (IPv6 in brackets) and port.
     package let address: (text: String, port: UInt16)
 
-    /// Binds and listens. Port 0 takes a free one (see `address`).
-    /// - Parameter connected: given each connection's descriptor, which is then its own.
+    /// Binds and listens. Port 0 takes a free port (see `address`).
+    /// - Parameter connected: gets each connection's descriptor, and owns it from then on.
     package init(
         on loop: EventLoop, host: String, port: UInt16, connected: @escaping (Int32) -> Void
     ) throws(LoopError) {
@@ -111,8 +110,8 @@ package final class TCPListener {
 
     package func close() { acceptor.close() }
 
-    /// A socket bound to a numeric address; an IPv6 one may stand in brackets, and takes IPv4 as well. Names are not
-    /// looked up: which of a name's addresses is meant would be a guess.
+    /// A socket bound to a numeric address. An IPv6 address may be in brackets, and its socket accepts IPv4 too. Names
+    /// are not looked up: choosing one of a name's addresses would be a guess.
     private static func bound(host: String, port: UInt16) throws(LoopError) -> Int32 {
         let call = "bind \(host):\(port)"
         let name = host.hasPrefix("[") && host.hasSuffix("]") ? String(host.dropFirst().dropLast()) : host
@@ -131,10 +130,10 @@ package final class TCPListener {
         guard descriptor >= 0 else { throw LoopError(call: call, code: -errno) }
         var (yes, no): (Int32, Int32) = (1, 0)
         let size = socklen_t(MemoryLayout<Int32>.size)
-        // A restarted server finds its port in TIME_WAIT.
+        // Without it a restarted server could not bind while its port is in TIME_WAIT.
         setsockopt(descriptor, SOL_SOCKET, SO_REUSEADDR, &yes, size)
-        // Connections inherit it. Answers are written whole; waiting for more to fill a segment would only delay the
-        // last one of a body.
+        // Accepted connections inherit it. Responses are written whole, so Nagle's algorithm would only delay the last
+        // segment of a body.
         setsockopt(descriptor, Int32(IPPROTO_TCP), TCP_NODELAY, &yes, size)
         if family == AF_INET6 { setsockopt(descriptor, Int32(IPPROTO_IPV6), IPV6_V6ONLY, &no, size) }
         let code = withUnsafePointer(to: address) { pointer in

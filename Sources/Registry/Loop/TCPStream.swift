@@ -1,15 +1,15 @@
-// One accepted connection. Server/Connection is its subclass: one object a connection, one virtual call an event, and
-// nothing allocated while requests come and go. Unlike other handles it keeps its libuv memory itself, for that reason.
+// One accepted connection. Server/Connection is its subclass: one object per connection, one virtual call per event,
+// and no allocation per request. To save an object, it owns its libuv memory itself, unlike other handles.
 //
-// libuv reports readiness (`uv_poll_t`); bytes are moved by this file's own `recv` and `send`: libuv's streams use
-// `read` and `writev`, which cost 0.35 µs more for an answer, of the 6 µs that it takes in the kernel.
+// libuv reports readiness (`uv_poll_t`); this file calls `recv` and `send` itself. libuv's streams use `read` and
+// `writev`, which cost 0.35 µs more per response, of the 6 µs that it takes in the kernel.
 
 internal import CLibuv
 internal import CLinux
 internal import Glibc
 
-/// A connected socket on the loop (docs.libuv.org, "uv_poll_t"). It keeps itself alive from `init` to `closed`. Nothing
-/// is watched before reading has begun once.
+/// A connected socket on the loop (docs.libuv.org, "uv_poll_t"). It keeps itself alive from `init` to `closed`. It is
+/// not watched before the first `startReading`.
 package class TCPStream {
     package final let loop: EventLoop
     private final let raw: UnsafeMutablePointer<uv_poll_t>
@@ -17,9 +17,9 @@ package class TCPStream {
     private final var isReading = false
     /// The flags that libuv watches for.
     private final var watched: Int32 = 0
-    /// Whether the peer has sent its end, which libuv would report for as long as it is asked about.
+    /// Whether the peer has sent FIN, which libuv reports again for as long as it is watched for.
     private final var peerHasEnded = false
-    /// Bytes that the socket has not taken yet, from `unsentStart` on.
+    /// Queued bytes; those from `unsentStart` on have not been taken by the socket.
     private final var unsent: [UInt8] = []
     private final var unsentStart = 0
     private final var isWaitingForRoom = false
@@ -27,7 +27,7 @@ package class TCPStream {
     private final var isBroken = false
     package final private(set) var isClosing = false
 
-    /// What a write came to.
+    /// The result of a write.
     package enum WriteResult {
         /// The kernel took this many bytes.
         case took(Int)
@@ -36,17 +36,17 @@ package class TCPStream {
         case failed
     }
 
-    /// Pieces up to this sum are copied together for one `send`: 0.2 µs less on loopback at 4 KiB, 0.1 more at 16 KiB.
+    /// Up to this total, pieces are copied for one `send`: on loopback 0.2 µs less at 4 KiB, 0.1 µs more at 16 KiB.
     static let copiedBytes = 8 * 1024
 
-    /// Takes over a connected socket that does not block; it is closed here in any case.
+    /// Takes over a connected non-blocking socket, and closes it even when this throws.
     package init(on loop: EventLoop, descriptor: Int32) throws(LoopError) {
         self.loop = loop
         self.descriptor = descriptor
         let memory = UnsafeMutablePointer<uv_poll_t>.allocate(capacity: 1)
         let code = uv_poll_init(loop.pointer, memory, descriptor)
         guard code == 0 else {
-            // Before `raw` is set: a complete object would free it again.
+            // Freed here, since `deinit` does not run while `raw` is not set.
             memory.deallocate()
             Glibc.close(descriptor)
             throw LoopError(call: "uv_poll_init", code: code)
@@ -58,15 +58,15 @@ package class TCPStream {
 
     deinit { raw.deallocate() }
 
-    // MARK: What subclasses answer
+    // MARK: Events, for subclasses to override
 
-    /// Bytes arrived. They are the loop's shared buffer: gone when this returns.
+    /// Bytes arrived. They are in the loop's shared buffer, valid only during this call.
     func received(_ bytes: UnsafeRawBufferPointer) {}
-    /// The peer will send no more (`failed` false), or the connection broke.
+    /// The peer has sent FIN (`failed` false), or the connection broke.
     func reachedEnd(failed: Bool) {}
-    /// The socket has taken all that was queued, and has room.
+    /// The socket has taken all queued bytes, and has room.
     func drained() {}
-    /// Closed; nothing comes after this.
+    /// The connection is closed; no further event follows.
     func closed() {}
 
     // MARK: Reading
@@ -83,7 +83,7 @@ package class TCPStream {
         watch()
     }
 
-    /// Reads once: libuv reports what is left in the next iteration, after the other connections.
+    /// Reads once, for fairness: libuv reports the rest in the next iteration, after the other connections.
     private final func readable() {
         let shared = loop.readBuffer
         let count = linux_receive(descriptor, shared.baseAddress, shared.count)
@@ -99,11 +99,11 @@ package class TCPStream {
 
     // MARK: Writing
 
-    /// Whether something has to wait for the socket.
+    /// Whether something waits until the socket has room.
     package final var isBlocked: Bool { isWaitingForRoom || !unsent.isEmpty }
 
-    /// Gives up to three pieces to the kernel in one call, without waiting. Empty pieces are allowed. What is queued is
-    /// not overtaken, though the socket may have room again by now: it counts as full until that has gone.
+    /// Writes up to three pieces in one call, without blocking. Empty pieces are allowed. While bytes are queued the
+    /// result is `full`, even if the socket has room again, so that nothing overtakes them.
     package final func tryWrite(
         _ first: UnsafeRawBufferPointer, _ second: UnsafeRawBufferPointer,
         _ third: UnsafeRawBufferPointer = .init(start: nil, count: 0)
@@ -118,7 +118,7 @@ package class TCPStream {
         return TCPStream.result(linux_send(descriptor, room, count, 0))
     }
 
-    /// Gives one piece to the kernel, in the same way.
+    /// Writes one piece, by the same rules.
     package final func tryWrite(_ bytes: UnsafeRawBufferPointer) -> WriteResult {
         guard unsent.isEmpty else { return .full }
         return TCPStream.result(linux_send(descriptor, bytes.baseAddress, bytes.count, 0))
@@ -133,14 +133,14 @@ package class TCPStream {
         }
     }
 
-    /// Sends bytes that more will follow at once (`MSG_MORE`), so that head and body share a segment.
+    /// Writes bytes that are followed by more at once (`MSG_MORE`), so that head and body share a segment.
     package final func tryWriteMore(_ bytes: UnsafeRawBufferPointer) -> WriteResult {
         guard unsent.isEmpty else { return .full }
         return TCPStream.result(linux_send(descriptor, bytes.baseAddress, bytes.count, Int32(MSG_MORE)))
     }
 
-    /// Sends part of a file without copying it (`sendfile(2)`). Pages that are not in memory make this block: the
-    /// caller has asked first (see `BodyPump`).
+    /// Sends part of a file without copying it (`sendfile(2)`). It blocks on pages that are not in memory, so the
+    /// caller checks that first (see `BodyPump`).
     package final func sendFile(_ file: Int32, offset: Int64, count: Int) -> SendFileResult {
         guard unsent.isEmpty else { return .full }
         var position = off_t(offset)
@@ -151,7 +151,7 @@ package class TCPStream {
         return SendFileResult(failure: code)
     }
 
-    /// Sends bytes behind what is queued, and keeps what the socket does not take until `drained`. False when the
+    /// Sends bytes after the queued ones, and queues what the socket does not take until `drained`. False when the
     /// connection is broken.
     package final func queue(_ bytes: [UInt8]) -> Bool {
         guard !isClosing else { return false }
@@ -194,13 +194,13 @@ package class TCPStream {
             if endsWhenSent { sendEnd() }
         }
         drained()
-        // Only now: if the body fills the socket again, the watch does not change.
+        // After `drained`: if the body has filled the socket again, the watch does not change.
         watch()
     }
 
     // MARK: Ending
 
-    /// Sends FIN after what is queued. The peer reads an orderly end; reading continues.
+    /// Sends FIN after the queued bytes, so that the peer reads an orderly end. Reading continues.
     package final func shutdown() {
         guard !isClosing else { return }
         if unsent.isEmpty { sendEnd() } else { endsWhenSent = true }
@@ -216,7 +216,7 @@ package class TCPStream {
         guard !isClosing else { return }
         isClosing = true
         unsent = []
-        // libuv forgets the descriptor within this call, so that the next owner of its number is not disturbed.
+        // libuv drops the descriptor within this call, so the next owner of its number is not affected.
         uv_close(UnsafeMutableRawPointer(raw).assumingMemoryBound(to: uv_handle_t.self)) { handle in
             guard let data = handle?.pointee.data else { return }
             Unmanaged<TCPStream>.fromOpaque(data).takeRetainedValue().closed()
@@ -224,7 +224,7 @@ package class TCPStream {
         Glibc.close(descriptor)
     }
 
-    /// The connection is broken; nothing more will be read or written.
+    /// Handles a broken connection: nothing more is read or written.
     private final func broke() {
         guard !isBroken else { return }
         isBroken = true
@@ -237,7 +237,7 @@ package class TCPStream {
 
     // MARK: Plumbing
 
-    /// Has libuv watch for what is waited for, where that has changed: each change is two system calls.
+    /// Updates what libuv watches for, only when that has changed: each change is two system calls.
     private final func watch() {
         guard !isClosing else { return }
         let events = wantedEvents
@@ -247,9 +247,9 @@ package class TCPStream {
             uv_poll_stop(raw)
             return
         }
-        // It does not fail: the descriptor is this handle's alone.
+        // This does not fail: no other handle uses the descriptor.
         uv_poll_start(raw, events) { handle, status, events in
-            // Set in `init`, and held by libuv's handle until the close callback, which comes in a later phase.
+            // Set in `init`, and retained until the close callback, which runs in a later phase of the loop.
             let data = handle.unsafelyUnwrapped.pointee.data.unsafelyUnwrapped
             Unmanaged<TCPStream>.fromOpaque(data)._withUnsafeGuaranteedRef { $0.ready(status, events) }
         }
@@ -259,7 +259,7 @@ package class TCPStream {
         if isBroken { return 0 }
         let events =
             (isReading ? Int32(UV_READABLE.rawValue) : 0) | (isBlocked ? Int32(UV_WRITABLE.rawValue) : 0)
-        // A client that resets while its answer is awaited is noticed: libuv reports errors of what it watches only.
+        // Detects a client's reset while its response is pending: libuv reports errors only of what it watches.
         return events == 0 && !peerHasEnded ? Int32(UV_DISCONNECT.rawValue) : events
     }
 
@@ -267,12 +267,12 @@ package class TCPStream {
     private final func ready(_ status: Int32, _ events: Int32) {
         loop.wake()
         if status < 0 {
-            // The socket is in error, and libuv watches it no longer.
+            // The socket has an error, and libuv has stopped watching it.
             watched = 0
             return broke()
         }
         if events & Int32(UV_DISCONNECT.rawValue) != 0 {
-            // Bytes may be left before the end: reading will find both.
+            // Bytes may be left before the end: reading finds both.
             peerHasEnded = true
             watch()
         }

@@ -20,13 +20,14 @@ package final class Timer {
         handle.owner = self
     }
 
-    /// Starts or restarts it, counted from the start of the current iteration. `everyMilliseconds` 0 means once.
+    /// Starts or restarts it; the delay counts from the start of the current iteration. `everyMilliseconds` 0 means
+    /// once.
     package func start(afterMilliseconds: UInt64, everyMilliseconds: UInt64 = 0) {
         guard !handle.isClosed else { return }
-        // Between runs libuv's time stands still.
+        // Outside `run`, libuv's time does not advance.
         if !loop.isRunning { uv_update_time(loop.pointer) }
-        // Not 0: libuv 1.44 would run a timer without delay within the pass over timers in which it was started, and
-        // a timer that restarts itself would never let that pass end.
+        // At least 1: libuv 1.44 runs a timer without delay in the same pass over timers that started it, so a timer
+        // that restarts itself would never let that pass end.
         uv_timer_start(
             handle.pointer,
             { raw in
@@ -42,7 +43,7 @@ package final class Timer {
         uv_timer_stop(handle.pointer)
     }
 
-    /// Lets the loop end while this timer runs.
+    /// Lets the loop end while this timer is active.
     package func unreference() { handle.unreference() }
 
     package func close() { handle.close() }

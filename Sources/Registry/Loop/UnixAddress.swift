@@ -1,12 +1,12 @@
-// Where a Unix socket is in the file system. The kernel takes at most 107 bytes of a path (sockaddr_un's sun_path, with
-// its closing zero, has 108), and a cache may lie deeper than that: then the directory is opened, and the socket is
-// named through this process's own descriptor of it, /proc/self/fd/N/NAME, which who binds and who connects can do.
+// Addresses of Unix sockets. The kernel takes at most 107 bytes of a path (sun_path of sockaddr_un has 108 with the
+// final zero), and the path of a cache can be longer. A longer one becomes /proc/self/fd/N/NAME, where N is this
+// process's descriptor of the directory; `bind` and `connect` both accept that.
 
 internal import Glibc
 
-/// The name of a socket in a directory, ready for `bind` and `connect`. Blocks, as a path does.
+/// The address of a socket in a directory, for `bind` and `connect`. Its calls block, since they use the file system.
 package final class UnixAddress {
-    /// `sun_path` without its closing zero.
+    /// `sun_path` without its final zero.
     static let maximumBytes = 107
 
     private let directory: Int32
@@ -28,7 +28,7 @@ package final class UnixAddress {
 
     deinit { if directory >= 0 { close(directory) } }
 
-    /// A new stream socket on which `call` (`bind` or `connect`) has been made with this address.
+    /// A new stream socket that is bound or connected (`call`) to this address.
     /// - Returns: its descriptor, which the caller closes.
     package func socket(_ call: Call) throws(LoopError) -> Int32 {
         let descriptor = Glibc.socket(AF_UNIX, Int32(SOCK_STREAM.rawValue) | O_CLOEXEC, 0)
@@ -52,14 +52,14 @@ package final class UnixAddress {
 
     package enum Call { case bind, connect }
 
-    /// Takes the name away, if it is there.
+    /// Removes the socket's name from the directory, if it is there.
     func remove() { unlinkat(directory, name, 0) }
 
-    /// For its owner alone, whatever the umask says.
+    /// Allows access to the owner only (mode 0600), whatever the umask is.
     func restrict() throws(LoopError) {
         guard fchmodat(directory, name, 0o600, 0) == 0 else { throw LoopError(call: "chmod \(name)", code: -errno) }
     }
 
-    /// Linux's O_PATH, declared for _GNU_SOURCE only: enough to go through a directory that may not be read.
+    /// Linux's O_PATH, which is declared for _GNU_SOURCE only. It opens a directory that may be searched but not read.
     private static let searchable: Int32 = 0o10000000
 }

@@ -1,25 +1,25 @@
-// A listening Unix socket: what is accepted here is a `TCPStream` like any other, and one `Connection` serves both.
+// Listening Unix sockets. An accepted connection is a `TCPStream` like any other, and `Connection` serves both kinds.
 
 internal import Glibc
 
-/// Accepts connections on a name in the file system, of processes of this user and of root.
+/// Accepts connections on a path, from processes of this user and of root.
 package final class UnixListener {
-    /// The operator's own few commands.
+    /// Enough for the operator's few commands.
     static let backlog: Int32 = 64
 
     private let path: String
     private let acceptor: Acceptor
     private var isClosed = false
 
-    /// Binds and listens. A socket that is there already is replaced: the caller knows that its owner has gone.
-    /// - Parameter connected: given each connection's descriptor, which is then its own.
+    /// Binds and listens. An existing socket is replaced: the caller knows that its owner is gone.
+    /// - Parameter connected: gets each connection's descriptor, and owns it from then on.
     package init(on loop: EventLoop, path: String, connected: @escaping (Int32) -> Void) throws(LoopError) {
         self.path = path
         let address = try UnixAddress(path)
         address.remove()
         let descriptor = try address.socket(.bind)
         do throws(LoopError) {
-            // Until somebody listens nobody can connect, so there is no moment at which others could.
+            // Connecting fails before `listen`, so other users cannot connect before this restriction.
             try address.restrict()
             let flags = fcntl(descriptor, F_GETFL)
             guard fcntl(descriptor, F_SETFL, flags | O_NONBLOCK) == 0, listen(descriptor, UnixListener.backlog) == 0
@@ -31,7 +31,7 @@ package final class UnixListener {
         acceptor = try Acceptor(on: loop, descriptor: descriptor, connected: connected)
     }
 
-    /// Stops listening, and takes the name away.
+    /// Stops listening, and removes the socket's name.
     package func close() {
         guard !isClosed else { return }
         isClosed = true

@@ -1,18 +1,19 @@
-// What a client accepts beyond the manifest types that are always asked for.
+// Media types that a client accepts in addition to those that every manifest request asks for.
 
 internal import OCI
 
+/// Selects the additional media types to send to an upstream.
 package enum AcceptedTypes {
-    /// Further types passed on; clients name half a dozen.
+    /// Further types passed on to an upstream; clients name half a dozen.
     static let maximumExtra = 16
 
-    /// Types of the client's `Accept` lines, in order, that an upstream is sent as well: not those always sent,
-    /// not wildcards, and not Docker's schema 1, which would be refused if it came.
+    /// The types of the client's `Accept` lines, in order, that are sent to an upstream in addition to the usual ones.
+    /// Wildcards and Docker's schema 1 are left out; schema 1 would be refused on arrival.
     package static func extra(_ lines: [String]) -> [String] {
         var result: [String] = []
         for line in lines {
             for item in line.split(separator: ",") {
-                // `;` alone has nothing before its parameters.
+                // An item without anything before its `;` has no type.
                 guard let essence = item.split(separator: ";", maxSplits: 1).first else { continue }
                 let type = String(essence.filter { $0 != " " && $0 != "\t" })
                 guard type.hasPrefix("application/"), type.utf8.allSatisfy({ $0 > 0x20 && $0 < 0x7F }),

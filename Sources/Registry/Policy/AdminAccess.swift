@@ -1,7 +1,7 @@
-// Who may administer: the processes that can open the Unix socket in the store's directory, and those that reach
-// `adminListen`. The port that serves images is closed unless configuration opens it for a token: a proxy on this
-// machine makes every client look local, and neither its address nor its fields need show that. A loopback
-// `adminListen` without a token refuses web pages in a browser here, and proxies, by the fields that they send. Pure.
+// Access to administration: the Unix socket in the store's directory, the listener `adminListen`, and the port that
+// serves images. That port is closed unless the configuration opens it for a token: behind a proxy on this machine
+// every client looks local, and neither address nor fields need show it. A loopback `adminListen` without a token
+// recognises browsers and proxies by their fields and refuses them. Pure.
 
 package import Configuration
 internal import OCI
@@ -13,11 +13,11 @@ package struct AdminAccess: Sendable {
         case token(Secret)
     }
 
-    /// What a request says of where it comes from.
+    /// The origin of a request, as far as it is known.
     package struct Origin {
         /// Nil when it is not known.
         package var peer: NetworkAddress?
-        /// Of the target or the Host field; empty when there is none.
+        /// The host of the target or of the Host field; empty when there is none.
         package var host: String
         /// Field lines, with names in lower case.
         package var fields: [(name: String, value: String)]
@@ -31,7 +31,7 @@ package struct AdminAccess: Sendable {
         fileprivate func values(_ name: String) -> [String] { fields.filter { $0.name == name }.map(\.value) }
     }
 
-    /// Why a request may not.
+    /// The reason why a request may not administer.
     package struct Denial: Error, Equatable {
         /// 401 where a token would help, else 403.
         package let status: Int
@@ -42,15 +42,15 @@ package struct AdminAccess: Sendable {
 
     private init(_ rule: Rule) { self.rule = rule }
 
-    /// The Unix socket: who can open it has been let in by the kernel.
+    /// The rule of the Unix socket: the kernel has already checked who may open it.
     package static let socket = AdminAccess(.everyone)
-    /// Whether it is that socket: who asks there may have this server open files.
+    /// Whether this is the rule of the Unix socket, whose clients may make this server open files.
     package var isSocket: Bool { if case .everyone = rule { true } else { false } }
 
-    /// A port that serves images and does not administer.
+    /// The rule of a port that serves images only.
     package static let closed = AdminAccess(.nobody)
 
-    /// The port that serves images.
+    /// The rule of the port that serves images.
     /// - Parameter isOpen: `adminOnServingPort`.
     /// - Throws: when it is open and no token is set.
     package static func servingPort(isOpen: Bool, token: Secret?) throws(Refusal) -> AdminAccess {
@@ -59,8 +59,8 @@ package struct AdminAccess: Sendable {
         return AdminAccess(.token(token))
     }
 
-    /// A listener for administration alone.
-    /// - Throws: when others could reach it and no token is set.
+    /// The rule of a listener that serves administration only.
+    /// - Throws: when other machines could reach it and no token is set.
     package static func listener(host: String, token: Secret?) throws(Refusal) -> AdminAccess {
         if let token { return AdminAccess(.token(token)) }
         guard NetworkAddress(literal: host)?.isLoopback == true else {
@@ -83,7 +83,7 @@ package struct AdminAccess: Sendable {
         }
     }
 
-    /// Clients without access read this: it names no path of this machine.
+    /// Clients without access see this text, so it names no path of this machine.
     private static let elsewhere = Denial(
         status: 403,
         reason: "administration is not answered on this port: "
@@ -101,7 +101,7 @@ package struct AdminAccess: Sendable {
         return isRight ? nil : Denial(status: 401, reason: "that is not the token for administration")
     }
 
-    /// Takes as long for a token that is nearly right as for one that is wrong from the start.
+    /// Compares in constant time: a nearly right token takes as long as a wrong one.
     static func isEqual(_ given: [UInt8], _ expected: [UInt8]) -> Bool {
         var difference = given.count ^ expected.count
         for index in given.indices where !expected.isEmpty {
@@ -112,14 +112,14 @@ package struct AdminAccess: Sendable {
 
     // MARK: A loopback address without a token
 
-    /// Of a field that a proxy adds, which says that the sender is somebody else.
+    /// Whether a proxy adds this field; then the client is not the peer.
     private static func isForwarding(_ name: String) -> Bool {
         name.hasPrefix("x-forwarded-") || ["forwarded", "x-real-ip", "via"].contains(name)
     }
 
     private static func reason(_ origin: Origin) -> String? {
         guard let peer = origin.peer, peer.isLoopback else { return "it does not come from this machine" }
-        // A page whose name has been made to mean 127.0.0.1 sends that name.
+        // DNS rebinding: a web page whose name resolves to 127.0.0.1 sends that name.
         let hosts = [origin.host] + origin.values("host")
         guard hosts.allSatisfy(isLoopback) else { return "its Host is not a loopback one" }
         if let field = origin.fields.first(where: { isForwarding($0.name) }) {
@@ -130,7 +130,7 @@ package struct AdminAccess: Sendable {
         guard sites.allSatisfy({ $0 == "same-origin" || $0 == "none" }) else {
             return "it comes from a web page (Sec-Fetch-Site)"
         }
-        // Browsers that do not send the former.
+        // For browsers that do not send Sec-Fetch-Site.
         guard !sites.isEmpty || origin.values("referer").isEmpty else { return "it comes from a web page (Referer)" }
         return nil
     }

@@ -1,6 +1,6 @@
-// Which addresses an upstream may lead us to. A redirect, a token realm or a DNS answer that points at this machine or
-// at its link (cloud metadata services live there) makes the server a tool against its own host, so such addresses are
-// used only where the configuration names them.
+// Network addresses, and the rule for those that an upstream may lead to. A redirect, a token realm or a DNS answer
+// that points at this machine or its link (where cloud metadata services are) would turn the server against its own
+// host, so such addresses are used only where the configuration names them.
 
 internal import Glibc
 
@@ -15,7 +15,7 @@ package struct NetworkAddress: Hashable, Sendable {
         self.bytes = bytes
     }
 
-    /// A numeric address, IPv6 with or without brackets, without zone. Nil for names.
+    /// Reads a numeric address: IPv6 with or without brackets, without a zone. Nil for names.
     package init?(literal: String) {
         var text = literal
         if text.hasPrefix("["), text.hasSuffix("]") { text = String(text.dropFirst().dropLast()) }
@@ -29,16 +29,17 @@ package struct NetworkAddress: Hashable, Sendable {
         }
     }
 
-    /// As it is written, IPv6 without brackets.
+    /// The numeric text; IPv6 without brackets.
     package var text: String {
-        // INET6_ADDRSTRLEN, the longest one with its final zero (inet_ntop(3)).
+        // INET6_ADDRSTRLEN: the longest address with its final zero (inet_ntop(3)).
         var buffer = [CChar](repeating: 0, count: 46)
         let family = bytes.count == 4 ? AF_INET : AF_INET6
         guard inet_ntop(family, bytes, &buffer, socklen_t(buffer.count)) != nil else { return "" }
         return String(decoding: buffer.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
     }
 
-    /// Loopback, link-local, unspecified, multicast or broadcast, in any of the ways to write an IPv4 address in IPv6.
+    /// Whether it is loopback, link-local, unspecified, multicast or broadcast; IPv4 addresses embedded in IPv6
+    /// included.
     package var isLocal: Bool {
         guard bytes.count == 16 else { return NetworkAddress.isLocal(four: bytes[...]) }
         if let four = embeddedFour { return NetworkAddress.isLocal(four: four) }
@@ -46,7 +47,7 @@ package struct NetworkAddress: Hashable, Sendable {
         return bytes[0] == 0xFF || (bytes[0] == 0xFE && bytes[1] & 0xC0 == 0x80)
     }
 
-    /// 127.0.0.0/8, ::1, or the former as a dual-stack socket shows it (::ffff:127.0.0.1): this machine itself.
+    /// Whether it is this machine: 127.0.0.0/8, ::1, or ::ffff:127.0.0.0/104 as a dual-stack socket shows it.
     package var isLoopback: Bool {
         if bytes.count == 4 { return bytes[0] == 127 }
         guard bytes[..<10].allSatisfy({ $0 == 0 }) else { return false }
@@ -54,8 +55,8 @@ package struct NetworkAddress: Hashable, Sendable {
         return bytes[10..<15].allSatisfy { $0 == 0 } && bytes[15] == 1
     }
 
-    /// The IPv4 address inside ::ffff:0:0/96, ::/96 (which has ::1 and ::, local as 0.0.0.0/8), 64:ff9b::/96 (RFC 6052)
-    /// or 2002::/16 (RFC 3056).
+    /// The IPv4 address inside ::ffff:0:0/96, ::/96 (::1 and :: count as local, since they map to 0.0.0.0/8),
+    /// 64:ff9b::/96 (RFC 6052) or 2002::/16 (RFC 3056).
     private var embeddedFour: ArraySlice<UInt8>? {
         let zeros = bytes[..<10].allSatisfy { $0 == 0 }
         if zeros, bytes[10] == bytes[11], bytes[10] == 0 || bytes[10] == 0xFF { return bytes[12...] }
@@ -73,7 +74,7 @@ package struct NetworkAddress: Hashable, Sendable {
     }
 }
 
-/// What the addresses of one request are measured by.
+/// Decides which addresses one request may connect to.
 package struct AddressGuard: Sendable {
     /// An address and port that the environment names as curl's proxy (see `CurlMulti`).
     package struct Proxy: Hashable, Sendable {
@@ -86,7 +87,7 @@ package struct AddressGuard: Sendable {
         }
     }
 
-    /// Whether configuration names the request's host; then its address may be any.
+    /// Whether the configuration names the request's host; then every address is admitted.
     package var hostIsConfigured: Bool
     package var proxies: Set<Proxy>
 
@@ -99,12 +100,12 @@ package struct AddressGuard: Sendable {
         hostIsConfigured || !address.isLocal || isProxy(address, port: port)
     }
 
-    /// Whether the environment names a proxy there by a numeric address.
+    /// Whether the environment names a proxy with this numeric address and port.
     package func isProxy(_ address: NetworkAddress, port: UInt16) -> Bool {
         proxies.contains(Proxy(address: address, port: port))
     }
 
-    /// Whether a host, as written in a URL, can already be told to be local.
+    /// Whether a host is known to be local from its text in a URL alone.
     package static func isLocal(host: String) -> Bool {
         if let address = NetworkAddress(literal: host) { return address.isLocal }
         // RFC 6761 §6.3: these names never leave the machine.

@@ -1,18 +1,18 @@
-// Whether a tag's cached meaning is good enough to answer with.
+// Whether a tag's cached digest may be served.
 
-/// What to do about a request by tag.
+/// How to handle a request by tag.
 package enum TagFreshness: Sendable, Equatable {
-    /// Answer with what is cached.
+    /// Serve the cached manifest.
     case serve
-    /// Ask the upstream (by HEAD, which Docker Hub does not count) whether it still means the same; if it cannot say,
-    /// answer with what is cached.
+    /// Ask the upstream whether the tag still has the same digest (by HEAD, which Docker Hub does not count); if that
+    /// fails, serve the cached manifest.
     case revalidate
-    /// Nothing is cached: ask the upstream.
+    /// Nothing is cached: pull from the upstream.
     case pull
-    /// Nothing is cached and nothing may be asked.
+    /// Nothing is cached, and no upstream may be asked.
     case unknown
 
-    /// A tag is pulled once; only `latest`, where the operator asked for that, is looked up on every pull.
+    /// A tag is pulled once; only `latest` is revalidated on every pull, if the operator has set that.
     package static func decide(
         isCached: Bool, isLatest: Bool, alwaysPullLatest: Bool, airGapped: Bool
     ) -> TagFreshness {

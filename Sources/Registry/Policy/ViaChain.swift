@@ -1,16 +1,17 @@
-// Chains of caches, and loops among them (RFC 9110 §7.6.3). A request that comes back to the server that sent it must
-// be refused: joined to its own pull, it would wait for itself.
+// Detection of loops in chains of caches (RFC 9110 §7.6.3). A request that comes back to the server that sent it must
+// be refused: it would join its own pull and wait for itself.
 
 package import OCI
 
+/// Reads and extends the `Via` field.
 package enum ViaChain {
-    /// Servers a request may have come through; more is a loop of servers that do not know themselves.
+    /// Servers that a request may have passed; more means a loop of servers that do not detect it themselves.
     static let maximumHops = 16
-    /// Longest `Via` taken over, in bytes.
+    /// Longest `Via` accepted, in bytes.
     static let maximumBytes = 2048
 
-    /// The `Via` to send upstream: what came, and this server.
-    /// - Throws: 508 when this server is in it already, or it is too long.
+    /// The `Via` to send upstream: the received value, and this server.
+    /// - Throws: 508 when this server is already in it, or it is too long.
     package static func extend(_ received: String?, with pseudonym: String) throws(RegistryError) -> String {
         let own = "1.1 \(pseudonym)"
         guard let received else { return own }

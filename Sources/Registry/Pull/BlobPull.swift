@@ -1,32 +1,31 @@
-// Runs one PullMachine: gives it what the store and the upstream report, and does what it says, after the call that
-// brought the event has returned.
+// Runs one PullMachine: passes it the reports of the store and the upstream, and performs its actions after the call
+// that brought the event has returned.
 
 internal import Logging
 internal import OCI
 
-/// One blob pull in progress: an Ingest on one side, upstream exchanges on the other, and the growing blob that readers
-/// see.
+/// One blob pull in progress: it connects an Ingest, upstream exchanges, and the growing blob that readers see.
 final class BlobPull: UpstreamExchangeHandler {
     let blob: GrowingBlob
     private let source: PullSource
     private let context: PullContext
     private let ended: (BlobPull, GrowingBlob) -> Void
-    /// Called when it has to wait for the end of its repository's pause; `start` then resumes it.
+    /// Called when the pull must wait for the end of its repository's pause; `start` then resumes it.
     var onPause: (BlobPull) -> Void = { _ in }
-    /// Since when it has been waiting for the end of a pause, or of several; nil once it has been answered.
+    /// When it began to wait for the end of one or more pauses; nil once an answer has come.
     private(set) var waitingSinceMilliseconds: UInt64?
-    /// Whether it has waited for the end of a pause and is the next to be sent.
+    /// Whether it has waited for the end of a pause and may be sent next.
     var isReleased = false
-    /// Whether it was fetched ahead of demand, was refused by a 429, and waits for its host's slowdown to end.
+    /// Whether it is a prefetch that was refused by a 429 and waits for the end of its host's slowdown.
     var wasPutBack = false
     private var hasStarted = false
     private var machine: PullMachine
     private var ingest: Ingest?
     private var exchange: UpstreamExchange?
     private var backOff: Timer?
-    /// Bytes handed to the ingest, written or not.
+    /// Bytes passed to the ingest, written or not.
     private var received: Int64 = 0
-    /// Bytes of the current answer to pass over, since they are in the file already.
+    /// Bytes of the current answer to skip, since the file already holds them.
     private var toSkip: Int64 = 0
     private var isClosed = false
 
@@ -56,13 +55,13 @@ final class BlobPull: UpstreamExchangeHandler {
         return since
     }
 
-    /// Ends it because it would have to wait for too long, or too many wait.
+    /// Ends the pull, because it would have to wait for too long or too many are waiting.
     func refuse(_ error: RegistryError) {
         guard !isClosed else { return }
         finish(with: error, keepPartial: true)
     }
 
-    /// Ends it from outside: the bytes so far are kept.
+    /// Ends the pull from outside and keeps the bytes so far.
     func close(_ reason: String) {
         perform([.dropExchange])
         perform(machine.handle(.broke(.unavailable(reason), received: received)))
@@ -172,7 +171,7 @@ final class BlobPull: UpstreamExchangeHandler {
         }
     }
 
-    /// Readers need not wait for the disk: the digest is known to be right, only the final name is still to come.
+    /// Readers do not wait for the disk: the digest is verified, and only the rename to the final name is left.
     private func commit() {
         blob.complete(sizeBytes: received)
         ingest?.commit { [self] result in
@@ -197,7 +196,7 @@ final class BlobPull: UpstreamExchangeHandler {
         end(succeeded: false)
     }
 
-    /// What every line about this pull says: what is pulled, from where, and for which request it was begun.
+    /// The metadata of every log line about this pull: the blob, the host, and the request that began the pull.
     private func metadata(_ more: Logger.Metadata = [:]) -> Logger.Metadata {
         var metadata = more
         metadata["digest"] = "\(blob.key.digest)"
@@ -231,14 +230,14 @@ final class BlobPull: UpstreamExchangeHandler {
         fail(head.status >= 500 ? .broke(error, received: received) : refusal(error))
     }
 
-    /// What a refusal is to the machine: after a 429 the pull may wait.
+    /// The event for a refusal: after a 429 the pull may wait.
     private func refusal(_ error: RegistryError) -> PullMachine.Event {
         guard error.status == 429 else { return .refused(error) }
         let since = waitingSinceMilliseconds ?? context.loop.nowMilliseconds
         return .rateLimited(error, canWait: context.client.rateLimits.canWait(source.limited, since: since))
     }
 
-    /// The answer's body says nothing more; it is not waited for.
+    /// Ends the exchange without waiting for the answer's body, which is not used.
     private func fail(_ event: PullMachine.Event) {
         dropExchange()
         handle(event)
@@ -255,7 +254,7 @@ final class BlobPull: UpstreamExchangeHandler {
         guard !fresh.isEmpty else { return true }
         received += Int64(fresh.count)
         if let size = machine.size, received > size {
-            // Only bodies without a length can do this; one without an end would fill the disk.
+            // Only bodies without a stated length can exceed the size; an endless one would fill the disk.
             fail(.broke(.unavailable("the upstream's body is longer than it said"), received: received))
             return true
         }
@@ -266,7 +265,7 @@ final class BlobPull: UpstreamExchangeHandler {
         guard exchange === self.exchange else { return }
         self.exchange = nil
         if case .refused(let error) = failure, error.status < 500 {
-            // Decided here, or by a token service: to ask again at once would not help.
+            // Refused by this server or by a token service: an immediate retry would not help.
             handle(refusal(error))
         } else if let failure {
             handle(.broke(failure.registryError(host: source.host), received: received))
@@ -279,7 +278,7 @@ final class BlobPull: UpstreamExchangeHandler {
 }
 
 extension UpstreamHead {
-    /// What a pull needs of it.
+    /// The parts of the head that a pull needs.
     fileprivate var pullAnswer: PullMachine.Answer {
         PullMachine.Answer(
             status: status, contentLength: contentLength, rangeFirst: contentRange?.first,

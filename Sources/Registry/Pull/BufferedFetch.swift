@@ -1,21 +1,20 @@
-// Upstream answers that are small and needed whole before anything can be said: manifests, tag lists, referrers, HEADs.
-// All of them together have only so much memory (MemoryBudget). Where there is none left, an upstream is asked later,
-// or its answer waits in the connection.
+// Small upstream answers that are needed whole: manifests, tag lists, referrers and HEADs. Together they have a limited
+// amount of memory (MemoryBudget). When it is used up, a request is sent later, or its answer waits in the connection.
 
 internal import OCI
 
-/// One exchange whose body is gathered in memory, up to a limit.
+/// One exchange whose body is collected in memory, up to a limit.
 final class BufferedFetch: UpstreamExchangeHandler {
-    /// What the upstream answered: a 2xx head and its body.
+    /// An upstream's 2xx head and its body.
     struct Answer {
         let head: UpstreamHead
         let body: [UInt8]
-        /// Counts the body's memory for as long as it lives.
+        /// Accounts for the body's memory for as long as the body lives.
         let hold: MemoryHold
     }
 
-    /// For all of it: an upstream that sends a byte a minute makes progress, and would hold one of the few places for
-    /// requests for days. The client has had its 503 long before.
+    /// Limit for the whole fetch. An upstream that sends a byte a minute makes progress, and would occupy one of the
+    /// limited requests for days; its client gets a 503 long before.
     static let deadlineMilliseconds: UInt64 = 120_000
 
     private let request: UpstreamRequest
@@ -29,14 +28,14 @@ final class BufferedFetch: UpstreamExchangeHandler {
     private var head: UpstreamHead?
     private var body: [UInt8] = []
     private var deadline: Timer?
-    /// More of the answer has to wait for memory.
+    /// Whether the rest of the answer waits for memory.
     private var isPaused = false
-    /// All of the answer has come meanwhile.
+    /// Whether the whole answer arrived while it was paused.
     private var hasEnded = false
 
     /// - Parameters:
-    ///   - memory: what the answer is gathered in.
-    ///   - deadlineMilliseconds: for all of it, what it waits for memory included.
+    ///   - memory: the budget that the answer's memory is taken from.
+    ///   - deadlineMilliseconds: the limit for the whole fetch, waiting for memory included.
     ///   - then: called once, on the loop, and not before this returns.
     init(
         _ request: UpstreamRequest, to host: RegistryHost, client: UpstreamClient, memory: MemoryBudget,
@@ -87,11 +86,11 @@ final class BufferedFetch: UpstreamExchangeHandler {
             return finish(.failure(tooLarge))
         }
         self.head = head
-        // The limit holds by now.
+        // `limitBytes` has been checked above.
         if request.method == .get, let length = head.contentLength, length > 0 { gather(Int(length)) }
     }
 
-    /// Waits for memory for an answer of so many bytes, where it is more than the first ones.
+    /// Waits for memory for an answer of this size, if it exceeds what is held already.
     private func gather(_ bytes: Int) {
         guard bytes > hold.bytes else { return body.reserveCapacity(bytes) }
         isPaused = true
@@ -109,7 +108,7 @@ final class BufferedFetch: UpstreamExchangeHandler {
             return true
         }
         body.append(contentsOf: bytes)
-        // An answer that does not say how long it is may be as long as any.
+        // An answer without a stated length may need up to the limit.
         if !isPaused, body.count > hold.bytes { gather(limitBytes) }
         return !isPaused
     }

@@ -1,5 +1,5 @@
-// Code that sends an upstream's credentials asks here first, and reports the outcome. Refused credentials are not sent
-// again until their pause is over; until then clients get the same error.
+// The use of upstream credentials: it is checked here before they are sent, and the outcome is reported here. Refused
+// credentials are not sent again until their pause is over; until then clients get the same error.
 
 internal import Logging
 internal import OCI
@@ -22,7 +22,7 @@ final class CredentialUse {
         return upstream.credentialBackOff.admits(credentials, to: service, for: repository, now: loop.nowMilliseconds)
     }
 
-    /// The error of a request that would only end where it would send credentials that are paused; nil for others.
+    /// The error for a request that would certainly need credentials that are paused; nil for other requests.
     func denial(by upstream: Upstream, for repository: RepositoryName) -> RegistryError? {
         guard upstream.credentials != nil,
             let service = upstream.credentialBackOff.denyingService(for: repository, now: loop.nowMilliseconds)
@@ -33,14 +33,14 @@ final class CredentialUse {
         }
     }
 
-    /// The registry has answered a request that had the credentials.
+    /// Records the registry's answer to a request that had the credentials.
     func answered(_ upstream: Upstream, _ status: Int, for repository: RepositoryName, askedMilliseconds: UInt64) {
         upstream.prefersBasic = status != 401
         switch status {
         case 401:
             refused(
                 upstream, by: .registry, for: repository, isAuthentication: false, askedMilliseconds: askedMilliseconds)
-        // Whether they are right was not looked at.
+        // These answers do not show whether the registry checked the credentials.
         case 408, 429, 500...: break
         default: accepted(upstream, by: .registry, for: repository)
         }
@@ -51,7 +51,7 @@ final class CredentialUse {
         upstream.credentialBackOff.accepted(credentials, by: service, for: repository)
     }
 
-    /// - Parameter isAuthentication: whether the refusal is about the credentials, whatever they were sent for.
+    /// - Parameter isAuthentication: whether the refusal is about the credentials as such.
     func refused(
         _ upstream: Upstream, by service: CredentialBackOff.Service, for repository: RepositoryName,
         isAuthentication: Bool, askedMilliseconds: UInt64

@@ -1,48 +1,48 @@
-// A pull is a growing file, and this is the file as its readers see it: how much of it may be read, and whether more
-// will come. The first client, one that joins, one that is late and one that wants a range are all the same: a cursor
-// that parks here when it has caught up.
+// A pull is a growing file, as its readers see it: how much of it may be read, and whether more will come. The first
+// client, a client that joins, a late client and a Range request are all the same: a cursor that parks here when it has
+// read everything.
 
 package import OCI
 
-/// One that reads a growing blob and has caught up with it.
+/// A reader of a growing blob.
 package protocol GrowingReader: AnyObject {
-    /// More may be read, or the end is known; look again.
+    /// Called when more may be read, or the end is known; the reader then checks the blob again.
     func growingBlobAdvanced()
 }
 
-/// A blob on its way from an upstream.
+/// A blob that is being pulled from an upstream.
 package final class GrowingBlob {
-    /// What is known of it so far.
+    /// The state of the pull.
     package enum Phase {
-        /// The upstream has not answered.
+        /// The upstream has not answered yet.
         case asking
-        /// Bytes are coming.
+        /// The upstream has answered, and bytes are arriving.
         case growing
-        /// All is there and its digest is right.
+        /// The blob is complete and its digest is verified.
         case complete
-        /// Nothing more will come.
+        /// The pull has failed; no more bytes will arrive.
         case failed(RegistryError)
     }
 
     package let key: PullKey
     package private(set) var phase: Phase = .asking
-    /// The whole size; nil until the upstream has said, or at the end.
+    /// The whole size; nil until the upstream states it or the body ends.
     package private(set) var sizeBytes: Int64?
-    /// What to read from; set once the phase is `growing`.
+    /// The file to read from; set before the phase becomes `growing`.
     package private(set) var file: OpenFile?
-    /// Readers may read up to here. One byte stays behind it until the digest is known to be right, so that a wrong
-    /// body is never a complete one.
+    /// Readers may read up to here. One byte is held back until the digest is verified, so that a wrong body is never
+    /// complete.
     package private(set) var readableBytes: Int64 = 0
-    /// Counts the fresh starts: a reader that has been given bytes of an older file cannot go on with a newer one.
+    /// Counts fresh starts: a reader that was given bytes of an older file cannot continue with a newer one.
     package private(set) var generation = 0
 
-    /// Readers woken in one iteration of the loop: each may send up to `BodyPump.bytesPerTurn`, and all other
-    /// connections wait until then.
+    /// Readers woken in one iteration: each may send up to `BodyPump.bytesPerTurn`, and all other connections wait
+    /// meanwhile.
     static let maximumWokenPerIteration = 64
 
     private let loop: EventLoop
     private var parked = ParkedReaders()
-    /// Readers parked before the one with this ticket are to be woken.
+    /// Readers with a smaller ticket are to be woken.
     private var wakeTicket: UInt64 = 0
     private var isWaking = false
     private var waitingForHead: [() -> Void] = []
@@ -52,7 +52,7 @@ package final class GrowingBlob {
         self.loop = loop
     }
 
-    /// Whether all is there and verified.
+    /// Whether the blob is complete and verified.
     package var isComplete: Bool { if case .complete = phase { true } else { false } }
 
     /// Calls `then`, after this call has returned, when the upstream has answered or the pull has failed. Where many
@@ -61,28 +61,28 @@ package final class GrowingBlob {
         if case .asking = phase { waitingForHead.append(then) } else { loop.deferred.enqueue(then) }
     }
 
-    /// Parks a reader until something changes. One call wakes it once.
+    /// Parks a reader until something changes; each park allows one wake-up.
     /// - Returns: its place, for `unpark`.
     @discardableResult
     package func park(_ reader: any GrowingReader) -> Int { parked.park(reader) }
 
-    /// Forgets a parked reader that has gone.
+    /// Removes a parked reader whose client has left.
     package func unpark(_ reader: any GrowingReader, at place: Int) { parked.remove(reader, at: place) }
 
-    // MARK: Told by the pull
+    // MARK: Called by the pull
 
     func opened(_ file: OpenFile) {
         self.file = file
     }
 
-    /// The upstream has answered.
+    /// Records that the upstream has answered.
     func announce(sizeBytes: Int64?) {
         self.sizeBytes = sizeBytes
         phase = .growing
         tellHeadWaiters()
     }
 
-    /// Bytes are in the file up to `written`.
+    /// Records that the file holds the bytes up to `written`.
     func grew(to written: Int64) {
         guard case .growing = phase else { return }
         let limit = min(written, (sizeBytes ?? written) - 1)
@@ -91,7 +91,7 @@ package final class GrowingBlob {
         wake()
     }
 
-    /// The digest is right: the last byte may go.
+    /// Records that the digest is verified: readers may send the last byte.
     func complete(sizeBytes: Int64) {
         self.sizeBytes = sizeBytes
         readableBytes = sizeBytes
@@ -106,7 +106,7 @@ package final class GrowingBlob {
         wake()
     }
 
-    /// The file so far was wrong; a new, empty one takes its place.
+    /// Replaces a file whose content was wrong by a new, empty one.
     func startOver(with file: OpenFile) {
         self.file = file
         generation += 1
@@ -120,8 +120,8 @@ package final class GrowingBlob {
         loop.deferred.forEach(waiting) { $0() }
     }
 
-    /// Wakes everyone who is parked now, in order, so many in an iteration. Those who park again meanwhile have seen
-    /// what there is and wait for the next call.
+    /// Wakes all parked readers in order, a limited number per iteration. Readers that park again meanwhile have seen
+    /// the current state and wait for the next call.
     private func wake() {
         wakeTicket = parked.nextTicket
         if !isWaking { wakeSome() }

@@ -1,12 +1,12 @@
-// One manifest on its way from an upstream: small enough to gather, so it is verified and understood before the first
-// byte goes to anyone.
+// The pull of one manifest. It is small enough to collect in memory, so it is verified and decoded before its first
+// byte is sent to a client.
 
 internal import Logging
 internal import OCI
 
-/// A manifest pull or a forwarded HEAD in progress, and everyone who waits for it.
+/// A manifest pull in progress, and the callers that wait for it.
 final class ManifestPull {
-    /// A manifest that is now in the store.
+    /// The manifest, which is in the store by then, or the error.
     typealias Outcome = Result<CachedManifest, RegistryError>
 
     private struct Verified: Sendable {
@@ -32,7 +32,7 @@ final class ManifestPull {
 
     func join(_ then: @escaping (Outcome) -> Void) { waiting.append(then) }
 
-    /// - Parameter ended: called before those who wait, so that what they start anew does not join this.
+    /// - Parameter ended: called before the waiting callers, so that a request they start does not join this pull.
     func start(ended: @escaping () -> Void) {
         let request = UpstreamRequest.manifest(.get, reference, source)
         fetch = BufferedFetch(
@@ -48,7 +48,7 @@ final class ManifestPull {
 
     func cancel(_ error: RegistryError) { fetch?.cancel(error) }
 
-    /// Hashes and decodes off the loop: four megabytes of JSON take longer than other clients should wait.
+    /// Hashes and decodes off the loop: four megabytes of JSON would delay other clients too long.
     private func verify(_ answer: BufferedFetch.Answer, _ ended: @escaping () -> Void) {
         let stated = answer.head.dockerContentDigest
         let (reference, body, contentType) = (reference, answer.body, answer.head.contentType)
@@ -58,7 +58,7 @@ final class ManifestPull {
             switch result {
             case .success(let verified):
                 store(verified, ended)
-                // The store counts it from here on.
+                // The store accounts for the memory from here on.
                 answer.hold.release()
             case .failure(let error as RegistryError):
                 if error.code == .digestInvalid { context.metrics.pulls.verificationFailed(.manifest) }
@@ -102,8 +102,8 @@ final class ManifestPull {
         context.loop.deferred.forEach(all) { $0(outcome) }
     }
 
-    /// The digest asked for, or stated by the upstream, must be that of the bytes; a tag without a stated one gets
-    /// sha256.
+    /// The digest in the request, or the one stated by the upstream, must match the bytes; a tag without a stated
+    /// digest gets sha256.
     private static func check(
         _ body: [UInt8], reference: Reference, stated: String?, contentType: String?
     ) throws(RegistryError) -> Verified {
@@ -142,7 +142,7 @@ final class ManifestPull {
 }
 
 extension UpstreamRequest {
-    /// A manifest request: every type is asked for always, and what else the client named.
+    /// A manifest request: it always accepts all known types, and those that the client named.
     static func manifest(_ method: Method, _ reference: Reference, _ source: PullSource) -> UpstreamRequest {
         var request = UpstreamRequest(
             method: method, path: "/v2/\(source.repository)/manifests/\(reference)", repository: source.repository,

@@ -1,16 +1,16 @@
-// The readers that have caught up with a growing blob. There may be ten thousand, so coming, leaving and being woken
-// cost the same however many there are.
+// The readers that wait for more of a growing blob. There may be ten thousand, so the cost of parking, leaving and
+// waking does not depend on their number.
 
 /// Readers in the order in which they were parked.
 struct ParkedReaders {
-    /// Where a parked reader is. It stays good until the reader is woken or leaves.
+    /// The index of a parked reader, valid until the reader is woken or leaves.
     typealias Place = Int
 
     private struct Node {
         var reader: (any GrowingReader)?
         var ticket: UInt64 = 0
         var previous = ParkedReaders.none
-        /// The next in order; of a free node the next free one.
+        /// The next node in order; in a free node, the next free node.
         var next = ParkedReaders.none
     }
 
@@ -21,7 +21,7 @@ struct ParkedReaders {
     private var last = ParkedReaders.none
     private var firstFree = ParkedReaders.none
     private(set) var count = 0
-    /// The ticket of the next reader to be parked; those parked before have smaller ones.
+    /// The ticket of the next reader to be parked; readers parked earlier have smaller ones.
     private(set) var nextTicket: UInt64 = 0
 
     mutating func park(_ reader: any GrowingReader) -> Place {
@@ -42,16 +42,16 @@ struct ParkedReaders {
         return place
     }
 
-    /// Takes out a reader that has gone; nothing if it is not parked there any more.
+    /// Removes a reader whose client has left; no effect if it is not parked there any more.
     mutating func remove(_ reader: any GrowingReader, at place: Place) {
         guard nodes.indices.contains(place), nodes[place].reader === reader else { return }
         unlink(place)
     }
 
-    /// Whether a reader waits that was parked before the one with this ticket.
+    /// Whether a reader with a smaller ticket is parked.
     func hasAny(before ticket: UInt64) -> Bool { first != ParkedReaders.none && nodes[first].ticket < ticket }
 
-    /// Takes out the reader that has been parked for longest, if it was parked before the one with this ticket.
+    /// Removes the reader that was parked first, if its ticket is smaller.
     mutating func popFirst(before ticket: UInt64) -> (any GrowingReader)? {
         guard hasAny(before: ticket) else { return nil }
         let reader = nodes[first].reader

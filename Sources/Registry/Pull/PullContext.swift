@@ -1,10 +1,10 @@
-// What every pull needs, passed down once.
+// The shared dependencies of all pulls.
 
 package import Configuration
 package import Logging
 internal import OCI
 
-/// The parts of the server that pulls work with, and the policy they obey.
+/// The parts of the server that pulls use, and their settings.
 package struct PullContext {
     package let loop: EventLoop
     package let offload: Offload
@@ -32,7 +32,7 @@ package struct PullContext {
 }
 
 extension StoreError {
-    /// The client's error: this server has no room or a failing disk, and the next host may do better.
+    /// The error for the client: this server's disk is full or failing, and another host may succeed.
     var registryError: RegistryError {
         .unavailable(isNoSpace ? "no room in the cache" : "the cache cannot be written")
     }

@@ -1,18 +1,18 @@
-// What is asked of an upstream, and in whose name.
+// The source of a pull: the upstream repository, and the client's values that are passed on.
 
 package import OCI
 
-/// Where a request's content is to be had, and what the client said that is passed on to the upstream.
+/// The upstream repository of a request's content, and the client's values that are passed on to it.
 package struct PullSource: Sendable {
     package var host: RegistryHost
     package var repository: RepositoryName
-    /// Manifest types the client accepts beyond those always asked for.
+    /// Manifest types that the client accepts in addition to the usual ones.
     package var extraAccept: [String]
-    /// The `Via` to send: what the request came through, and this server (RFC 9110 §7.6.3).
+    /// The `Via` to send: the servers that the request came through, and this server (RFC 9110 §7.6.3).
     package var via: String
-    /// The id of the request that asks, for the log; empty where there is none.
+    /// The id of the client's request, for the log; empty where there is none.
     package var requestID = ""
-    /// The client that asks (`NetworkAddress.clientNetwork`); nil for what the server does by itself.
+    /// The client (`NetworkAddress.clientNetwork`); nil for the server's own requests.
     package var client: NetworkAddress?
 
     package init(host: RegistryHost, repository: RepositoryName, extraAccept: [String] = [], via: String) {
@@ -22,10 +22,10 @@ package struct PullSource: Sendable {
         self.via = via
     }
 
-    /// What a 429 is about.
+    /// The scope of a 429.
     package var limited: UpstreamRepository { UpstreamRepository(host: host, repository: repository) }
 
-    /// The pull of one of its blobs.
+    /// The key for the pull of one of its blobs.
     package func key(_ digest: Digest) -> PullKey { PullKey(host: host, repository: repository, digest: digest) }
 }
 

@@ -1,5 +1,5 @@
-// When blob pulls start: those whose turn it is in the queue, unless their repository is paused after a 429. A pull
-// that waits for the end of a pause gives its place to another one.
+// The start of blob pulls: a pull starts when the queue selects it, unless its repository is paused after a 429. A pull
+// that waits for the end of a pause gives its slot to another one.
 
 package import OCI
 
@@ -24,21 +24,21 @@ extension Puller {
         }
     }
 
-    /// In the next iteration, so that no call does more than fill the places that there are.
+    /// Deferred, so that one call only fills the slots that are free.
     private func startWaitingLater() { context.loop.deferred.enqueue { [weak self] in self?.startWaiting() } }
 
     // MARK: Pauses after a 429
 
-    /// The error for a client whose request waits because the repository is paused; nil when it does not.
+    /// The error for a client whose request waits because the repository is paused; nil when it is not paused.
     package func rateLimitRefusal(of source: PullSource) -> RegistryError? {
         context.client.rateLimits.refusal(source.limited)
     }
 
-    /// A pull waits for the end of its repository's pause, and another one takes its place.
+    /// Makes a pull wait for the end of its repository's pause, and frees its slot.
     func hold(_ pull: BlobPull) {
         let key = pull.blob.key
         if queue.isPrefetch(key), queue.isSlow(key.host) {
-            // Nothing is prefetched from this host for a minute: it must not run before pulls with a client.
+            // Nothing is prefetched from this host for a minute: the pull must not run before pulls with a client.
             guard !pull.wasPutBack else { return refuse(pull) }
             pull.wasPutBack = true
             queue.putBack(key)
@@ -76,7 +76,7 @@ extension Puller {
         context.loop.deferred.enqueue { pull.refuse(error) }
     }
 
-    /// A host has answered 429: it gets fewer requests for a while.
+    /// Handles a 429 of a host: it gets fewer requests for a while.
     func slowDown(_ host: RegistryHost) {
         let now = context.loop.nowMilliseconds
         queue.slowDown(host, now: now)
@@ -84,8 +84,8 @@ extension Puller {
         watchSlowdown(now: now)
     }
 
-    /// What `load` fetches takes part in the reduced number of transfers of a slowed-down host, as clients' pulls do:
-    /// with the prefetch it would stop. There are `BlobFetches.maximumAtOnce` of them at most.
+    /// Moves the pulls of `load` for a slowed-down host to the clients' reduced limit; as prefetches they would stop.
+    /// There are at most `BlobFetches.maximumAtOnce` of them.
     func promoteWanted(of host: RegistryHost) {
         let wanted = endings.keys.filter { $0.host == host && queue.isPrefetch($0) }
         for key in wanted {
@@ -95,7 +95,7 @@ extension Puller {
         if !wanted.isEmpty { startWaitingLater() }
     }
 
-    /// Has what waits started when a slowdown ends, also if no pull ends then.
+    /// Starts waiting pulls when a slowdown ends, even if no pull ends then.
     private func watchSlowdown(now: UInt64) {
         guard let next = queue.nextSlowdownCheck, !blobs.isEmpty, !isClosed else {
             slowdownTimer?.close()

@@ -1,20 +1,20 @@
-// Everything that is being fetched, each thing once. A request for what is already being pulled joins that
-// pull; a client that leaves cancels nothing.
+// All blobs, manifests and heads that are being fetched, each once. A request for content that is being pulled joins
+// that pull; a client that leaves cancels nothing.
 
 package import OCI
 
-/// What an upstream's HEAD said of a manifest or blob.
+/// The answer of an upstream to a HEAD for a manifest or blob.
 package struct UpstreamEntity: Sendable {
     package var contentType: String?
     package var sizeBytes: Int64?
     package var digest: Digest?
 }
 
-/// Starts pulls and joins those in flight.
+/// Starts pulls, and lets requests join those in flight.
 package final class Puller {
-    /// Largest tag list or referrers index taken from an upstream, as for manifests: it is gathered in memory.
+    /// Largest tag list or referrers index accepted from an upstream: like manifests, it is collected in memory.
     static let maximumListBytes = Manifest.maximumSizeBytes
-    /// Lists in memory at once, of all clients together: eight of the largest.
+    /// Memory for lists, over all clients: enough for eight of the largest.
     static let listMemoryBytes = 32 * 1024 * 1024
 
     private struct ManifestKey: Hashable {
@@ -32,10 +32,10 @@ package final class Puller {
     let context: PullContext
     private(set) var blobs: [PullKey: BlobPull] = [:]
     var queue = PullQueue<PullKey>()
-    /// Who waits for a blob to be in the store, or for its pull to fail.
+    /// Callers that wait until a blob is in the store, or its pull has failed.
     private(set) var endings: [PullKey: [(GrowingBlob) -> Void]] = [:]
-    /// Pulls that no client has asked for and that are not a prefetch either (`fetchBlob`), as long as their host is
-    /// slowed down after a 429: nothing is fetched ahead from it then.
+    /// Pulls of `fetchBlob` that count as client pulls while their host is slowed down after a 429, since prefetching
+    /// from it stops then. No client has asked for them.
     var wantedOfSlowHosts: Set<PullKey> = []
     private var manifests: [ManifestKey: ManifestPull] = [:]
     private var heads: [HeadKey: [(Result<UpstreamEntity, RegistryError>) -> Void]] = [:]
@@ -48,7 +48,7 @@ package final class Puller {
     private(set) var isClosed = false
     /// Pulls that wait for the end of their repository's pause.
     var held: [PullKey: RateLimitGate.Ticket] = [:]
-    /// Runs while pulls wait that a slowed-down host may take later.
+    /// Runs while pulls wait for the end of a host's slowdown.
     var slowdownTimer: Timer?
 
     package init(context: PullContext) {
@@ -57,9 +57,9 @@ package final class Puller {
         context.client.rateLimits.onPause = { [weak self] host in self?.slowDown(host) }
     }
 
-    /// Blob pulls that run or wait.
+    /// Blob pulls, running and waiting.
     package var blobsInFlight: Int { blobs.count }
-    /// Those of them that run.
+    /// Running blob pulls.
     package var runningBlobs: Int { queue.running }
     package var manifestsInFlight: Int { manifests.count }
 
@@ -87,9 +87,9 @@ package final class Puller {
         return pull.blob
     }
 
-    /// Fetches a blob for nobody in particular, after what clients wait for.
-    /// - Parameter then: called later, when the pull has ended: nil when the store has the blob.
-    /// - Returns: the growing blob; nil when it cannot be pulled now, and then `then` says so.
+    /// Fetches a blob without a waiting client, after the blobs that clients wait for.
+    /// - Parameter then: called later, when the pull has ended, with nil when the store has the blob.
+    /// - Returns: the growing blob; nil when it cannot be pulled now, in which case `then` gets the error.
     package func fetchBlob(
         _ digest: Digest, from source: PullSource, then: @escaping (RegistryError?) -> Void
     ) -> GrowingBlob? {
@@ -107,7 +107,8 @@ package final class Puller {
         return growing
     }
 
-    /// The caller of `fetchBlob` does without it: the pull ends, and keeps what it has, unless somebody else waits.
+    /// Called when a caller of `fetchBlob` no longer needs the blob: the pull ends and keeps its bytes, unless another
+    /// caller waits.
     package func letGo(_ key: PullKey) {
         let hasNoClient = queue.isPrefetch(key) || wantedOfSlowHosts.contains(key)
         guard hasNoClient, endings[key, default: []].count <= 1 else { return }
@@ -120,7 +121,7 @@ package final class Puller {
         let waiting = endings.removeValue(forKey: blob.key) ?? []
         held.removeValue(forKey: blob.key)?.cancel()
         wantedOfSlowHosts.remove(blob.key)
-        // Not from within the pull that has just ended.
+        // Deferred, since the ended pull is still on the call stack.
         context.loop.deferred.enqueue { [weak self, context] in
             context.loop.deferred.forEach(waiting) { $0(blob) }
             self?.startWaiting()
@@ -134,13 +135,13 @@ package final class Puller {
         manifests[ManifestKey(host: source.host, repository: source.repository, reference: reference)] != nil
     }
 
-    /// Whether this head is being asked for.
+    /// Whether a HEAD for this request is in progress.
     func isAsking(_ request: UpstreamRequest, from source: PullSource) -> Bool {
         heads[HeadKey(host: source.host, repository: source.repository, path: request.path)] != nil
     }
 
     /// Joins the manifest's pull, or starts it.
-    /// - Parameter then: the manifest, in the store by now, and whether this caller joined another's pull.
+    /// - Parameter then: gets the manifest, which is in the store by then, and whether this call joined another's pull.
     package func manifest(
         _ reference: Reference, from source: PullSource,
         then: @escaping (_ manifest: Result<CachedManifest, RegistryError>, _ joined: Bool) -> Void
@@ -162,7 +163,7 @@ package final class Puller {
         }
     }
 
-    /// Asks for a manifest's or blob's head; those who ask meanwhile share the answer. Starts no pull.
+    /// Requests the head of a manifest or blob; calls made meanwhile share the answer. Starts no pull.
     package func head(
         _ request: UpstreamRequest, from source: PullSource,
         then: @escaping (Result<UpstreamEntity, RegistryError>) -> Void
@@ -184,9 +185,9 @@ package final class Puller {
         }
     }
 
-    /// Asks what manifest a reference means now. A tag's answer is remembered until that manifest is pulled by digest
-    /// (as containerd and dockerd do next), so that the tag is in the cache as well.
-    /// - Parameter waitsForPause: false to be refused at once where the repository is paused after a 429.
+    /// Asks which manifest a reference means now. The answer for a tag is remembered until that manifest is pulled by
+    /// digest (as containerd and dockerd do next), so that the tag is cached too.
+    /// - Parameter waitsForPause: false to be refused at once while the repository is paused after a 429.
     package func manifestHead(
         _ reference: Reference, from source: PullSource, waitsForPause: Bool = true,
         then: @escaping (Result<UpstreamEntity, RegistryError>) -> Void
@@ -213,7 +214,7 @@ package final class Puller {
 
     // MARK: Lists
 
-    /// Fetches a small answer as it is: tag lists and referrers, which are not cached.
+    /// Fetches a small answer unchanged. Tag lists and referrers are not cached.
     func fetch(
         _ request: UpstreamRequest, from source: PullSource,
         then: @escaping (Result<BufferedFetch.Answer, RegistryError>) -> Void

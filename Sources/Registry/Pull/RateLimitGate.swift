@@ -1,5 +1,5 @@
-// Requests to a repository whose upstream has answered 429 wait here until its pause is over, and are then let through
-// a few at a time: one, two more for each that is answered, and so on, as far as the upstream takes it.
+// Requests to a repository whose upstream answered 429 wait here until its pause is over. Then they are released
+// gradually: one first, and two more for each answer that is not a 429.
 
 internal import DequeModule
 internal import Logging
@@ -7,20 +7,21 @@ internal import OCI
 
 /// Holds requests back while a repository is paused. The record of 429s is in `RateLimitMemory`.
 final class RateLimitGate {
-    /// How long a request may have to wait in all: a client is answered after 15 s.
+    /// Total time that a request may wait: its client gets an error after 15 s.
     static let maximumWaitMilliseconds: UInt64 = 15_000
-    /// Requests that wait for one repository: more than the layers of any image.
+    /// Waiting requests for one repository: more than any image has layers.
     static let maximumWaitingPerRepository = 256
-    /// Requests that wait in all; each has a client's connection, and an exchange or a pull.
+    /// Waiting requests in total; each has a client's connection, and an exchange or a pull.
     static let maximumWaiting = 1024
-    /// Requests let through for each answer that is not a 429.
+    /// Requests released for each answer that is not a 429.
     static let releasedPerAnswer = 2
 
+    /// Whether a request may be sent.
     enum Admission {
         case open
-        /// It has to wait; `wait` does that.
+        /// The request has to wait; `wait` does that.
         case wait
-        /// It would have to wait for too long.
+        /// The request would have to wait for too long.
         case refused
     }
 
@@ -45,7 +46,7 @@ final class RateLimitGate {
             self.onEnd = onEnd
         }
 
-        /// The request waits no longer, and is not let through.
+        /// Ends the wait without releasing the request.
         func cancel() {
             guard onEnd != nil else { return }
             onEnd = nil
@@ -59,7 +60,7 @@ final class RateLimitGate {
         }
     }
 
-    /// The requests that wait for one repository.
+    /// The waiting requests of one repository.
     fileprivate final class Line {
         let repository: UpstreamRepository
         var tickets: Deque<Ticket> = []
@@ -94,7 +95,7 @@ final class RateLimitGate {
     private let metrics: Metrics
     private var memory = RateLimitMemory()
     private var lines: [UpstreamRepository: Line] = [:]
-    /// Requests that wait.
+    /// Waiting requests over all repositories.
     private(set) var waitingCount = 0
     /// Called when a repository's pause begins.
     var onPause: ((RegistryHost) -> Void)?
@@ -108,7 +109,7 @@ final class RateLimitGate {
     // MARK: Asking
 
     /// Whether a request may be sent now.
-    /// - Parameter waitedSince: since when it has been waiting; nil when it comes now.
+    /// - Parameter waitedSince: when it began to wait; nil for a new request.
     func admission(_ repository: UpstreamRepository, waitedSince: UInt64? = nil) -> Admission {
         let now = loop.nowMilliseconds
         if lines[repository] == nil, !isPaused(repository), memory.takeTry(repository, now: now) { return .open }
@@ -119,7 +120,7 @@ final class RateLimitGate {
         memory.pauseEnd(repository, now: loop.nowMilliseconds) != nil
     }
 
-    /// Whether the repository's pause ends before a request that has waited since then has waited for too long.
+    /// Whether the repository's pause ends within the total wait of a request that began to wait at `since`.
     func canWait(_ repository: UpstreamRepository, since: UInt64) -> Bool {
         let now = loop.nowMilliseconds
         return memory.pauseEnd(repository, now: now) ?? now <= since + RateLimitGate.maximumWaitMilliseconds
@@ -149,13 +150,13 @@ final class RateLimitGate {
         return ticket
     }
 
-    /// The error for a client whose request is held back here; nil where nothing is.
+    /// The error for a client whose request waits here; nil when none does.
     func refusal(_ repository: UpstreamRepository) -> RegistryError? {
         guard lines[repository] != nil || isPaused(repository) else { return nil }
         return error(repository)
     }
 
-    /// The error for a request that is not sent, or was answered 429.
+    /// The error for a request that is not sent, or that got a 429.
     func error(_ repository: UpstreamRepository) -> RegistryError {
         UpstreamAnswer.tooManyRequests(
             repository.host,
@@ -164,7 +165,7 @@ final class RateLimitGate {
 
     // MARK: Answers
 
-    /// A request was answered 429, by the registry or by its token service.
+    /// Handles a 429 of the registry or its token service.
     func refused(_ repository: UpstreamRepository, retryAfterSeconds: Int?, askedMilliseconds: UInt64) {
         metrics.rateLimited(repository.host)
         let now = loop.nowMilliseconds
@@ -183,14 +184,14 @@ final class RateLimitGate {
         refuseLate(line)
     }
 
-    /// A request got an answer other than 429.
+    /// Handles an answer other than 429.
     func answered(_ repository: UpstreamRepository, askedMilliseconds: UInt64) {
         memory.answered(repository, askedMilliseconds: askedMilliseconds)
         guard let line = lines[repository], !isPaused(repository) else { return }
         release(line, RateLimitGate.releasedPerAnswer)
     }
 
-    /// Seconds left of the longest pause of each host that has one.
+    /// Seconds left of each host's longest pause.
     var secondsLeft: [RegistryHost: Int] { memory.secondsLeft(now: loop.nowMilliseconds) }
 
     func close() {
@@ -252,7 +253,7 @@ final class RateLimitGate {
 }
 
 extension UpstreamHead {
-    /// Its `Retry-After` in seconds from now, an hour at most: a wrong one must not keep clients away for days.
+    /// The `Retry-After` in seconds from now, at most an hour: a wrong value must not keep clients away for days.
     var retryAfter: Int? {
         retryAfter(unixSeconds: EventLoop.unixSeconds).map { min($0, RateLimitMemory.maximumNamedSeconds) }
     }

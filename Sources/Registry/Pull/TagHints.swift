@@ -1,11 +1,11 @@
-// Tags whose digest is known from a HEAD and whose manifest is not here yet.
+// Tags whose digest is known from a HEAD while their manifest is not cached yet.
 
 internal import DequeModule
 internal import OCI
 
-/// A small memory of what tags mean, until their manifests arrive.
+/// A bounded memory of the digests of tags, until their manifests arrive.
 struct TagHints {
-    /// Hints kept; a client that only asks and never pulls must not fill memory.
+    /// Limit of hints: a client that sends HEADs and never pulls must not fill the memory.
     static let maximumHints = 4096
 
     private struct Key: Hashable {
@@ -23,7 +23,7 @@ struct TagHints {
         if order.count > TagHints.maximumHints, let oldest = order.popFirst() { tags[oldest] = nil }
     }
 
-    /// The tags known to mean this manifest; they are forgotten here.
+    /// Removes and returns the tags known to mean this manifest.
     mutating func take(_ digest: Digest, host: RegistryHost, repository: RepositoryName) -> Set<String> {
         tags.removeValue(forKey: Key(host: host, repository: repository, digest: digest)) ?? []
     }

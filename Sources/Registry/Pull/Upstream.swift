@@ -1,27 +1,27 @@
-// One registry that is pulled from: where it is, what may be sent to it, and what limits it last stated.
+// One upstream registry: its URL, its trust and credentials, and its current state.
 
 package import Configuration
 package import OCI
 
-/// An upstream registry. Lives on the loop.
+/// An upstream registry. Must be used on the loop only.
 package final class Upstream {
     package let host: RegistryHost
-    /// Where requests go: the configured endpoint, Docker Hub's API host, or the host itself over https.
+    /// The URL for requests: the configured endpoint, Docker Hub's API host, or the host itself over https.
     package let base: UpstreamURL
     package let config: RegistryConfig?
 
     let trust: UpstreamTrust
     let credentials: UpstreamCredentials?
-    /// `ns=<registry>`, percent-encoded, where requests go to an endpoint that is not the registry's own host. A mirror
-    /// there would otherwise take its own default registry, and its content would be stored under the wrong name.
+    /// `ns=<registry>`, percent-encoded, for endpoints other than the registry's own host. Without it a mirror would
+    /// use its own default registry, and that content would be stored under the wrong name.
     let namespaceQuery: String?
-    /// What keeps refused credentials from being sent with every pull.
+    /// Keeps refused credentials from being sent with every pull.
     var credentialBackOff = CredentialBackOff()
-    /// It asked for Basic credentials and took them: they are sent without being asked from then on.
+    /// Whether it has accepted Basic credentials after a challenge; they are then sent without waiting for a 401.
     var prefersBasic = false
     /// Exchanges in progress.
     var exchangeCount = 0
-    /// Those of them that are not for a blob's content.
+    /// Exchanges in progress that are not for a blob's content.
     var unqueuedCount = 0
     var lastUsedMilliseconds: UInt64 = 0
 
@@ -36,14 +36,15 @@ package final class Upstream {
         namespaceQuery = isNamed ? "ns=\(PercentEncoding.encode(host.text))" : nil
     }
 
-    /// The URL of a request; nil when its path cannot be part of one.
+    /// The URL of a request; nil when its path is not valid in a URL.
     func url(for request: UpstreamRequest) -> UpstreamURL? {
         let query = [request.query, namespaceQuery].compactMap(\.self).joined(separator: "&")
         return base.with(path: request.path, query: query.isEmpty ? nil : query)
     }
 
-    /// TLS for a request to `url`. Verification and extra authorities are the upstream's wherever it sends us; its
-    /// client certificate is shown to its own host only, and only there do the configured authorities stand alone.
+    /// TLS settings for a request to `url`. The upstream's verification and authorities apply wherever it redirects to.
+    /// Its client certificate is used for its own host only, and only there do the configured authorities replace the
+    /// system's.
     func tls(for url: UpstreamURL) -> TransferRequest.TLS {
         var tls = TransferRequest.TLS()
         guard let config else { return tls }
@@ -58,7 +59,7 @@ package final class Upstream {
         return tls
     }
 
-    /// Whether requests for `host` that go to `base` go to the registry itself. Another port may be another server.
+    /// Whether requests to `base` reach the registry `host` itself. Another port may be another server.
     private static func isOwn(_ base: UpstreamURL, of host: RegistryHost) -> Bool {
         let defaultPort: UInt16 = base.scheme == .https ? 443 : 80
         guard base.port == host.port ?? defaultPort else { return false }
@@ -69,7 +70,7 @@ package final class Upstream {
         let scheme = config?.scheme.rawValue ?? "https"
         let own = "\(scheme)://\(host.isDockerHub ? "registry-1.docker.io" : host.text)"
         let text = config?.endpoint ?? own
-        // What curl cannot read (an address in brackets that is none) fails when it is asked for.
+        // A text that curl cannot parse (such as an invalid address in brackets) fails when a request is sent.
         return UpstreamURL(text)
             ?? UpstreamURL(scheme: .https, host: host.name, port: host.port ?? 443, path: "/", query: nil, text: text)
     }

@@ -1,27 +1,27 @@
-// The way out: every request to an upstream registry starts here.
+// Sends requests to upstream registries; every such request starts here.
 
 package import Configuration
 package import Logging
 package import OCI
 
-/// Asks upstreams.
+/// Starts exchanges with upstreams, within the limits of concurrent requests.
 package final class UpstreamClient {
-    /// Upstreams without an entry in the configuration that are remembered: `ns` can name any number.
+    /// Remembered upstreams without a configuration entry: `ns` can name any number.
     static let maximumOtherUpstreams = 256
-    /// Requests under way at once, blobs' content aside (that queues, see `PullQueue`): each may hold a descriptor, a
-    /// resolver's thread and a manifest's size of memory, and clients that leave do not end them.
+    /// Concurrent requests, except for blobs' content (which `PullQueue` limits). Each may hold a descriptor, a
+    /// resolver thread and memory for a manifest, and does not end when its client leaves.
     static let maximumRequests = 1024
-    /// The same for one upstream, so that one that is slow to answer does not use up the others' share.
+    /// Concurrent requests to one upstream, so that a slow one does not use up the others' share.
     static let maximumRequestsPerUpstream = 512
 
     private let services: UpstreamServices
     var loop: EventLoop { services.loop }
-    /// Where requests wait for the end of a pause that a 429 began.
+    /// Requests wait here for the end of a pause after a 429.
     var rateLimits: RateLimitGate { services.rateLimits }
     private let configured: [RegistryHost: Upstream]
     private var others: [RegistryHost: Upstream] = [:]
 
-    /// - Parameter noProgressMilliseconds: how long an upstream may send nothing, while we are ready to take it.
+    /// - Parameter noProgressMilliseconds: how long an upstream may send nothing while this server is ready to receive.
     package init(
         loop: EventLoop, registries: [RegistryConfig], noProgressMilliseconds: UInt64, userAgent: String,
         logger: Logger, metrics: Metrics, limits: ConnectLimits = ConnectLimits()
@@ -33,6 +33,7 @@ package final class UpstreamClient {
             registries.map { ($0.name, Upstream(host: $0.name, config: $0)) }, uniquingKeysWith: { first, _ in first })
     }
 
+    /// The upstream of a host. An unknown one is made, and may replace an idle one without configuration.
     package func upstream(for host: RegistryHost) -> Upstream {
         if let known = configured[host] ?? others[host] { return known }
         if others.count >= UpstreamClient.maximumOtherUpstreams { dropIdle() }
@@ -42,7 +43,8 @@ package final class UpstreamClient {
         return upstream
     }
 
-    /// Asks. The handler is not called before this returns, and is kept alive until its `ended` or a `cancel`.
+    /// Starts an exchange. The handler is not called before this returns, and is retained until its `ended` or a
+    /// `cancel`.
     package func start(
         _ request: UpstreamRequest, to upstream: Upstream, handler: any UpstreamExchangeHandler
     ) -> UpstreamExchange {
@@ -59,23 +61,23 @@ package final class UpstreamClient {
         return exchange
     }
 
-    /// Makes a request that is never sent, so that the first one finds the library ready.
+    /// Prepares a request without sending it, so that libcurl is initialized before the first pull.
     func warmUp() { services.warmUp() }
 
-    /// Exchanges under way, and transfers: those have tokens and redirects among them.
+    /// Running exchanges (`exchangeCount`), and transfers, which include those for tokens and redirects.
     package var exchangeCount: Int { services.exchangeCount }
     package var transferCount: Int { services.transferCount }
     package var connectReading: ConnectReading { services.connectReading }
 
     /// Seconds left of each host's longest pause after a 429.
     package var rateLimitSeconds: [RegistryHost: Int] { rateLimits.secondsLeft }
-    /// Requests that wait for the end of such a pause.
+    /// Requests that wait for the end of a pause after a 429.
     package var rateLimitedCount: Int { rateLimits.waitingCount }
 
-    /// Ends every exchange (`unreachable`) and closes every connection. Not to be called from a handler's callback.
+    /// Ends every exchange (`unreachable`) and closes every connection. Must not be called from a handler's callback.
     package func close() { services.close() }
 
-    /// Makes room: the upstream that has been idle for longest goes.
+    /// Removes the upstream that has been idle for longest.
     private func dropIdle() {
         let idle = others.values.filter { $0.exchangeCount == 0 }
         if let oldest = idle.min(by: { $0.lastUsedMilliseconds < $1.lastUsedMilliseconds }) {
@@ -85,11 +87,11 @@ package final class UpstreamClient {
 }
 
 extension UpstreamRequest {
-    /// Anything but a blob's content: no queue bounds how many of these clients cause.
+    /// Whether no queue limits such requests: true for all but a blob's content.
     var isUnqueued: Bool { kind != .blob || method == .head }
 }
 
-/// What exchanges share.
+/// The services that all exchanges share.
 final class UpstreamServices {
     let loop: EventLoop
     let tokens: UpstreamTokens
@@ -101,7 +103,7 @@ final class UpstreamServices {
     private let noProgressMilliseconds: UInt64
     private let userAgent: String
     private let proxies: Set<AddressGuard.Proxy>
-    /// Kept alive while they run, even if their handler is gone.
+    /// Retains running exchanges, even if their handler is gone.
     private var exchanges: [ObjectIdentifier: UpstreamExchange] = [:]
     private var unqueuedCount = 0
     private(set) var isClosed = false
@@ -113,7 +115,7 @@ final class UpstreamServices {
         limits: ConnectLimits
     ) {
         guard let multi = CurlMulti(on: loop, limits: limits) else {
-            // curl_global_init and curl_multi_init fail for want of memory only, at the program's start.
+            // curl_global_init and curl_multi_init fail only for lack of memory, at the program's start.
             preconditionFailure("curl cannot be set up")
         }
         self.loop = loop

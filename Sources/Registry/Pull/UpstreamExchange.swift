@@ -3,58 +3,58 @@
 internal import Logging
 internal import OCI
 
-/// Who gets an answer. Calls come from the loop, heads and bytes from inside curl: nothing that an exchange or the
-/// client offers does its work at once, so all of it may be called from here.
+/// Gets the answer of an exchange. Heads and bytes arrive from inside curl; all methods of an exchange and of the
+/// client may be called from here, since they defer their work.
 package protocol UpstreamExchangeHandler: AnyObject {
-    /// The answer, after tokens and redirects; any status. Bodies of errors are not passed on.
+    /// The final answer, after tokens and redirects, with any status. The body of an error is not passed on.
     func exchange(_ exchange: UpstreamExchange, received head: UpstreamHead)
-    /// The bytes are gone when this returns. False: no more until `resume`; these were taken all the same.
+    /// The bytes are valid only during this call. False pauses the exchange until `resume`; these bytes count as taken.
     func exchange(_ exchange: UpstreamExchange, received bytes: UnsafeRawBufferPointer) -> Bool
-    /// Once, last, unless it was cancelled. Nil: the body is complete. May come while paused, if nothing was left to
-    /// come.
+    /// Called once, last, unless the exchange was cancelled. Nil: the body is complete. This may come during a pause,
+    /// if no more bytes were left.
     func exchange(_ exchange: UpstreamExchange, ended failure: UpstreamFailure?)
 }
 
-/// One request to an upstream, with its tokens and redirects, in progress.
+/// One request to an upstream in progress, with its tokens and redirects.
 package final class UpstreamExchange {
     package let request: UpstreamRequest
     package let upstream: Upstream
 
-    /// Body bytes of a 401, a redirect or an error that are read so that the connection can be used again.
+    /// Body bytes of a 401, a redirect or an error that are read so that the connection can be reused.
     static let maximumDrainedBytes = 64 * 1024
 
     private enum Phase {
         case asking
-        /// A head that was not the answer; its body ends first, then this is done.
+        /// The head was not the final answer; the action follows when its body has ended.
         case draining(then: ExchangeMachine.Action)
         case delivering
-        /// The answer is an error, its body of no use.
+        /// The answer is an error, and its body is discarded.
         case swallowing
     }
 
     private let services: UpstreamServices
     private let route: TokenCache.Route
-    /// What a 429 is about.
+    /// The scope of a 429.
     private let limited: UpstreamRepository
-    /// The machine before its first event, to begin again with after a pause.
+    /// The machine before its first event, to start again after a pause.
     private let firstMachine: ExchangeMachine
     private var machine: ExchangeMachine
     private var handler: (any UpstreamExchangeHandler)?
     private var phase = Phase.asking
     private var drainedBytes = 0
     private var usesBasic = false
-    /// Whether the present attempt has been allowed to send the credentials.
+    /// Whether the current attempt has been allowed to send the credentials.
     private var maySendBasic = false
     private var transfer: Transfer?
     private var ticket: UpstreamTokens.Ticket?
     private var waitTicket: RateLimitGate.Ticket?
-    /// Since when it has been waiting for the end of a pause, or of several.
+    /// When it began to wait for the end of one or more pauses.
     private var waitingSinceMilliseconds: UInt64?
-    /// When the present attempt began.
+    /// When the current attempt began.
     private var askedMilliseconds: UInt64 = 0
     private var pause: Timer?
     private var measure = UpstreamRequestMeasure()
-    /// When it began; nil for one that never did.
+    /// When it began; nil if it never did.
     private var startNanoseconds: UInt64?
 
     init(
@@ -67,14 +67,14 @@ package final class UpstreamExchange {
         self.handler = handler
         route = TokenCache.Route(upstream: upstream.host, repository: request.repository)
         limited = UpstreamRepository(host: upstream.host, repository: request.repository)
-        // What cannot be made a URL (a host in brackets that is no address) is refused by curl as the base alone.
+        // If no URL can be made (such as an invalid host in brackets), the base alone is requested, which curl refuses.
         firstMachine = ExchangeMachine(
             host: upstream.host, trust: upstream.trust, url: upstream.url(for: request) ?? upstream.base,
             repository: request.repository, hasCredentials: upstream.credentials != nil)
         machine = firstMachine
     }
 
-    /// Ends it without another word to the handler.
+    /// Ends the exchange without a callback to the handler.
     package func cancel() {
         guard handler != nil else { return }
         handler = nil
@@ -86,17 +86,17 @@ package final class UpstreamExchange {
         count()
     }
 
-    /// Once, when it is over.
+    /// Records the metrics of an exchange that has ended; called once.
     private func count() {
         guard let startNanoseconds else { return }
         measure.durationNanoseconds = EventLoop.nowNanoseconds &- startNanoseconds
         services.metrics.upstreamAnswered(upstream.host, measure)
     }
 
-    /// Goes on after the handler returned false.
+    /// Resumes after the handler returned false.
     package func resume() { transfer?.resume() }
 
-    /// Ends it with a word to the handler, soon.
+    /// Ends the exchange, and reports that to the handler in a deferred action.
     func end(_ failure: UpstreamFailure?) {
         transfer?.cancel()
         services.loop.deferred.enqueue { [self] in
@@ -108,7 +108,7 @@ package final class UpstreamExchange {
 
     func begin() {
         guard handler != nil else { return }
-        // The pull of a blob has waited for its turn already.
+        // A blob pull has already waited in the queue.
         guard request.isUnqueued else { return services.rateLimits.isPaused(limited) ? endLimited() : ask() }
         switch services.rateLimits.admission(limited, waitedSince: waitingSinceMilliseconds) {
         case .open: ask()
@@ -150,13 +150,13 @@ package final class UpstreamExchange {
 
     private func resumeAfterPause() {
         guard handler != nil else { return }
-        // Meanwhile another one may have been refused.
+        // Another request may have been refused meanwhile.
         if services.rateLimits.isPaused(limited) { begin() } else { ask() }
     }
 
     private func endLimited() { end(.refused(services.rateLimits.error(limited))) }
 
-    /// The registry or its token service answered 429.
+    /// Handles a 429 of the registry or its token service.
     /// - Returns: whether the request can wait for the end of the pause.
     private func wasLimited(retryAfterSeconds: Int?) -> Bool {
         services.rateLimits.refused(limited, retryAfterSeconds: retryAfterSeconds, askedMilliseconds: askedMilliseconds)
@@ -180,7 +180,7 @@ package final class UpstreamExchange {
         case .waitForPause: begin()
         case .fail(.rateLimited(let seconds)): wasLimited(retryAfterSeconds: seconds) ? begin() : endLimited()
         case .fail(let failure): end(failure)
-        // Performed where the head is, in `received`.
+        // `transfer(_:received:)` performs it, since it has the head.
         case .deliver: break
         }
     }
@@ -275,7 +275,7 @@ extension UpstreamExchange: TransferHandler {
         switch head.status {
         case 429: head.retryAfterSeconds = services.rateLimits.error(limited).retryAfterSeconds
         case 408, 500...: head.retryAfterSeconds = received.retryAfter
-        // Neither a refusal of credentials nor an error says that the repository is not limited any more.
+        // Neither refused credentials nor an error shows that the repository is no longer limited.
         case 401, 403: break
         default: services.rateLimits.answered(limited, askedMilliseconds: askedMilliseconds)
         }
@@ -287,7 +287,7 @@ extension UpstreamExchange: TransferHandler {
         handler?.exchange(self, received: head)
     }
 
-    /// The rest of the body is not worth reading: the connection is given up.
+    /// Gives up the connection, because the rest of the body is not worth reading.
     private func abandonBody() {
         transfer?.cancel()
         services.loop.deferred.enqueue { [self] in

@@ -2,19 +2,19 @@
 
 internal import OCI
 
-/// Asks once, and once more if no connection could be made.
+/// Sends the request, with one retry if no connection could be made.
 final class TokenFetch: TransferHandler {
-    /// For an answer, once the request has been sent.
+    /// Limit for the response, once the request has been sent.
     static let answerMilliseconds: UInt64 = 10_000
-    /// All of it, retry included: lookup, connecting, TLS and answer may take their whole time (`ConnectLimits`). A
-    /// client that has been answered by then finds the token when it asks again.
+    /// Limit for the whole fetch: lookup, connecting, TLS and response may take their full time (`ConnectLimits`), and
+    /// there may be a retry. The client has its error by then, and finds the token in the cache with its next request.
     static let deadlineMilliseconds: UInt64 = 60_000
 
     var waiting: [UpstreamTokens.Ticket] = []
-    /// Called when it has ended, after those who wait for its token, with whether the service has accepted or refused
-    /// what it was sent.
+    /// Called when the fetch has ended, after the exchanges that wait for its token, with whether the service accepted
+    /// or refused the credentials.
     var onEnd: [(_ isDecided: Bool) -> Void] = []
-    /// The status with which the service refused, 401 or 403.
+    /// The status of the service's refusal, 401 or 403.
     private(set) var deniedStatus: Int?
 
     private let request: TransferRequest

@@ -1,5 +1,5 @@
-// The token desk: what token services gave, and the requests to them that are under way. A hundred exchanges that need
-// one token cause one request.
+// Tokens for upstream requests: the cached ones, and the requests to token services in progress. A hundred exchanges
+// that need one token cause one request.
 
 internal import Logging
 internal import OCI
@@ -8,7 +8,7 @@ internal import OCI
 final class UpstreamTokens {
     typealias Reply = Result<(token: String, isFresh: Bool), UpstreamFailure>
 
-    /// Someone waiting for a token, who may stop waiting.
+    /// An exchange's wait for a token, which can be cancelled.
     final class Ticket {
         private var then: ((Reply) -> Void)?
 
@@ -35,7 +35,7 @@ final class UpstreamTokens {
     private var cache = TokenCache()
     private var running: [TokenCache.Key: TokenFetch] = [:]
     /// Requests with credentials that the service has not accepted yet, by upstream and service. Others wait for the
-    /// outcome: a wrong password must not be tried for a hundred repositories at the same time.
+    /// outcome: a wrong password must not be sent for a hundred repositories at the same time.
     private var trials: [Trial: TokenFetch] = [:]
 
     private struct Trial: Hashable {
@@ -43,7 +43,7 @@ final class UpstreamTokens {
         let service: CredentialBackOff.Service
     }
 
-    /// What an exchange asks for.
+    /// An exchange's need for a token.
     private struct Wanted {
         let request: TokenRequest
         let upstream: Upstream
@@ -67,13 +67,13 @@ final class UpstreamTokens {
         self.start = start
     }
 
-    /// The token to send there without being asked.
+    /// The cached token to send at this route without waiting for a 401.
     func known(at route: TokenCache.Route) -> String? { cache.token(at: route, now: loop.nowMilliseconds)?.token }
 
     /// Gets a token. `then` is called once, from a deferred action or a timer, unless the ticket is cancelled.
     /// - Parameters:
-    ///   - refusing: a token that the upstream has just refused; it is forgotten.
-    ///   - client: the client whose request needs it.
+    ///   - refusing: a token that the upstream has just refused; it is dropped from the cache.
+    ///   - client: the client whose request needs the token.
     func ask(
         _ request: TokenRequest, upstream: Upstream, repository: RepositoryName, refusing: String?,
         client: NetworkAddress?, then: @escaping (Reply) -> Void
@@ -95,8 +95,9 @@ final class UpstreamTokens {
         trials.removeAll()
     }
 
-    /// - Parameter waitsForTrial: false when one has just ended and nothing is known of the credentials; each asks for
-    ///   itself then, so that a token service that is down does not make one wait for the other.
+    /// - Parameter waitsForTrial: false when a trial has just ended without showing whether the credentials are right.
+    ///   Each exchange then sends its own request, so that they do not wait for one another while a token service is
+    ///   down.
     private func answer(_ wanted: Wanted, _ ticket: Ticket, waitsForTrial: Bool = true) {
         guard !ticket.isCancelled else { return }
         if let token = cache.token(for: wanted.key, now: loop.nowMilliseconds) {
@@ -112,7 +113,7 @@ final class UpstreamTokens {
 
     private func forget(_ token: String, _ key: TokenCache.Key, _ route: TokenCache.Route) {
         cache.drop(token, for: key)
-        // The upstream may ask for another scope now than when it last took this token.
+        // The upstream may request another scope now than when it accepted this token.
         if let known = cache.token(at: route, now: loop.nowMilliseconds) { cache.drop(token, for: known.key) }
     }
 
@@ -148,7 +149,7 @@ final class UpstreamTokens {
         if request.withCredentials, !upstream.credentialBackOff.isProven(at: service) { trials[wanted.trial] = fetch }
     }
 
-    /// What a token service's answer says of the credentials that it was sent.
+    /// Records whether a token service has accepted or refused the credentials.
     private func note(
         _ result: Result<TokenReply, UpstreamFailure>, _ fetch: TokenFetch?, _ wanted: Wanted,
         _ askedMilliseconds: UInt64

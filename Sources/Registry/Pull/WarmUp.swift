@@ -1,11 +1,11 @@
-// The first pull of a process would find everything cold: libcurl and its TLS library load what they need when the
-// first handle is made, and decoding JSON builds its tables with the first document. That is 2 to 3 ms, more than the
-// pull itself takes. Both are done once at the start instead.
+// Work that the first pull would otherwise wait for: libcurl and its TLS library load data with the first handle, and
+// decoding JSON builds tables with the first document. That takes 2 to 3 ms, longer than the pull itself, so both are
+// done once at the start.
 
 internal import OCI
 
 extension Puller {
-    /// Initializes what the first pull would have to wait for. Sends nothing.
+    /// Initializes libcurl and the JSON decoder. Sends nothing.
     package func warmUp() {
         context.client.warmUp()
         context.offload.run {

@@ -13,7 +13,7 @@ extension Puller {
         guard context.loop.nowMilliseconds >= manifest.nextWholeCheckMilliseconds, !isClosed else { return }
         // Not again while this check is under way.
         manifest.nextWholeCheckMilliseconds = .max
-        // Not a copy: any number of these jobs may wait for a thread.
+        // Shared, not copied: any number of these jobs may wait for a thread.
         let (body, mediaType) = (manifest.sharedBody, manifest.mediaType.text)
         context.offload.run {
             let decoded = try Manifest.decode(body.bytes, contentType: mediaType)

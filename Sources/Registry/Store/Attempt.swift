@@ -1,10 +1,10 @@
-// Offload with this layer's typed errors, and the two small queues that order its jobs.
+// `Offload` with the store's typed errors, and a gate that limits concurrent jobs.
 
 internal import DequeModule
 internal import Glibc
 
 extension Offload {
-    /// Runs work whose only errors are the store's.
+    /// Runs work that throws only `StoreError`.
     func attempt<R: Sendable>(
         _ work: @escaping @Sendable () throws(StoreError) -> R, then: @escaping (Result<R, StoreError>) -> Void
     ) {
@@ -13,7 +13,7 @@ extension Offload {
 }
 
 extension SerialOffload {
-    /// As `Offload.attempt`, one at a time in the order given.
+    /// Runs work like `Offload.attempt`, one job at a time, in the order of the calls.
     func attempt<R: Sendable>(
         _ work: @escaping @Sendable () throws(StoreError) -> R, then: @escaping (Result<R, StoreError>) -> Void
     ) {
@@ -22,7 +22,7 @@ extension SerialOffload {
 }
 
 extension Result where Failure == StoreError {
-    /// The outer failure is the pool's own: the job did not run.
+    /// The outer failure comes from the pool and means that the job did not run.
     fileprivate static func flatten(_ nested: Result<Self, any Error>) -> Self {
         switch nested {
         case .success(let result): result
@@ -31,7 +31,7 @@ extension Result where Failure == StoreError {
     }
 }
 
-/// Lets so many pass at a time; the rest wait in order.
+/// Limits concurrent actions; further ones wait in order.
 final class Gate {
     private let limit: Int
     private var inside = 0
@@ -39,7 +39,7 @@ final class Gate {
 
     init(limit: Int) { self.limit = limit }
 
-    /// Runs `action` at once or when somebody has left. Who is in must `leave`.
+    /// Runs `action` at once, or when another action has left. Each action must call `leave` when it ends.
     func enter(_ action: @escaping () -> Void) {
         guard inside < limit else {
             waiting.append(action)

@@ -1,24 +1,24 @@
-// The system calls of this layer with their errors as values. Everything here may block but `openAtOnce`, so it runs
-// in `Offload` jobs (or at start, before the loop runs); nothing here knows what the files mean.
+// The system calls of the store, with errors as values. All but `openAtOnce` may block, so they run in `Offload` jobs
+// (or at start, before the loop runs). Nothing here depends on what a file contains.
 
 internal import CLinux
 internal import Glibc
 internal import OCI
 
-/// What `fstat` and `lstat` say that the store needs to know.
+/// The fields of `fstat` and `lstat` that the store needs.
 struct FileStatus: Sendable {
     let isRegular: Bool
     let isDirectory: Bool
-    /// At most `ContentSize.maximum`, whatever a sparse file claims.
+    /// Limited to `ContentSize.maximum`, since a sparse file can have any size.
     let sizeBytes: Int64
     let linkCount: UInt64
     /// Since 1970, within `OutsideNumber.seconds`.
     let modifiedSeconds: Int64
-    /// Permission bits, without the kind.
+    /// Permission bits, without the file type.
     let mode: mode_t
     let owner: uid_t
     let group: gid_t
-    /// The file system it is on.
+    /// The file system that holds it.
     let device: UInt64
     let identity: InodeIdentity
 
@@ -38,35 +38,36 @@ struct FileStatus: Sendable {
     }
 }
 
-/// Tells whether a path still means the file that it meant, unchanged: an inode's number alone may be used again.
+/// Identifies an unchanged file: an inode's number alone may be used again.
 struct InodeIdentity: Sendable, Equatable {
     let inode: UInt64
     let changedSeconds: Int64
     let changedNanoseconds: Int64
 }
 
+/// System calls on files and directories. Errors are thrown as `StoreError`.
 enum Disk {
-    /// Files are world-readable and directories world-searchable: the content is public by nature, and people grep it.
+    /// Files are world-readable and directories world-searchable, since the content is public and operators inspect it.
     /// `GroupAccess` adds the group's permissions.
     static let fileMode: mode_t = 0o644
     static let directoryMode: mode_t = 0o755
 
-    /// Opens without following a link in the last component, without waiting for a FIFO's other end, closed on exec.
+    /// Opens a file closed on exec, without following a link in the last component or waiting for a FIFO's other end.
     static func open(_ path: String, _ flags: Int32) throws(StoreError) -> Int32 {
         try retry("open", path) {
             Glibc.open(path, flags | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY, fileMode)
         }
     }
 
-    /// Opens a file, and makes it where there is none.
+    /// Opens a file, and creates it if it is missing.
     static func create(_ path: String, _ flags: Int32, _ group: GroupAccess) throws(StoreError) -> Int32 {
         let descriptor = try open(path, flags | O_CREAT)
         group.apply(to: descriptor, path)
         return descriptor
     }
 
-    /// As `open` for reading, and not in the pool: nil where that might have to wait, or fails. Every directory of the
-    /// path and the file's inode are in memory then, so that `fstat` does not wait either.
+    /// Opens a file for reading outside the pool; nil if that would block or fails. On success all directories of the
+    /// path and the file's inode are in memory, so `fstat` does not block either.
     static func openAtOnce(_ path: String) -> Int32? {
         let descriptor = linux_open_cached(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY)
         return descriptor < 0 ? nil : descriptor
@@ -94,8 +95,8 @@ enum Disk {
     static func syncDirectory(_ path: String) throws(StoreError) {
         let descriptor = try open(path, O_RDONLY | O_DIRECTORY)
         defer { close(descriptor) }
-        // Some file systems (FUSE, overlay on them) cannot fsync a directory and say EINVAL; there is nothing more to
-        // do.
+        // Some file systems (FUSE, overlay on them) cannot fsync a directory and return EINVAL; nothing more can be
+        // done there.
         do throws(StoreError) { try sync(descriptor, path) } catch {
             if case .system(_, _, EINVAL) = error { return }
             throw error
@@ -106,14 +107,14 @@ enum Disk {
         _ = try retry("rename", to) { Glibc.rename(from, to) }
     }
 
-    /// Removes a file; that it is not there is no error.
+    /// Removes a file; a missing file is not an error.
     static func unlink(_ path: String) throws(StoreError) {
         do throws(StoreError) { _ = try retry("unlink", path) { Glibc.unlink(path) } } catch {
             if !error.isMissing { throw error }
         }
     }
 
-    /// Makes a directory and those above it where missing.
+    /// Makes a directory and its missing parents.
     static func makeDirectories(_ path: String, _ group: GroupAccess) throws(StoreError) {
         if try makeDirectory(path, group) { return }
         guard let slash = path.utf8.lastIndex(of: 0x2F), slash > path.startIndex else {
@@ -123,7 +124,7 @@ enum Disk {
         guard try makeDirectory(path, group) else { throw .from(ENOENT, call: "mkdir", path: path) }
     }
 
-    /// - Returns: false when the one above is missing.
+    /// - Returns: false when the parent is missing.
     private static func makeDirectory(_ path: String, _ group: GroupAccess) throws(StoreError) -> Bool {
         if mkdir(path, directoryMode) == 0 {
             if let status = try? status(at: path) { group.apply(to: status, at: path) }
@@ -145,13 +146,13 @@ enum Disk {
             let rest = UnsafeRawBufferPointer(rebasing: bytes[done...])
             let position = off_t(offset) + done
             let count = try retry("write", path) { pwrite(descriptor, rest.baseAddress, rest.count, position) }
-            // A write that takes nothing and gives no error would loop for ever; POSIX does not have it for files.
+            // A write of 0 bytes without an error would loop for ever; POSIX excludes it for files.
             guard count > 0 else { throw .system(call: "write", path: path, code: EIO) }
             done += count
         }
     }
 
-    /// Reads up to `into.count` bytes at `offset`; fewer only at the end of the file.
+    /// Reads up to `buffer.count` bytes at `offset`; fewer only at the end of the file.
     static func read(
         _ descriptor: Int32, into buffer: UnsafeMutableRawBufferPointer, at offset: Int64, _ path: String
     ) throws(StoreError) -> Int {
@@ -167,25 +168,24 @@ enum Disk {
     }
 
     /// fallocate(2): the file system or the kernel has no such call (EOPNOTSUPP, ENOSYS), does not know this mode
-    /// (EINVAL), or a filter of system calls refuses it (EPERM).
+    /// (EINVAL), or a system-call filter refuses it (EPERM).
     private static let reservationRefusals: Set<Int32> = [EOPNOTSUPP, ENOSYS, EINVAL, EPERM]
 
-    /// Reserves room for `length` bytes at `offset` without changing the file's size. The free space is looked at
-    /// first: ext4 gives a file all blocks that are left before it refuses it the rest, and until they are given back
-    /// no other program can write. Where the file system has no fallocate, that look is all: a full disk is still
-    /// refused.
+    /// Reserves room for `length` bytes at `offset` without changing the file's size. The free space is checked first:
+    /// ext4 would allocate all remaining blocks before it fails, and until they are freed no other program can write.
+    /// Without fallocate this check is the only one, so a full disk is still refused.
     static func reserve(_ descriptor: Int32, offset: Int64, length: Int64, _ path: String) throws(StoreError) {
         guard length > 0 else { return }
         if try freeSpace(descriptor, path) < length { throw .noSpace(call: "statvfs", path: path) }
         do throws(StoreError) { _ = try retry("fallocate", path) { linux_reserve(descriptor, offset, length) } } catch {
             guard case .system(_, _, let code) = error else { throw error }
-            // EFBIG: larger than any file of this file system can be, so there will never be room.
+            // EFBIG: larger than any file on this file system, so there will never be room.
             if code == EFBIG { throw .noSpace(call: "fallocate", path: path) }
             guard Disk.reservationRefusals.contains(code) else { throw error }
         }
     }
 
-    /// Bytes an unprivileged process may still write.
+    /// Bytes that an unprivileged process may still write.
     static func freeSpace(_ descriptor: Int32, _ path: String) throws(StoreError) -> Int64 {
         try space(descriptor, path).freeBytes
     }
@@ -218,7 +218,7 @@ extension Disk {
         try result.get()
     }
 
-    /// A whole small file, if it is a regular one of at most `maximumBytes`.
+    /// Reads a small file whole, if it is a regular file of at most `maximumBytes`.
     static func readFile(_ path: String, maximumBytes: Int) throws(StoreError) -> [UInt8] {
         let descriptor = try open(path, O_RDONLY)
         defer { close(descriptor) }
@@ -237,7 +237,7 @@ extension Disk {
         return bytes
     }
 
-    /// Fsyncs a directory and those above it, `root` included.
+    /// Fsyncs a directory and its parents up to and including `root`.
     static func syncDirectories(from directory: String, upTo root: String) throws(StoreError) {
         var path = directory
         while true {
@@ -253,12 +253,12 @@ extension Disk {
         defer { closedir(stream) }
         var names: [String] = []
         while let name = nextName(stream) { names.append(name) }
-        // readdir(3): no more names, or an error, which alone sets errno.
+        // readdir(3): nil means the end or an error; only an error sets errno.
         guard errno == 0 else { throw .from(errno, call: "readdir", path: directory) }
         return names
     }
 
-    /// The next entry but `.` and `..`; nil at the end, and with `errno` set when the rest cannot be read.
+    /// The next entry except `.` and `..`; nil at the end, with `errno` set if the rest cannot be read.
     static func nextName(_ stream: OpaquePointer) -> String? {
         errno = 0
         while let entry = readdir(stream) {

@@ -1,8 +1,8 @@
-// Where everything lies. Pure: paths from values and values from names; the disk is not touched here.
+// The store's paths. Pure: paths from values and values from names, without access to the disk.
 //
-//   <image-path>/store-v1/            everything else under the image path belongs to others and is left alone
-//     LOCK                            flock'd for the life of the process; says who holds it
-//     ADMIN                           the running server's Unix socket for its operator
+//   <image-path>/store-v1/            all other files under the image path belong to others and are not touched
+//     LOCK                            locked by flock for the life of the process; holds a note about the process
+//     ADMIN                           the running server's Unix socket for the operator
 //     blobs/<alg>/<2 hex>/<hex>       bytes; a file under such a name always hashes to it
 //     manifests/<type>/<alg>/<2 hex>/<hex>   verbatim bytes; the type is a directory, so that one rename publishes both
 //     tags/<host>/<repository…>/_tags/<tag>  "<digest>\n"; no repository component can begin with an underscore
@@ -11,7 +11,7 @@
 //     SCRUB                           progress of the scrub, lines of key and value
 //     partial/<alg>-<hex>-<16 hex>    an ingest's file; the last part is of sha256(host "/" repository)
 //     temporary/                      small files being written; emptied at start
-//     quarantine/                     what was found wrong, old name and reason
+//     quarantine/                     damaged or foreign files, named by their old name and the reason
 
 internal import OCI
 
@@ -21,21 +21,21 @@ struct TagName: Hashable, Sendable, CustomStringConvertible {
     let repository: RepositoryName
     let tag: String
 
-    /// As an image reference: no host has a slash and no tag a colon, so that different tags have different texts.
+    /// The image reference; no host has a slash and no tag a colon, so different tags have different texts.
     var description: String { "\(host.text)/\(repository.text):\(tag)" }
 }
 
 /// The store's paths.
 struct Layout: Sendable {
-    /// Bumped when the layout changes in a way that an older server must not touch.
+    /// Changes when a new layout must not be touched by older servers.
     static let directoryName = "store-v1"
     /// Hexadecimal digits that name a shard directory: 256 shards keep directories small without ext4's indexes.
     static let shardDigits = 2
-    /// Hexadecimal digits of host and repository in a partial's name: 64 bits, far beyond any accident.
+    /// Hexadecimal digits for host and repository in a partial file's name: 64 bits exclude accidental collisions.
     static let partialSourceDigits = 16
 
     let root: String
-    /// What is made in the store is for this group as well.
+    /// The group that gets access to new files and directories of the store.
     var group = GroupAccess.none
 
     init(imagePath: String) {
@@ -53,7 +53,7 @@ struct Layout: Sendable {
     var tags: String { root + "/tags" }
     var partial: String { root + "/partial" }
     var temporary: String { root + "/temporary" }
-    /// What a look at the disk makes and removes.
+    /// The file that a disk check makes and removes.
     var probe: String { temporary + "/probe" }
     var quarantine: String { root + "/quarantine" }
 
@@ -87,13 +87,13 @@ struct Layout: Sendable {
 
     static func digestFileName(_ digest: Digest) -> String { "\(digest.algorithm.name)-\(digest.hex)" }
 
-    /// The digest that `digestFileName` made a name of.
+    /// The digest from a name that `digestFileName` made; nil for any other name.
     static func readDigestFileName(_ name: String) -> Digest? {
         guard let dash = name.firstIndex(of: "-") else { return nil }
         return Digest("\(name[..<dash]):\(name[name.index(after: dash)...])")
     }
 
-    /// The file that makes a name of a manifest.
+    /// The file that stores a manifest's name.
     func nameFile(_ host: RegistryHost, _ repository: RepositoryName, _ reference: Reference) -> String {
         switch reference {
         case .tag(let tag): self.tag(TagName(host: host, repository: repository, tag: tag))
@@ -105,14 +105,14 @@ struct Layout: Sendable {
         "\(digest.algorithm.name)/\(digest.hex.prefix(shardDigits))"
     }
 
-    /// Whether a name is one that `partialFile` makes.
+    /// Whether a file name has the form that `partialFile` makes.
     static func isPartialName(_ name: String) -> Bool {
         let parts = name.split(separator: "-", omittingEmptySubsequences: false)
         guard parts.count == 3, parts[2].utf8.count == partialSourceDigits else { return false }
         return Digest("\(parts[0]):\(parts[1])") != nil && parts[2].utf8.allSatisfy(ASCII.isHexadecimal)
     }
 
-    /// What a tag's file holds.
+    /// The content of a tag's file.
     static func tagContent(_ digest: Digest) -> [UInt8] { Array("\(digest)\n".utf8) }
 
     /// Reads what `tagContent` wrote; nil for anything else.
@@ -121,7 +121,7 @@ struct Layout: Sendable {
         return Digest(ascii: UnsafeRawBufferPointer(rebasing: content.dropLast()))
     }
 
-    /// Longest tag file: "sha512:", 128 digits and the line's end.
+    /// Longest tag file: "sha512:", 128 digits and the line end.
     static let maximumTagFileBytes = 136
 }
 

@@ -1,6 +1,6 @@
 // The content-addressed store: verified blobs and manifests by digest, tags by name, and writes in progress. This file
-// has its life (open, close) and what its parts share; StoreBlobs, StoreManifests, StoreTags and StoreIngests have the
-// lookups.
+// has its opening and closing, and the state that its parts share; StoreBlobs, StoreManifests, StoreTags and
+// StoreIngests have the lookups.
 //
 // Everything here runs on the loop; what may block goes through `Offload`. Callbacks named `then` run on the loop,
 // once, after the call has returned. The look-ups that answer from memory are functions of their own: `cached…`,
@@ -11,28 +11,28 @@ internal import Glibc
 package import Logging
 package import OCI
 
-/// Budgets of a store.
+/// Limits of a store.
 package struct StoreLimits: Sendable {
-    /// Manifests kept in memory with their response fields, in bytes: some ten thousand of the usual few kilobytes,
-    /// more than a node's working set, and little beside what the images themselves take.
+    /// Memory for manifests with their response fields, in bytes: enough for some ten thousand of the usual few
+    /// kilobytes, more than a node's working set, and little compared with the size of the images.
     package var manifestMemoryBytes = 64 * 1024 * 1024
-    /// Descriptors of blob files kept open, so that a hit opens nothing. See `defaultOpenFiles`.
+    /// Open descriptors of blob files, so that a hit opens nothing. See `defaultOpenFiles`.
     package var openFiles = StoreLimits.defaultOpenFiles
-    /// Bytes in memory that the disk does not have yet, of all kinds together: what twenty pulls in full flow go round
-    /// with, and little enough for a node's mirror in 256 MB. When it is reached, upstreams wait for the disk.
+    /// Bytes of all kinds in memory that are not on disk yet: enough for twenty pulls at full speed, and little enough
+    /// for a node's mirror with 256 MB. At this limit upstreams wait for the disk.
     package var backlogBytes = 64 * 1024 * 1024
-    /// Small blobs kept in memory, in bytes: the configs of a thousand images.
+    /// Memory for small blobs, in bytes: the configs of a thousand images.
     package var smallBlobBytes = 4 * 1024 * 1024
-    /// What has been served this recently is not removed, see `Store.leaseSeconds`.
+    /// Images served this recently are not removed, see `Store.leaseSeconds`.
     package var leaseSeconds = Store.leaseSeconds
-    /// How large the cache may be.
+    /// The size limit of the cache.
     package var budget = Budget()
-    /// Images that never leave for want of room. Asked off the loop.
+    /// Whether an image must never be evicted. Called off the loop.
     package var isPinned: @Sendable (CachedImage) throws -> Bool = { _ in false }
 
     package init() {}
 
-    /// An eighth of the process's descriptors (the rest is for connections), and no more than 1024.
+    /// An eighth of the process's descriptors (the rest is for connections), at most 1024.
     package static var defaultOpenFiles: Int {
         var limit = rlimit()
         guard getrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit) == 0 else { return 128 }
@@ -40,19 +40,20 @@ package struct StoreLimits: Sendable {
     }
 }
 
-/// An answer from memory.
+/// The result of a lookup in memory.
 package enum Lookup<Value> {
     case present(Value)
     case absent
-    /// Recovery has not got there yet; the disk must be asked.
+    /// Recovery has not reached it yet, so the disk must be read.
     case unknown
 }
 
 extension Lookup: Equatable where Value: Equatable {}
 
+/// A content-addressed store in one directory. Must be used on the loop only.
 package final class Store {
-    /// Blob fsyncs in flight. With the publisher's one they stay well below `Offload.threadCount`, so that reads do not
-    /// queue behind a slow disk's flushes.
+    /// Concurrent blob fsyncs. Together with the publisher's one they stay well below `Offload.threadCount`, so that
+    /// reads do not wait for the flushes of a slow disk.
     static let maximumBlobSyncs = 4
 
     let loop: EventLoop
@@ -60,7 +61,7 @@ package final class Store {
     let logger: Logger
     let layout: Layout
     let directories = DirectoryBook()
-    /// What upstreams have sent and the disk does not have yet.
+    /// Bytes from upstreams that are not on disk yet.
     package let backlog: MemoryBudget
     let publisher: Publisher
     let syncs = Gate(limit: Store.maximumBlobSyncs)
@@ -70,37 +71,37 @@ package final class Store {
     var blobs = ContentIndex<Void>()
     var openFiles: ClockCache<OpenFile>
     var smallBlobs: ClockCache<CachedBlob>
-    /// Opens under way, and who waits for them.
+    /// Running opens, with the callers that wait for them.
     var opening: [Digest: [(OpenFile?) -> Void]] = [:]
-    /// Blobs on their way to the quarantine, and who waits for that: a new file of the name must not be moved in its
-    /// place.
+    /// Blobs whose removal is in progress, with the actions that wait for it: a new file of the same name must not be
+    /// moved instead of the old one.
     var pendingRemoval: [Digest: [() -> Void]] = [:]
     var sizeChecks = SizeChecks()
-    /// Content set aside while recovery runs, which may still report the file it saw.
+    /// Content that was set aside during recovery, which may still report the old file.
     var setAsideInRecovery: Set<Digest> = []
 
-    /// Types of all manifests known.
+    /// All manifests known, with their types.
     var manifests = ContentIndex<MediaType>()
     var manifestCache: ClockCache<CachedManifest>
     var loading: [Digest: [(CachedManifest?) -> Void]] = [:]
-    /// Of these, what a forced prune has removed: what the disk says of it is out of date.
+    /// Manifests in `loading` that a forced prune has removed, so that the loaded file is obsolete.
     var removedWhileLoading: Set<Digest> = []
-    /// Manifests that the disk may not have yet, and their blobs.
+    /// Manifests that may not be on disk yet, with their blobs.
     var manifestsInWriting: [Digest: [Digest]] = [:]
 
     var tags = TagIndex()
-    /// What has left, counted: while a number is the same, whatever was found there still is.
+    /// Counts of removals: while a number is unchanged, every entry found before is still there.
     struct CacheGeneration {
-        /// From the tags' index and from the manifests in memory.
+        /// Removals from the tag index and from the manifests in memory.
         var manifests: UInt64
-        /// From the small blobs in memory.
+        /// Removals from the small blobs in memory.
         var blobs: UInt64
     }
 
     var generation: CacheGeneration {
         CacheGeneration(manifests: tags.removalCount &+ manifestCache.removalCount, blobs: smallBlobs.removalCount)
     }
-    /// Tags that the disk does not have as memory has them: being written, or refused by the disk.
+    /// Tags whose file differs from memory: being written, or refused by the disk.
     var unsavedTags: Set<TagName> = []
     var tagReads: [TagName: [(TagRecord?) -> Void]] = [:]
 
@@ -111,41 +112,41 @@ package final class Store {
     /// Files set aside, and writes that the disk refused, since the start.
     var setAsideCount: UInt64 = 0
     var writeFailures: (noSpace: UInt64, other: UInt64) = (0, 0)
-    /// Told of every upstream host that the disk has a tag of.
+    /// Called for every upstream host that has a tag on disk.
     package var onHostKnown: ((RegistryHost) -> Void)?
 
     let limits: StoreLimits
-    /// Room promised to pulls under way.
+    /// Room reserved for running pulls.
     var reservedBytes: Int64 = 0
     /// Partial files and their sizes.
     var partials = PartialFiles()
-    /// Those on their way out, and who waits to begin them anew.
+    /// Partial files that are being removed, with the ingests that wait to open them anew.
     var partialsLeaving: [String: [() -> Void]] = [:]
-    /// Those gone while recovery runs, which may still report what it saw.
+    /// Partial files removed during recovery, which may still report them.
     var partialsGoneInRecovery: Set<String> = []
-    /// Those who wait for images to leave.
+    /// Callers that wait for evictions.
     var waitingForRoom: [(_ foundEnough: Bool) -> Void] = []
     var isEvicting = false
     var evictionBackOff = EvictionBackOff()
-    /// Requests for room that were refused because too little may leave, since the start.
+    /// Refused requests for room since the start, because too little could be evicted.
     var refusedAdmissions: UInt64 = 0
     var removals = Removals()
     var accessTimes = AccessTimes()
     var accessTimer: Timer?
-    /// The jobs that read and write the file of last uses.
+    /// The jobs that read and write `ACCESS`.
     let accessChain: SerialOffload
-    /// The prune under way, and those that wait for it.
+    /// The running prune, and those that wait for it.
     var pruning: Pruning?
     var waitingPrunes: [() -> Void] = []
 
     let buffers: BufferPool
-    /// Keys being written, and who wants to write next.
+    /// Keys being written, with the ingests that wait for them.
     var writing: [PullKey: [() -> Void]] = [:]
 
-    /// The largest write that was refused for want of room, as long as there may still be too little; 0 when none was.
+    /// The largest write refused for lack of room, while there may still be too little; 0 when none was refused.
     var roomWantedBytes: Int64 = 0
 
-    /// Whether the indexes are complete: what they do not have does not exist.
+    /// Whether the indexes are complete, so that content missing there does not exist.
     package internal(set) var isRecovered = false
     private(set) var isClosing = false
     private var workCount = 0
@@ -170,14 +171,14 @@ package final class Store {
         manifestCache = ClockCache(budget: limits.manifestMemoryBytes)
     }
 
-    /// Where the server of an image path has its ADMIN socket: a name beside the lock, there while it runs.
+    /// The path of the ADMIN socket for an image path: beside the lock, and present while the server runs.
     package static func adminSocket(imagePath: String) -> String { Layout(imagePath: imagePath).admin }
 
-    /// The directory that a store's files are in.
+    /// The directory of a store's files.
     package static func root(imagePath: String) -> String { Layout(imagePath: imagePath).root }
 
-    /// Opens (or makes) the store under an image path and locks it. Blocks: for the start only.
-    /// - Throws: `.locked` with the holder's note, or the refusal of the disk, both naming the path.
+    /// Opens or makes the store under an image path and locks it. Blocks, so it must only be called at start.
+    /// - Throws: `.locked` with the holder's note, or the disk's error, both naming the path.
     package static func open(
         imagePath: String, loop: EventLoop, offload: Offload, logger: Logger, limits: StoreLimits = StoreLimits()
     ) throws(StoreError) -> Store {
@@ -201,8 +202,8 @@ package final class Store {
         return Store(layout: layout, lock: lock, loop: loop, offload: offload, logger: logger, limits: limits)
     }
 
-    /// Makes the top directories durable and removes what a former process was writing. The latter happens here, not in
-    /// the background: afterwards every temporary file is this process's own.
+    /// Makes the top directories durable, and removes the temporary files of an earlier process. That is not done in
+    /// the background, so that afterwards every temporary file is this process's own.
     private static func prepare(_ layout: Layout) throws(StoreError) {
         layout.group.apply(to: try Disk.status(at: layout.root), at: layout.root)
         for path in [layout.blobs, layout.manifests, layout.tags, layout.partial, layout.temporary, layout.quarantine] {
@@ -214,17 +215,17 @@ package final class Store {
             layout.group.apply(to: status, at: path)
         }
         try Disk.syncDirectory(layout.root)
-        // The root's own name, where we may open the directory above: it can be somebody else's.
+        // Makes the root's own name durable, if this process may open the parent, which can belong to another user.
         try? Disk.syncDirectory(layout.root + "/..")
         for name in try Disk.names(in: layout.temporary) { try? Disk.unlink("\(layout.temporary)/\(name)") }
     }
 
-    /// Waits for what is being written to the disk, then gives the lock back. Ingests should have been committed,
-    /// suspended or discarded before; one that has not been keeps its partial file but is not waited for.
+    /// Waits for running writes, then releases the lock. The caller should have committed, suspended or discarded all
+    /// ingests; others keep their partial files but are not waited for.
     package func close(then: @escaping () -> Void) {
         finishAccessTimes()
         isClosing = true
-        // They get an error that says so.
+        // Each of them now fails with `.closed`.
         for prune in waitingPrunes { prune() }
         waitingPrunes = []
         whenQuiet = { [self] in

@@ -1,18 +1,18 @@
-// What can go wrong with the disk, as a value: a full or failing disk ends one write or one read, never the process.
+// The store's errors as values: a full or failing disk ends one write or one read, never the process.
 
 internal import Glibc
 
 /// A failure of the store or of the disk under it.
 package enum StoreError: Error, Sendable, Equatable, CustomStringConvertible {
-    /// Another process (or another store in this one) holds the lock. `holder` is what it wrote about itself.
+    /// Another process (or another store in this one) holds the lock. `holder` is its note in the lock file.
     case locked(path: String, holder: String)
-    /// The file system is full, or a quota is (ENOSPC, EDQUOT).
+    /// The file system or a quota is full (ENOSPC, EDQUOT).
     case noSpace(call: String, path: String)
-    /// Any other refusal of a system call.
+    /// Any other error of a system call.
     case system(call: String, path: String, code: Int32)
-    /// What is there is not what can be worked with.
+    /// A file or directory is not usable.
     case unusable(path: String, reason: String)
-    /// `commit` was asked of bytes that have not been shown to match their digest.
+    /// `commit` was called before the content had been verified against its digest.
     case notVerified
     /// The store is closing, or the ingest has ended already.
     case closed
@@ -25,22 +25,22 @@ package enum StoreError: Error, Sendable, Equatable, CustomStringConvertible {
         }
     }
 
-    /// Whether it is about room on the disk.
+    /// Whether the disk or the budget has no room.
     package var isNoSpace: Bool {
         if case .noSpace = self { true } else { false }
     }
 
-    /// Whether a path was not there.
+    /// Whether the path does not exist.
     var isMissing: Bool {
         if case .system(_, _, let code) = self { code == ENOENT || code == ENOTDIR } else { false }
     }
 
-    /// Whether this user has no permission for it.
+    /// Whether this user has no permission.
     var isPermission: Bool {
         if case .system(_, _, let code) = self { code == EACCES || code == EPERM } else { false }
     }
 
-    /// Whether content is lost, rather than a call that may work the next time.
+    /// Whether content is lost; otherwise a later call may succeed.
     var isDamage: Bool {
         if case .system(_, _, let code) = self { FileFault.unreadable(code).isDamage } else { false }
     }

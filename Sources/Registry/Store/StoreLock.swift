@@ -1,19 +1,19 @@
-// One server per store. The lock is flock's, which the kernel drops with the process however it ends; what the file
-// says is only for the error message of the second process.
+// The lock that allows one server per store. It uses flock, which the kernel releases with the process, however that
+// ends. The file's text is only for the error message of a second process.
 
 internal import Glibc
 
-/// The held lock of a store. Given back by `release` or with the process.
+/// The held lock of a store. Released by `release` or at the end of the process.
 struct StoreLock {
     private let descriptor: Int32
-    /// Another user's file that has been replaced, locked as well: a release that does not look whether its file still
-    /// has the name could take it for the lock.
+    /// The replaced file of another user, locked as well: an older release does not check whether its file still has
+    /// the name, and could take it for the lock.
     private let former: Int32?
 
-    /// How often the file is opened again because another process has replaced it meanwhile.
+    /// How often the file is opened again after another process has replaced it.
     private static let maximumAttempts = 8
 
-    /// Takes the lock or says who has it.
+    /// Takes the lock, or throws an error that names its holder.
     init(_ layout: Layout) throws(StoreError) {
         let path = layout.lock
         var former: Int32?
@@ -24,7 +24,7 @@ struct StoreLock {
             throw error
         }
         self.former = former
-        // The lock is what counts: a disk too full for the note must not keep the server from serving what it has.
+        // A full disk may prevent the note, but must not prevent serving.
         let note = Array(StoreLock.ownNote(layout).utf8)
         ftruncate(descriptor, 0)
         note.withUnsafeBytes { try? Disk.write($0, to: descriptor, at: 0, path) }
@@ -35,19 +35,19 @@ struct StoreLock {
         if let former { close(former) }
     }
 
-    /// - Parameter former: gets the descriptor of another user's file that this one takes the place of.
+    /// - Parameter former: gets the descriptor of another user's file that is replaced.
     private static func take(_ layout: Layout, _ former: inout Int32?) throws(StoreError) -> Int32 {
         let path = layout.lock
         for _ in 0..<maximumAttempts {
             let (descriptor, isWritable) = try open(layout)
             do throws(StoreError) {
                 try lock(descriptor, path)
-                // One without a name has been replaced since it was opened. Who replaces it has it locked, so that one
-                // with a name is the lock.
+                // A file without a name was replaced after it was opened. The replacing process holds its lock, so a
+                // locked file that still has its name is the store's lock.
                 let isCurrent = try Disk.status(of: descriptor, path).linkCount > 0
                 if isCurrent, isWritable { return descriptor }
                 if isCurrent, former == nil {
-                    // Left by another user, and not held.
+                    // The file was left by another user and is not locked.
                     try Disk.unlink(path)
                     former = descriptor
                     continue
@@ -61,7 +61,7 @@ struct StoreLock {
         throw .unusable(path: path, reason: "is replaced again and again by other processes")
     }
 
-    /// A file that this user may only read can be locked all the same (flock(2)).
+    /// A file that this user may only read can be locked too (flock(2)).
     private static func open(_ layout: Layout) throws(StoreError) -> (Int32, isWritable: Bool) {
         do throws(StoreError) {
             return (try Disk.create(layout.lock, O_RDWR, layout.group), true)
@@ -79,7 +79,7 @@ struct StoreLock {
         }
     }
 
-    /// Longest note read from another's lock file: a path of the longest kind and the rest.
+    /// Longest note read from another's lock file: one path of maximum length and the other lines.
     private static let maximumNoteBytes = 4096 + 512
 
     private static func holder(_ descriptor: Int32) -> String {
@@ -91,7 +91,7 @@ struct StoreLock {
         return lines.isEmpty ? "which has not said who it is" : lines
     }
 
-    /// `pid 123`, `host name`, `started 2026-01-31T12:00:00.000Z`, `admin /path/of/socket`, a line each.
+    /// One line each: `pid 123`, `host name`, `started 2026-01-31T12:00:00.000Z`, `admin /path/of/socket`.
     private static func ownNote(_ layout: Layout) -> String {
         var name = [CChar](repeating: 0, count: Int(HOST_NAME_MAX) + 1)
         gethostname(&name, name.count - 1)

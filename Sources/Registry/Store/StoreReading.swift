@@ -1,11 +1,11 @@
-// What there is to know of a store from outside: levels and counts for the metrics, and what the file system says.
+// Readings of a store for the metrics: sizes and counts, and the state of the file system.
 
 internal import Configuration
 internal import Glibc
 internal import OCI
 
 extension Store {
-    /// From memory; `disk` is left empty.
+    /// The readings from memory; `disk` is left empty.
     package var readings: StoreReadings {
         var readings = StoreReadings()
         readings.blobBytes = blobs.totalBytes
@@ -35,17 +35,17 @@ extension Store {
         return readings
     }
 
-    /// Writes that the disk has refused since the start.
+    /// Failed writes since the start.
     package var refusedWrites: UInt64 { writeFailures.noSpace &+ writeFailures.other }
 
-    /// What reads the disk's side of it: for the pool.
+    /// Reads the disk's part of the readings; must run in the pool.
     package var diskReading: @Sendable () -> DiskReadings {
         let layout = layout
         return { DiskReadings(layout) }
     }
 
-    /// A write has been refused, or the reservation for one.
-    /// - Parameter bytes: how large it was.
+    /// Records a failed write, or a failed reservation for one.
+    /// - Parameter bytes: its size.
     func noteFailure(_ error: StoreError, bytes: Int64 = 0) {
         switch error {
         case .noSpace:
@@ -58,10 +58,10 @@ extension Store {
 }
 
 extension DiskReadings {
-    /// Entries of a directory that are looked at: more are not worth the pool's time.
+    /// Directory entries that are counted; more are not worth the pool's time.
     private static let maximumEntries = 100_000
 
-    /// Blocks. What cannot be read is 0.
+    /// Reads the values. Blocks. Values that cannot be read are 0.
     fileprivate init(_ layout: Layout) {
         self.init()
         (partialFiles, partialBytes) = DiskReadings.files(in: layout.partial)
@@ -77,7 +77,7 @@ extension DiskReadings {
         defer { closedir(stream) }
         var (count, bytes) = (0, Int64(0))
         while count < maximumEntries, let name = Disk.nextName(stream) {
-            // Gone since: not there.
+            // The file was removed after it was listed.
             guard let status = try? Disk.status(at: "\(directory)/\(name)") else { continue }
             count += 1
             bytes = bytes.addingSaturated(status.sizeBytes)

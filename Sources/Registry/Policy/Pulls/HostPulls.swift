@@ -1,36 +1,39 @@
-// One host's share of a PullQueue: what waits, how much runs, and how much may run.
+// One host's part of a PullQueue: its waiting pulls, its running pulls, and its limits.
 
 internal import DequeModule
 
-/// The pulls of one host. The queue knows which of them are still wanted.
+/// The pulls of one host. `PullQueue` knows which of them are still wanted.
 struct HostPulls<Key: Hashable> {
     typealias Demand = PullQueue<Key>.Demand
 
-    /// How long a host that has answered 429 is asked for less: a limit by the minute has room again by then.
+    /// How long a host that answered 429 gets fewer requests: a limit per minute has room again by then.
     static var slowdownMilliseconds: UInt64 { 60_000 }
-    /// A host is not slowed down further before this has passed: requests of several repositories that were sent at the
-    /// same time are refused together.
+    /// Minimum time between two reductions for one host: requests for several repositories that were sent together are
+    /// also refused together.
     static var slowdownStepMilliseconds: UInt64 { 1_000 }
-    /// Pulls of clients that run however often a host answers 429: what one client opens by itself, so that a
-    /// repository that is limited all the time does not make its host's other repositories wait for one another.
+    /// Client pulls that may run however often a host answers 429: what one client opens by itself. A repository that
+    /// is limited all the time must not make the host's other repositories wait for one another.
     static var slowestClientLimit: Int { PullQueue<Key>.maximumPrefetchPerHost }
-    /// Places whose pull has left are taken out when there are this many, and more of them than others.
+    /// Stale places are removed once there are this many, and more of them than live ones.
     static var toleratedPlaces: Int { 64 }
 
+    /// A pull's position in a line. It is stale once the pull has left the line.
     struct Place {
         let key: Key
         let ticket: UInt64
     }
 
+    /// The pulls of one demand, in order.
     private struct Line {
         var places: Deque<Place> = []
-        /// Places whose pull still waits.
+        /// Places whose pull still waits; the others are stale.
         var waiting = 0
         var running = 0
-        /// Whether the host is in the queue's round of this demand.
+        /// Whether the host is in the queue's round for this demand.
         var isInRound = false
     }
 
+    /// A reduced limit after a 429.
     private struct Slowdown {
         var clientLimit: Int
         var startMilliseconds: UInt64
@@ -57,8 +60,8 @@ struct HostPulls<Key: Hashable> {
         }
     }
 
-    /// A waiting pull has left its place.
-    /// - Returns: whether the places whose pull has left are to be taken out.
+    /// Records that a waiting pull has left the line; its place becomes stale.
+    /// - Returns: whether the stale places must be removed now.
     mutating func leftLine(_ demand: Demand) -> Bool {
         change(demand) { line in
             line.waiting -= 1
@@ -79,14 +82,14 @@ struct HostPulls<Key: Hashable> {
 
     mutating func popFirst(_ demand: Demand) -> Place? { change(demand) { $0.places.popFirst() } }
 
-    /// The pull of the place taken last runs.
+    /// Records that the pull of the place taken last runs.
     mutating func started(_ demand: Demand) { change(demand) { $0.waiting -= 1 } }
 
     mutating func count(_ demand: Demand, _ difference: Int) { change(demand) { $0.running += difference } }
 
     // MARK: Rounds
 
-    /// Takes the host into the round if it has something to start; true if it was not in it.
+    /// Adds the host to the round if it has a pull to start; true if it was added.
     mutating func joinRound(_ demand: Demand) -> Bool {
         let hasRoom = hasRoom(demand)
         return change(demand) { line in
@@ -96,7 +99,7 @@ struct HostPulls<Key: Hashable> {
         }
     }
 
-    /// It is the host's turn; true if it may start something still.
+    /// Takes the host out of the round for its turn; true if it still has room to start a pull.
     mutating func leaveRound(_ demand: Demand) -> Bool {
         change(demand) { $0.isInRound = false }
         return hasRoom(demand)
@@ -115,8 +118,8 @@ struct HostPulls<Key: Hashable> {
 
     // MARK: Slow hosts
 
-    /// For a minute, halves the pulls that may run for clients, and stops prefetching.
-    /// - Returns: when that is over.
+    /// Halves the limit of client pulls and stops prefetching, for a minute.
+    /// - Returns: when the slowdown ends.
     mutating func slowDown(now: UInt64) -> UInt64 {
         let end = now + HostPulls.slowdownMilliseconds
         guard let last = slowdown else {
@@ -132,7 +135,7 @@ struct HostPulls<Key: Hashable> {
         return end
     }
 
-    /// When the slowdown is over; nil when it is, or there is none.
+    /// When the slowdown ends; nil when there is none any more.
     mutating func slowdownEnd(now: UInt64) -> UInt64? {
         if let slowdown, slowdown.endMilliseconds > now { return slowdown.endMilliseconds }
         slowdown = nil

@@ -1,29 +1,29 @@
 // The life of one blob pull as a pure value: events in, actions out. The runner (Pull/BlobPull) performs the actions
-// after the call has returned. What must hold whatever the upstream does:
+// after the call has returned. These rules hold whatever the upstream does:
 //
 // - A reader never gets a complete wrong body. The file that readers follow only ever grows, its hash covers exactly
-//   the bytes they were given, and its last byte is withheld until that hash is the digest.
-// - A broken transfer is resumed where it stopped: by Range, or where the upstream cannot, from the start with the
-//   bytes already there passed over. Either way the hash covers what readers got, so mixed content cannot pass.
-// - If content pieced together from several transfers does not match, one fresh start from zero is made; the readers
-//   that have been given bytes of the rejected file are ended short.
+//   the bytes they were given, and its last byte is withheld until that hash equals the digest.
+// - A broken transfer is resumed where it stopped: by Range, or, where the upstream has no ranges, from the start with
+//   the known bytes skipped. Either way the hash covers what readers got, so mixed content cannot pass.
+// - If content from several transfers does not match its digest, one fresh start from zero is made; readers that were
+//   given bytes of the rejected file get a short body.
 
 internal import OCI
 
 /// The states and transitions of one blob pull.
 package struct PullMachine {
-    /// Attempts in a row that brought nothing before a pull is given up.
+    /// Consecutive attempts without a new byte before a pull is given up.
     package static let maximumAttemptsWithoutProgress = 5
-    /// Attempts in all: an upstream that breaks every few bytes must not keep a pull alive for ever.
+    /// Attempts in total: an upstream that breaks every few bytes must not keep a pull alive for ever.
     package static let maximumAttempts = 64
-    /// First pause before another attempt, unless set otherwise; it doubles each time nothing came.
+    /// Default of the first back-off; it doubles with each attempt that brings no new byte.
     package static let firstBackOffMilliseconds: UInt64 = 100
 
     private enum Room { case none, asItGrows, whole }
 
     private enum State: Equatable {
         case opening
-        /// Asked from `offset`; bytes before `have` are in the file.
+        /// Requested from `offset`; the file holds the bytes before `have`.
         case requesting(offset: Int64)
         case reserving
         case streaming
@@ -35,18 +35,18 @@ package struct PullMachine {
     }
 
     private var state: State = .opening
-    /// Bytes in the file when the current request was made.
+    /// Bytes in the file when the current request was sent.
     private var have: Int64 = 0
-    /// The size that the upstream stated, or that the whole body came to.
+    /// The size that the upstream stated, or the length of the whole body.
     package private(set) var size: Int64?
     private var announced = false
-    /// What the readers were promised: a later body of unknown length may turn out otherwise, this may not.
+    /// The size announced to readers; nil if it was unknown then. A fresh start must keep to it.
     private var promisedSize: Int64?
-    /// What room the file being written has, or has been asked for.
+    /// The room that the file has, or that was requested for it.
     private var room = Room.none
-    /// Requests for room without an answer. A transfer can break and a new one be answered before they are.
+    /// Requests for room without a result yet. A transfer can break and a new one be answered before they complete.
     private var pendingReservations = 0
-    /// The body's length, when it has ended before there was an answer about its room.
+    /// The body's length, if the body ended before its room was reserved.
     private var endedLength: Int64?
     /// Whether the file's bytes come from more than one transfer.
     private var isPieced = false
@@ -61,7 +61,7 @@ package struct PullMachine {
         self.firstBackOffMilliseconds = firstBackOffMilliseconds
     }
 
-    /// Whether nothing more will come of it.
+    /// Whether the pull has ended, so that no further action follows.
     package var isOver: Bool { state == .over }
 
     /// Takes one event; returns what to do, in order.
@@ -78,7 +78,7 @@ package struct PullMachine {
             endedLength = nil
             return announceOnce() + (total.map { ended(total: $0) } ?? [])
         case (.reserving, .bodyEnded(let total)) where size == nil || total == size:
-            // Room may have to be made, and what finds none is not kept.
+            // The store may have to make room first, and content without room is not kept.
             endedLength = total
             return []
         case (.reserving, .bodyEnded(let total)), (.streaming, .bodyEnded(let total)): return ended(total: total)
@@ -118,7 +118,7 @@ package struct PullMachine {
         }
     }
 
-    /// A 200: all of it, of which `have` bytes are passed over.
+    /// Handles a 200: the whole content, of which the first `have` bytes are skipped.
     private mutating func streamWhole(_ answer: Answer) -> [Action] {
         guard agree(on: answer.contentLength) else { return contradiction() }
         if let length = answer.contentLength, length < have { return dropAndStartOver() }
@@ -126,7 +126,7 @@ package struct PullMachine {
         return (have > 0 ? [.skip(have)] : []) + reserveOrStream()
     }
 
-    /// A 206 that begins where it was asked to.
+    /// Handles a 206 that begins at the requested offset.
     private mutating func streamRest(_ answer: Answer) -> [Action] {
         let (end, overflow) = have.addingReportingOverflow(answer.contentLength ?? 0)
         guard !overflow else { return contradiction() }
@@ -138,7 +138,7 @@ package struct PullMachine {
     }
 
     private mutating func cannotResume(_ answer: Answer) -> [Action] {
-        // Asked for what lies behind the last byte: the partial file is whole already.
+        // The request asked for bytes after the last one: the partial file is already complete.
         if answer.status == 416, have > 0, let total = answer.rangeTotal, total == have, agree(on: total) {
             state = .verifying
             return [.dropExchange] + announceOnce() + [.verify]
@@ -175,11 +175,11 @@ package struct PullMachine {
         return [.announce(sizeBytes: size)]
     }
 
-    /// Takes a stated size unless another was stated before; nil states nothing.
+    /// Takes a stated size unless a different one was stated before; nil states nothing.
     private mutating func agree(on total: Int64?) -> Bool {
         guard let total else { return true }
         guard let size else {
-            // Readers of unknown length were promised nothing.
+            // Readers were not given a size yet, so every size is acceptable.
             self.size = total
             return true
         }
@@ -205,7 +205,7 @@ package struct PullMachine {
         let wasAnswered = announced || state == .streaming || state == .reserving
         have = max(have, received)
         attemptsWithoutProgress = progressed ? 0 : attemptsWithoutProgress + 1
-        // Before any answer the exchange has done its own retry, and the client is better off with the error now.
+        // Before the first answer the exchange makes its own retry, so the client gets the error now.
         guard wasAnswered || attempts > 1 else { return fail(error, keepPartial: have > 0) }
         guard attemptsWithoutProgress < PullMachine.maximumAttemptsWithoutProgress,
             attempts < PullMachine.maximumAttempts
@@ -221,7 +221,7 @@ package struct PullMachine {
 
     private mutating func rateLimited(_ error: RegistryError, _ canWait: Bool) -> [Action] {
         guard canWait else { return fail(error, keepPartial: have > 0) }
-        // It was no attempt at the content: what follows fails and is repeated as the first attempt would be.
+        // The rate-limited request does not count as an attempt, so the next one is treated as the first.
         attempts -= 1
         state = .backingOff
         return [.waitForPause]

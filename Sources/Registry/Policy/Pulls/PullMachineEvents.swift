@@ -1,13 +1,13 @@
-// The input and output of a PullMachine: the events of one blob pull, and the actions to perform.
+// The events and actions of a PullMachine.
 
 package import OCI
 
 extension PullMachine {
-    /// The upstream's answer to a request, as far as it matters to a pull.
+    /// The parts of an upstream's answer that a pull needs.
     package struct Answer: Sendable, Equatable {
         package var status: Int
         package var contentLength: Int64?
-        /// A 206's `Content-Range`: first byte and total, where stated; a 416's total alone.
+        /// `Content-Range` of a 206: first byte and total, where stated; of a 416 only the total.
         package var rangeFirst: Int64?
         package var rangeTotal: Int64?
 
@@ -26,17 +26,17 @@ extension PullMachine {
         case answered(Answer)
         /// Room is reserved: for the whole, or for the beginning of a body of unknown length.
         case reserved
-        /// The upstream's body ended; the file and what is on its way to it come to `total` bytes.
+        /// The upstream's body ended; `total` bytes are in the file or on their way to it.
         case bodyEnded(total: Int64)
-        /// The exchange failed, before or amid the body; `received` bytes are in the file or on their way to it.
+        /// The exchange failed before or during the body; `received` bytes are in the file or on their way to it.
         case broke(RegistryError, received: Int64)
-        /// The upstream refuses it: 404, 403 and the like. A retry would not help.
+        /// The upstream refused the request (404, 403 and the like). A retry would not help.
         case refused(RegistryError)
-        /// The upstream answered 429, or did so shortly before and was not asked.
+        /// The upstream answered 429, or did so shortly before, in which case no request was sent.
         /// - Parameter canWait: whether the pause ends while clients still wait.
         case rateLimited(RegistryError, canWait: Bool)
         case backOffElapsed
-        /// The whole file's hash is, or is not, the digest.
+        /// Whether the hash of the whole file equals the digest.
         case verified(Bool)
         case committed
         /// The store could not write, reserve, verify or commit.
@@ -44,26 +44,27 @@ extension PullMachine {
     }
 
     package enum Action: Sendable, Equatable {
-        /// Ask the upstream for the bytes from this offset on (0: all of it).
+        /// Request the bytes from this offset on (0: all of them).
         case request(offset: Int64)
-        /// The next bytes received are already in the file: pass over this many.
+        /// Skip this many received bytes, which are already in the file.
         case skip(Int64)
-        /// Tell the readers the size (nil: unknown until the end) and let them begin.
+        /// Announce the size to the readers (nil: unknown until the end) and let them begin.
         case announce(sizeBytes: Int64?)
-        /// Keep room for so much in all; nil: for a body of unknown length, as it grows.
+        /// Reserve this many bytes in total; nil: for a body of unknown length, as it grows.
         case reserve(Int64?)
-        /// Stop the exchange, whose answer is of no use.
+        /// Cancel the exchange, whose answer is not used.
         case dropExchange
         case backOff(milliseconds: UInt64)
-        /// Wait for the end of the repository's pause, and report `backOffElapsed` then.
+        /// Wait for the end of the repository's pause, then report `backOffElapsed`.
         case waitForPause
         case verify
         /// Begin a new, empty file; end the readers that were given bytes of the old one.
         case startOver
+        /// Give the readers the last byte, and the file its final name.
         case commit
-        /// The pull has ended: the readers get the last byte.
+        /// The blob is stored and the pull has ended.
         case finish
-        /// The pull has failed: end every reader. The bytes so far are kept for a later pull, or are discarded.
+        /// The pull has failed: end every reader. The received bytes are kept for a later pull, or discarded.
         case fail(RegistryError, keepPartial: Bool)
     }
 }

@@ -1,36 +1,36 @@
-// Which blob pulls run now. What a client waits for goes first; what is fetched ahead runs in a small share, so that
-// one image's layers cannot hold up another client's. Hosts take turns, and a host that has answered 429 gets less.
+// The order in which blob pulls run. Pulls that a client waits for run first. Prefetches get a small share, so that the
+// layers of one image cannot delay another client's. Hosts take turns, and a host that answered 429 gets less.
 
 internal import DequeModule
 package import OCI
 
 /// Decides when pulls start. A pure value: keys in, keys to start out. Times are the loop's milliseconds.
 ///
-/// What a call costs depends on how many pulls it starts, not on how many wait: each host has its own lines, and only
-/// hosts with a waiting pull and room for it are in the rounds that `startable` goes through.
+/// The cost of a call depends on how many pulls it starts, not on how many wait: each host has its own lines, and the
+/// rounds of `startable` contain only hosts with a waiting pull and room for it.
 package struct PullQueue<Key: Hashable> {
-    /// Why a pull was asked for.
+    /// The reason for a pull.
     package enum Demand: Sendable {
-        /// A client waits for it.
+        /// A client waits for the blob.
         case client
-        /// It belongs to an image that a client is pulling.
+        /// The blob belongs to an image that a client is pulling.
         case prefetch
     }
 
-    /// Client-demanded transfers at once: each holds a descriptor or two and up to a few MiB of buffers.
+    /// Concurrent client transfers: each holds a descriptor or two and up to a few MiB of buffers.
     package static var maximumForClients: Int { 256 }
-    /// Client-demanded transfers at once to one host, so that one slow upstream cannot use up all of them.
+    /// Concurrent client transfers to one host, so that one slow upstream cannot use up all of them.
     package static var maximumForClientsPerHost: Int { 64 }
-    /// Transfers ahead of demand at once.
+    /// Concurrent prefetch transfers.
     package static var maximumPrefetch: Int { 32 }
-    /// Transfers ahead of demand to one host: about what clients themselves open (containerd 3, podman 6).
+    /// Concurrent prefetch transfers to one host: about what clients themselves open (containerd 3, podman 6).
     package static var maximumPrefetchPerHost: Int { 4 }
-    /// Pulls waiting before another client is refused: beyond this none would start within a client's patience.
+    /// Waiting pulls before another client is refused: a later one would not start within a client's patience.
     package static var maximumWaiting: Int { 4096 }
-    /// Pulls ahead of demand, running and waiting: a manifest that names more layers than this (4 MiB can name 30,000)
-    /// must not fill the places of clients.
+    /// Prefetches, running and waiting: a manifest that names more layers than this (4 MiB can name 30,000) must not
+    /// use up the capacity for clients.
     package static var maximumPrefetchEntries: Int { 1024 }
-    /// Hosts with less parallelism at a time; further ones are not slowed down. Each has answered 429 within a minute.
+    /// Hosts that are slowed down at once; each has answered 429 within a minute. Further hosts are not slowed down.
     package static var maximumSlowHosts: Int { 256 }
 
     private enum State { case waiting, running, held }
@@ -39,30 +39,31 @@ package struct PullQueue<Key: Hashable> {
         let host: RegistryHost
         var demand: Demand
         var state: State
-        /// Its place in a line. Places that a pull has left, promoted or removed, are passed over.
+        /// Identifies its place in a line. Places of pulls that were promoted or removed have another ticket and are
+        /// skipped.
         var ticket: UInt64
     }
 
     private var entries: [Key: Entry] = [:]
-    /// How many of the entries are ahead of demand.
+    /// Entries whose demand is `prefetch`.
     private var prefetchCount = 0
     private var hosts: [RegistryHost: HostPulls<Key>] = [:]
-    /// Hosts that may have something to start, in the order of their turns.
+    /// Hosts that may have a pull to start, in the order of their turns.
     private var rounds = (clients: Deque<RegistryHost>(), prefetch: Deque<RegistryHost>())
     private var total = (clients: 0, prefetch: 0)
     private var nextTicket: UInt64 = 0
     private var slowHosts: Set<RegistryHost> = []
-    /// No host's slowdown ends before this.
+    /// The earliest possible end of a slowdown.
     private var slowdownCheckMilliseconds = UInt64.max
-    /// Places and hosts that `startable` has looked at since the start: its work.
+    /// Places and hosts examined by `startable` since the start, as a measure of its work.
     private(set) var examinedCount = 0
 
-    /// Pulls that run, for clients and ahead of them.
+    /// Running pulls, client pulls and prefetches together.
     package var running: Int { total.clients + total.prefetch }
 
     package init() {}
 
-    /// Takes a pull in; false when too many wait already. A known key is promoted when a client now asks for it.
+    /// Adds a pull; false when too many wait already. A known prefetch is promoted when a client asks for it.
     package mutating func add(_ key: Key, host: RegistryHost, demand: Demand) -> Bool {
         if entries[key] != nil {
             promote(key, to: demand)
@@ -75,36 +76,36 @@ package struct PullQueue<Key: Hashable> {
         return true
     }
 
-    /// Whether no client has asked for it yet.
+    /// Whether no client has asked for the blob yet.
     package func isPrefetch(_ key: Key) -> Bool { entries[key]?.demand == .prefetch }
 
-    /// The pulls to start now. Each is running from here on, until `remove` or `hold`.
+    /// The pulls to start now. Each counts as running until `remove` or `hold`.
     package mutating func startable(now: UInt64) -> [Key] {
         endSlowdowns(now: now)
         return take(.client) + take(.prefetch)
     }
 
-    /// The pull has ended, or is given up.
+    /// Removes a pull that has ended or was given up.
     package mutating func remove(_ key: Key) {
         guard let entry = entries.removeValue(forKey: key) else { return }
         if entry.demand == .prefetch { prefetchCount -= 1 }
         leave(entry)
     }
 
-    /// A running pull waits for something outside the queue: its place is free for another.
+    /// Frees the slot of a running pull that waits for something outside the queue.
     package mutating func hold(_ key: Key) {
         guard let entry = entries[key], entry.state == .running else { return }
         entries[key]?.state = .held
         leave(entry)
     }
 
-    /// A running pull gives its place away and waits again, as the next of its host.
+    /// Frees the slot of a running pull, which waits again as the first of its host.
     package mutating func putBack(_ key: Key) {
         hold(key)
         resume(key)
     }
 
-    /// A pull that was held may run again: it is the next of its host.
+    /// Lets a held pull run again, as the first of its host.
     package mutating func resume(_ key: Key) {
         guard entries[key]?.state == .held else { return }
         entries[key]?.state = .waiting
@@ -113,8 +114,8 @@ package struct PullQueue<Key: Hashable> {
 
     // MARK: Slow hosts
 
-    /// The host has answered 429: nothing is fetched ahead from it for a minute, and the number of transfers for
-    /// clients is halved, down to what one client opens by itself.
+    /// Handles a 429 of the host: for a minute nothing is prefetched from it, and the limit of client transfers is
+    /// halved, down to what one client opens by itself.
     package mutating func slowDown(_ host: RegistryHost, now: UInt64) {
         endSlowdowns(now: now)
         guard slowHosts.contains(host) || slowHosts.count < PullQueue.maximumSlowHosts else { return }
@@ -125,7 +126,7 @@ package struct PullQueue<Key: Hashable> {
 
     package func isSlow(_ host: RegistryHost) -> Bool { slowHosts.contains(host) }
 
-    /// When `startable` may have more to start although no pull has ended; nil: never.
+    /// When `startable` may have more to start although no pull has ended; nil if there is no slowdown.
     package var nextSlowdownCheck: UInt64? { slowHosts.isEmpty ? nil : slowdownCheckMilliseconds }
 
     private mutating func endSlowdowns(now: UInt64) {
@@ -160,7 +161,7 @@ package struct PullQueue<Key: Hashable> {
         }
     }
 
-    /// Gives a waiting pull a place.
+    /// Adds a waiting pull to its host's line.
     private mutating func line(up key: Key, atFront: Bool = false) {
         guard let entry = entries[key] else { return }
         nextTicket += 1
@@ -169,7 +170,7 @@ package struct PullQueue<Key: Hashable> {
         join(entry.host, entry.demand)
     }
 
-    /// A pull has left its line or its place among those that run.
+    /// Updates the counts for a pull that has left its line or stopped running.
     private mutating func leave(_ entry: Entry) {
         switch entry.state {
         case .held: return
@@ -181,7 +182,7 @@ package struct PullQueue<Key: Hashable> {
         forgetIfIdle(entry.host)
     }
 
-    /// A waiting pull's place stays where it is; when most places of a line are such, they are taken out.
+    /// Leaves a waiting pull's place in the line as a stale one; stale places are removed once most of them are stale.
     private mutating func leaveLine(_ entry: Entry) {
         guard hosts[entry.host]?.leftLine(entry.demand) == true else { return }
         let places = hosts[entry.host]?.takePlaces(entry.demand) ?? []
@@ -193,13 +194,13 @@ package struct PullQueue<Key: Hashable> {
         entries[place.key].map { $0.ticket == place.ticket && $0.state == .waiting } ?? false
     }
 
-    /// Takes the host into a round, if it has a pull for it and room.
+    /// Adds the host to a round, if it has a waiting pull and room.
     private mutating func join(_ host: RegistryHost, _ demand: Demand) {
         guard hosts[host]?.joinRound(demand) == true else { return }
         if demand == .client { rounds.clients.append(host) } else { rounds.prefetch.append(host) }
     }
 
-    /// One pull of each host in turn, while there is room.
+    /// Starts one pull of each host in turn, while there is room.
     private mutating func take(_ demand: Demand) -> [Key] {
         var started: [Key] = []
         while hasRoom(demand) {
@@ -217,7 +218,7 @@ package struct PullQueue<Key: Hashable> {
         return started
     }
 
-    /// The first pull of a host whose turn it is. Since then it may have been slowed down.
+    /// The first pull of a host whose turn it is; nil if the host was slowed down meanwhile.
     private mutating func nextKey(of host: RegistryHost, _ demand: Demand) -> Key? {
         guard hosts[host]?.leaveRound(demand) == true else { return nil }
         while let place = hosts[host]?.popFirst(demand) {
@@ -235,7 +236,7 @@ package struct PullQueue<Key: Hashable> {
 
     // MARK: Limits
 
-    /// Whether one more may be known, running or waiting.
+    /// Whether one more pull may be added, running or waiting.
     private func hasPlace(_ demand: Demand) -> Bool {
         switch demand {
         case .client: entries.count - prefetchCount < PullQueue.maximumWaiting + PullQueue.maximumForClients

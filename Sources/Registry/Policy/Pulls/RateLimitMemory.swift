@@ -1,5 +1,5 @@
-// Which repositories' upstreams have answered 429, and for how long they are left alone. The scope is the repository:
-// a registry limits by account, address and repository, and one client's burst must not pause a registry for all.
+// The pauses of repositories whose upstream answered 429. The scope is the repository: registries limit by account,
+// address and repository, and one client's burst must not pause a whole registry.
 
 package import OCI
 
@@ -14,17 +14,17 @@ package struct UpstreamRepository: Hashable, Sendable {
     }
 }
 
-/// The pauses that 429s have caused, by repository. Times are the loop's milliseconds.
+/// The pauses after 429s, by repository. Times are the loop's milliseconds.
 ///
-/// Where the upstream names a time (`Retry-After`), the pause is as long as that; where it does not, pauses double from
-/// one second to a minute until the repository answers something else.
+/// With a `Retry-After` from the upstream the pause has that length; without one, pauses double from one second to a
+/// minute until the repository gives another answer.
 package struct RateLimitMemory: Sendable {
-    /// The longest time that an upstream can name: a wrong header must not close a repository for days.
+    /// The longest time that an upstream can name: a wrong header must not block a repository for days.
     package static let maximumNamedSeconds = 3600
     /// Repositories remembered, a few hundred bytes each: clients can name any number.
     package static let maximumRepositories = 4096
-    /// A client gets a `Retry-After` where this server's own pause ends within this. Some clients wait that long four
-    /// times over (podman), and an invented longer time would keep them away for nothing.
+    /// Largest remainder of this server's own pause for which a client gets a `Retry-After`. Some clients (podman) wait
+    /// that long four times over, so an invented longer time would keep them away for nothing.
     static let announcedMilliseconds: UInt64 = 2_000
 
     private struct Entry {
@@ -39,12 +39,12 @@ package struct RateLimitMemory: Sendable {
 
     package var count: Int { entries.count }
 
-    /// A request was answered 429.
+    /// Records a 429.
     /// - Parameters:
-    ///   - retryAfterSeconds: what the answer's `Retry-After` came to; nil without one. 0 names no time.
+    ///   - retryAfterSeconds: the value of the answer's `Retry-After`; nil without one. 0 names no time.
     ///   - askedMilliseconds: when the request was sent. Requests sent before a pause began are refused together with
     ///     the one that caused it and do not double it.
-    /// - Returns: the length of the pause in milliseconds if a new one begins; nil if it belongs to the one before.
+    /// - Returns: the length in milliseconds of a new pause; nil if the 429 belongs to the previous pause.
     package mutating func refused(
         _ repository: UpstreamRepository, retryAfterSeconds: Int?, askedMilliseconds: UInt64, now: UInt64
     ) -> UInt64? {
@@ -66,8 +66,8 @@ package struct RateLimitMemory: Sendable {
         return pause.endMilliseconds - now
     }
 
-    /// A request was answered, and not 429: the next pause begins at the first step.
-    /// - Parameter askedMilliseconds: when the request was sent. One sent before the pause says nothing about its end.
+    /// Records an answer other than 429: the next pause begins at the first step.
+    /// - Parameter askedMilliseconds: when the request was sent. A request sent before the pause has no effect.
     package mutating func answered(_ repository: UpstreamRepository, askedMilliseconds: UInt64) {
         guard let entry = entries[repository], askedMilliseconds > entry.pause.startMilliseconds else { return }
         entries[repository] = nil
@@ -79,7 +79,7 @@ package struct RateLimitMemory: Sendable {
         return pause.endMilliseconds
     }
 
-    /// Whether a request may be sent now. After a pause they are let through one at a time until one is answered.
+    /// Whether a request may be sent now. After a pause requests are sent one at a time until one is answered.
     package mutating func takeTry(_ repository: UpstreamRepository, now: UInt64) -> Bool {
         guard var entry = entries[repository] else { return true }
         if entry.pause.isForgotten(now: now) {
@@ -91,14 +91,14 @@ package struct RateLimitMemory: Sendable {
         return true
     }
 
-    /// When the next request may be sent; nil: now.
+    /// When the next request may be sent; nil if now.
     package func nextTry(_ repository: UpstreamRepository, now: UInt64) -> UInt64? {
         guard let next = entries[repository]?.pause.nextTryMilliseconds, next > now else { return nil }
         return next
     }
 
-    /// The client's `Retry-After`: what is left of the time that the upstream named, or 1 where this server's own
-    /// pause is about to end. Nil: nothing.
+    /// The `Retry-After` for the client: the rest of the time that the upstream named, or 1 when this server's own
+    /// pause ends soon; nil for no header.
     package func retryAfterSeconds(_ repository: UpstreamRepository, now: UInt64) -> Int? {
         guard let entry = entries[repository], !entry.pause.isOver(now: now) else { return nil }
         let left = entry.pause.endMilliseconds - now
@@ -106,7 +106,7 @@ package struct RateLimitMemory: Sendable {
         return left <= RateLimitMemory.announcedMilliseconds ? 1 : nil
     }
 
-    /// Whole seconds left of the longest pause of each host that has one.
+    /// Whole seconds left of each host's longest pause; hosts without a pause are left out.
     package func secondsLeft(now: UInt64) -> [RegistryHost: Int] {
         var seconds: [RegistryHost: Int] = [:]
         for (repository, entry) in entries where !entry.pause.isOver(now: now) {
@@ -116,7 +116,7 @@ package struct RateLimitMemory: Sendable {
         return seconds
     }
 
-    /// Drops the pauses that are over, or else the one that ends first.
+    /// Drops the pauses that have ended, or else the one that ends first.
     private mutating func makeRoom(now: UInt64) {
         entries = entries.filter { !$0.value.pause.isOver(now: now) }
         guard entries.count >= RateLimitMemory.maximumRepositories else { return }

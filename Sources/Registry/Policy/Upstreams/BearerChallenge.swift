@@ -1,4 +1,4 @@
-// The `WWW-Authenticate` header: what an upstream asks for with its 401.
+// The `WWW-Authenticate` header of an upstream's 401.
 
 internal import OCI
 
@@ -7,20 +7,20 @@ package struct BearerChallenge: Equatable, Sendable {
     package enum Scheme: Sendable { case bearer, basic }
 
     package let scheme: Scheme
-    /// Bearer: where to ask for a token (distribution's token specification). Empty for Basic.
+    /// Bearer: the URL of the token service (distribution's token specification). Empty for Basic.
     package let realm: String
     package let service: String?
     /// Space-separated where there are several.
     package let scope: String?
 
     /// The challenge to answer, from all values of the header in order: Bearer with a realm before Basic. Nil when
-    /// there is none of either, or only garbage.
+    /// there is neither.
     package static func parse(_ values: [String]) -> BearerChallenge? {
         let all = values.flatMap { parseOne($0) }
         return all.first { $0.scheme == .bearer } ?? all.first
     }
 
-    /// Longest header value looked at, in bytes; a realm and a scope of several repositories fit many times.
+    /// Longest header value that is parsed, in bytes; a realm and a scope of several repositories fit many times.
     static let maximumBytes = 16 * 1024
 
     private static func parseOne(_ value: String) -> [BearerChallenge] {
@@ -45,15 +45,15 @@ package struct BearerChallenge: Equatable, Sendable {
     }
 }
 
-/// Reads `scheme name=value, name="value", scheme …` (RFC 9110 §11.3). A word that `=` follows is a parameter, any
-/// other begins a challenge.
+/// Reads `scheme name=value, name="value", scheme …` (RFC 9110 §11.3). A word followed by `=` is a parameter; any other
+/// word begins a challenge.
 private struct ChallengeReader {
     private let bytes: [UInt8]
     private var index = 0
 
     init(_ value: String) { bytes = Array(value.utf8) }
 
-    /// Everything readable, up to the first thing that is not.
+    /// All challenges up to the first syntax error.
     mutating func challenges() -> [(scheme: String, parameters: [String: String])] {
         var result: [(scheme: String, parameters: [String: String])] = []
         while true {
@@ -65,7 +65,7 @@ private struct ChallengeReader {
                 continue
             }
             guard !result.isEmpty, let value = parameterValue() else { return result }
-            // A repeated name is an error by the grammar; the first one stays, so that nothing appended can replace it.
+            // A repeated name violates the grammar; the first value stays, so that appended text cannot replace it.
             let name = word.asciiLowercased
             if result[result.count - 1].parameters[name] == nil { result[result.count - 1].parameters[name] = value }
         }
@@ -83,10 +83,10 @@ private struct ChallengeReader {
         return start == index ? nil : String(decoding: bytes[start..<index], as: UTF8.self)
     }
 
-    /// RFC 9110 §5.6.2's marks, and `:` and `/`, for servers that leave a URL unquoted.
+    /// The marks of RFC 9110 §5.6.2, plus `:` and `/` for servers that leave a URL unquoted.
     private static let marks = Set("!#$%&'*+-.^_`|~:/".utf8)
 
-    /// `= token` or `= "quoted"`; nil when neither follows, or the quote is not closed.
+    /// Reads `= token` or `= "quoted"`; nil when neither follows, or the quote is not closed.
     private mutating func parameterValue() -> String? {
         index += 1
         skip { $0 == 0x20 || $0 == 0x09 }

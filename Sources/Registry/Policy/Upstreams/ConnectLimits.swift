@@ -1,32 +1,32 @@
-// How long each phase of reaching an upstream may take. One limit for all phases together would let a slow name server
-// use up the time of a slow handshake.
+// Time limits for each phase of connecting to an upstream. With one limit for all phases a slow name server would use
+// up the time of a slow handshake.
 
 /// Limits of connecting, and of reusing connections.
 package struct ConnectLimits: Sendable {
-    /// The wait for a place among the name lookups, and the lookup itself. A name server that does not answer costs 5 s
-    /// before the next one is asked (resolv.conf(5), `timeout`), and there may be two of them.
+    /// The wait for a lookup slot, and the lookup itself. A name server that does not answer costs 5 s before the next
+    /// one is asked (resolv.conf(5), `timeout`), and there may be two of them.
     package var lookupMilliseconds: UInt64 = 15_000
-    /// One address. Within this time Linux sends a lost SYN again after 1 s and after 3 s (RFC 6298 §2).
+    /// Connecting to one address. Within this time Linux resends a lost SYN after 1 s and after 3 s (RFC 6298 §2).
     package var addressMilliseconds: UInt64 = 5000
-    /// All addresses of a name: four that do not answer.
+    /// Connecting to all addresses of a name: enough for four that do not answer.
     package var connectMilliseconds: UInt64 = 20_000
-    /// A proxy's answer to CONNECT; meanwhile the proxy looks up the name and connects.
+    /// The proxy's answer to CONNECT, during which the proxy looks up the name and connects.
     package var proxyMilliseconds: UInt64 = 10_000
-    /// The TLS handshake, on a connection that is there: the limit of Go's `http.DefaultTransport`.
+    /// The TLS handshake on an established connection: the limit of Go's `http.DefaultTransport`.
     package var tlsMilliseconds: UInt64 = 10_000
-    /// When no byte of an answer has come for so long, a reused connection may have been dropped silently on the way.
-    /// Most registries answer within a second.
+    /// After this time without a byte of the answer, a reused connection counts as possibly dead. Most registries
+    /// answer within a second.
     package var reusedSilenceMilliseconds: UInt64 = 3000
-    /// Idle connections are not reused after this many seconds. Firewalls and load balancers that forget idle
-    /// connections do so after a minute or more.
+    /// Idle connections are not reused after this many seconds. Firewalls and load balancers drop idle connections
+    /// after a minute or more.
     package var maximumIdleSeconds = 30
-    /// A name that was not found is looked up again after this time, where libcurl would remember for 30 s that it was
-    /// not (CURLOPT_DNS_CACHE_TIMEOUT, since 8.16): enough to answer the retries of one client.
+    /// A name that was not found is looked up again after this time: long enough to serve one client's retries. libcurl
+    /// would cache the failure for 30 s (CURLOPT_DNS_CACHE_TIMEOUT, since 8.16).
     package var failedNameMilliseconds: UInt64 = 2000
 
     package init() {}
 
-    /// How often the limits are compared with the clock while a connection is being made.
+    /// How often the limits are checked while a connection is being made.
     package var checkMilliseconds: UInt64 {
         let shortest = min(
             lookupMilliseconds, addressMilliseconds, connectMilliseconds, proxyMilliseconds, tlsMilliseconds)
@@ -34,17 +34,17 @@ package struct ConnectLimits: Sendable {
     }
 }
 
-/// Where the making of one connection is. Times are the loop's milliseconds.
+/// The phase that one connection attempt has reached. Times are the loop's milliseconds.
 package struct ConnectPhases: Sendable {
     package enum Phase: Sendable, Equatable {
-        /// Nothing but the lookup, or the wait for it, has begun.
+        /// The lookup, or the wait for it, is in progress.
         case lookup
         /// The kernel connects to one address or to several.
         case address
-        /// Connected to a proxy, which has not answered CONNECT.
+        /// Connected to a proxy that has not answered CONNECT.
         case proxy
         case tls
-        /// The request is, or was, on its way.
+        /// The connection is made; the request may have been sent.
         case connected
     }
 
@@ -53,28 +53,28 @@ package struct ConnectPhases: Sendable {
 
     package init(now: UInt64) { sinceMilliseconds = now }
 
-    /// A name lookup begins, or the wait for one. libcurl may connect anew within one request, when the connection it
-    /// reused was closed.
+    /// Called when a name lookup, or the wait for one, begins. libcurl may connect again within one request, when the
+    /// connection it reused was closed.
     package mutating func lookupBegan(now: UInt64) {
         if phase == .connected { enter(.lookup, now) }
     }
 
-    /// A socket was made to connect to an address.
+    /// Called when a socket is opened for an address.
     package mutating func socketOpened(now: UInt64) {
         if phase == .lookup || phase == .connected { enter(.address, now) }
     }
 
-    /// One of the sockets is connected.
+    /// Called when one of the sockets has connected.
     package mutating func socketConnected(toProxy: Bool, now: UInt64) {
         if phase == .address { enter(toProxy ? .proxy : .tls, now) }
     }
 
-    /// The proxy has answered CONNECT.
+    /// Called when the proxy has answered CONNECT.
     package mutating func proxyAnswered(now: UInt64) {
         if phase == .proxy { enter(.tls, now) }
     }
 
-    /// Connected, proxy and TLS included.
+    /// Called when the connection is made, proxy and TLS included.
     package mutating func connected() { phase = .connected }
 
     private mutating func enter(_ next: Phase, _ now: UInt64) {
@@ -82,8 +82,8 @@ package struct ConnectPhases: Sendable {
         sinceMilliseconds = now
     }
 
-    /// The limit that has been reached, in words; nil while there is time.
-    /// - Parameter name: the host that is connected to.
+    /// The limit that was reached, as text; nil while there is time.
+    /// - Parameter name: the host to connect to.
     package func exceeded(_ limits: ConnectLimits, name: String, now: UInt64) -> String? {
         let (limit, what): (UInt64, String) =
             switch phase {
@@ -97,7 +97,7 @@ package struct ConnectPhases: Sendable {
         return "\(what) took longer than \(ConnectPhases.duration(limit))"
     }
 
-    /// `15 s`, or `150 ms` where it is not a whole number of seconds.
+    /// The duration as `15 s`, or as `150 ms` if it is not a whole number of seconds.
     package static func duration(_ milliseconds: UInt64) -> String {
         milliseconds % 1000 == 0 ? "\(milliseconds / 1000) s" : "\(milliseconds) ms"
     }

@@ -1,21 +1,20 @@
-// Credentials that were refused are not sent again with every pull: registries lock an account, or ban an address,
-// after a few failures.
+// Back-off for refused credentials. They are not sent again with every pull, since registries lock an account, or ban
+// an address, after a few failures.
 
 package import OCI
 
-/// What one upstream's credentials were refused for, and until when they are not sent. Times are the loop's
-/// milliseconds.
+/// The refusals of one upstream's credentials, and the pauses after them. Times are the loop's milliseconds.
 ///
-/// A token service's 401 is about the credentials, and they are paused as a whole. A token service's 403 and a
-/// registry's 401 may be about the repository, which the user may not read: they are paused for that repository, and as
-/// a whole when three repositories have been refused and none accepted.
+/// A 401 from a token service is about the credentials, so they are paused for all repositories. A 403 from a token
+/// service or a 401 from a registry may be about a repository that the user may not read, so they are paused for that
+/// repository; after refusals for three repositories without an acceptance, for all.
 package struct CredentialBackOff {
-    /// Repositories refused, and none accepted meanwhile, after which the credentials are taken to be wrong: a user who
+    /// Refused repositories, without an acceptance meanwhile, after which the credentials count as wrong: a user who
     /// may not read one repository is common, one who may not read three that are pulled is not.
     static let maximumRefusedRepositories = 3
-    /// Services remembered: the registry itself, and the token services that may get the credentials.
+    /// Services remembered: the registry, and the token services that may get the credentials.
     static let maximumServices = 16
-    /// Repositories remembered of a service; further ones are asked about again.
+    /// Repositories remembered per service; requests for further ones are sent again.
     static let maximumRepositories = 1024
 
     /// The service that gets the credentials.
@@ -33,14 +32,15 @@ package struct CredentialBackOff {
         }
     }
 
+    /// The refusals and pauses at one service.
     private struct Refusals {
         var wasAccepted = false
-        /// Repositories refused since credentials were last accepted, up to the number that counts.
+        /// Repositories refused since the last acceptance, up to `maximumRefusedRepositories`.
         var refused: Set<RepositoryName> = []
-        /// For all repositories.
+        /// The pause for all repositories.
         var pause: DoublingPause?
         var repositories: [RepositoryName: DoublingPause] = [:]
-        /// Repositories that were refused, or would have been sent the credentials, during the present pause.
+        /// Repositories that were refused, or denied without a request, during the current pause.
         var denied: Set<RepositoryName> = []
     }
 
@@ -51,8 +51,8 @@ package struct CredentialBackOff {
 
     var serviceCount: Int { services.count }
 
-    /// Whether the credentials may be sent now. Where a pause has ended, one request may try, and the others are
-    /// refused until its answer is known.
+    /// Whether the credentials may be sent now. After a pause one request may try; the others are denied until its
+    /// answer is known.
     package mutating func admits(
         _ credentials: UpstreamCredentials, to service: Service, for repository: RepositoryName, now: UInt64
     ) -> Bool {
@@ -66,7 +66,8 @@ package struct CredentialBackOff {
         return state.repositories[repository]?.takeTry(now: now) ?? true
     }
 
-    /// The service at which a request for this repository would end, since the credentials for it are paused.
+    /// The service that would refuse a request for this repository, because the credentials are paused there; nil if
+    /// none.
     package func denyingService(for repository: RepositoryName, now: UInt64) -> Service? {
         services.first { _, state in
             if let pause = state.pause, !pause.isOver(now: now), state.denied.contains(repository) { return true }
@@ -93,10 +94,10 @@ package struct CredentialBackOff {
     }
 
     /// - Parameters:
-    ///   - isAuthentication: whether the refusal is about the credentials whatever they were sent for: a token
-    ///     service's 401. A token service's 403, and a registry's 401, may be about the repository.
+    ///   - isAuthentication: whether the refusal is about the credentials as such: true for a token service's 401. A
+    ///     token service's 403, and a registry's 401, may be about the repository.
     ///   - askedMilliseconds: when they were sent. Requests sent before a pause began do not double it.
-    /// - Returns: the length of the pause in milliseconds if a new one begins; nil if it belongs to the one before.
+    /// - Returns: the length in milliseconds of a new pause; nil if the refusal belongs to the previous one.
     package mutating func refused(
         _ credentials: UpstreamCredentials, by service: Service, for repository: RepositoryName,
         isAuthentication: Bool, askedMilliseconds: UInt64, now: UInt64
@@ -131,7 +132,7 @@ package struct CredentialBackOff {
         return pause.endMilliseconds - now
     }
 
-    /// After a change of the credentials all pauses are forgotten.
+    /// Forgets all pauses when the credentials have changed.
     private mutating func renew(_ credentials: UpstreamCredentials) {
         guard self.credentials != credentials else { return }
         self.credentials = credentials
@@ -140,7 +141,7 @@ package struct CredentialBackOff {
 
     private mutating func makeRoom(for service: Service) {
         guard services[service] == nil, services.count >= CredentialBackOff.maximumServices else { return }
-        // Of all the services this is the one whose pause ended first, or that has none.
+        // The service without a pause, or else the one whose pause ends first.
         let first = services.min { ($0.value.pause?.endMilliseconds ?? 0) < ($1.value.pause?.endMilliseconds ?? 0) }
         if let first { services[first.key] = nil }
     }

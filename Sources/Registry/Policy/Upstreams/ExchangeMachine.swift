@@ -1,17 +1,17 @@
-// One exchange with an upstream, from the first request to the answer that counts: 401 → token → again, redirects, one
-// retry. A value: events go in, one action comes out, and the runner (Pull/UpstreamExchange.swift) performs it.
+// One exchange with an upstream, from the first request to the final answer: 401 → token → again, redirects, one retry.
+// A pure value: events go in, one action comes out, and the runner (Pull/UpstreamExchange.swift) performs it.
 
 package import OCI
 
-/// The path of one exchange.
+/// The state of one exchange.
 package struct ExchangeMachine {
     package enum Event: Sendable {
-        /// - Parameter authorization: what was good here before, if anything: sent without being asked.
+        /// - Parameter authorization: the one that worked here before, if any; it is sent without waiting for a 401.
         case begin(authorization: Authorization?)
         case answer(Answer)
         /// The transfer ended before its head was complete.
         case failed(TransferFailure)
-        /// - Parameter isFresh: it comes straight from the token service.
+        /// - Parameter isFresh: whether it comes directly from the token service, not from the cache.
         case token(String, isFresh: Bool)
         case tokenFailed(UpstreamFailure)
     }
@@ -22,7 +22,7 @@ package struct ExchangeMachine {
         case bearer(String)
     }
 
-    /// What the machine needs of a head. URLs have been resolved and read by the runner.
+    /// The parts of a head that the machine needs. The runner has parsed and resolved the URLs.
     package struct Answer: Sendable {
         package var status: Int
         package var challenge: BearerChallenge?
@@ -46,22 +46,22 @@ package struct ExchangeMachine {
 
     package enum Action: Equatable, Sendable {
         case send(UpstreamURL, Authorization, afterMilliseconds: UInt64)
-        /// - Parameter refusing: a token for it that was just refused.
+        /// - Parameter refusing: a cached token that was just refused.
         case askToken(TokenRequest, refusing: String?)
-        /// Ask again when the repository's pause is over. The machine never returns this: the runner
+        /// Send the request again when the repository's pause is over. Only the runner makes this action, since it
         /// keeps the record of 429s.
         case waitForPause
-        /// This head is the answer.
+        /// Deliver this head as the answer.
         case deliver(deniedHint: String?)
         case fail(UpstreamFailure)
     }
 
-    /// Between a failed connection and the second try: time for a listener that is being restarted.
+    /// Delay before the retry of a failed connection: enough for a listener that is being restarted.
     package static let retryDelayMilliseconds: UInt64 = 200
-    /// A cached token, the one somebody else fetched meanwhile, and one of our own.
+    /// One cached token, one that another exchange fetched meanwhile, and one of this exchange's own.
     static let maximumTokens = 3
 
-    /// RFC 9110 §15.4, those that name the place to ask.
+    /// The redirects of RFC 9110 §15.4 that name another URL to request.
     private static let redirects: Set<Int> = [301, 302, 303, 307, 308]
 
     private let host: RegistryHost
@@ -71,7 +71,7 @@ package struct ExchangeMachine {
 
     private var url: UpstreamURL
     private var authorization = Authorization.none
-    /// False once a redirect has led elsewhere: what was ours to send is not sent there, nor on the way back.
+    /// False once a redirect has led to another origin: credentials are not sent there, nor after a redirect back.
     private var isSameOrigin = true
     private var hops = 0
     private var tokensAsked = 0
@@ -165,7 +165,7 @@ package struct ExchangeMachine {
         return send()
     }
 
-    /// A token service that denies may do so because the credentials were withheld.
+    /// Adds the hint: a token service may have denied access because the credentials were withheld.
     private func explained(_ failure: UpstreamFailure) -> UpstreamFailure {
         guard case .refused(var error) = failure, error.code == .denied, let hint else { return failure }
         error.detail = hint

@@ -1,16 +1,16 @@
-// When a request is sent a second time, on a new connection. A connection that was used before may be dead without
-// either end knowing: a firewall forgot it, or the upstream closed it while the request was on its way. A second
-// attempt distinguishes a dead connection from a slow upstream; the first answer counts (a "hedged request").
+// The rule for sending a request a second time, on a new connection ("hedged request"). A reused connection may be dead
+// without either end knowing: a firewall dropped it, or the upstream closed it while the request was on its way. A
+// second attempt distinguishes a dead connection from a slow upstream; the first answer counts.
 //
-// Safe for GET and HEAD only (RFC 9110 §9.2.2), which are all that is sent upstream.
+// This is safe for GET and HEAD only (RFC 9110 §9.2.2), the only methods that are sent upstream.
 
 /// Decides between the two attempts of one request. A pure value: events in, actions out.
 package struct HedgeMachine: Sendable {
     package enum Attempt: Sendable { case first, second }
 
     package enum Event: Sendable {
-        /// The request is about to be sent. May come again for one attempt: libcurl connects anew by itself when a
-        /// reused connection was closed.
+        /// The request is about to be sent. This may come again for one attempt: libcurl connects again by itself when
+        /// a reused connection was closed.
         case connected(Attempt, isReused: Bool)
         /// `ConnectLimits.reusedSilenceMilliseconds` have passed without a byte of an answer.
         case silence
@@ -26,10 +26,10 @@ package struct HedgeMachine: Sendable {
         case stopWatching
         /// Send the request again, on a new connection.
         case startSecond
-        /// The reused connection said nothing while a new one answered: others that are idle may be dead as well.
+        /// The reused connection was silent while a new one answered: other idle connections may be dead as well.
         case suspectIdleConnections
         case cancel(Attempt)
-        /// This attempt's answer is the answer.
+        /// This attempt's answer is the final one.
         case deliver(Attempt)
         case fail(TransferFailure)
     }
@@ -94,8 +94,8 @@ package struct HedgeMachine: Sendable {
         }
     }
 
-    /// A 408 on a reused connection was written before the request came: it ends the connection, not the request
-    /// (RFC 9110 §15.5.9).
+    /// Whether a status is stale: a 408 on a reused connection was written before the request arrived, so it ends the
+    /// connection, not the request (RFC 9110 §15.5.9).
     private func isStale(_ status: Int) -> Bool { isReused && status == 408 }
 
     private mutating func decide(_ attempt: Attempt, _ first: [Action]) -> [Action] {

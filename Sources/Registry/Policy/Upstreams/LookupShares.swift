@@ -1,11 +1,12 @@
-// Which lookups of names may run now. The C library's resolver takes a thread for each name, for up to half a minute
-// where no name server answers, and clients can make names up (`ns`). Without shares a few of those names would hold
-// up the lookups of every upstream.
+// The order in which name lookups run. The C library's resolver takes a thread for each name, for up to half a minute
+// where no name server answers, and clients can invent names (`ns`). Without limits per kind a few of those names would
+// block the lookups of every upstream.
 
 internal import DequeModule
 
-/// The name and the client that a lookup is for.
+/// The name to look up, and the client that caused the lookup.
 package struct LookupOwner: Sendable, Equatable {
+    /// How far a name is known, which decides its limits.
     package enum Standing: Sendable {
         /// For a registry that the configuration names.
         case configured
@@ -18,7 +19,7 @@ package struct LookupOwner: Sendable, Equatable {
     /// The name that is looked up.
     package var name: String
     package var standing: Standing
-    /// The client that caused it, as `NetworkAddress.clientNetwork`; nil for what the server does by itself.
+    /// The client that caused it, as `NetworkAddress.clientNetwork`; nil for the server's own requests.
     package var client: NetworkAddress?
 
     package init(name: String, standing: Standing, client: NetworkAddress?) {
@@ -28,35 +29,35 @@ package struct LookupOwner: Sendable, Equatable {
     }
 }
 
-/// Hands out the places for name lookups. A pure value: keys in, keys to start out.
+/// Hands out the slots for name lookups. A pure value: keys in, keys to start out.
 package struct LookupShares<Key: Hashable & Sendable>: Sendable {
     package struct Limits: Sendable {
-        /// Lookups under way: each holds one or two of the resolver's threads.
+        /// Running lookups: each holds one or two of the resolver's threads.
         package var all = 64
-        /// Those of them that are for registries without configuration; the rest stays for configured ones.
+        /// Running lookups for registries without configuration; the rest is reserved for configured ones.
         package var unconfigured = 32
-        /// Those of the latter whose names were never found; the rest stays for registries that are in use.
+        /// Running lookups of names that were never found; the rest is reserved for registries in use.
         package var unknown = 24
-        /// Those that one client may cause: an image takes three (the registry, its token service, and where it keeps
-        /// blobs). Half of all, since behind a balancer all clients are one address.
+        /// Running lookups of never-found names caused by one client: an image takes three (the registry, its token
+        /// service and its blob store). Half of `unknown`, since behind a balancer all clients have one address.
         package var unknownPerClient = 12
-        /// Lookups of one name: the second helps when the first was unlucky, a third would not.
+        /// Concurrent lookups of one name: a second helps when the first was unlucky, a third would not.
         package var perName = 2
-        /// Lookups that wait for a place: about as many as there are requests to upstreams that wait for an answer.
+        /// Lookups that wait for a slot: about as many as requests to upstreams that wait for an answer.
         package var waiting = 1024
-        /// Waiting ones whose names were never found; beyond this none would start within a client's 15 s.
+        /// Waiting lookups of never-found names; a later one would not start within a client's 15 s.
         package var waitingUnknown = 128
         package var waitingUnknownPerClient = 32
 
         package init() {}
     }
 
-    /// How many of something there are, over all owners.
+    /// Counts of lookups, over all owners.
     private struct Count: Sendable {
         var all = 0
         var unconfigured = 0
         var unknown = 0
-        /// Of names never found.
+        /// Lookups of never-found names.
         var perClient: [NetworkAddress: Int] = [:]
 
         mutating func add(_ owner: LookupOwner, _ difference: Int) {
@@ -85,8 +86,8 @@ package struct LookupShares<Key: Hashable & Sendable>: Sendable {
     package var runningTotal: Int { runningCount.all }
     package var waitingTotal: Int { waitingCount.all }
 
-    /// Takes a place, unless `key` has one.
-    /// - Returns: false when there is none.
+    /// Takes a slot, unless `key` has one.
+    /// - Returns: false when none is free.
     package mutating func begin(_ key: Key, _ owner: LookupOwner) -> Bool {
         if running[key] != nil { return true }
         guard hasPlace(owner) else { return false }
@@ -94,8 +95,8 @@ package struct LookupShares<Key: Hashable & Sendable>: Sendable {
         return true
     }
 
-    /// Waits for a place.
-    /// - Returns: false when too many wait already.
+    /// Queues a lookup for a slot.
+    /// - Returns: false when too many are waiting.
     package mutating func wait(_ key: Key, _ owner: LookupOwner) -> Bool {
         guard waitingCount.all < limits.waiting else { return false }
         if owner.standing == .unknown {
@@ -109,7 +110,7 @@ package struct LookupShares<Key: Hashable & Sendable>: Sendable {
         return true
     }
 
-    /// The lookup has ended, or nothing waits for it any more.
+    /// Ends a running or waiting lookup.
     /// - Returns: whether there was one.
     @discardableResult
     package mutating func end(_ key: Key) -> Bool {
@@ -125,7 +126,7 @@ package struct LookupShares<Key: Hashable & Sendable>: Sendable {
         return true
     }
 
-    /// Those that waited and have a place from here on, until `end`. At most `Limits.waiting` are looked at.
+    /// The waiting lookups that get a slot now, and keep it until `end`. At most `Limits.waiting` are examined.
     package mutating func startable() -> [Key] {
         guard !waiting.isEmpty, runningCount.all < limits.all else { return [] }
         var started: [Key] = []
@@ -161,12 +162,12 @@ package struct LookupShares<Key: Hashable & Sendable>: Sendable {
 }
 
 extension NetworkAddress {
-    /// What counts as one client: an IPv4 address, or the /64 that a subscriber gets in IPv6 (RFC 6177 §2).
+    /// The network that counts as one client: an IPv4 address, or the /64 that an IPv6 subscriber gets (RFC 6177 §2).
     package var clientNetwork: NetworkAddress {
         guard bytes.count == 16, !isFourInSix else { return self }
         return NetworkAddress(bytes: Array(bytes[..<8]) + [UInt8](repeating: 0, count: 8)) ?? self
     }
 
-    /// ::ffff:0:0/96, as a dual-stack socket shows IPv4 clients.
+    /// Whether it is in ::ffff:0:0/96, as a dual-stack socket shows IPv4 clients.
     private var isFourInSix: Bool { bytes[..<10].allSatisfy { $0 == 0 } && bytes[10] == 0xFF && bytes[11] == 0xFF }
 }

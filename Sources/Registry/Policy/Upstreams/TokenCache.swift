@@ -1,16 +1,16 @@
-// Tokens that upstreams' token services gave us, kept until shortly before they expire.
+// Cached tokens of upstreams' token services, kept until shortly before they expire.
 
 package import OCI
 
-/// Tokens by what they were asked with. Times are the loop's milliseconds.
+/// Tokens by the request that got them. Times are the loop's milliseconds.
 package struct TokenCache {
-    /// What a token is good for.
+    /// Identifies the service, scope and user that a token is valid for.
     package struct Key: Hashable, Sendable {
         /// The token service's URL.
         package let realm: String
         package let service: String?
         package let scope: String
-        /// Whose credentials it was asked with; empty for anonymous. Never the password.
+        /// The user whose credentials it was requested with; empty for anonymous. Never the password.
         package let identity: String
 
         package init(realm: String, service: String?, scope: String, identity: String) {
@@ -21,7 +21,7 @@ package struct TokenCache {
         }
     }
 
-    /// Where a token was used: the next request there sends it without being asked.
+    /// Where a token was used: the next request there sends it without waiting for a 401.
     package struct Route: Hashable, Sendable {
         package let upstream: RegistryHost
         package let repository: RepositoryName
@@ -32,9 +32,9 @@ package struct TokenCache {
         }
     }
 
-    /// Entries kept, and routes: a few kilobytes each, one for each repository in use.
+    /// Limit of tokens, and of routes: a few kilobytes each, one for each repository in use.
     package static let maximumEntries = 1024
-    /// A token is not used in its last seconds: it could expire on the way.
+    /// A token is not used in its last seconds, since it could expire on the way.
     static let marginMilliseconds: UInt64 = 10_000
 
     private var entries: [Key: (token: String, untilMilliseconds: UInt64)] = [:]
@@ -44,13 +44,13 @@ package struct TokenCache {
 
     package var count: Int { entries.count }
 
-    /// The token for `key`, if one is good still.
+    /// The token for `key`, if it is still valid.
     package func token(for key: Key, now: UInt64) -> String? {
         guard let entry = entries[key], entry.untilMilliseconds > now else { return nil }
         return entry.token
     }
 
-    /// The token that was last good at `route`, and its key.
+    /// The token last used at `route`, and its key, if it is still valid.
     package func token(at route: Route, now: UInt64) -> (key: Key, token: String)? {
         guard let key = routes[route], let token = token(for: key, now: now) else { return nil }
         return (key, token)
@@ -71,12 +71,12 @@ package struct TokenCache {
         routes[route] = key
     }
 
-    /// Forgets a token that was refused, unless a newer one has taken its place.
+    /// Drops a token that was refused, unless a newer one has replaced it.
     package mutating func drop(_ token: String, for key: Key) {
         if entries[key]?.token == token { entries[key] = nil }
     }
 
-    /// Drops what has expired, or else the one that expires first.
+    /// Drops the expired tokens, or else the one that expires first.
     private mutating func makeRoom(now: UInt64) {
         entries = entries.filter { $0.value.untilMilliseconds > now }
         guard entries.count >= TokenCache.maximumEntries else { return }

@@ -1,25 +1,26 @@
-// How a transfer can fail, in the few kinds that make a difference to what happens next.
+// The kinds of failure of a transfer, as far as they lead to different actions.
 
-/// How a transfer ended that did not end well.
+/// Why a transfer failed.
 package struct TransferFailure: Error, Sendable, Equatable {
+    /// The kinds of failure.
     package enum Kind: Sendable {
-        /// No connection: names, addresses, refused, connect timeout.
+        /// No connection: unknown name, no address, connection refused or connect timeout.
         case unreachable
-        /// No connection within a limit of `ConnectLimits`, or no place for the name lookup.
+        /// No connection within a limit of `ConnectLimits`, or no slot for the name lookup.
         case connectLimit
-        /// The connection was made but its peer is not to be trusted.
+        /// The connection was made, but its peer is not trusted.
         case untrusted
         /// Its address is loopback or link-local and not configured.
         case localAddress
         case timedOut
-        /// Broke off, or what came is not HTTP as we take it.
+        /// The connection broke, or the response is not acceptable HTTP.
         case broken
     }
 
     package let kind: Kind
-    /// For people; without URLs.
+    /// Text for logs and error messages, without URLs.
     package let reason: String
-    /// Whether a single byte of the answer had come.
+    /// Whether any byte of the answer arrived.
     package let hadAnswer: Bool
 
     package init(kind: Kind, reason: String, hadAnswer: Bool) {
@@ -30,6 +31,6 @@ package struct TransferFailure: Error, Sendable, Equatable {
 }
 
 extension TransferFailure {
-    /// Whether asking again at once makes sense: no connection, or one that died before it said anything.
+    /// Whether an immediate retry makes sense: no connection was made, or it broke before the first byte of the answer.
     package var isRetryable: Bool { kind == .unreachable || (kind == .broken && !hadAnswer) }
 }

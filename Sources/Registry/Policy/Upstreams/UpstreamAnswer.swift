@@ -1,19 +1,19 @@
-// What an upstream's answer, or its silence, becomes for our client: translated, not flattened, so that a client can
-// tell what is not there from what cannot be had now. Every case is in this file.
+// The translation of upstream answers and failures into errors for the client, so that a client can distinguish missing
+// content from content that is unavailable now. Every case is in this file.
 
 package import OCI
 
-/// Why an exchange ended without a complete answer. The texts are for people and hold no secrets.
+/// Why an exchange ended without a complete answer. The texts are for logs and errors and hold no secrets.
 package enum UpstreamFailure: Error, Sendable, Equatable {
-    /// Nothing could be asked: no address, no connection, no trust in its certificate.
+    /// The request could not be sent: no address, no connection, or an untrusted certificate.
     case unreachable(String)
     /// Nothing arrived for `pullTimeout`.
     case timedOut(String)
-    /// The answer broke off, or is not HTTP.
+    /// The answer was cut off, or is not HTTP.
     case broken(String)
-    /// Decided here: a policy, a token that cannot be had, a pause after a 429.
+    /// Refused by this server: by a policy, for lack of a token, or in a pause after a 429.
     case refused(RegistryError)
-    /// The token service answered 429; its `Retry-After` in seconds, where it sent one.
+    /// The token service answered 429; its `Retry-After` in seconds, if it sent one.
     case rateLimited(retryAfterSeconds: Int?)
 
     /// The error for the client.
@@ -37,8 +37,9 @@ package enum UpstreamFailure: Error, Sendable, Equatable {
     }
 }
 
+/// Makes the errors for the answers of upstreams.
 package enum UpstreamAnswer {
-    /// The error for an answer, nil where it is what was asked for (200, 206).
+    /// The error for an answer; nil for a 200 or 206.
     package static func error(
         for head: UpstreamHead, kind: UpstreamRequest.Kind, host: RegistryHost
     ) -> RegistryError? {
@@ -53,7 +54,7 @@ package enum UpstreamAnswer {
         }
     }
 
-    /// The error for a head that states a size no content has; nil for any other. Asking again would not help.
+    /// The error for a head that states an impossible size; nil for any other. A retry would not help.
     package static func refusedSize(in head: UpstreamHead, host: RegistryHost) -> RegistryError? {
         head.refusedSize.map { stated in
             RegistryError(
@@ -67,26 +68,26 @@ package enum UpstreamAnswer {
         return RegistryError(status: 403, code: .denied, message: "\(host) denied access", detail: detail)
     }
 
-    /// - Parameter retryAfterSeconds: what `RateLimitMemory` says of it.
+    /// - Parameter retryAfterSeconds: the value from `RateLimitMemory`.
     package static func tooManyRequests(_ host: RegistryHost, retryAfterSeconds: Int?) -> RegistryError {
         RegistryError(
             status: 429, code: .tooManyRequests, message: "\(host) asks for fewer requests",
             retryAfterSeconds: retryAfterSeconds)
     }
 
-    /// The registry refused the configured credentials.
+    /// The error when the registry refused the configured credentials.
     package static func credentialsRefused(by host: RegistryHost) -> RegistryError {
         denied(host, status: 401, hint: credentialsHint)
     }
 
-    /// The registry's token service refused them.
+    /// The error when the registry's token service refused them.
     package static func credentialsRefused(byTokenServiceOf host: RegistryHost) -> RegistryError {
         denied(host, status: 401, hint: "its token service refused auth.user and its password")
     }
 
     static let credentialsHint = "it refused auth.user and its password"
 
-    /// Configuration or caution forbids it.
+    /// The error when the configuration or a safety rule forbids the request.
     package static func refused(_ host: RegistryHost, _ reason: String) -> RegistryError {
         RegistryError(status: 403, code: .denied, message: "\(host): \(reason)")
     }
@@ -103,7 +104,7 @@ package enum UpstreamAnswer {
 }
 
 extension RegistryError {
-    /// The upstream, or its token service, does not speak the protocol.
+    /// The error when the upstream, or its token service, violates the protocol.
     package static func badGateway(_ reason: String) -> RegistryError {
         RegistryError(status: 502, code: .unknown, message: reason)
     }

@@ -1,8 +1,8 @@
-// What an upstream is shown: a user's Basic credentials, or the request for a token made with them.
+// Credentials for an upstream: Basic credentials, and the parameters of a token request.
 
 internal import OCI
 
-/// What a token is asked for with.
+/// The parameters of a token request.
 package struct TokenRequest: Hashable, Sendable {
     package let realm: UpstreamURL
     package let service: String?
@@ -11,7 +11,7 @@ package struct TokenRequest: Hashable, Sendable {
     package let withCredentials: Bool
 }
 
-/// Client credentials of one upstream. Only ever turned into a header.
+/// The credentials for one upstream. They are used only to make a header.
 package struct UpstreamCredentials: Sendable, Equatable {
     package let user: String
     private let password: String

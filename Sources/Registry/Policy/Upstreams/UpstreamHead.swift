@@ -14,7 +14,7 @@ package struct UpstreamFields: Sendable, Equatable {
     /// - Parameter name: lower case.
     package func values(_ name: String) -> [String] { all.filter { $0.name == name }.map(\.value) }
 
-    /// The first of that name; `name` in lower case.
+    /// The first value of that name; `name` in lower case.
     package func first(_ name: String) -> String? { all.first { $0.name == name }?.value }
 
     package static func == (one: UpstreamFields, other: UpstreamFields) -> Bool {
@@ -26,17 +26,17 @@ package struct UpstreamFields: Sendable, Equatable {
 package struct UpstreamHead: Sendable {
     package let status: Int
     package let fields: UpstreamFields
-    /// Nil also for chunked bodies, whose length is not known before the end, and where `refusedSize` is set.
+    /// Nil also for chunked bodies, whose length is unknown before the end, and where `refusedSize` is set.
     package let contentLength: Int64?
-    /// A field that states a size above `ContentSize.maximum`, with its value, for error messages.
+    /// For error messages: a field that states a size above `ContentSize.maximum`, with its value.
     package let refusedSize: String?
-    /// The body ends where the connection does, so its end proves nothing.
+    /// Whether the body ends with the connection, so that its end does not prove that it is complete.
     package let isCloseDelimited: Bool
-    /// Where the answer came from, after redirects.
+    /// The URL that gave the answer, after redirects.
     package let url: UpstreamURL
-    /// What an operator could do about a 401 or 403: the configuration key to set.
+    /// For a 401 or 403: the configuration key that an operator could set.
     package var deniedHint: String?
-    /// With a 429 or 503: the `Retry-After` for the client, in seconds.
+    /// For a 429 or 503: the `Retry-After` for the client, in seconds.
     package var retryAfterSeconds: Int?
 
     /// Nil when the lengths contradict each other (RFC 9112 §6.3: such a message cannot be delimited).
@@ -50,7 +50,7 @@ package struct UpstreamHead: Sendable {
         if let text = lengths.first {
             switch ContentSize.read(text) {
             case .bytes(let number): length = number
-            // A chunked body has the length of its chunks (RFC 9112 §6.3).
+            // Transfer-Encoding overrides Content-Length (RFC 9112 §6.3).
             case .tooLarge: refused = isChunked ? nil : UpstreamHead.stated("Content-Length", text)
             case .malformed: return nil
             }
@@ -69,7 +69,7 @@ package struct UpstreamHead: Sendable {
         isCloseDelimited = hasBody && !isChunked && lengths.isEmpty
     }
 
-    /// A field and its value for an error message; a value can be as long as a head.
+    /// A field and its value for an error message, cut since a value can be as long as a head.
     private static func stated(_ name: String, _ value: String) -> String {
         "\(name): \(value.prefix(80))\(value.count > 80 ? "…" : "")"
     }
@@ -82,7 +82,7 @@ package struct UpstreamHead: Sendable {
     package var contentType: String? { fields.first("content-type") }
     package var dockerContentDigest: String? { fields.first("docker-content-digest") }
 
-    /// The target of a `Link` with `rel="next"` (RFC 8288 §3), as it stands between the angle brackets.
+    /// The target of a `Link` with `rel="next"` (RFC 8288 §3), as written between the angle brackets.
     package var nextLink: String? {
         for value in fields.values("link") {
             let parts = value.split(separator: ";").map { String($0).trimmed }
@@ -109,7 +109,7 @@ package struct UpstreamHead: Sendable {
 }
 
 extension String {
-    /// Without spaces and tabs at both ends.
+    /// The text without spaces and tabs at both ends.
     var trimmed: String {
         let bytes = Array(utf8)
         let isSpace: (UInt8) -> Bool = { $0 == 0x20 || $0 == 0x09 }

@@ -1,30 +1,30 @@
-// What a pull, a tag list or a referrers list asks an upstream for.
+// The request that a pull, a tag list or a referrers list sends to an upstream.
 
 package import OCI
 
+/// A request to an upstream, without its URL and credentials.
 package struct UpstreamRequest: Sendable {
     package enum Method: Sendable { case get, head }
     package enum Kind: Sendable { case manifest, blob, tags, referrers }
 
     package var method: Method
-    /// Such as `/v2/library/hello-world/manifests/latest`, already in a URL's characters.
+    /// For example `/v2/library/hello-world/manifests/latest`, already percent-encoded.
     package var path: String
-    /// Without `?`, already encoded.
+    /// The query without `?`, already percent-encoded.
     package var query: String?
-    /// What a token is asked for.
+    /// The repository that a token is requested for.
     package var repository: RepositoryName
-    /// Media types, in order; sent as one line.
+    /// Media types in order, sent as one header line.
     package var accept: [String]
-    /// `Range: bytes=N-`.
+    /// The first byte of `Range: bytes=N-`.
     package var rangeStart: Int64?
-    /// The whole value.
+    /// The whole `Via` value.
     package var via: String?
     package var kind: Kind
-    /// Whether it waits for the end of a pause that a 429 began, or is refused at once. A blob's content does not wait
-    /// here: its pull does.
+    /// Whether it waits for the end of a pause after a 429, or is refused at once. A request for a blob's content does
+    /// not wait here, since its pull does.
     package var waitsForPause = true
-    /// The client whose request caused this one (`NetworkAddress.clientNetwork`); nil for what the server does by
-    /// itself.
+    /// The client whose request caused this one (`NetworkAddress.clientNetwork`); nil for the server's own requests.
     package var client: NetworkAddress?
 
     package init(
@@ -41,13 +41,13 @@ package struct UpstreamRequest: Sendable {
         self.kind = kind
     }
 
-    /// Header lines, `Name: value`. Blobs are stored as they come, so no coding is asked for.
+    /// Header lines, `Name: value`. Blobs are stored as received, so no content coding is requested.
     package var headerLines: [String] {
         var lines = ["Accept-Encoding: identity"]
         if !accept.isEmpty { lines.append("Accept: " + accept.joined(separator: ", ")) }
         if let rangeStart { lines.append("Range: bytes=\(rangeStart)-") }
         if let via { lines.append("Via: \(via)") }
-        // Some of this comes from our own clients; none of it may end a line.
+        // Some values come from clients, and none of them may end a line.
         return lines.filter { $0.utf8.allSatisfy { ($0 >= 0x20 || $0 == 0x09) && $0 != 0x7F } }
     }
 }

@@ -1,17 +1,18 @@
-// Where an upstream may send us, and where its credentials may go. An upstream names token services and blob hosts as
-// it likes; whatever is not its own must be harmless without us knowing it (CVE-2026-33540 is what happens otherwise).
+// The rules for where an upstream may send requests, and where its credentials may go. An upstream names any token
+// service and blob host it likes, so a host that is not its own must be harmless without being known (compare
+// CVE-2026-33540).
 
 internal import OCI
 
-/// What configuration says about one upstream, as far as trust goes.
+/// The trust settings of one upstream, from the configuration.
 package struct UpstreamTrust: Sendable {
     /// The registry's host, without port, as image references name it.
     package let name: String
-    /// Where its requests go.
+    /// The URL that its requests go to.
     package let base: UpstreamURL
-    /// Whether the configuration has an entry for it. Without one, nothing local is trusted.
+    /// Whether the configuration has an entry for it; without one, no local address is trusted.
     package let isConfigured: Bool
-    /// The one further host (and port, 0 for the scheme's own) that may get the credentials.
+    /// The one additional host that may get the credentials (with a port, or 0 for the scheme's default).
     package let tokenRealm: (host: String, port: UInt16)?
 
     /// - Parameter tokenRealm: `host[:port]`, lower case.
@@ -22,13 +23,13 @@ package struct UpstreamTrust: Sendable {
         self.tokenRealm = tokenRealm.flatMap { RegistryHost.parts($0) }
     }
 
-    /// Whether configuration names this host, so that it may be a loopback or link-local one, at any port.
+    /// Whether the configuration names this host, which may then be loopback or link-local, at any port.
     package func names(host: String) -> Bool {
         guard isConfigured else { return false }
         return UpstreamTrust.same(host, base.host) || tokenRealm.map { UpstreamTrust.same(host, $0.host) } ?? false
     }
 
-    /// Whether requests may go to `url` at all, by its host's name; its addresses are checked when they are known.
+    /// Whether requests may go to `url`, judged by the host's text; its addresses are checked once they are known.
     package func admits(_ url: UpstreamURL) -> Bool { names(host: url.host) || !AddressGuard.isLocal(host: url.host) }
 
     private static func same(_ one: String, _ other: String) -> Bool {
@@ -39,25 +40,25 @@ package struct UpstreamTrust: Sendable {
 }
 
 extension RegistryHost {
-    /// Splits `host[:port]`; port 0 when there is none. Nil when it is not one.
+    /// Splits `host[:port]`; port 0 when it has none. Nil for other text.
     fileprivate static func parts(_ text: String) -> (host: String, port: UInt16)? {
         guard let host = RegistryHost(text) else { return nil }
         return (host.name, host.port ?? 0)
     }
 }
 
-/// Whether credentials go along with a request for a token.
+/// Whether credentials are sent with a request for a token.
 package enum CredentialPolicy {
     package enum Decision: Equatable, Sendable {
         case send
-        /// Ask without them; should that be refused, this says what to do about it.
+        /// Send the request without credentials; the hint explains how to change that, if it is refused.
         case anonymous(hint: String)
-        /// Do not ask at all.
+        /// Do not send the request.
         case refuse(reason: String)
     }
 
-    /// Credentials go to the registry's own host, to a parent of it (registry.gitlab.com asks at gitlab.com), to Docker
-    /// Hub's token service for Docker Hub, and to the configured one; never from an https registry to an http realm.
+    /// Credentials go to the registry's own host, to a parent of it (registry.gitlab.com uses gitlab.com), for Docker
+    /// Hub to its token service, and to the configured realm; never from an https registry to an http realm.
     package static func decide(realm: UpstreamURL, trust: UpstreamTrust) -> Decision {
         guard trust.admits(realm) else {
             return .refuse(reason: "its token realm is on a loopback or link-local address, \(realm.host)")
@@ -80,7 +81,7 @@ package enum CredentialPolicy {
         return trust.base.host == "registry-1.docker.io" && realm.host == "auth.docker.io"
     }
 
-    /// A parent has a dot of its own (`com` is nobody's) and is a name, not an address.
+    /// A parent must contain a dot (`com` is not a parent) and be a name, not an address.
     static func isSameOrParent(_ candidate: String, of host: String) -> Bool {
         if candidate == host { return true }
         guard candidate.utf8.contains(0x2E), NetworkAddress(literal: candidate) == nil else { return false }
@@ -90,7 +91,7 @@ package enum CredentialPolicy {
 
 /// Whether a redirect is followed.
 package enum RedirectPolicy {
-    /// More than any registry's (two or three: to a store, to a region) and few enough to end a loop soon.
+    /// More than any registry needs (two or three: to a store, to a region) and few enough to end a loop soon.
     package static let maximumHops = 10
 
     package enum Decision: Equatable, Sendable {

@@ -1,19 +1,19 @@
-// A URL as the policies see it: parts, already split. curl's URL API does the splitting (Curl/URL.swift), so that what
-// is judged here and what curl then connects to cannot be read in two ways.
+// A URL as the policies see it: already split into parts. curl's URL API does the splitting (Curl/URL.swift), so that
+// the policies and curl's connection code cannot read a URL in two ways.
 
 /// An absolute http or https URL without user information.
 package struct UpstreamURL: Hashable, Sendable {
     package enum Scheme: String, Sendable { case https, http }
 
     package let scheme: Scheme
-    /// Lower case, without a final dot; an IPv6 address in its brackets.
+    /// Lower case, without a final dot; an IPv6 address in brackets.
     package let host: String
-    /// Always set: the scheme's default where the text names none.
+    /// Always set: the scheme's default if the text names none.
     package let port: UInt16
     /// Begins with `/`.
     package let path: String
     package let query: String?
-    /// The whole, as curl is given it.
+    /// The whole URL, as passed to curl.
     package let text: String
 
     package init(scheme: Scheme, host: String, port: UInt16, path: String, query: String?, text: String) {
@@ -25,10 +25,10 @@ package struct UpstreamURL: Hashable, Sendable {
         self.text = text
     }
 
-    /// `scheme://host:port`, what "same origin" compares (RFC 6454 §4).
+    /// `scheme://host:port`, as "same origin" compares it (RFC 6454 §4).
     package var origin: String { "\(scheme.rawValue)://\(host):\(port)" }
 
-    /// For logs and error messages: without the query, which may hold a signature that is as good as a password.
+    /// For logs and error messages: without the query, which may contain a signature that grants access.
     package var redacted: String {
         let isDefault = port == (scheme == .https ? 443 : 80)
         return "\(scheme.rawValue)://\(host)\(isDefault ? "" : ":\(port)")\(path)\(query == nil ? "" : "?…")"

@@ -1,34 +1,35 @@
-// A small blob as it goes out, like a cached manifest. Configs and attestations are asked for with every pull and are a
-// few kilobytes; reading one from its open file, though the kernel has it in memory, would be a third of the system
-// calls of its answer.
+// Small blobs ready to be sent from memory, like cached manifests. Configs and attestations are requested with every
+// pull and have a few kilobytes; reading one from its open file would be a third of the system calls of a response,
+// even with all pages in memory.
 
 package import OCI
 
 /// A small blob in memory.
 package final class CachedBlob: ReadyAnswer {
-    /// Larger ones are read from their file each time: beside copying so much, one more call is little.
+    /// Larger blobs are read from their file each time: compared with copying them, one more call costs little.
     static let maximumBytes: Int64 = 16 * 1024
 
-    /// Reads the file, as far as the kernel has it in memory; nil where it has not all of it.
+    /// Reads the file from the page cache; nil if not all of it is there.
     init?(_ file: OpenFile, fields: [UInt8]) {
         super.init(fields: fields, bodyBytes: Int(file.sizeBytes)) { body in
             PageCache.read(file.descriptor, into: body, body.count, at: 0) == body.count
         }
     }
 
-    /// What it costs the budget: the bytes, and about what the object and its place in the tables take.
+    /// Its weight in the cache's budget: the bytes, and the approximate size of the object and its table entries.
     var weight: Int { ReadyAnswer.roomBytes + wire.count + 128 }
 }
 
 extension Store {
-    /// A small blob ready to be sent. One that is open is read, if that can be done without waiting. Nil for any other.
-    /// - Parameter fields: makes the fields of its answer.
+    /// A small blob ready to be sent: from memory, or read from its open file if that does not block. Nil for other
+    /// blobs.
+    /// - Parameter fields: makes the response fields for a digest and a size.
     package func smallBlob(_ digest: Digest, fields: (Digest, Int64) -> [UInt8]) -> CachedBlob? {
         if let blob = smallBlobs.value(for: digest) { return blob }
         guard let file = openFiles.value(for: digest), file.sizeBytes <= CachedBlob.maximumBytes,
             let blob = CachedBlob(file, fields: fields(digest, file.sizeBytes))
         else { return nil }
-        // What is kept for long is looked at closely once: 10 µs, as for a manifest.
+        // The digest is checked once, before the blob stays in memory: 10 µs, as for a manifest.
         guard Digest.of(blob.body, digest.algorithm) == digest else {
             file.report(.wrongContent)
             return nil

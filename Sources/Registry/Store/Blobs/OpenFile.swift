@@ -1,26 +1,26 @@
-// A descriptor with an owner. The holder of the object can read the file, whatever happens to its name meanwhile.
+// Reference-counted file descriptors. A holder can read the file even after its name has been removed.
 
 internal import Glibc
 
-/// What a reader found wrong with an open file.
+/// A fault that a reader found in an open file.
 package enum FileFault: Sendable, Equatable {
-    /// It ends before its size: another process or a failing disk has cut it off.
+    /// The file ends before its size: another process or a failing disk has truncated it.
     case tooShort
     /// A read failed with this `errno`.
     case unreadable(Int32)
     /// Its bytes do not hash to its digest.
     case wrongContent
 
-    /// `errno` values by which a disk or a file system says that content is lost: a medium that cannot be read, and
-    /// checksums or structures that are wrong (open(2), read(2); xfs and ext4 give the last two). Others pass.
+    /// `errno` values that mean lost content: an unreadable medium, or wrong checksums or structures (open(2), read(2);
+    /// the last two come from xfs and ext4). Other errors are transient.
     private static let lost: Set<Int32> = [EIO, ENODATA, EREMOTEIO, EILSEQ, EBADMSG, EUCLEAN]
 
-    /// Whether the content itself is lost, rather than a read that may work the next time.
+    /// Whether the content itself is lost; otherwise a later read may succeed.
     var isDamage: Bool {
         if case .unreadable(let code) = self { FileFault.lost.contains(code) } else { true }
     }
 
-    /// For the log and for a name in the quarantine.
+    /// The text for the log and for a name in the quarantine.
     func text(sizeBytes: Int64) -> String {
         switch self {
         case .tooShort: "shorter than \(sizeBytes) bytes"
@@ -30,19 +30,19 @@ package enum FileFault: Sendable, Equatable {
     }
 }
 
-/// An open regular file. Closed when the last holder lets go.
+/// An open regular file. Closed when its last holder releases it.
 package final class OpenFile {
-    /// A removed file of this size takes milliseconds to close: the system frees its blocks and pages then.
+    /// Closing a removed file of this size takes milliseconds, since the system then frees its blocks and pages.
     static let largeBytes: Int64 = 64 << 20
 
     package let descriptor: Int32
     /// The file's size; of a file that an `Ingest` still writes, the bytes written so far.
     package internal(set) var sizeBytes: Int64
-    /// The file system that it is on (stat(2), st_dev).
+    /// The file system that holds the file (stat(2), st_dev).
     package let device: UInt64
 
-    /// The fields of a response with the whole of it, kept by its first user (they never change for finished
-    /// content).
+    /// The fields of a response with the whole content. The first response sets them; they never change for finished
+    /// content.
     package var responseFields: [UInt8] = []
 
     /// The first fault that a reader reported; nil when there was none.
@@ -50,10 +50,10 @@ package final class OpenFile {
     /// Called once, with the first fault, before `report` returns.
     var onFault: ((OpenFile, FileFault) -> Void)?
 
-    /// Where a large one is closed; nil: on the loop, as others are.
+    /// The pool that closes a large file; if nil, the file is closed on the loop.
     private let offload: Offload?
 
-    /// Takes the descriptor over.
+    /// Takes ownership of the descriptor.
     init(descriptor: Int32, sizeBytes: Int64, device: UInt64, closingIn offload: Offload? = nil) {
         self.descriptor = descriptor
         self.sizeBytes = sizeBytes
@@ -61,8 +61,8 @@ package final class OpenFile {
         self.offload = offload
     }
 
-    /// Says that the content cannot be read to its end. The owner of the name (the store, or the ingest that writes
-    /// the file) takes it out of use; readers end short.
+    /// Reports that the content cannot be read to its end. The owner of the name (the store, or the ingest that writes
+    /// the file) removes it from use; readers end short.
     package func report(_ fault: FileFault) {
         guard self.fault == nil else { return }
         self.fault = fault

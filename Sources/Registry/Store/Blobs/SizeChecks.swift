@@ -1,31 +1,31 @@
-// Blobs whose size is not what a manifest says. At a start sizes come from the disk, so that a blob that was cut off
-// while no server ran looks whole, and only the manifests that use it state another size. Anybody can write a manifest,
-// so another size is a reason to hash the blob, and only a wrong hash removes it.
+// Blobs whose size differs from the one in a manifest. At start, sizes come from the disk, so a blob that was truncated
+// while no server ran looks complete, and only manifests show the right size. A manifest can also be wrong, so a
+// different size only causes a hash of the blob, and only a wrong hash removes it.
 
 internal import DequeModule
 internal import Logging
 package import OCI
 
-/// Blobs that are hashed for that reason, one at a time, each at most once in the life of a process: a manifest with
-/// a wrong size costs no more than that.
+/// The blobs to hash for that reason: one at a time, and each at most once in the life of a process, which bounds the
+/// cost of manifests with a wrong size.
 struct SizeChecks {
-    /// How long readers of a blob wait for its hash: longer than most layers take, and well below the time after which
-    /// clients give up. A blob that takes longer is served before its hash is known: the manifest may be wrong instead.
+    /// How long readers of a blob wait for its hash: longer than hashing most layers takes, and well below a client's
+    /// timeout. After that the blob is served unchecked, since the manifest may be wrong instead.
     static let readersWaitMilliseconds: UInt64 = 5000
 
-    /// One blob that has not been hashed to its end.
+    /// The check of one blob whose hash is not known yet.
     final class Check {
         let statedBytes: Int64
-        /// Called with whether the blob is right.
+        /// Called with whether the blob is correct.
         var completions: [(Bool) -> Void] = []
-        /// Requests for the blob that wait.
+        /// Requests for the blob that wait for the result.
         var readers: [() -> Void] = []
         /// Runs while readers wait.
         var timer: Timer?
 
         init(statedBytes: Int64) { self.statedBytes = statedBytes }
 
-        /// Readers wait no longer: they are given the file as it is.
+        /// Ends the readers' wait: they get the file as it is.
         func releaseReaders() {
             timer?.close()
             timer = nil
@@ -35,18 +35,18 @@ struct SizeChecks {
         }
     }
 
-    /// Blobs that were hashed and are right, as long as they are in the index.
+    /// Blobs that were hashed and are correct, as long as they are in the index.
     var verified: Set<Digest> = []
-    /// Only blobs of the index are in here, each once, so that the index's size is the bound.
+    /// Contains only blobs of the index, each once, so the index's size bounds it.
     var pending: [Digest: Check] = [:]
     var queue: Deque<Digest> = []
     var isHashing = false
 }
 
 extension Store {
-    /// Whether the store has the blob that a descriptor means: from memory, or from the disk while recovery has not
-    /// finished. Where its size is another than the descriptor's, it is hashed first, which may take a while; when it
-    /// is wrong, it is set aside and the answer is no.
+    /// Whether the store has a descriptor's blob: from memory, or from the disk while recovery has not finished. A blob
+    /// whose size differs from the descriptor's is hashed first, which may take a while. If the hash is wrong, the blob
+    /// is set aside and the result is false.
     package func hasBlob(_ blob: Descriptor, then: @escaping (Bool) -> Void) {
         switch blobSize(blob.digest) {
         case .absent: loop.deferred.complete(then, false)
@@ -68,7 +68,7 @@ extension Store {
         check.completions.append(then)
         sizeChecks.pending[digest] = check
         sizeChecks.queue.append(digest)
-        // Requests come by `findBlob` from here on, where they can wait.
+        // From here on requests must go through `findBlob`, where they can wait.
         openFiles.remove(digest)
         smallBlobs.remove(digest)
         let timer = Timer(on: loop) { [unowned check] in check.releaseReaders() }
@@ -127,7 +127,7 @@ extension Store {
             endSizeCheck(digest, isRight: true)
         case .wrong(let fault):
             setAside(fault, foundBy: .size) { [self] result in
-                // Nil: another file has got the name since, and that one was hashed when it was written.
+                // Nil: another file has got the name meanwhile, and that one was hashed when it was written.
                 if case .success(nil) = result {
                     endSizeCheck(digest, isRight: blobs[digest] != nil)
                 } else {
@@ -149,10 +149,10 @@ extension Store {
 }
 
 extension ContentCheck {
-    /// As much of what one step reads at a time as one job of the pool does well with.
+    /// Bytes read at a time within one job.
     private static let pieceBytes = 256 * 1024
 
-    /// Hashes about so many bytes in pieces.
+    /// Hashes at least this many bytes, in pieces.
     /// - Returns: nil when there is more to hash.
     func steps(_ count: Int) -> ContentVerdict? {
         withUnsafeTemporaryAllocation(byteCount: ContentCheck.pieceBytes, alignment: 4096) { buffer in

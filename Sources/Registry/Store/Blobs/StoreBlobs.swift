@@ -1,5 +1,5 @@
-// Finished blobs: sizes in memory, descriptors kept open, the disk behind both. Content is hashed when it is written
-// and never under its final name before that, so that here only kind and size are looked at.
+// Finished blobs: sizes in memory, a cache of open descriptors, and the disk. Content is hashed while it is written and
+// gets its final name only after that, so opening checks only the kind and size of a file.
 
 internal import Glibc
 internal import Logging
@@ -46,9 +46,8 @@ extension Store {
         }
     }
 
-    /// Opens a blob that the index has without leaving the loop, when the kernel has its name in memory. Only so many
-    /// files are kept open, and a hop through the pool costs ten times what opening does. Whatever is unusual about the
-    /// file is left to the pool's look at it.
+    /// Opens an indexed blob on the loop, if the kernel has its name in memory: the number of open files is limited,
+    /// and a pool round trip costs ten times as much as opening. Any unusual file is left to the open in the pool.
     private func openAtOnce(_ path: String, _ digest: Digest, _ sizeBytes: Int64) -> OpenFile? {
         guard let descriptor = Disk.openAtOnce(path) else { return nil }
         let status = try? Disk.status(of: descriptor, path)
@@ -59,7 +58,7 @@ extension Store {
         return file
     }
 
-    /// Takes a blob out of use at once and moves its file to the quarantine. Who holds it open keeps it.
+    /// Removes a blob from use at once and moves its file to the quarantine. Readers that hold it open keep it.
     package func quarantineBlob(_ digest: Digest, reason: String) {
         let layout = layout
         performRemoval(
@@ -70,9 +69,9 @@ extension Store {
         }
     }
 
-    /// Takes a blob out of use at once. A new file of the name waits until `endPendingRemoval`: the old one has to be
-    /// out of the way. Who holds it open keeps it.
-    /// - Returns: false when it was out of use already, and somebody else sees to the file.
+    /// Removes a blob from use at once. A new file of that name must wait until `endPendingRemoval`, since the old file
+    /// must be gone first. Readers that hold it open keep it.
+    /// - Returns: false when it was removed already, so that another caller handles the file.
     func removeFromIndex(_ digest: Digest) -> Bool {
         blobs[digest] = nil
         openFiles.remove(digest)
@@ -88,7 +87,7 @@ extension Store {
         for waiter in pendingRemoval.removeValue(forKey: digest) ?? [] { waiter() }
     }
 
-    /// A new file of the name waits until the old one is out of the way.
+    /// Removes a blob from the index and runs `work` on its file; a new file of the name waits until that has ended.
     func performRemoval<R: Sendable>(
         of digest: Digest, _ work: @escaping @Sendable () throws(StoreError) -> R,
         then: @escaping (Result<R, StoreError>) -> Void
@@ -100,7 +99,7 @@ extension Store {
         }
     }
 
-    /// A blob has got its final name.
+    /// Adds a blob that has got its final name.
     func addBlob(_ digest: Digest, _ file: OpenFile) {
         blobs.set(digest, sizeBytes: file.sizeBytes)
         setAsideInRecovery.remove(digest)
@@ -114,7 +113,7 @@ extension Store {
             opened = OpenFile(
                 descriptor: descriptor, sizeBytes: status.sizeBytes, device: status.device, closingIn: offload)
         }
-        // A commit or a quarantine may have come in between: theirs is the later word.
+        // A commit or a quarantine may have happened meanwhile; it takes precedence.
         if let newer = openFiles.value(for: digest) { return newer }
         if pendingRemoval[digest] != nil { return nil }
         switch result {
@@ -134,13 +133,13 @@ extension Store {
     }
 }
 
-/// What opening a blob's file came to.
+/// The result of opening a blob's file.
 private enum BlobOpening: Sendable {
     case opened(Int32, FileStatus)
     case missing
     case wrong(String)
 
-    /// Off the loop. `sizeBytes` is what the index says, if it says anything.
+    /// Runs off the loop. `sizeBytes` is the size in the index, or nil if there is none.
     static func open(_ path: String, digest: Digest, sizeBytes: Int64?) throws(StoreError) -> BlobOpening {
         let descriptor: Int32
         do throws(StoreError) {
@@ -166,18 +165,18 @@ private enum BlobOpening: Sendable {
 }
 
 extension FileStatus {
-    /// What is wrong with this as a blob's file; nil when nothing is.
+    /// The reason why this cannot be the blob's file; nil if there is none.
     func faultOfBlob(_ digest: Digest, sizeBytes expected: Int64? = nil) -> String? {
         guard isRegular else { return "not a regular file" }
         if let expected, expected != sizeBytes { return "size is \(sizeBytes), not \(expected)" }
-        // The usual damage of a crash on a file system without barriers.
+        // A crash on a file system without barriers usually leaves empty files.
         if sizeBytes == 0, digest != Digest.of(UnsafeRawBufferPointer(start: nil, count: 0), digest.algorithm) {
             return "empty"
         }
         return nil
     }
 
-    /// What is wrong with this as a manifest's file; nil when nothing is.
+    /// The reason why this cannot be a manifest's file; nil if there is none.
     var faultOfManifest: String? {
         guard isRegular else { return "not a regular file" }
         if sizeBytes == 0 { return "empty" }

@@ -1,23 +1,24 @@
-// `ACCESS`, the file of last uses: lines of `seconds digest`, appended, of which the last of a digest counts. Most
-// lines are out of date after a while, so the file is rewritten now and then. Everything here blocks, and one chain
-// of jobs does it, so that nothing is appended to a file that is being replaced.
+// `ACCESS`, the file of last uses: appended lines of `seconds digest`, of which the last one of a digest counts. The
+// file is rewritten from time to time, since most lines become obsolete. All functions block; one chain of jobs runs
+// them, so that nothing is appended to a file that is being replaced.
 //
-// Crash safety: what is appended is whole or a last line that is passed over; a new file is durable before it takes the
-// name of the old one, and the name before anything is appended to it.
+// Crash safety: an append leaves whole lines, except for a torn last line, which is skipped. A new file is durable
+// before it gets the old one's name, and the name is durable before anything is appended.
 
 internal import Glibc
 package import OCI
 
+/// Reads and writes `ACCESS`.
 package enum AccessFile {
-    /// Largest file: the lines of a million and a half manifests. Of a larger one the end is read, where the newest
-    /// lines are.
+    /// Largest file: the lines of a million and a half manifests. Of a larger file only the end is read, which has the
+    /// newest lines.
     static let maximumBytes: Int64 = 128 << 20
     /// Bytes read or written at once.
     static let stepBytes = 256 * 1024
-    /// Lines that may be out of date in a small file before it is rewritten.
+    /// Obsolete lines that a small file may have before it is rewritten.
     static let spareLines = 1000
 
-    /// The file as it is now. Its size is an outside number until it is bounded here.
+    /// The current size of the file. The size comes from outside, so it is bounded here.
     struct State: Sendable, Equatable {
         var bytes: Int64 = 0
         var lines = 0
@@ -29,24 +30,24 @@ package enum AccessFile {
             self.lines = lines
         }
 
-        /// Whether most lines are out of date, or there are too many.
+        /// Whether most lines are obsolete, or the file is too large.
         func isWorthRewriting(uses: Int) -> Bool { lines > 2 * uses + spareLines || bytes > maximumBytes }
     }
 
-    /// Of a job that has read or written the whole file.
+    /// The result of a job that has read or written the whole file.
     struct Content: Sendable {
         var uses = DigestMap<Int64>()
         var state = State()
-        /// Bytes at the file's beginning that were not read.
+        /// Bytes at the start of the file that were not read.
         var skippedBytes: Int64 = 0
-        /// Whether the last line has no end: what is appended would be lost with it.
+        /// Whether the last line has no line end: an appended line would become part of it and be lost.
         var isTorn = false
-        /// Why the file could not be rewritten.
+        /// The reason why the file could not be rewritten.
         var error: StoreError?
     }
 
-    /// Reads the file, and rewrites it when that is worth it. A malformed line is passed over.
-    /// - Parameter now: a use that seems later than this was noted while the clock was wrong.
+    /// Reads the file, and rewrites it if that is worthwhile. Malformed lines are skipped.
+    /// - Parameter now: the limit for times; a later use was recorded while the clock was wrong.
     static func load(
         _ layout: Layout, now: Int64, maximumBytes: Int64 = AccessFile.maximumBytes
     ) throws(StoreError) -> Content {
@@ -76,7 +77,7 @@ package enum AccessFile {
         let buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: stepBytes, alignment: 4096)
         defer { buffer.deallocate() }
         var (offset, filled) = (content.skippedBytes, 0)
-        // In the middle of a line, most likely.
+        // The first line is most likely cut.
         var isCut = offset > 0
         while true {
             let free = UnsafeMutableRawBufferPointer(rebasing: buffer[filled...])
@@ -84,7 +85,7 @@ package enum AccessFile {
             offset += Int64(count)
             let bytes = UnsafeRawBufferPointer(rebasing: UnsafeRawBufferPointer(buffer)[..<(filled + count)])
             let end = count < free.count ? bytes.count : (bytes.lastIndex(of: 0x0A) ?? -1) + 1
-            // Something without a line's end is not a line of this file.
+            // Bytes without a line end in a whole buffer are not a line of this file.
             let whole = UnsafeRawBufferPointer(rebasing: bytes[..<(end == 0 ? bytes.count : end)])
             for line in whole.split(separator: 0x0A) {
                 content.state.lines += 1
@@ -105,7 +106,7 @@ package enum AccessFile {
         return content
     }
 
-    /// Reads a line without its end; nil where it is not a line of this file.
+    /// Parses a line without its line end; nil if it is not a line of this file.
     package static func parse(_ line: UnsafeRawBufferPointer) -> (digest: Digest, seconds: Int64)? {
         guard let space = line.firstIndex(of: 0x20),
             let digest = Digest(ascii: UnsafeRawBufferPointer(rebasing: line[(space + 1)...])),
@@ -117,8 +118,8 @@ package enum AccessFile {
 
     private static func line(_ digest: Digest, _ seconds: Int64) -> [UInt8] { Array("\(seconds) \(digest)\n".utf8) }
 
-    /// Adds lines.
-    /// - Parameter lines: what the file has already.
+    /// Appends lines.
+    /// - Parameter lines: the number of lines that the file has already.
     static func append(_ uses: DigestMap<Int64>, to lines: Int, _ layout: Layout) throws(StoreError) -> State {
         var text: [UInt8] = []
         uses.forEach { text += line($0, $1) }
@@ -128,8 +129,8 @@ package enum AccessFile {
         return State(bytes: try Disk.status(of: descriptor, layout.access).sizeBytes, lines: lines + uses.count)
     }
 
-    /// Rewrites the file, the oldest uses first, so that its end is what matters most; half of the largest file at
-    /// most, so that it is not rewritten again soon.
+    /// Rewrites the file, oldest uses first, so that its end has the most important lines. The new file has at most
+    /// half of the largest size, so that it is not rewritten again soon.
     static func rewrite(_ uses: DigestMap<Int64>, _ layout: Layout) throws(StoreError) -> State {
         var sorted: [(digest: Digest, seconds: Int64)] = []
         sorted.reserveCapacity(uses.count)
@@ -151,11 +152,11 @@ package enum AccessFile {
         }
     }
 
-    /// The newest that half of the largest file has room for.
+    /// The newest uses that fit into half of the largest size.
     private static func fitting(
         _ sorted: [(digest: Digest, seconds: Int64)]
     ) -> ArraySlice<(digest: Digest, seconds: Int64)> {
-        // Longest line: a number of 19 digits, a sha512 digest, a space and the end.
+        // Longest line: a number of 19 digits, a space, a sha512 digest and the line end.
         let longest = 19 + 1 + 135 + 1
         guard sorted.count > Int(maximumBytes) / 2 / longest else { return sorted[...] }
         var bytes = 0
@@ -189,8 +190,8 @@ package enum AccessFile {
         return State(bytes: offset, lines: uses.count)
     }
 
-    /// Digests whose manifest the disk does not have, of all that are noted: older releases and commands without a
-    /// server have removed manifests and left the lines.
+    /// The recorded digests without a manifest on disk: older releases, and commands run without a server, removed
+    /// manifests without their lines.
     static func withoutManifest(_ uses: DigestMap<Int64>, _ layout: Layout) -> Set<Digest> {
         var gone: Set<Digest> = []
         uses.forEach { digest, _ in

@@ -1,30 +1,30 @@
-// When manifests were last served: in memory, and now and then written to one file (AccessFile), so that a hit costs no
-// write. A crash loses the last minute of it, which only makes something look a minute older.
+// The times at which manifests were last served: in memory, and written to one file (AccessFile) every minute, so that
+// a hit costs no write. A crash loses the last minute, so an image looks at most a minute older than it is.
 
 internal import Logging
 internal import OCI
 
 /// The last use of each manifest, in seconds since 1970.
 struct AccessTimes {
-    /// How exactly it is known: a manifest used again within this is not noted again.
+    /// The precision of last uses: a manifest used again within this time is not recorded again.
     static let granularityMilliseconds: UInt64 = 30_000
     static let granularitySeconds = Int64(granularityMilliseconds / 1000)
-    /// How often it is written.
+    /// How often new uses are appended to the file.
     static let flushMilliseconds: UInt64 = 60_000
-    /// Digests without a manifest that are forgotten in one go, so that the loop is not kept.
+    /// Digests without a manifest that are dropped at once, so that the loop is not blocked.
     static let maximumForgotten = 4096
 
     private(set) var seconds = DigestMap<Int64>()
-    /// What the file does not have yet: an entry a manifest, however long the disk takes.
+    /// Uses that are not in the file yet: at most one entry per manifest, however slow the disk is.
     private var unwritten = DigestMap<Int64>()
 
-    /// The file as it was last seen. Its size counts as the cache's.
+    /// The file as last seen. Its size counts as used by the cache.
     var file = AccessFile.State()
-    /// Whether memory has what the file had: before that it must not be rewritten.
+    /// Whether the file's content is in memory; it must not be rewritten before.
     var isLoaded = false
-    /// A job has the file.
+    /// Whether a job uses the file.
     var isBusy = false
-    /// Appending has failed: the end of the file may be half a line, or the file another user's.
+    /// Whether appending has failed: the file may end with half a line, or belong to another user.
     var needsRewriting = false
 
     var hasUnwritten: Bool { !unwritten.isEmpty }
@@ -39,21 +39,21 @@ struct AccessTimes {
         unwritten[digest] = nil
     }
 
-    /// Takes what the disk had; what memory has is newer.
+    /// Adds the times from the disk; times in memory are newer.
     mutating func merge(_ former: DigestMap<Int64>) {
         let newer = seconds
         seconds = former
-        // Few: the file is read right after the start.
+        // There are few of them: the file is read right after the start.
         newer.forEach { seconds[$0] = $1 }
     }
 
-    /// What has to be appended to the file.
+    /// Takes the uses that must be appended to the file.
     mutating func takeUnwritten() -> DigestMap<Int64> {
         defer { unwritten = [:] }
         return unwritten
     }
 
-    /// They could not be written. Those that have been used since have newer times already.
+    /// Restores uses that could not be written, except for manifests that were used again meanwhile.
     mutating func giveBack(_ uses: DigestMap<Int64>) {
         uses.forEach { digest, time in
             if unwritten[digest] == nil, seconds[digest] != nil { unwritten[digest] = time }
@@ -62,22 +62,23 @@ struct AccessTimes {
 }
 
 extension Store {
-    /// What has been served this recently is not removed: a client that has the manifest is about to ask for the
-    /// layers, and large ones on slow lines take minutes.
+    /// Images served this recently are not removed: a client that has the manifest will request the layers, and large
+    /// layers on slow connections take minutes.
     package static let leaseSeconds: Int64 = 600
 
-    /// A manifest is being served. No allocation but twice a minute, and while images are being removed.
+    /// Records that a manifest is being served. It allocates at most twice a minute, and while images are being
+    /// removed.
     package func touch(_ manifest: CachedManifest) {
         let now = loop.nowMilliseconds
         guard now >= manifest.nextTouchMilliseconds || pruning != nil else { return }
         pruning?.touched.insert(manifest.digest)
-        // Not every time while images are being removed: that may take long, and would not be more precise.
+        // During a prune every call gets here; recording each use would add no precision.
         guard now >= manifest.nextTouchMilliseconds else { return }
         manifest.nextTouchMilliseconds = now + AccessTimes.granularityMilliseconds
         accessTimes.touch(manifest.digest, at: EventLoop.unixSeconds)
     }
 
-    /// Reads the times of former runs, then keeps the file up to date.
+    /// Reads the times of earlier runs, then keeps the file up to date.
     func startAccessTimes() {
         loadAccessTimes()
         let timer = Timer(on: loop) { [unowned self] in saveAccessTimes() }
@@ -86,7 +87,8 @@ extension Store {
         accessTimer = timer
     }
 
-    /// A step of what the file needs. One at a time: a disk that hangs must not gather them.
+    /// Performs the next operation that the file needs, one at a time: operations must not pile up behind a hanging
+    /// disk.
     func saveAccessTimes() {
         guard !accessTimes.isBusy else { return }
         if !accessTimes.isLoaded {
@@ -119,14 +121,14 @@ extension Store {
         }
     }
 
-    /// The last step, before the store closes.
+    /// Performs the last operation before the store closes.
     func finishAccessTimes() {
         accessTimer?.close()
         accessTimer = nil
         if accessTimes.needsRewriting, accessTimes.isLoaded { rewriteAccessTimes() } else { flushAccessTimes() }
     }
 
-    /// Appends what is new.
+    /// Appends the new uses.
     func flushAccessTimes() {
         guard accessTimes.hasUnwritten else { return }
         let (layout, uses, lines) = (layout, accessTimes.takeUnwritten(), accessTimes.file.lines)
@@ -141,7 +143,7 @@ extension Store {
         }
     }
 
-    /// Rewrites the file from memory, without what is not in the cache any more.
+    /// Rewrites the file from memory, without manifests that are no longer in the cache.
     func rewriteAccessTimes() {
         let (layout, uses, unwritten) = (layout, accessTimes.seconds, accessTimes.takeUnwritten())
         withAccessFile({ () throws(StoreError) -> (AccessFile.State, Set<Digest>) in
@@ -165,7 +167,7 @@ extension Store {
         }
     }
 
-    /// All that reads or writes the file, one after the other.
+    /// Runs a job that reads or writes the file, after the earlier ones.
     private func withAccessFile<R: Sendable>(
         _ work: @escaping @Sendable () throws(StoreError) -> R, then: @escaping (Result<R, StoreError>) -> Void
     ) {

@@ -1,13 +1,13 @@
-// Removing by age, now and then, while the server runs (`pruneConfig`).
+// Scheduled pruning by age while the server runs (`pruneConfig`).
 
 package import Configuration
 internal import Logging
 internal import OCI
 
-/// Prunes a store by a schedule.
+/// Prunes a store on a schedule.
 package final class BackgroundPruning {
-    /// The first time: soon after the start, so that a server that is restarted daily prunes at all, and late enough
-    /// for the first clients to be served undisturbed.
+    /// Delay of the first run: short, so that a server that is restarted daily prunes at all, and long enough to serve
+    /// the first clients undisturbed.
     static let firstMilliseconds: UInt64 = 60_000
 
     private let store: Store
@@ -36,7 +36,7 @@ package final class BackgroundPruning {
         timer = nil
     }
 
-    /// Once; `then` gets whether it could be done. The log has what came of it.
+    /// Runs one prune and logs its result; `then` gets whether it succeeded.
     package func run(then: @escaping (Bool) -> Void = { _ in }) {
         let (kind, isPinned, logger) = (schedule.kind, isPinned, store.logger)
         let cutoff = EventLoop.unixSeconds - schedule.durationSeconds
@@ -53,7 +53,7 @@ package final class BackgroundPruning {
         }
     }
 
-    /// Off the loop: there may be many.
+    /// Runs off the loop, since there may be many images.
     private static func log(_ report: PruneReport, _ logger: Logger) {
         for image in report.images {
             let message: Logger.Message = report.isDryRun ? "prune: would remove" : "prune: removed"

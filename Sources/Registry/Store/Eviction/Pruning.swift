@@ -1,36 +1,37 @@
-// Removing images while they may be asked for. What to remove is worked out off the loop, from one look at the store;
-// it is removed on the loop, a few images an iteration, each looked at again: one that has been served, named or stored
-// since the look stays; of a forced prune, one that has been stored. A manifest goes before its blobs, so that what can
-// still be asked for can still be answered.
+// Removing images while clients may request them. A scan off the loop plans what to remove. The loop then removes a few
+// images per iteration and checks each again: an image served, named or stored since the scan stays (in a forced prune
+// only one that was stored). A manifest is removed before its blobs, so that every image that can still be requested is
+// complete.
 
 internal import OCI
 
-/// One removal in progress: what is still to remove, and what has come of it.
+/// One prune in progress: its plan and its results so far.
 final class Pruning {
-    /// Images removed in one iteration of the loop.
+    /// Images removed in one iteration.
     static let imagesPerStep = 32
-    /// Blobs of no manifest removed in one iteration.
+    /// Blobs without a manifest removed in one iteration.
     static let orphansPerStep = 256
 
-    /// What was worked out off the loop: how many times each manifest and blob is still needed, and what to remove. A
-    /// large cache's takes long to copy and long to free, so it is an object, and its end is the pool's.
+    /// The plan made off the loop: how often each manifest and blob is still needed, and what to remove. For a large
+    /// cache it takes long to copy and to free, so it is an object that is freed in the pool.
     final class Plan: @unchecked Sendable {
-        // Sendable by hand-over: made in a job, used on the loop, and given to another job for its report and its end.
+        // Sendable by hand-over: made in a job, used on the loop, and passed to another job that makes the report and
+        // frees it.
 
         /// Names to remove, in order.
         var images: [CachedImage] = []
-        /// Names that were picked and stay, since they have been served a moment ago.
+        /// Selected names that stay, since they were served recently.
         var leased: [CachedImage] = []
         /// Blobs that no manifest uses.
         var orphans: [Digest] = []
-        /// Seconds from the look on until the first may go of what was too recent to: the end of a lease, or of a new
-        /// blob's time to get a manifest. Nil when nothing was.
+        /// Seconds from the scan until the first item that is too recent now may be removed: the end of a lease, or of
+        /// the time in which a new blob should get a manifest. Nil when nothing is too recent.
         var leaseEndSeconds: Int64?
-        /// Names a manifest has.
+        /// Number of names of a manifest.
         var names: [Digest: Int] = [:]
-        /// Indexes that list it.
+        /// Number of indexes that list a manifest.
         var listings: [Digest: Int] = [:]
-        /// Manifests that use a blob.
+        /// Number of manifests that use a blob.
         var blobUses: [Digest: Int] = [:]
         var manifests: [Digest: ImageScan.ManifestEntry] = [:]
         /// Blobs on disk.
@@ -39,7 +40,7 @@ final class Pruning {
         init() {}
     }
 
-    /// What came of it; images by their place in the plan.
+    /// The results; images by their position in the plan.
     struct Outcome: Sendable {
         var removed: [Int] = []
         var skipped: [Int] = []
@@ -51,28 +52,28 @@ final class Pruning {
     var plan = Plan()
     var outcome = Outcome()
     let leasedSince: Int64?
-    /// What is to be freed; nil: all that was picked goes.
+    /// The bytes to free; nil: everything selected is removed.
     let goalBytes: Int64?
-    /// When it began, on the loop's clock.
+    /// When the prune began, on the loop's clock.
     let startedMilliseconds: UInt64
     var next = 0
-    /// Whether something stayed that has been used or stored since the look.
+    /// Whether an image stayed because it was used or stored since the scan.
     var hasSkippedInUse = false
-    /// Whether something stayed because a blob of it is being pulled.
+    /// Whether an image stayed because one of its blobs is being pulled.
     var hasSkippedPulled = false
-    /// Whether it removes also what is being served.
+    /// Whether images that are being served are removed too.
     let isForced: Bool
-    /// Manifests that have been served since the look, or stored although they were there.
+    /// Manifests served since the scan, or stored again although they existed.
     var touched: Set<Digest> = []
-    /// Manifests that have been stored since the look, or were on their way to the disk then.
+    /// Manifests stored since the scan, or being written when it began.
     var stored: Set<Digest> = []
-    /// Blobs that a manifest stored since the look may use.
+    /// Blobs that a manifest stored since the scan may use.
     var protected: Set<Digest> = []
-    /// What the step under way removes: names and manifests, then blobs with their sizes.
+    /// The current step's removals: names and manifests, then blobs with their sizes.
     var leaving: [Leaving] = []
     var leavingBlobs: [(digest: Digest, sizeBytes: Int64)] = []
 
-    /// - Parameter leasedSince: what has been used since then stays; nil: only what is used while this runs.
+    /// - Parameter leasedSince: images used since this time stay; nil: only images used during the prune stay.
     init(
         leasedSince: Int64?, goalBytes: Int64?, isDryRun: Bool, startedMilliseconds: UInt64, isForced: Bool = false
     ) {
@@ -85,14 +86,14 @@ final class Pruning {
 
     var hasEnough: Bool { goalBytes.map { outcome.freedBytes >= $0 } ?? false }
 
-    /// Whether no name and no index that stays needs the manifest.
+    /// Whether neither a name nor a remaining index needs the manifest.
     func isUnneeded(_ digest: Digest) -> Bool {
         plan.names[digest, default: 0] <= 0 && plan.listings[digest, default: 0] <= 0
     }
 }
 
 extension Pruning.Plan {
-    /// The report, and the end of the plan. Off the loop.
+    /// Makes the report and empties the plan. Runs off the loop.
     func finish(_ outcome: Pruning.Outcome) -> PruneReport {
         var report = PruneReport()
         report.images = outcome.removed.map { images[$0] }
@@ -105,8 +106,8 @@ extension Pruning.Plan {
         return report
     }
 
-    /// Off the loop.
-    /// - Parameter orphansBefore: blobs of no manifest that came before this go as well.
+    /// Makes the plan. Runs off the loop.
+    /// - Parameter orphansBefore: blobs without a manifest that are older than this are removed too.
     convenience init(
         _ scan: ImageScan, accessed: DigestMap<Int64>, leasedSince: Int64?, limit: Int?, orphansBefore: Int64?,
         indexesFirst: Bool, selecting: (CachedImage) throws -> Bool
@@ -135,7 +136,8 @@ extension Pruning.Plan {
                 images.append(image)
             }
         }
-        // An index before its images, which cannot go while it is there; by age it is, unless pulled again since.
+        // An index must be removed before its images, which cannot be removed while it lists them. Pruning by age has
+        // that order, unless an index was pulled again later.
         if indexesFirst { images = images.filter(\.mediaType.isIndex) + images.filter { !$0.mediaType.isIndex } }
         guard let orphansBefore else { return }
         for (digest, blob) in scan.blobs where blobUses[digest] == nil {
@@ -147,10 +149,10 @@ extension Pruning.Plan {
         }
     }
 
-    /// Something is too recent to go now; the limit moves on with the clock.
+    /// Records that an item is too recent to be removed now.
     private func noteRecent(_ seconds: Int64, since limit: Int64) {
         let (rest, overflow) = seconds.subtractingReportingOverflow(limit)
-        // A second more: a blob goes when it is older than the limit.
+        // One second more, since a blob is removed when it is older than the limit.
         leaseEndSeconds = min(leaseEndSeconds ?? .max, overflow || rest == .max ? .max : rest + 1)
     }
 }

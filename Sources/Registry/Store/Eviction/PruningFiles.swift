@@ -1,14 +1,14 @@
-// Removing the files of what a prune has taken out of memory. One that cannot be removed does not keep the others: it
-// is logged, and is put back into memory and counted, so that a later prune tries it again.
+// Removal of the files whose entries a prune has removed from memory. A file that cannot be removed does not stop the
+// others: it is logged, its entry is restored, and a later prune tries again.
 
 internal import Logging
 internal import OCI
 
 extension Pruning {
-    /// A name or a manifest whose file is to be removed.
+    /// A name or a manifest whose file must be removed.
     struct Leaving {
         enum Content {
-            /// A name by its image's place in the plan, and what memory had of it where it is a tag.
+            /// A name, by its image's position in the plan, and for a tag its entry in memory.
             case name(position: Int, tag: (name: TagName, record: TagRecord)?)
             case manifest(Digest, ImageScan.ManifestEntry)
         }
@@ -21,7 +21,7 @@ extension Pruning {
 extension Store {
     typealias Leaving = Pruning.Leaving
 
-    /// Removes names and manifests, in order with their writes: a tag that is set again meanwhile is written later.
+    /// Removes names and manifests in order with their writes: a tag that is set again meanwhile is written after that.
     func unlink(_ leaving: [Leaving], _ running: Pruning, then: @escaping () -> Void) {
         let paths = leaving.map(\.path)
         workBegins()
@@ -46,14 +46,14 @@ extension Store {
             }
         }
         guard !positions.isEmpty else { return }
-        // This step's are the last.
+        // The images of this step are the last ones.
         let step = running.outcome.removed.suffix(Pruning.imagesPerStep)
         running.outcome.removed.removeLast(step.count)
         running.outcome.removed += step.filter { !positions.contains($0) }
         running.outcome.skipped += positions.sorted()
     }
 
-    /// A manifest that stays needs its blobs.
+    /// Restores a manifest that stays, and the blobs that it needs.
     private func putBack(_ digest: Digest, _ entry: ImageScan.ManifestEntry, _ running: Pruning) {
         running.plan.manifests[digest] = entry
         running.outcome.freedBytes = running.outcome.freedBytes.subtractingSaturated(entry.sizeBytes)
@@ -72,7 +72,7 @@ extension Store {
         }
     }
 
-    /// Removes the files of blobs that are out of use. `then` gets those that are still there.
+    /// Removes the files of blobs that are no longer in use. `then` gets the blobs whose files are still there.
     func removeBlobs(
         _ blobs: [(digest: Digest, sizeBytes: Int64)],
         then: @escaping (_ failed: [(digest: Digest, sizeBytes: Int64)]) -> Void
@@ -97,19 +97,19 @@ extension Store {
         }
     }
 
-    /// The blob's file is where it was.
+    /// Restores a blob whose file could not be removed.
     private func putBack(_ digest: Digest, sizeBytes: Int64) {
         blobs.set(digest, sizeBytes: sizeBytes)
         endPendingRemoval(digest)
     }
 }
 
-/// A file of a list that could not be removed.
+/// A file that could not be removed, by its index in a list.
 struct UnlinkFailure: Sendable {
     let index: Int
     let error: StoreError
 
-    /// Those of a job; all of them when the pool has refused the job.
+    /// The failures of a job; all files when the pool has refused the job.
     static func all(of count: Int, _ result: Result<[UnlinkFailure], StoreError>) -> [UnlinkFailure] {
         switch result {
         case .success(let failures): failures
@@ -119,8 +119,8 @@ struct UnlinkFailure: Sendable {
 }
 
 extension Disk {
-    /// Removes what can be removed.
-    /// - Returns: what could not be, and why.
+    /// Removes all files that can be removed.
+    /// - Returns: the failures.
     static func unlinkAll(_ paths: [String]) -> [UnlinkFailure] {
         paths.indices.compactMap { index in
             Result { () throws(StoreError) in try unlink(paths[index]) }.failure

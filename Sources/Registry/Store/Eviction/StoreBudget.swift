@@ -1,13 +1,13 @@
-// Making room. A pull says how much it will need before it writes; where that does not fit, the images that have gone
-// unused for longest leave first. What is in use stays, pinned images stay, and if that leaves too little, the pull is
-// refused for want of room.
+// Admission and eviction. A pull states how much room it needs before it writes. If that does not fit, the least
+// recently used images are evicted. Images in use and pinned images stay; if that frees too little, the pull is refused
+// for lack of room.
 
 internal import Configuration
 internal import Glibc
 internal import Logging
 internal import OCI
 
-/// What has been removed since the start.
+/// Counts of removals since the start.
 struct Removals {
     var prunedImages: UInt64 = 0
     var prunedBytes: UInt64 = 0
@@ -26,26 +26,25 @@ struct Removals {
 }
 
 extension Store {
-    /// What the budget counts.
+    /// Bytes that count towards the budget.
     package var usedBytes: Int64 {
         [blobs.totalBytes, manifests.totalBytes, partials.totalBytes, reservedBytes, accessTimes.file.bytes]
             .saturatedSum { $0 }
     }
 
-    /// Without a budget nothing ever leaves by itself.
+    /// Whether images may be evicted; without a budget nothing is evicted.
     var mayEvict: Bool { !limits.budget.isUnlimited }
 
-    /// Calls back with how much more may be stored, after partial files and images have left for it if need be: what is
-    /// wanted, or what room there is when that is enough for now.
+    /// Grants room, after evicting partial files and images if necessary. The callback gets the granted bytes: all of
+    /// `bytes`, or the available room if that is at least `least`.
     func admit(_ bytes: Int64, atLeast least: Int64, then: @escaping (Result<Int64, StoreError>) -> Void) {
         admit(bytes, least, looks: 2, then)
     }
 
-    /// - Parameter looks: how often it may still be looked in vain for what can leave. Who has found enough, and does
-    ///   not fit all the same, has lost it to somebody else who waited: that may go on as long as images leave. Who has
-    ///   looked in vain knows. Who has waited for another's look in vain may look once more, since that one may have
-    ///   begun before what could leave now was let go; no more than that, or many at once would look one after the
-    ///   other.
+    /// - Parameter looks: how many more evictions may end without enough room. An eviction that found enough does not
+    ///   count, although another waiting pull may have taken the room; this can repeat as long as images are evicted.
+    ///   After its own failed eviction a pull gives up. After another's it may try once more, since that one may have
+    ///   begun before content became removable; more tries would make many pulls evict one after the other.
     private func admit(
         _ bytes: Int64, _ least: Int64, looks: Int, _ then: @escaping (Result<Int64, StoreError>) -> Void
     ) {
@@ -60,7 +59,7 @@ extension Store {
                 guard looks > 0, excess > 0 else {
                     let room = limits.budget.room(levels)
                     guard room < least else { return then(.success(room)) }
-                    // What can never fit is refused at once, and is not for want of what may leave.
+                    // Content that can never fit is refused at once; that is not for lack of evictable images.
                     if excess > 0 { refusedAdmissions &+= 1 }
                     return then(.failure(.noSpace(call: "budget", path: layout.root)))
                 }
@@ -79,7 +78,7 @@ extension Store {
         }
     }
 
-    /// After something has been stored: room is made before the next pull has to wait for it.
+    /// Called after content was stored: makes room in advance, so that the next pull does not have to wait.
     func keepBelowBudget() {
         guard mayEvict, !isEvicting, !isClosing else { return }
         levels { [self] result in
@@ -88,8 +87,8 @@ extension Store {
         }
     }
 
-    /// Lets partial files and then images leave until so much is free, or nothing more may leave. Who asks meanwhile
-    /// waits for the one under way, and looks again then. `then` gets whether there was as much as that one wanted.
+    /// Evicts partial files and then images until this many bytes are free or nothing more can be evicted. Callers
+    /// during a running eviction wait for it and check again. `then` gets whether the running one freed enough.
     func evict(_ bytes: Int64, then: @escaping (_ foundEnough: Bool) -> Void) {
         guard bytes > 0, !isClosing else { return loop.deferred.complete(then, false) }
         waitingForRoom.append(then)
@@ -106,7 +105,7 @@ extension Store {
         }
     }
 
-    /// What a log's line says of an eviction.
+    /// The summary of an eviction for the log.
     private struct EvictionSum: Sendable {
         let images: Int
         let bytes: Int64
@@ -138,29 +137,29 @@ extension Store {
         for then in waiting { then(foundEnough) }
     }
 
-    /// Milliseconds until a manifest's last use no longer keeps it from leaving.
+    /// Milliseconds until a manifest's last use no longer protects it from eviction.
     func millisecondsToLeaseEnd(of digest: Digest) -> UInt64 {
         guard limits.leaseSeconds > 0, let lastUse = accessTimes.seconds[digest] else { return 0 }
         let (age, overflow) = EventLoop.unixSeconds.subtractingReportingOverflow(lastUse)
         return EvictionBackOff.milliseconds(overflow ? 0 : leaseReachSeconds - min(max(age, 0), leaseReachSeconds))
     }
 
-    /// A new blob may leave if no manifest uses it by the end of what a lease lasts.
+    /// Records that a new blob may be evicted if no manifest uses it within the time of a lease.
     func blobMayBecomeOrphan() {
         evictionBackOff.mayLeave(
             inMilliseconds: EvictionBackOff.milliseconds(leaseReachSeconds), now: loop.nowMilliseconds)
     }
 
-    /// How long a use keeps an image from leaving: uses are known to the granularity only.
+    /// How long a use protects an image: uses are known only to `granularitySeconds`.
     private var leaseReachSeconds: Int64 {
         guard limits.leaseSeconds > 0 else { return 0 }
         return min(limits.leaseSeconds, Int64(Int32.max)) + AccessTimes.granularitySeconds
     }
 
-    /// An eviction has found too little, and nothing more may leave for now.
+    /// Begins a back-off: an eviction found too little, and nothing more can be evicted for now.
     func backOffEvictions(after running: Pruning) {
         var leaseEnd = running.plan.leaseEndSeconds
-        // What was used while it ran is in use for as long as anything else that has just been.
+        // An image used during the eviction is protected for as long as any other that was just used.
         if running.hasSkippedInUse { leaseEnd = min(leaseEnd ?? .max, leaseReachSeconds) }
         evictionBackOff.begin(
             now: loop.nowMilliseconds, startedAt: running.startedMilliseconds,
@@ -168,7 +167,7 @@ extension Store {
             awaitsPulls: running.hasSkippedPulled)
     }
 
-    /// The store could not be read: what may leave is not known.
+    /// Begins a back-off: the store could not be read, so it is unknown what can be evicted.
     func backOffEvictionsAfterFailure(_ running: Pruning) {
         let now = loop.nowMilliseconds
         evictionBackOff.begin(

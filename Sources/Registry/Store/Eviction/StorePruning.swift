@@ -1,18 +1,18 @@
-// Listing and removing images: see ImageScan for the looking and Pruning for the rules.
+// Listing and removing images: ImageScan scans the store, Pruning has the rules.
 
 import Glibc
 internal import Logging
 package import OCI
 
 extension Store {
-    /// Makes something of all images, sorted by name. Off the loop: there may be many.
+    /// Calls `making` with all images, sorted by name. It runs off the loop, since there may be many.
     package func images<R: Sendable>(
         making: @escaping @Sendable ([CachedImage]) throws -> R, then: @escaping (Result<R, any Error>) -> Void
     ) {
         scan({ scan, accessed in try making(scan.images(accessed)) }, then: then)
     }
 
-    /// Makes something of how many cached manifests use each cached blob, sorted by digest.
+    /// Calls `making` with the number of cached manifests that use each cached blob, sorted by digest.
     package func blobReferences<R: Sendable>(
         making: @escaping @Sendable ([(digest: Digest, count: Int)]) throws -> R,
         then: @escaping (Result<R, any Error>) -> Void
@@ -28,15 +28,16 @@ extension Store {
             }, then: then)
     }
 
-    /// Removes the images that are picked, the oldest uses first.
+    /// Removes the selected images, least recently used first.
     /// - Parameters:
-    ///   - selecting: runs off the loop; what it throws ends the prune before anything is removed.
-    ///   - limit: names removed at most.
-    ///   - ignoringLease: also what has been served a moment ago.
-    ///   - isForced: also what is served while this runs. Only what is stored meanwhile stays. Implies `ignoringLease`.
-    ///   - orphansBefore: blobs of no manifest that came before this go as well.
-    ///   - goalBytes: enough; what was picked beyond it stays.
-    ///   - reporting: makes of the report what `then` gets. Off the loop: it may be long.
+    ///   - selecting: runs off the loop; an error that it throws ends the prune before anything is removed.
+    ///   - limit: the maximum number of names to remove.
+    ///   - ignoringLease: also removes images that were served recently.
+    ///   - isForced: also removes images that are served during the prune; only images stored meanwhile stay. Implies
+    ///     `ignoringLease`.
+    ///   - orphansBefore: blobs without a manifest that are older than this are removed too.
+    ///   - goalBytes: the bytes to free; further selected images stay.
+    ///   - reporting: converts the report for `then`. Runs off the loop, since the report may be long.
     package func prune<R: Sendable>(
         selecting: @escaping @Sendable (CachedImage) throws -> Bool, limit: Int? = nil, dryRun: Bool = false,
         ignoringLease: Bool = false, isForced: Bool = false, orphansBefore: Int64? = nil, goalBytes: Int64? = nil,
@@ -44,7 +45,7 @@ extension Store {
     ) {
         guard !isClosing else { return loop.deferred.complete(then, .failure(StoreError.closed)) }
         guard pruning == nil, isRecovered else {
-            // One at a time: each counts on what its look has found.
+            // One at a time: each relies on the results of its scan.
             return waitingPrunes.append { [self] in
                 prune(
                     selecting: selecting, limit: limit, dryRun: dryRun, ignoringLease: ignoringLease,
@@ -56,7 +57,7 @@ extension Store {
         let running = Pruning(
             leasedSince: since, goalBytes: goalBytes, isDryRun: dryRun, startedMilliseconds: loop.nowMilliseconds,
             isForced: isForced)
-        // What is on its way to the disk, a look at it may miss.
+        // A scan may miss files that are being written.
         running.stored.formUnion(manifestsInWriting.keys)
         running.protected.formUnion(manifestsInWriting.values.joined())
         pruning = running
@@ -79,7 +80,7 @@ extension Store {
         }
     }
 
-    /// Once the files are gone as well.
+    /// Ends a prune when its files have been removed.
     private func finish<R: Sendable>(
         _ running: Pruning, _ reporting: @escaping @Sendable (PruneReport) throws -> R,
         _ then: @escaping (Result<R, any Error>) -> Void
@@ -87,7 +88,7 @@ extension Store {
         let (plan, outcome) = (running.plan, running.outcome)
         if !outcome.isDryRun { removals.add(outcome, isEviction: running.goalBytes != nil) }
         if running.goalBytes == nil {
-            // What the removed ones kept may leave.
+            // Content used by the removed images may be evictable now.
             if !outcome.removed.isEmpty, !outcome.isDryRun { evictionBackOff.end() }
         } else if !running.hasEnough {
             backOffEvictions(after: running)
@@ -105,7 +106,7 @@ extension Store {
         }
     }
 
-    /// What has been used since then is in use. Uses are known to `granularityMilliseconds`.
+    /// Images used since this time are in use. Uses are known only to `granularitySeconds`.
     private var leaseBegin: Int64 {
         EventLoop.unixSeconds - limits.leaseSeconds - AccessTimes.granularitySeconds
     }
@@ -132,7 +133,7 @@ extension Store {
         } then: { [self] (result: Result<(R, [StoreError], Int), any Error>) in
             if case .success((_, let unreadable, let count)) = result {
                 for error in unreadable { logger.error("store: left out of the images: \(error)") }
-                // Off the loop, and once nothing of the look is left.
+                // Off the loop, once the scan's memory has been freed.
                 offload.run {
                     ImageScan.giveMemoryBack(afterEntries: count)
                 } then: { _ in
@@ -145,7 +146,7 @@ extension Store {
 
     // MARK: Removing
 
-    /// Blobs of no manifest, some an iteration: a cache may have any number.
+    /// Removes blobs without a manifest, some per iteration, since a cache may have any number of them.
     private func removeOrphans(_ running: Pruning, then: @escaping () -> Void) {
         guard !running.plan.orphans.isEmpty, !running.hasEnough, !isClosing else { return then() }
         for orphan in running.plan.orphans.suffix(Pruning.orphansPerStep) { removeBlob(orphan, running) }
@@ -163,8 +164,8 @@ extension Store {
         endStep(running) { [self] in removeNext(running, then: then) }
     }
 
-    /// Has the files of what was taken out of memory removed, manifests before blobs, as far as a crash may come in
-    /// between. `then` runs in a later iteration, also where there are none.
+    /// Removes the files of this step, manifests before blobs, since a crash may come in between. `then` runs in a
+    /// later iteration, even when there are no files.
     private func endStep(_ running: Pruning, then: @escaping () -> Void) {
         let leaving = running.outcome.isDryRun ? [] : running.leaving
         running.leaving = []
@@ -180,10 +181,11 @@ extension Store {
         }
     }
 
-    /// Takes one name out of memory, and with it what nothing else needs; its files are noted for the step's end.
+    /// Removes one name from memory, with everything that nothing else needs; its files are removed at the end of the
+    /// step.
     private func remove(_ position: Int, _ running: Pruning) {
         let image = running.plan.images[position]
-        // One without a name of its own goes by that of the index that lists it, and with that index.
+        // An image without a name of its own is named by the index that lists it, and is removed with that index.
         let isNamed = running.plan.names[image.digest, default: 0] > 0
         let isListed = running.plan.listings[image.digest, default: 0] > 0
         var tag: (TagName, TagRecord)?
@@ -199,8 +201,8 @@ extension Store {
         if running.isUnneeded(image.digest) { removeManifest(image.digest, running) }
     }
 
-    /// Stored since the look; or, unless the prune is forced, served since then, or about to be served: it is being
-    /// read from the disk.
+    /// Whether the manifest was stored since the scan; or, unless the prune is forced, was served since then or is
+    /// being read from the disk to be served.
     private func isUsedAgain(_ digest: Digest, _ running: Pruning) -> Bool {
         if running.stored.contains(digest) {
             running.hasSkippedInUse = true
@@ -216,8 +218,8 @@ extension Store {
         return true
     }
 
-    /// Whether room is made, and a blob of the manifest, or of one that it lists, is on its way: what has come of it so
-    /// far would be left without a manifest. (An operator who names an image means it.)
+    /// Whether this is an eviction and a blob of the manifest, or of one that it lists, is being pulled: the bytes so
+    /// far would be left without a manifest. (When an operator names an image, it is removed anyway.)
     private func isBeingPulled(_ digest: Digest, _ running: Pruning) -> Bool {
         guard running.goalBytes != nil, !writing.isEmpty else { return false }
         let coming = Set(writing.keys.map(\.digest))
@@ -227,8 +229,8 @@ extension Store {
         }
     }
 
-    /// False when the name means something else by now.
-    /// - Parameter former: what memory had of a tag.
+    /// Removes a name from memory; false when it refers to another manifest by now.
+    /// - Parameter former: gets the tag's entry in memory.
     private func removeName(_ image: CachedImage, dryRun: Bool, _ former: inout (TagName, TagRecord)?) -> Bool {
         guard case .tag(let tag) = image.reference else { return true }
         let name = TagName(host: image.host, repository: image.repository, tag: tag)
@@ -246,7 +248,7 @@ extension Store {
             manifests[digest] = nil
             manifestCache.remove(digest)
             accessTimes.forget(digest)
-            // Only the requests that already wait for it get it.
+            // Only requests that already wait for it may still get it.
             if loading[digest] != nil { removedWhileLoading.insert(digest) }
         }
         running.leaving.append(
@@ -263,7 +265,7 @@ extension Store {
         }
     }
 
-    /// One that had no name of its own, and whose client may be about to ask for its layers.
+    /// Whether the manifest has no name and was served so recently that its client may still request its layers.
     private func isLeased(_ digest: Digest, _ running: Pruning) -> Bool {
         running.leasedSince.map { (accessTimes.seconds[digest] ?? 0) > $0 } ?? false
     }

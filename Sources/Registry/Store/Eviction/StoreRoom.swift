@@ -1,45 +1,44 @@
-// Whether the disk can be read, and whether it has room and can be written to: what the readiness checks ask, and what
-// the store remembers of writes that found no room. A full disk mostly has a few kilobytes left, so being able to write
-// a small file proves little.
+// Disk checks for readiness: whether the disk can be read, has room and can be written to; and the record of writes
+// that found no room. A full disk mostly has a few kilobytes left, so writing a small file proves little.
 
 internal import Configuration
 internal import Glibc
 internal import OCI
 
-/// What a look at the disk found.
+/// The result of a disk check.
 package struct DiskReport: Sendable, Equatable {
-    /// Of the file system, for an unprivileged process.
+    /// Free bytes of the file system, for an unprivileged process.
     package let freeBytes: Int64
-    /// What must be free before the disk counts as having room again; 0 when nothing was refused.
+    /// Bytes that must be free before the disk counts as having room again; 0 when no write was refused.
     package var wantedBytes: Int64 = 0
-    /// Files and directories that can still be made; nil where the file system has no fixed number of them.
+    /// Free inodes; nil where the file system has no fixed number of them.
     package var freeInodes: Int64?
 
-    /// Whether a write was refused for want of room, and there still is not enough. With a limit on free space, less
-    /// than nothing may be free: images leave for the next pull then.
+    /// Whether a write was refused for lack of room and there still is not enough. With a limit on free space the free
+    /// room can be negative; images are then evicted for the next pull.
     package var isFull: Bool { wantedBytes > 0 && freeBytes < wantedBytes }
-    /// Whether a new image could not have its files and directories.
+    /// Whether the inodes are too few for the files and directories of a new image.
     package var lacksInodes: Bool { freeInodes.map { $0 < Store.leastInodes } ?? false }
 }
 
 extension Store {
-    /// Without a budget, a refused write asks for no more room than this share of the disk, and never for more than so
-    /// many bytes: an upstream that claims a blob larger than the disk says nothing of the disk.
+    /// Bounds for the room that a refused write asks for when there is no budget: this share of the disk, and this
+    /// number of bytes. An upstream that claims a blob larger than the disk says nothing about the disk.
     static let wantedShare: Int64 = 20
     static let maximumWantedBytes: Int64 = 1 << 30
-    /// What a look at the disk writes: a block of every usual file system.
+    /// Bytes that a disk check writes: a block of every usual file system.
     static let probeBytes = 4096
-    /// With fewer inodes than these no new image is stored: one of a single layer takes five files (two blobs,
-    /// manifest, tag, and one that is being written) and up to eleven directories for them.
+    /// With fewer free inodes no new image is stored: an image with a single layer needs five files (two blobs,
+    /// manifest, tag, and one being written) and up to eleven directories.
     static let leastInodes: Int64 = 16
 
-    /// Room for so many bytes has been found.
+    /// Records that room for this many bytes was found.
     func noteRoom(for bytes: Int64) {
         if bytes >= roomWantedBytes { roomWantedBytes = 0 }
     }
 
-    /// Looks whether what is cached can be read: the directories that content and names are in.
-    /// - Parameter then: given nil, or why one of them cannot be read.
+    /// Checks whether cached content can be read: the directories of content and names.
+    /// - Parameter then: gets nil, or why a directory cannot be read.
     package func checkReading(then: @escaping (StoreError?) -> Void) {
         let directories = [layout.blobs, layout.manifests, layout.tags]
         perform({ () throws(StoreError) in
@@ -47,8 +46,8 @@ extension Store {
         }) { then($0.failure) }
     }
 
-    /// Looks whether something new could be stored: at the free space, and at whether a small file can be made and
-    /// removed.
+    /// Checks whether new content could be stored: whether there is free space, and whether a small file can be made
+    /// and removed.
     package func lookAtDisk(then: @escaping (Result<DiskReport, StoreError>) -> Void) {
         let layout = layout
         perform({ () throws(StoreError) -> DiskSpace in
@@ -62,29 +61,29 @@ extension Store {
 
     private func report(_ space: DiskSpace) -> DiskReport {
         let levels = Budget.Levels(usedBytes: usedBytes, freeBytes: space.freeBytes)
-        // Within a budget that could hold it, what was refused found nothing that may leave: that is for the operator.
+        // If the refused write fits into the budget, nothing could be evicted for it, which the operator has to solve.
         let couldFit = mayEvict && roomWantedBytes <= min(limits.budget.maxBytes ?? .max, space.sizeBytes)
         let share = couldFit ? Int64.max : space.sizeBytes / Store.wantedShare
         let report = DiskReport(
             freeBytes: limits.budget.room(levels), wantedBytes: min(roomWantedBytes, share, Store.maximumWantedBytes),
-            // None, and yet a file could be made: the file system does not know the number.
+            // A file could be made although the number is 0: the file system does not report inodes.
             freeInodes: space.freeInodes == 0 ? nil : space.freeInodes)
         if !report.isFull { roomWantedBytes = 0 }
         return report
     }
 }
 
-/// A file system's size, and what of it is free.
+/// The size and the free space of a file system.
 struct DiskSpace: Sendable {
     let sizeBytes: Int64
-    /// For an unprivileged process.
+    /// Free bytes for an unprivileged process.
     let freeBytes: Int64
-    /// For an unprivileged process; nil where the file system has no fixed number of them (btrfs: `f_files` is 0).
+    /// Free inodes for an unprivileged process; nil where their number is not fixed (btrfs: `f_files` is 0).
     let freeInodes: Int64?
 }
 
 extension DiskSpace {
-    /// What statvfs(3) reports: on network and user-space file systems, any numbers.
+    /// Reads the result of statvfs(3), which may have any numbers on network and user-space file systems.
     init(_ raw: statvfs) {
         let blockBytes = UInt64(clamping: raw.f_frsize)
         sizeBytes = ContentSize.fileSystemBytes(blocks: UInt64(clamping: raw.f_blocks), blockBytes: blockBytes)
@@ -94,7 +93,7 @@ extension DiskSpace {
 }
 
 extension Disk {
-    /// Of the file system that has the directory at `path`.
+    /// The space of the file system that holds the directory at `path`.
     static func space(_ path: String) throws(StoreError) -> DiskSpace {
         let descriptor = try open(path, O_RDONLY | O_DIRECTORY)
         defer { close(descriptor) }
@@ -109,7 +108,7 @@ extension Disk {
         throw .from(errno, call: "readdir", path: path)
     }
 
-    /// Makes a file of so many bytes, and removes it.
+    /// Makes a file with this many bytes, and removes it.
     static func tryWriting(_ path: String, bytes: Int) throws(StoreError) {
         let descriptor = try open(path, O_WRONLY | O_CREAT | O_TRUNC)
         defer { close(descriptor) }

@@ -1,38 +1,40 @@
-// A write in progress: bytes come in on the loop, are written and hashed in the pool, and are read by any number of
-// readers through the same descriptor while the file grows. Writing and hashing are two chains of jobs over the same
-// buffers, so that a fast upstream's content takes the time of the longer, not of both.
+// A blob being written. Bytes arrive on the loop, are written and hashed in the pool, and are read by any number of
+// readers through the same descriptor while the file grows. Writing and hashing are two job chains over the same
+// buffers, so that a fast upstream's content takes the time of the longer one, not of both.
 //
-// Crash safety: until `commit` the file has a name under partial/ that nobody serves from. `verify` compares the hash
-// of exactly the bytes that were written, in order, with the digest; `commit` runs only after that, and does fsync,
-// rename, fsync of the directory, in that order. So a file under a final name always hashes to its name, whenever the
-// process or the machine stops; and what a crash leaves under partial/ is hashed again before a byte is added, its end
-// being whatever reached the disk. Two ingests of one digest (from two upstreams) may both commit: the second rename
-// puts the same content in the place of the first.
+// Crash safety: until `commit` the file has a name under partial/ that is never served. `verify` compares the hash of
+// exactly the bytes that were written, in order, with the digest. Only after that `commit` does fsync, rename and fsync
+// of the directory, in that order. So a file under a final name always hashes to its name, whenever the process or the
+// machine stops. A file left under partial/ is hashed again before bytes are added, since its end may be incomplete.
+// Two ingests of one digest (from two upstreams) may both commit: the second rename replaces the file by the same
+// content.
 
 internal import Logging
 
-/// One blob being written. All of its disk work is one serial chain, all of its hashing another.
+/// One blob being written. Its disk operations are one serial chain, its hashing another.
 package final class Ingest {
-    /// Full buffers that may wait while a job runs; with those of the jobs this bounds an ingest to about 3 MiB.
+    /// Full buffers that may wait while a job runs; together with the jobs' buffers this bounds an ingest to about 3
+    /// MiB.
     static let maximumWaitingBuffers = 4
-    /// Buffers still to be hashed at which nothing more is written, so that hashing is not left behind.
+    /// When this many buffers wait to be hashed, nothing more is written, so that hashing can catch up.
     static let maximumUnhashedBuffers = 4
-    /// Up to so many bytes are hashed by the job that writes them: a second one would take longer than they do.
+    /// Up to this size, the job that writes the bytes also hashes them: a second job would take longer than the
+    /// hashing.
     static let hashedWithWriteBytes = 64 * 1024
 
     package let key: PullKey
-    /// What readers read: `pread` and `sendfile` of `descriptor`, up to `writtenBytes`.
+    /// The file for readers: `pread` and `sendfile` of `descriptor`, up to `writtenBytes`.
     package let file: OpenFile
     /// Bytes in the file, contiguous from the start; the hash may be behind.
     package internal(set) var writtenBytes: Int64
-    /// Bytes that were there when this began: where to resume from.
+    /// Bytes that the file had at the start: the offset to resume from.
     package let offsetBytes: Int64
 
-    /// `writtenBytes` has grown.
+    /// Called when `writtenBytes` has grown.
     package var onProgress: (() -> Void)?
-    /// `append` had said false and may be called again.
+    /// Called when `append` may be called again after it returned false.
     package var onDrained: (() -> Void)?
-    /// The disk refused a write; nothing further will be written. Called once.
+    /// Called once, when a write has failed; nothing more is written.
     package var onFailure: ((StoreError) -> Void)?
 
     enum State { case open, verified, ended }
@@ -47,20 +49,20 @@ package final class Ingest {
     var filling: IngestBuffer?
     var full: [IngestBuffer] = []
     var writesInFlight = 0
-    /// Jobs under way that hash what they write.
+    /// Running jobs that hash what they write.
     var hashingWrites = 0
-    /// Buffers that a job of the other chain has to hash.
+    /// Buffers that a job of the hashing chain must still hash.
     var unhashedBuffers = 0
     var hasRefused = false
-    /// Waits in the queue for memory.
+    /// Its position in the queue for memory, while it waits.
     var memoryTicket: Int?
-    /// Bytes given to jobs, those that were there included.
+    /// Bytes passed to jobs, including those that the file had at the start.
     var handedBytes: Int64
-    /// Room the store's budget keeps for this, beyond what was there.
+    /// Room reserved in the store's budget, beyond the file's bytes at the start.
     var reservedBytes: Int64 = 0
-    /// Room is being made: nothing is written that has none.
+    /// Whether it waits for room; bytes without room are not written.
     var isAskingForRoom = false
-    /// Waits for the last bytes to have room.
+    /// Called when the last bytes have room.
     private var whenHanded: (() -> Void)?
 
     init(store: Store, key: PullKey, file: OpenFile, writer: IngestWriter) {
@@ -77,18 +79,19 @@ package final class Ingest {
         file.onFault = { [weak self] _, fault in self?.fileHasFault(fault) }
     }
 
-    /// A reader has found less in the file than was written to it. What it holds is not what was hashed.
+    /// Handles a reader's fault: the file no longer holds what was written and hashed.
     private func fileHasFault(_ fault: FileFault) {
-        // Afterwards the store handles faults, see `Store.addBlob`.
+        // After the end the store handles faults, see `Store.addBlob`.
         guard state != .ended else { return }
         let error = StoreError.unusable(path: writer.path, reason: fault.text(sizeBytes: writtenBytes))
         store.logger.error("store: \(error)", metadata: ["digest": "\(key.digest)"])
-        // A reader is in the middle of its step.
+        // Deferred, since the reader that reported it is on the call stack.
         store.loop.deferred.enqueue { [self] in fail(error) }
     }
 
     deinit {
-        // Dropped without a word: the file stays as if suspended. No job can be under way, each holds the ingest.
+        // Released without an end: the file stays as after `suspend`. No job can be running, since each retains the
+        // ingest.
         dropWaiting()
         if state != .ended {
             releaseRoom(keptBytes: writtenBytes)
@@ -96,9 +99,9 @@ package final class Ingest {
         }
     }
 
-    /// Takes bytes. They are copied; a job starts at once when none is under way, so that a slow upstream's bytes reach
-    /// readers without delay, and a fast one's gather meanwhile.
-    /// - Returns: false when the caller should pause until `onDrained`. The bytes have been taken all the same.
+    /// Takes a copy of the bytes. A job starts at once if none is running, so that a slow upstream's bytes reach
+    /// readers without delay; during a job a fast upstream's bytes are collected.
+    /// - Returns: false when the caller should pause until `onDrained`; these bytes count as taken.
     package func append(_ bytes: UnsafeRawBufferPointer) -> Bool {
         guard state == .open, failure == nil else { return true }
         var rest = bytes
@@ -117,7 +120,7 @@ package final class Ingest {
         return !hasRefused
     }
 
-    /// Writes what is left and compares the digest. `then` gets whether it is the key's.
+    /// Writes the remaining bytes and compares the digest. `then` gets whether it is the key's.
     package func verify(then: @escaping (Result<Bool, StoreError>) -> Void) {
         guard state != .ended else { return store.loop.deferred.complete(then, .failure(.closed)) }
         flush()
@@ -136,7 +139,7 @@ package final class Ingest {
         }
     }
 
-    /// Makes the verified content durable under its final name. Ends this ingest, whatever comes of it.
+    /// Makes the verified content durable under its final name. Ends this ingest, whatever the result.
     package func commit(then: @escaping (Result<OpenFile, StoreError>) -> Void) {
         guard state == .verified else {
             return store.loop.deferred.complete(then, .failure(state == .ended ? .closed : .notVerified))
@@ -148,7 +151,7 @@ package final class Ingest {
         }
     }
 
-    /// Gives up what was written and begins again with an empty file; readers of the old one keep it. Ends this ingest.
+    /// Discards the written bytes and begins with an empty file; readers keep the old file. Ends this ingest.
     package func restart(then: @escaping (Result<Ingest, StoreError>) -> Void) {
         guard state != .ended else { return store.loop.deferred.complete(then, .failure(.closed)) }
         end()
@@ -170,7 +173,7 @@ package final class Ingest {
         }
     }
 
-    /// Ends this ingest and keeps what has arrived for a later one of the same key.
+    /// Ends this ingest and keeps its bytes for a later ingest of the same key.
     package func suspend() {
         guard state != .ended else { return }
         flush()
@@ -178,7 +181,7 @@ package final class Ingest {
         endAfter { writer.suspend() }
     }
 
-    /// Ends this ingest and removes its file; a reader that still holds the descriptor finds it empty.
+    /// Ends this ingest and removes its file; readers that still hold the descriptor find it empty.
     package func discard() {
         guard state != .ended else { return }
         let writer = writer
@@ -187,10 +190,10 @@ package final class Ingest {
 }
 
 extension Ingest {
-    /// Bytes that no job has been given yet.
+    /// Bytes that have not been passed to a job yet.
     var waitingBytes: Int64 { full.reduce(Int64(filling?.count ?? 0)) { $0 + Int64($1.count) } }
 
-    /// There is room, or an error has made it needless: what waited for it continues.
+    /// Continues after a request for room: there is room now, or an error has made it unnecessary.
     func resumeAfterReservation() {
         flush()
         guard waitingBytes == 0, let action = whenHanded else { return }
@@ -216,7 +219,7 @@ extension Ingest {
         memoryTicket = nil
     }
 
-    /// No call but reads of `file` mean anything from here on.
+    /// Ends the ingest; after this only `file` may be used.
     private func end() {
         state = .ended
         dropWaiting()
@@ -236,12 +239,12 @@ extension Ingest {
         }
     }
 
-    /// Gives back what is not needed any more, and counts what is left.
+    /// Releases unused room, and counts what is left of the file.
     private func ended(_ result: Result<IngestEnd, StoreError>) -> IngestEnd {
         let end: IngestEnd
         switch result {
         case .success(let value): end = value
-        // The pool's refusal: the file is as it was.
+        // The pool refused the job, so the file is unchanged.
         case .failure(let error): end = IngestEnd(keptBytes: writtenBytes, errors: [error])
         }
         releaseRoom(keptBytes: end.keptBytes)
@@ -261,7 +264,7 @@ extension Ingest {
             store.syncs.leave()
             let end = ended(result)
             if end.errors.isEmpty { store.directories.add(directory) }
-            // Content that has its name takes room and can be served, whatever a crash would make of the name.
+            // Content with its final name takes room and can be served, even if a crash could still lose the name.
             if end.isNamed {
                 store.addBlob(digest, file)
                 store.blobMayBecomeOrphan()
@@ -277,7 +280,7 @@ extension Ingest {
 }
 
 extension Result {
-    /// The error, if this is one.
+    /// The error, if this is a failure.
     var failure: Failure? {
         if case .failure(let error) = self { error } else { nil }
     }

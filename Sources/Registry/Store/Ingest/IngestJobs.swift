@@ -1,15 +1,15 @@
-// How an ingest's bytes get to the disk and into the hash: full buffers become jobs of two chains, one that writes and
-// one that hashes, and go back when both are done with them.
+// The jobs of an ingest: full buffers become jobs of two chains, one that writes and one that hashes, and return to the
+// pool when both are done.
 
 extension Ingest {
-    /// Hands what waits and has room to one job; asks for room for the rest.
+    /// Passes the waiting buffers that have room to one job, and asks for room for the rest.
     func flush() {
         guard state != .ended, failure == nil else { return }
         let job = takeWithinRoom()
         if waitingBytes > 0, !isAskingForRoom { grow() }
         guard !job.isEmpty else { return }
         writesInFlight += 1
-        // In the order given, whichever chain hashes: it changes only when the other has nothing to do.
+        // The hashing order is kept: the chain that hashes changes only when the other one is idle.
         let isShort = job.reduce(0) { $0 + $1.count } <= Ingest.hashedWithWriteBytes
         if hashing.isIdle, isShort || hashingWrites > 0 {
             writeAndHash(job)
@@ -35,7 +35,7 @@ extension Ingest {
     private func writeBesideHashing(_ job: [IngestBuffer]) {
         let (writer, hash) = (writer, hash)
         unhashedBuffers += job.count
-        // Who ends last gives the buffers back.
+        // The second of the two jobs returns the buffers.
         var isHalfDone = false
         let ended: () -> Void = { [store] in
             if isHalfDone { for buffer in job { store.buffers.give(buffer) } }
@@ -77,7 +77,7 @@ extension Ingest {
         if !hasRefused { onDrained?() }
     }
 
-    /// Takes bytes again, or waits: for its own buffers to be written, or for memory of the shared budget.
+    /// Accepts bytes again, or waits: until its own buffers are written, or for memory of the shared budget.
     func acceptIfRoom() {
         guard full.count < Ingest.maximumWaitingBuffers, memoryTicket == nil, state == .open else { return }
         guard failure == nil, store.backlog.isFull else { return hasRefused = false }

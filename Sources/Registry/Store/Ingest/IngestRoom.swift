@@ -1,18 +1,18 @@
-// An ingest's room in the budget: all of it at once where the size is known, and where it is not, in steps as the
-// content grows. Bytes that have no room yet wait in their buffers, and their sender with them.
+// The room of an ingest in the budget: reserved at once if the size is known, otherwise in steps as the content grows.
+// Bytes without room wait in their buffers, and their sender waits too.
 
 internal import OCI
 
 extension Ingest {
-    /// The first step of a content of unknown size, and the largest: it doubles what there is in between. A small blob
-    /// takes little that it does not need, and a large one asks seldom.
+    /// Sizes of the first and largest step for content of unknown size; each step in between doubles the room. A small
+    /// blob reserves little more than it needs, and a large one asks seldom.
     static let firstStepBytes: Int64 = 256 * 1024
     static let largestStepBytes: Int64 = 8 << 20
-    /// With less room than this none is begun: its readers would only be cut off.
+    /// With less room than this no content is begun, since its readers would only get a short body.
     static let leastBytes: Int64 = 64 * 1024
 
-    /// Reserves room for the whole content, or for the beginning of one of unknown size (nil), which gets more as it
-    /// grows. `then` gets nil, or why there is none (`isNoSpace`).
+    /// Reserves room for the whole content or, for unknown size (nil), for its beginning; it gets more as it grows.
+    /// `then` gets nil, or the error if there is no room (`isNoSpace`).
     package func reserve(totalBytes: Int64?, then: @escaping (StoreError?) -> Void) {
         guard let totalBytes else { return ask(nextStepBytes, atLeast: Ingest.leastBytes, then) }
         let bytes = max(0, totalBytes.subtractingSaturated(offsetBytes).subtractingSaturated(reservedBytes))
@@ -22,14 +22,14 @@ extension Ingest {
         }
     }
 
-    /// Room for what waits, and for some more to come.
+    /// Asks for room for the waiting bytes and some more.
     func grow() {
         ask(max(nextStepBytes, waitingBytes), atLeast: waitingBytes) { [self] error in
             if let error, state != .ended { fail(error) }
         }
     }
 
-    /// Whether a file of so many bytes is within what this has reserved.
+    /// Whether a file of this size fits into the reserved room.
     func hasRoom(for bytes: Int64) -> Bool {
         !store.mayEvict || bytes.subtractingSaturated(offsetBytes) <= reservedBytes
     }
@@ -43,12 +43,12 @@ extension Ingest {
         store.admit(bytes, atLeast: least) { [self] result in
             isAskingForRoom = false
             switch result {
-            // Ended meanwhile: nothing has been promised yet.
+            // The ingest has ended meanwhile, so nothing is reserved.
             case .success where state == .ended: then(.closed)
             case .success(let granted):
                 store.reservedBytes = store.reservedBytes.addingSaturated(granted)
                 reservedBytes = reservedBytes.addingSaturated(granted)
-                // A budget has looked at the disk as well.
+                // With a budget, the disk's free space has been checked too.
                 if store.mayEvict { store.noteRoom(for: granted) }
                 then(nil)
             case .failure(let error):
@@ -59,7 +59,8 @@ extension Ingest {
         }
     }
 
-    /// A disk that has no room although the budget has: others use it too. Once, images leave for that as well.
+    /// Reserves room on the disk. Other programs use the disk too, so it may be full although the budget is not; then
+    /// images are evicted once for that.
     private func reserveOnDisk(_ totalBytes: Int64, mayEvict: Bool, _ then: @escaping (StoreError?) -> Void) {
         let writer = writer
         let bytes = max(0, totalBytes.subtractingSaturated(offsetBytes))
@@ -76,8 +77,8 @@ extension Ingest {
         }
     }
 
-    /// The room is taken by now, or not wanted any more.
-    /// - Parameter keptBytes: what stays of the partial file.
+    /// Releases the reserved room: the file takes it by now, or does not need it.
+    /// - Parameter keptBytes: the remaining size of the partial file.
     func releaseRoom(keptBytes: Int64) {
         store.reservedBytes = max(0, store.reservedBytes.subtractingSaturated(reservedBytes))
         reservedBytes = 0

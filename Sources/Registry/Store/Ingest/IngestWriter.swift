@@ -1,11 +1,12 @@
-// The half of an ingest that works in the thread pool: the hash, the descriptor, and how far that has got.
+// The part of an ingest that runs in the thread pool: the descriptor, the hash, and the progress.
 
 internal import Glibc
 internal import OCI
 
-/// A buffer on its way to the disk. Filled on the loop, then read by a job or two, then back on the loop.
+/// A buffer on its way to the disk: filled on the loop, read by one or two jobs, then reused on the loop.
 final class IngestBuffer: @unchecked Sendable {
-    // Sendable by hand-over: `Ingest` gives it to jobs that only read, and does not touch it until they have completed.
+    // Sendable by hand-over: `Ingest` passes it to jobs that only read, and does not touch it until they have
+    // completed.
     let memory: UnsafeMutableRawBufferPointer
     private(set) var count = 0
 
@@ -15,8 +16,8 @@ final class IngestBuffer: @unchecked Sendable {
     var filled: UnsafeRawBufferPointer { UnsafeRawBufferPointer(rebasing: UnsafeRawBufferPointer(memory)[..<count]) }
     var isFull: Bool { count == memory.count }
 
-    /// Takes what fits.
-    /// - Returns: how many bytes that was.
+    /// Copies the bytes that fit.
+    /// - Returns: their number.
     func take(_ bytes: UnsafeRawBufferPointer) -> Int {
         let taken = min(bytes.count, memory.count - count)
         let source = UnsafeRawBufferPointer(rebasing: bytes[..<taken])
@@ -28,13 +29,13 @@ final class IngestBuffer: @unchecked Sendable {
     func empty() { count = 0 }
 }
 
-/// Buffers between uses, on the loop: a pull in full flow allocates nothing. Those in use are counted in a budget.
+/// Reusable buffers, on the loop: a pull at full speed allocates nothing. Buffers in use count in a memory budget.
 final class BufferPool {
-    /// One buffer: large enough that a job's overhead vanishes beside hashing it.
+    /// Size of a buffer: large enough that a job's overhead is negligible compared with hashing it.
     static let bufferBytes = 256 * 1024
-    /// Buffers kept for later while some are in use, 16 MiB: what a few pulls in full flow go round with.
+    /// Spare buffers kept while some are in use, 16 MiB: enough for a few pulls at full speed.
     static let maximumKept = 64
-    /// Buffers kept when none is in use.
+    /// Spare buffers kept when none is in use.
     static let keptIdle = 8
 
     private let memory: MemoryBudget
@@ -43,8 +44,8 @@ final class BufferPool {
 
     init(memory: MemoryBudget) { self.memory = memory }
 
-    /// A buffer for these bytes and more. Beyond the budget it is no larger than they are: hundreds of transfers that
-    /// are about to pause must not take a whole one each.
+    /// A buffer for these bytes and more. Beyond the budget it is no larger than the bytes: hundreds of transfers that
+    /// are about to pause must not take a whole buffer each.
     func take(for count: Int) -> IngestBuffer {
         inUse += 1
         let buffer =
@@ -64,10 +65,10 @@ final class BufferPool {
     }
 }
 
-/// The hash of what is written, in order.
+/// The hash of the written bytes, in order.
 final class IngestHash: @unchecked Sendable {
-    // Sendable by order: only one job at a time touches it. Those of the writer's chain do while no job of the chain
-    // for hashing is under way: before there is an ingest (`rehash`), and for short jobs (`Ingest.flush`).
+    // Sendable by order: only one job at a time touches it. Jobs of the writing chain touch it only while no job of the
+    // hashing chain runs: before there is an ingest (`rehash`), and for short jobs (`Ingest.flush`).
     private let hash: ContentHash
 
     init(_ algorithm: Digest.Algorithm) { hash = ContentHash(algorithm) }
@@ -78,17 +79,17 @@ final class IngestHash: @unchecked Sendable {
 
     func update(_ bytes: UnsafeRawBufferPointer) { hash.update(bytes) }
 
-    /// The digest of all so far.
+    /// The digest of all bytes so far.
     func digest() -> Digest { hash.digest() }
 }
 
-/// Writes. The first failure stays: what came after it would leave a gap.
+/// Writes to the file. After the first failure all calls fail, since later bytes would leave a gap.
 final class IngestWriter: @unchecked Sendable {
     // Sendable by order: only jobs of the ingest's own serial chain touch it, one at a time. The descriptor stays open
-    // because each job's completion holds the ingest, which holds the file.
+    // because each job's completion retains the ingest, which retains the file.
 
-    /// Bytes hashed again in one job when a partial file is resumed: some 50 ms, so that a large one does not keep a
-    /// thread of the pool from everybody else.
+    /// Bytes hashed again in one job when a partial file is resumed: some 50 ms, so that a large file does not occupy a
+    /// thread of the pool for long.
     static let rehashStepBytes: Int64 = 64 * 1024 * 1024
 
     let path: String
@@ -103,8 +104,8 @@ final class IngestWriter: @unchecked Sendable {
         hash = IngestHash(algorithm)
     }
 
-    /// Writes the buffers one after the other.
-    /// - Returns: the bytes that are now in the file.
+    /// Writes the buffers in order.
+    /// - Returns: the number of bytes in the file now.
     func write(_ buffers: [IngestBuffer]) throws(StoreError) -> Int64 {
         if let failure { throw failure }
         do throws(StoreError) {
@@ -119,8 +120,8 @@ final class IngestWriter: @unchecked Sendable {
         return offset
     }
 
-    /// Hashes a step of what the file has already.
-    /// - Returns: the bytes hashed so far, and whether that is all.
+    /// Hashes the next part of the existing file.
+    /// - Returns: the bytes hashed so far, and whether the whole file is hashed.
     func rehash() throws(StoreError) -> (offset: Int64, isDone: Bool) {
         let buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: BufferPool.bufferBytes, alignment: 4096)
         defer { buffer.deallocate() }
@@ -140,30 +141,30 @@ final class IngestWriter: @unchecked Sendable {
         try Disk.reserve(descriptor, offset: offset, length: totalBytes.subtractingSaturated(offset), path)
     }
 
-    /// Whether all that was given is written.
+    /// Throws the first failure, if a write has failed.
     func check() throws(StoreError) {
         if let failure { throw failure }
     }
 
-    /// Leaves the file for a later resume: what was reserved and not used is given back; a file with nothing in it
-    /// goes.
+    /// Keeps the file for a later resume, without the reserved but unused room. An empty file is removed.
     func suspend() -> IngestEnd {
         if offset == 0 { return remove() }
-        // Cutting at the end frees what lies reserved beyond it. If it fails, the next resume hashes whatever is there.
+        // Truncating at the end frees the room reserved beyond it. If it fails, the next resume hashes whatever is
+        // there.
         _ = ftruncate(descriptor, off_t(offset))
         return IngestEnd(keptBytes: offset)
     }
 
-    /// Removes the file. Its blocks are freed here, in the pool, not when the loop closes the descriptor; who still
-    /// reads it finds its end.
+    /// Removes the file. Truncating frees its blocks here in the pool, not when the loop closes the descriptor; current
+    /// readers find the end of the file.
     func discard() -> IngestEnd {
         if ftruncate(descriptor, 0) == 0 { offset = 0 }
         return remove()
     }
 
-    /// Gives the file its final name. Fsync first, or a crash could leave the name on bytes that never reached the
-    /// disk; fsync of the directory after, or the name itself could be lost after it was reported.
-    /// A file that is not as long as what was written has been cut off meanwhile, and is removed.
+    /// Gives the file its final name. Without the fsync before, a crash could leave the name on bytes that never
+    /// reached the disk; without the fsync of the directory after, the name could be lost after it was reported. A file
+    /// shorter than the written bytes was truncated by another program, and is removed.
     func publish(as target: String, in directory: String, isKnownDirectory: Bool, layout: Layout) -> IngestEnd {
         do throws(StoreError) {
             try Disk.sync(descriptor, path)
@@ -172,8 +173,8 @@ final class IngestWriter: @unchecked Sendable {
                 throw .unusable(path: path, reason: "size is \(sizeBytes), not \(offset)")
             }
         } catch {
-            // After a failed fsync the kernel may have dropped the pages and would call the next one a success: these
-            // bytes cannot be trusted any more.
+            // After a failed fsync the kernel may have dropped the pages and report success for the next one, so these
+            // bytes can no longer be trusted.
             var end = remove()
             end.errors.insert(error, at: 0)
             return end
@@ -208,21 +209,21 @@ final class IngestWriter: @unchecked Sendable {
 
 /// The state of an ingest's file at its end.
 struct IngestEnd: Sendable {
-    /// Bytes that are still there under the partial file's name.
+    /// Bytes that are still stored under the partial file's name.
     var keptBytes: Int64
     /// Whether the content has its final name.
     var isNamed = false
-    /// What went wrong, the cause first.
+    /// The errors, the cause first.
     var errors: [StoreError] = []
 }
 
-/// An ingest's file just opened. The descriptor belongs to the receiver.
+/// The file of an ingest, just opened. The receiver owns the descriptor.
 struct OpenedPartial: Sendable {
     let descriptor: Int32
     let sizeBytes: Int64
     let device: UInt64
 
-    /// Takes the descriptor over, and closes it when the file cannot be asked.
+    /// Takes ownership of the descriptor, and closes it when `fstat` fails.
     init(descriptor: Int32, path: String) throws(StoreError) {
         self.descriptor = descriptor
         do throws(StoreError) {
@@ -234,8 +235,8 @@ struct OpenedPartial: Sendable {
         }
     }
 
-    /// Opens what a former ingest left, or a new file. What is there and is not an ordinary file of one name is set
-    /// aside: a second name could be a finished blob's, which must never be written to.
+    /// Opens the file of an earlier ingest, or a new one. Anything but a regular file with one name is set aside: a
+    /// second name could be a finished blob's, which must never be written to.
     static func open(_ path: String, _ layout: Layout) throws(StoreError) -> OpenedPartial {
         let status: FileStatus?
         do throws(StoreError) { status = try Disk.status(at: path) } catch {
@@ -248,19 +249,19 @@ struct OpenedPartial: Sendable {
         try Disk.makeDirectories(layout.partial, layout.group)
         let descriptor: Int32
         do throws(StoreError) { descriptor = try Disk.create(path, O_RDWR, layout.group) } catch {
-            // Another user's, and not writable by the group.
+            // The file belongs to another user and is not writable by the group.
             guard error.isPermission else { throw error }
             return try openFresh(path, layout)
         }
         return try OpenedPartial(descriptor: descriptor, path: path)
     }
 
-    /// Removes the old file and makes a new, empty one. Who reads the old one keeps its descriptor.
+    /// Removes the old file and makes a new, empty one. Readers of the old file keep its descriptor.
     static func openFresh(_ path: String, _ layout: Layout) throws(StoreError) -> OpenedPartial {
         try Disk.unlink(path)
         return try OpenedPartial(descriptor: Disk.create(path, O_RDWR | O_EXCL, layout.group), path: path)
     }
 
-    /// Bytes under a path now; 0 where nothing is.
+    /// Size of the file at a path; 0 if there is none.
     static func bytes(at path: String) -> Int64 { (try? Disk.status(at: path))?.sizeBytes ?? 0 }
 }

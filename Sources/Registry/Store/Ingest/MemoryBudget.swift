@@ -1,30 +1,31 @@
-// Bytes in memory between upstreams and the disk, counted over everything that holds some: buffers of blobs, manifests
-// being gathered, manifests and names that the disk does not have yet. A disk that is slower than the upstreams makes
-// the upstreams wait: transfers pause, and manifests are asked for later.
+// The budget for bytes in memory between upstreams and the disk: buffers of blobs, manifests being fetched, and
+// manifests and names that are not on disk yet. A disk slower than the upstreams makes them wait: transfers pause, and
+// manifests are requested later.
 
 internal import DequeModule
 package import OCI
 
-/// A limit on bytes in memory, and the queue for them: first come, first served.
+/// A limit on bytes in memory, with a first-come, first-served queue.
 package final class MemoryBudget {
-    /// What a fetch may gather before it asks for more: nearly every manifest is smaller.
+    /// Bytes that a fetch may hold before it asks for more: nearly every manifest is smaller.
     static let firstBytes = 16 * 1024
-    /// Fetches waiting for their first bytes: as many as there may be requests at once. One more would not begin
+    /// Fetches that wait for their first bytes: as many as there may be requests at once. A later one would not begin
     /// before its client gives up.
     static let maximumWaitingFetches = 1024
 
     package let limitBytes: Int
-    /// Bytes held now. A transfer that is asked to pause has delivered up to 16 KiB (libcurl's CURL_MAX_WRITE_SIZE) by
-    /// then, and those are taken beyond the limit.
+    /// Bytes held now. A transfer that is asked to pause has already delivered up to 16 KiB (libcurl's
+    /// CURL_MAX_WRITE_SIZE), which are held beyond the limit.
     package private(set) var heldBytes = 0
 
-    /// What bytes are for. A fetch may hold its bytes for as long as its upstream takes, so fetches have shares: what
-    /// waits for the disk alone never waits for an upstream.
+    /// The purpose of bytes. A fetch may hold its bytes for as long as its upstream takes, so fetches have limited
+    /// shares: content that only waits for the disk never waits for an upstream.
     private enum Use {
         case disk
-        /// A fetch's first bytes: a quarter of the limit, for all together.
+        /// A fetch's first bytes: all fetches together get a quarter of the limit.
         case first
-        /// All further bytes of a fetch, at once: half of the limit for all together, a quarter for one upstream.
+        /// The further bytes of a fetch, taken at once: all fetches together get half of the limit, one upstream a
+        /// quarter.
         case rest(RegistryHost)
     }
 
@@ -36,9 +37,9 @@ package final class MemoryBudget {
     }
 
     private let loop: EventLoop
-    /// Waiting for the total to fall.
+    /// Waiters that need the total to fall.
     private var waiting: Deque<Waiter> = []
-    /// Waiting for a share to fall.
+    /// Waiters that need a share to fall.
     private var capped: Deque<Waiter> = []
     private var waitingFetches = 0
     private var nextNumber = 0
@@ -52,26 +53,26 @@ package final class MemoryBudget {
         self.limitBytes = limitBytes
     }
 
-    /// Whether a source of bytes has to pause.
+    /// Whether a source of bytes must pause.
     var isFull: Bool { heldBytes >= limitBytes || !waiting.isEmpty }
 
     /// Whether one more fetch may wait for its first bytes.
     package var hasPlace: Bool { waitingFetches < MemoryBudget.maximumWaitingFetches }
 
-    /// Counts bytes that are there already.
+    /// Counts bytes that are in memory already.
     func hold(_ bytes: Int) { heldBytes += bytes }
 
-    /// The bytes are gone.
+    /// Stops counting bytes that have been freed.
     func release(_ bytes: Int) {
         heldBytes -= bytes
         scheduleServe()
     }
 
-    /// Calls `then` when more may be held: at once, or after those that already wait.
-    /// - Returns: what `cancel` takes while it waits.
+    /// Calls `then` when more may be held: at once, or after earlier waiters.
+    /// - Returns: while it waits, the number for `cancel`.
     func whenRoom(then: @escaping () -> Void) -> Int? { take(0, .disk, then) }
 
-    /// The waiter no longer waits.
+    /// Ends a wait.
     func cancel(_ number: Int) {
         if let place = waiting.firstIndex(where: { $0.number == number }) {
             let waiter = waiting.remove(at: place)
@@ -101,14 +102,14 @@ package final class MemoryBudget {
         if case .first = waiter.use { waitingFetches += difference }
     }
 
-    /// What is larger than the limit would wait for ever; it goes when hardly anything else is there.
+    /// A request larger than the limit would wait for ever; it is granted when hardly any other bytes are held.
     private func fits(_ bytes: Int) -> Bool {
         heldBytes < limitBytes && (heldBytes + bytes <= limitBytes || heldBytes <= MemoryBudget.firstBytes)
     }
 
     // MARK: Shares
 
-    /// False when a share has too little room. One alone may always have what it needs.
+    /// Takes bytes from a share; false when too little is left. A single request may always exceed its share.
     private func enterShare(_ bytes: Int, _ use: Use) -> Bool {
         func has(_ held: Int, _ part: Int) -> Bool { held == 0 || held + bytes <= limitBytes / part }
         switch use {
@@ -138,7 +139,7 @@ package final class MemoryBudget {
 
     // MARK: Serving
 
-    /// In a deferred action, once for all that is released until then: releasing happens amid other work.
+    /// Deferred, once for all releases of an iteration, since bytes are released in the middle of other work.
     private func scheduleServe() {
         guard !isServeScheduled, !waiting.isEmpty || !capped.isEmpty else { return }
         isServeScheduled = true
@@ -147,12 +148,12 @@ package final class MemoryBudget {
 
     private func serve() {
         isServeScheduled = false
-        // Each is looked at once; those that stay keep their order.
+        // Each waiter is tried once; those that stay keep their order.
         for _ in 0..<capped.count {
             guard let waiter = capped.popFirst() else { break }
             if enterShare(waiter.bytes, waiter.use) { waiting.append(waiter) } else { capped.append(waiter) }
         }
-        // Not those that are added while this runs.
+        // Waiters added during this loop are not served by it.
         for _ in 0..<waiting.count {
             guard let waiter = waiting.first, fits(waiter.bytes) else { return }
             waiting.removeFirst()
@@ -183,7 +184,7 @@ extension MemoryBudget {
     }
 }
 
-/// What one fetch holds of a budget. Given back by `release`, or when the last reference goes.
+/// The bytes of a budget that one fetch holds. They are released by `release`, or with the last reference.
 package final class MemoryHold {
     private let budget: MemoryBudget
     private let host: RegistryHost
@@ -198,21 +199,21 @@ package final class MemoryHold {
 
     deinit { release() }
 
-    /// Bytes that may be gathered.
+    /// Bytes that the fetch may hold.
     package var bytes: Int { (hasFirst ? MemoryBudget.firstBytes : 0) + restBytes }
 
-    /// Waits for the first bytes. `then` before the call returns when there is room.
+    /// Waits for the first bytes. If there is room, `then` runs before the call returns.
     package func begin(then: @escaping () -> Void) {
         let number = budget.takeFirst { [unowned self] in
             ticket = nil
             hasFirst = true
             then()
         }
-        // Where it has run, `then` may be waiting for more by now.
+        // If `then` has run, it may have set `ticket` for a further wait.
         if let number { ticket = number }
     }
 
-    /// Waits for all that is beyond the first bytes, once. `then` before the call returns when there is room.
+    /// Waits once for all bytes beyond the first ones. If there is room, `then` runs before the call returns.
     package func grow(to bytes: Int, then: @escaping () -> Void) {
         let more = bytes - self.bytes
         guard more > 0, restBytes == 0 else { return then() }
@@ -224,7 +225,7 @@ package final class MemoryHold {
         if let number { ticket = number }
     }
 
-    /// So many bytes were enough.
+    /// Releases the bytes beyond this number.
     package func shrink(to bytes: Int) {
         let spare = min(restBytes, self.bytes - bytes)
         guard spare > 0 else { return }

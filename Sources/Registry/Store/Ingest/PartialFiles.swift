@@ -1,5 +1,5 @@
-// Partial files: what pulls under way have written, and what interrupted ones have left to go on from. They take room,
-// so the budget counts them; and those that no pull resumes are the first to leave when room is wanted.
+// Partial files of running and of interrupted pulls. They take room, so the budget counts them. Files that no pull uses
+// are evicted first.
 
 internal import Logging
 internal import OCI
@@ -9,13 +9,13 @@ struct PartialFiles {
     struct Entry: Sendable {
         var sizeBytes: Int64
         var modifiedSeconds: Int64
-        /// An ingest is writing it, and counts what it adds itself.
+        /// Whether an ingest is writing it, which counts its new bytes itself.
         var isInUse: Bool
     }
 
     private(set) var entries: [String: Entry] = [:]
     private(set) var totalBytes: Int64 = 0
-    /// Entries that no ingest writes.
+    /// Number of entries that no ingest writes.
     private(set) var abandonedCount = 0
 
     subscript(path: String) -> Entry? {
@@ -29,7 +29,7 @@ struct PartialFiles {
         }
     }
 
-    /// Those to remove for so many bytes: the longest left first. Off the loop.
+    /// The files to remove for this many bytes, the oldest first. Runs off the loop.
     static func leaving(_ entries: [String: Entry], goalBytes: Int64) -> [String] {
         let abandoned = entries.filter { !$0.value.isInUse }
             .sorted { $0.value.modifiedSeconds < $1.value.modifiedSeconds }
@@ -42,7 +42,7 @@ struct PartialFiles {
 }
 
 extension Store {
-    /// An ingest is about to open this file; `then` when nobody is removing it.
+    /// Marks the file as in use for an ingest; `then` runs once the file is not being removed.
     func takePartial(_ path: String, then: @escaping () -> Void) {
         if partialsLeaving[path] != nil {
             partialsLeaving[path]?.append { [self] in takePartial(path, then: then) }
@@ -54,13 +54,13 @@ extension Store {
         then()
     }
 
-    /// The file taken is so large: memory may not have known it.
+    /// Records the size of an opened file, which memory may not have known.
     func partialOpened(_ path: String, sizeBytes: Int64) {
         partials[path] = .init(sizeBytes: sizeBytes, modifiedSeconds: EventLoop.unixSeconds, isInUse: true)
     }
 
-    /// Nobody writes it any more.
-    /// - Parameter keptBytes: what is left of it; nil: whatever it had.
+    /// Records that no ingest writes the file any more.
+    /// - Parameter keptBytes: its remaining size; nil: unchanged.
     func partialEnded(_ path: String, keptBytes: Int64?) {
         let kept = keptBytes ?? partials[path]?.sizeBytes ?? 0
         if kept > 0 {
@@ -71,21 +71,21 @@ extension Store {
         }
     }
 
-    /// What the walk over the store has seen. What the loop knows is newer.
+    /// Records a file found by recovery, unless the loop has newer information.
     func partialFound(_ path: String, _ status: FileStatus) {
         guard partials[path] == nil, !partialsGoneInRecovery.contains(path) else { return }
         partials[path] = .init(
             sizeBytes: status.sizeBytes, modifiedSeconds: status.modifiedSeconds, isInUse: false)
     }
 
-    /// Removes partial files that nobody writes, the oldest first, until so much is free. `then` gets how much it was.
+    /// Removes unused partial files, the oldest first, until this many bytes are free. `then` gets the freed bytes.
     func removePartials(_ goalBytes: Int64, then: @escaping (Int64) -> Void) {
         guard partials.abandonedCount > 0 else { return loop.deferred.complete(then, 0) }
         let entries = partials.entries
         perform({ () throws(StoreError) in
             PartialFiles.leaving(entries, goalBytes: goalBytes)
         }) { [self] result in
-            // One that has been taken up since stays.
+            // A file that was taken by an ingest meanwhile stays.
             let leaving = ((try? result.get()) ?? []).filter { partials[$0]?.isInUse == false }
             unlinkPartials(leaving, then)
         }

@@ -1,12 +1,12 @@
-// Writes in progress, one per key. A second one of the same key waits for the first to end: both would write to the
-// same partial file.
+// The start of ingests, one per key at a time. A second ingest of the same key waits until the first has ended, since
+// both would write to the same partial file.
 
 internal import Logging
 internal import OCI
 
 extension Store {
-    /// Opens what a former ingest of this key left, hashes it again, and is ready to go on from there. While another
-    /// ingest of the key has not ended (or its last job is under way), this waits.
+    /// Opens the partial file of an earlier ingest of this key and hashes it again, ready to continue. Waits while
+    /// another ingest of the key has not ended (including its last job).
     package func beginIngest(_ key: PullKey, then: @escaping (Result<Ingest, StoreError>) -> Void) {
         guard !isClosing else { return loop.deferred.complete(then, .failure(.closed)) }
         if writing[key] != nil {
@@ -17,7 +17,7 @@ extension Store {
         }
     }
 
-    /// The key is free for the next.
+    /// Starts the next ingest that waits for the key.
     func ingestEnded(_ key: PullKey) {
         guard var waiting = writing[key] else { return }
         guard !waiting.isEmpty else {
@@ -37,7 +37,7 @@ extension Store {
         return Ingest(store: self, key: key, file: file, writer: writer)
     }
 
-    /// Runs `action` when no file of this digest is on its way to the quarantine.
+    /// Runs `action` once no removal of a file of this digest is pending.
     func afterPendingRemoval(_ digest: Digest, _ action: @escaping () -> Void) {
         if pendingRemoval[digest] != nil { pendingRemoval[digest]?.append(action) } else { action() }
     }
@@ -66,7 +66,7 @@ extension Store {
         }
     }
 
-    /// Hashes a resumed file step by step, each a job of its own.
+    /// Hashes a resumed file in steps, each a job of its own.
     private func rehash(
         _ key: PullKey, _ file: OpenFile, _ writer: IngestWriter,
         _ then: @escaping (Result<Ingest, StoreError>) -> Void

@@ -1,13 +1,13 @@
-// Images as an operator sees them: names, and what is behind them.
+// Images as operators see them: names, and the content behind them.
 
 package import OCI
 
 /// One name of one cached manifest.
 package struct CachedImage: Sendable, Equatable {
-    /// A config or layer of it.
+    /// A config or layer of an image.
     package struct Blob: Sendable, Equatable {
         package let digest: Digest
-        /// What the manifest states; nil where that is no size (`Descriptor.sizeBytes`).
+        /// The size in the manifest; nil if that is not a valid size (`Descriptor.sizeBytes`).
         package let sizeBytes: Int64?
         package let isCached: Bool
     }
@@ -17,12 +17,12 @@ package struct CachedImage: Sendable, Equatable {
     package let reference: Reference
     package let digest: Digest
     package let mediaType: MediaType
-    /// When the name came into the cache, in seconds since 1970.
+    /// When the name was added to the cache, in seconds since 1970.
     package let createdSeconds: Int64
-    /// When the manifest was last served; when it came, if it never was.
+    /// When the manifest was last served; if it never was, when it was added.
     package let pulledSeconds: Int64
     package let manifestBytes: Int64
-    /// Config and layers; an index has none of its own.
+    /// Config and layers; an index has none.
     package let blobs: [Blob]
 
     /// `docker.io/library/debian:12`, `docker.io/library/debian@sha256:…`
@@ -33,17 +33,17 @@ package struct CachedImage: Sendable, Equatable {
         }
     }
 
-    /// Config and layers together, as far as the manifest states their sizes; nil for an index.
+    /// The total size of config and layers, as far as the manifest states sizes; nil for an index.
     package var sizeBytes: Int64? {
         mediaType.isIndex ? nil : blobs.saturatedSum { $0.sizeBytes ?? 0 }
     }
 }
 
-/// What a prune came to.
+/// The result of a prune.
 package struct PruneReport: Sendable {
-    /// Names that went, or would go.
+    /// Names that were removed, or in a dry run would be.
     package var images: [CachedImage] = []
-    /// Names that were picked and stay: in use, or part of an index that stays.
+    /// Selected names that stay: in use, or part of an index that stays.
     package var skipped: [CachedImage] = []
     package var blobCount = 0
     package var freedBytes: Int64 = 0

@@ -1,4 +1,4 @@
-// A manifest as it goes out, and what is known of its image.
+// A manifest ready to be sent, and what is known about its image.
 
 package import OCI
 
@@ -7,11 +7,11 @@ package final class CachedManifest: ReadyAnswer {
     package let digest: Digest
     package let mediaType: MediaType
 
-    /// When (on the loop's clock) the image is next checked for being whole; `.max` once it is known to be.
-    /// An index starts nothing, so there is nothing to check.
+    /// When the image is next checked for completeness, on the loop's clock; `.max` once it is known to be complete,
+    /// and for an index, which has nothing to check.
     package var nextWholeCheckMilliseconds: UInt64
 
-    /// When (on the loop's clock) its next use is noted.
+    /// When its next use is recorded, on the loop's clock.
     package var nextTouchMilliseconds: UInt64 = 0
 
     init(digest: Digest, mediaType: MediaType, body: [UInt8]) {
@@ -27,6 +27,7 @@ package final class CachedManifest: ReadyAnswer {
     /// Bytes of the body.
     package var sizeBytes: Int { wire.count - fieldsCount }
 
-    /// What it costs the budget: the bytes, and about what the object, its slot and its index entries take.
+    /// Its weight in the cache's budget: the bytes, and the approximate size of the object, its slot and its index
+    /// entries.
     var weight: Int { ReadyAnswer.roomBytes + wire.count + 256 }
 }

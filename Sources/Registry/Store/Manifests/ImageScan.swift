@@ -1,23 +1,24 @@
-// A look at the whole store from the disk, off the loop: which names there are, which manifests, what these are made
-// of. The disk is asked rather than memory because memory keeps only what answers requests; and for an operator's
-// look some seconds of a pool thread are cheaper than gigabytes that stand by for it.
+// A scan of the whole store on disk, off the loop: names, manifests and their content. Memory holds only the data that
+// answers requests; for an operator's query some seconds of a pool thread are cheaper than gigabytes of memory.
 
 internal import CLinux
 import Glibc
 internal import OCI
 
-/// What one look found.
+/// The result of one scan.
 struct ImageScan: Sendable {
+    /// A manifest on disk.
     struct ManifestEntry: Sendable {
         let mediaType: MediaType
         let sizeBytes: Int64
         let createdSeconds: Int64
         /// Config and layers.
         let blobs: [CachedImage.Blob]
-        /// What an index lists.
+        /// The manifests that an index lists.
         let children: [Digest]
     }
 
+    /// A tag or digest name on disk, and the manifest that it refers to.
     struct Name: Sendable {
         let host: RegistryHost
         let repository: RepositoryName
@@ -28,18 +29,18 @@ struct ImageScan: Sendable {
 
     private(set) var names: [Name] = []
     private(set) var manifests: [Digest: ManifestEntry] = [:]
-    /// Blobs on disk: sizes, and when they came.
+    /// Blobs on disk, with their sizes and creation times.
     private(set) var blobs: [Digest: (sizeBytes: Int64, createdSeconds: Int64)] = [:]
     /// Files left out because they cannot be read.
     private(set) var unreadable: [StoreError] = []
 
-    /// Reads everything. What disappears meanwhile is left out, and so is a file that cannot be read.
-    /// - Throws: when a directory cannot be read: half a look would be taken for the whole, and prune what it does not
-    ///   see the use of.
+    /// Scans the store. Files that disappear meanwhile or cannot be read are left out.
+    /// - Throws: when a directory cannot be read: a prune that relied on a partial scan would remove content that is
+    ///   still used.
     init(_ layout: Layout) throws(StoreError) {
-        // A running store has these; one without them has lost its disk.
+        // A running store always has these directories; if they are missing, it has lost its disk.
         for directory in [layout.manifests, layout.blobs, layout.tags] { _ = try Disk.names(in: directory) }
-        // Blobs first: one that comes meanwhile is not seen, and stays; its manifest may be.
+        // Blobs come first: a blob added during the scan is not seen and stays, while its manifest may be seen.
         try ImageScan.forEachContent(in: layout.blobs) { (digest, _, status) in
             blobs[digest] = (status.sizeBytes, status.modifiedSeconds)
         }
@@ -55,8 +56,8 @@ struct ImageScan: Sendable {
         }
     }
 
-    /// The images by name, sorted. A name without its manifest is none; a child of a named index that nobody has named
-    /// itself (older stores have those) is given the index's repository.
+    /// The images, sorted by name. A name without its manifest is left out. A child of a named index without a name of
+    /// its own (in older stores) gets the index's repository.
     func images(_ accessed: DigestMap<Int64>) -> [CachedImage] {
         let images = (names + unnamedChildren()).compactMap { image(of: $0, accessed) }
         return images.map { ($0.name, $0) }.sorted { $0.0 < $1.0 }.map(\.1)
@@ -87,16 +88,16 @@ struct ImageScan: Sendable {
             blobs: manifest.blobs)
     }
 
-    /// Manifests and blobs.
+    /// Number of manifests and blobs.
     var entryCount: Int { manifests.count + blobs.count }
 
-    /// A look at a large cache takes hundreds of megabytes, which the allocator keeps, for each thread that has ever
-    /// looked. Off the loop, once a look's memory is free.
+    /// Returns memory to the system: a scan of a large cache takes hundreds of megabytes, which the allocator keeps for
+    /// each thread that has scanned. Must run off the loop, after the scan's memory has been freed.
     static func giveMemoryBack(afterEntries count: Int) {
         if count > ImageScan.manyEntries { linux_trim_heap() }
     }
 
-    /// A look at fewer leaves too little behind to be worth the search for it.
+    /// After a scan with fewer entries, too little memory could be returned to be worth the time.
     private static let manyEntries = 20_000
 
     // MARK: Reading
@@ -107,7 +108,7 @@ struct ImageScan: Sendable {
         let bytes = try attempt { () throws(StoreError) in
             try Disk.readFile(path, maximumBytes: Manifest.maximumSizeBytes)
         }
-        // What does not decode is for `verify` and for readers to find.
+        // Manifests that do not decode are left to `verify` and to readers.
         guard let bytes, let manifest = try? Manifest.decode(bytes, contentType: type.text) else { return }
         manifests[digest] = ManifestEntry(
             mediaType: type, sizeBytes: status.sizeBytes, createdSeconds: status.modifiedSeconds,
@@ -141,7 +142,8 @@ struct ImageScan: Sendable {
                 createdSeconds: record.resolvedAtSeconds))
     }
 
-    /// Nil for one file that is not there any more, or not readable; this process's own want of means is for all.
+    /// Reads one file; nil if it is missing or unreadable. A lack of descriptors or memory of this process ends the
+    /// scan.
     private mutating func attempt<R>(_ read: () throws(StoreError) -> R) throws(StoreError) -> R? {
         do throws(StoreError) {
             return try read()
@@ -169,7 +171,7 @@ struct ImageScan: Sendable {
         }
     }
 
-    /// Empty where there is no such directory.
+    /// The names in a directory; empty if it does not exist.
     private static func entries(_ directory: String) throws(StoreError) -> [String] {
         do throws(StoreError) {
             return try Disk.names(in: directory)

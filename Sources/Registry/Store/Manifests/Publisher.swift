@@ -1,25 +1,26 @@
-// Small files (manifests, tags) reach the disk here, in order and in batches: one job writes and fsyncs each under a
-// temporary name, renames them in the order given, then fsyncs every directory once.
+// Writing of small files (manifests, tags) to the disk, in order and in batches. One job writes and fsyncs each file
+// under a temporary name, renames them in order, then fsyncs every directory once.
 //
-// Crash safety: a file is durable before its name is (fsync before rename), a name is durable before `then` says so
-// (fsync of the directory after). A crash in between leaves either the old name's content, or the new content whole. A
-// manifest given before the tag that points to it is renamed first. One job at a time means that two writes of one tag
-// cannot overtake each other, and that at most one thread of the pool waits for these fsyncs.
+// Crash safety: a file is durable before it gets its name (fsync before rename), and the name is durable before `then`
+// reports it (fsync of the directory after). A crash leaves either the old content or the complete new content. A
+// manifest passed before the tag that points to it is renamed first. Since only one job runs at a time, two writes of
+// one tag stay in order, and at most one pool thread waits for these fsyncs.
 
 internal import DequeModule
 internal import Glibc
 internal import Logging
 
-/// Directories of this store whose own names are known to be durable, because this process has fsynced them and all
-/// above them. Starts empty: a former process may have died between making a directory and fsyncing its parent.
+/// Directories whose own names are durable, because this process has fsynced them and all their parents. Starts empty:
+/// an earlier process may have died between making a directory and fsyncing its parent.
 final class DirectoryBook {
     private var durable: Set<String> = []
     func contains(_ directory: String) -> Bool { durable.contains(directory) }
     func add(_ directory: String) { durable.insert(directory) }
 }
 
+/// Writes small files durably, in order.
 final class Publisher {
-    /// A small file to be.
+    /// A small file to write.
     struct Write: Sendable {
         enum Content: Sendable {
             case bytes([UInt8])
@@ -30,11 +31,11 @@ final class Publisher {
         let directory: String
         let name: String
         let content: Content
-        /// Removed after the rename: the same manifest under another type.
+        /// A file to remove after the rename: the same manifest under another type.
         var obsolete: String?
         var isKnownDirectory = false
 
-        /// What it holds in memory until it has ended: the content, and about what names and callbacks take.
+        /// The memory that it holds until it has ended: the content, and the approximate size of names and callbacks.
         var heldBytes: Int {
             switch content {
             case .bytes(let bytes): bytes.count + 1024
@@ -45,11 +46,11 @@ final class Publisher {
 
     /// The result of publishing a file.
     enum Outcome: Sendable {
-        /// It has its name, and a crash leaves it that.
+        /// The file has its name, and a crash does not change that.
         case durable
-        /// It has its name, but its directory could not be flushed: after a crash it may be missing.
+        /// The file has its name, but its directory could not be flushed, so a crash may lose it.
         case named(StoreError)
-        /// It has not been written.
+        /// The file was not written.
         case refused(StoreError)
 
         var error: StoreError? {
@@ -62,7 +63,7 @@ final class Publisher {
         var isNamed: Bool { if case .refused = self { false } else { true } }
     }
 
-    /// Files in one batch: bounds the memory and how long the first waits for the last.
+    /// Files in one batch: this bounds the memory, and how long the first file waits for the last.
     static let maximumBatch = 64
 
     private let layout: Layout
@@ -73,10 +74,10 @@ final class Publisher {
     private var waiting: Deque<(write: Write, then: (Outcome) -> Void)> = []
     private var isRunning = false
     private var nextNumber = 0
-    /// Files given, and files that are durable or refused.
+    /// Number of files passed to `publish`, and of those that have ended.
     private var (givenCount, endedCount) = (0, 0)
 
-    /// - Parameter memory: counts what waits to be written.
+    /// - Parameter memory: the budget that counts files waiting to be written.
     init(layout: Layout, directories: DirectoryBook, memory: MemoryBudget, offload: Offload, logger: Logger) {
         self.layout = layout
         self.directories = directories
@@ -85,7 +86,7 @@ final class Publisher {
         chain = SerialOffload(offload)
     }
 
-    /// Publishes a file. It is never refused for lack of memory: the fetch of a manifest has waited for that before.
+    /// Publishes a file. It is never refused for lack of memory: the fetch of a manifest has already waited for that.
     func publish(_ write: Write, then: @escaping (Outcome) -> Void) {
         memory.hold(write.heldBytes)
         waiting.append((write, then))
@@ -100,7 +101,7 @@ final class Publisher {
         chain.attempt(work, then: then)
     }
 
-    /// Calls `then` when every file given so far has ended, one way or the other.
+    /// Calls `then` when every file published so far has ended, with or without an error.
     func whenWritten(then: @escaping () -> Void) { wait(forFiles: givenCount, then) }
 
     private func wait(forFiles count: Int, _ then: @escaping () -> Void) {
@@ -152,7 +153,7 @@ extension Publisher {
 
         struct Report: Sendable {
             var outcomes: [Outcome]
-            /// Why files that should have gone are still there.
+            /// Errors for obsolete files that could not be removed.
             var leftOver: [StoreError] = []
         }
 
@@ -197,7 +198,7 @@ extension Publisher {
                 }
                 try Disk.sync(descriptor, path)
             } catch {
-                // What stays is removed at the next start.
+                // A leftover file is removed at the next start.
                 try? Disk.unlink(path)
                 throw error
             }

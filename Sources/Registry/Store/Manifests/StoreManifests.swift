@@ -1,12 +1,12 @@
-// Manifests: all of them in an index, the recently used in memory ready to be sent, the rest on disk. Those are small,
-// so one that comes from the disk is hashed again: what memory has is right.
+// Manifests: an index of all, the recently used in memory ready to be sent, the others on disk. They are small, so a
+// manifest read from the disk is hashed again, and manifests in memory are always correct.
 
 internal import Glibc
 internal import Logging
 package import OCI
 
 extension Store {
-    /// A manifest that can be had without waiting: from memory, or a small one that the kernel has in memory.
+    /// A manifest that is available without blocking: from memory, or a small one from the page cache.
     package func manifestAtOnce(_ digest: Digest) -> CachedManifest? {
         if let manifest = manifestCache.value(for: digest) { return manifest }
         guard loading[digest] == nil, let known = manifests[digest],
@@ -15,8 +15,8 @@ extension Store {
         return finishLoading(digest, .success(.found(known.detail, bytes)))
     }
 
-    /// Finds a manifest in memory or on disk; nil when the store does not have it. Loads of one digest at the same time
-    /// are one. A file that does not hash to its name goes to the quarantine, and the answer is nil.
+    /// Finds a manifest in memory or on disk; nil when the store does not have it. Concurrent loads of one digest share
+    /// one job. A file that does not hash to its name is moved to the quarantine, and the result is nil.
     package func findManifest(_ digest: Digest, then: @escaping (CachedManifest?) -> Void) {
         if let manifest = manifestAtOnce(digest) { return loop.deferred.complete(then, manifest) }
         let known = manifests[digest]?.detail
@@ -34,10 +34,10 @@ extension Store {
         }
     }
 
-    /// Takes a manifest whose digest the caller has verified. It is in memory and served at once (the return value);
-    /// `then` says whether the disk has it too. When it does not (no space), the manifest lives until memory needs the
-    /// room.
-    /// - Parameter blobs: its config and layers: they stay, whatever a prune under way has found unneeded.
+    /// Adds a manifest whose digest the caller has verified. It is in memory and served at once (the return value);
+    /// `then` reports whether it is also on disk. If the disk has no space, it stays in memory until the cache needs
+    /// the room.
+    /// - Parameter blobs: its config and layers, which a running prune must keep.
     @discardableResult
     package func putManifest(
         _ bytes: [UInt8], digest: Digest, mediaType: MediaType, blobs: [Digest] = [],
@@ -78,7 +78,7 @@ extension Store {
         workBegins()
         publisher.publish(write) { [self] outcome in
             manifestCache.unpin(digest)
-            // A file that has its name takes room, whatever a crash would make of it.
+            // A file with its final name takes room, even if a crash could still lose the name.
             if outcome.isNamed {
                 manifests[digest] = .init(sizeBytes: Int64(manifest.sizeBytes), detail: manifest.mediaType)
             }
@@ -97,7 +97,7 @@ extension Store {
 
     private func finishLoading(_ digest: Digest, _ result: Result<ManifestFile, StoreError>) -> CachedManifest? {
         let isRemoved = removedWhileLoading.remove(digest) != nil
-        // One may have been put in between.
+        // A manifest may have been added meanwhile.
         if let manifest = manifestCache.value(for: digest) { return manifest }
         switch result {
         case .success(.found(let type, let bytes)):
@@ -117,7 +117,7 @@ extension Store {
         return nil
     }
 
-    /// Looks again before moving, in turn with the writes: a good manifest may have been written over the bad one.
+    /// Checks the file again before moving it, in order with the writes: it may have been replaced by a good one.
     private func quarantineManifest(_ digest: Digest, _ type: MediaType, _ reason: String) {
         let layout = layout
         let path = layout.manifest(digest, type)
@@ -140,22 +140,22 @@ extension Store {
     }
 }
 
-/// What reading a manifest from the disk came to. Off the loop, but for `loadAtOnce`.
+/// The result of reading a manifest from the disk. All but `loadAtOnce` runs off the loop.
 private enum ManifestFile: Sendable {
     case found(MediaType, [UInt8])
     case wrong(MediaType, reason: String)
     case missing
 
-    /// Largest manifest that is read and hashed on the loop: 10 µs, a fifth of what a hop through the pool takes.
+    /// Largest manifest read and hashed on the loop: that takes 10 µs, a fifth of a pool round trip.
     static let atOnceBytes: Int64 = 16 * 1024
 
-    /// Reads a small one where the kernel has all of it in memory; whatever is unusual about it is left to `load`.
+    /// Reads a small manifest that is completely in the page cache; any unusual file is left to `load`.
     static func loadAtOnce(_ digest: Digest, _ type: MediaType, _ sizeBytes: Int64, _ layout: Layout) -> [UInt8]? {
         guard sizeBytes <= atOnceBytes, let descriptor = Disk.openAtOnce(layout.manifest(digest, type)) else {
             return nil
         }
         defer { close(descriptor) }
-        // With room for one byte more, a file that has grown shows.
+        // The extra byte detects a file that has grown.
         let bytes = [UInt8](unsafeUninitializedCapacity: Int(sizeBytes) + 1) { buffer, count in
             count = max(0, PageCache.read(descriptor, into: UnsafeMutableRawBufferPointer(buffer), buffer.count, at: 0))
         }
@@ -163,7 +163,7 @@ private enum ManifestFile: Sendable {
         return bytes.withUnsafeBytes { Digest.of($0, digest.algorithm) } == digest ? bytes : nil
     }
 
-    /// Looks under each type in turn.
+    /// Tries the types in order.
     static func load(_ digest: Digest, _ types: [MediaType], _ layout: Layout) throws(StoreError) -> ManifestFile {
         for type in types {
             let path = layout.manifest(digest, type)
@@ -182,7 +182,7 @@ private enum ManifestFile: Sendable {
         return .missing
     }
 
-    /// Whether what is at the path is still wrong. A file that cannot be read for now is left where it is.
+    /// Whether the file at the path is still wrong. A file that is temporarily unreadable stays where it is.
     static func isWrong(_ digest: Digest, _ type: MediaType, _ layout: Layout) -> Bool {
         guard case .wrong = try? load(digest, [type], layout) else { return false }
         return true

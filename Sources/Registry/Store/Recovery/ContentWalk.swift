@@ -1,9 +1,9 @@
-// All content of a store in an order that never changes: by path, a shard at a time, so that a walk can continue where
-// an earlier one stopped and has no more in memory than one shard's names. Off the loop.
+// A walk over all content in a fixed order: by path, one shard at a time. So a walk can continue where an earlier one
+// stopped, and holds only one shard's names in memory. Runs off the loop.
 
 internal import OCI
 
-/// A file that holds content, by its name.
+/// A content file, by its name.
 struct StoredContent: Sendable {
     let path: String
     let digest: Digest
@@ -15,16 +15,16 @@ struct StoredContent: Sendable {
 struct ContentWalk {
     /// A directory of shards.
     private struct Root {
-        /// Below the store's own directory, as all paths here.
+        /// A path relative to the store's directory, like all paths in this file.
         let path: String
         let algorithm: Digest.Algorithm
         let type: MediaType?
     }
 
     private let layout: Layout
-    /// The last path that an earlier walk came to; empty to begin with the first.
+    /// The path at which an earlier walk stopped; empty to start at the beginning.
     private let start: String
-    /// What is left, each taken from the end.
+    /// What is left to walk; items are taken from the end.
     private var roots: [Root]
     private var shards: [String] = []
     private var names: [String] = []
@@ -33,7 +33,7 @@ struct ContentWalk {
     /// Directories that cannot be read.
     private(set) var unreadable: [StoreError] = []
 
-    /// - Parameter start: a path as `relativePath` gives it; the walk begins behind it.
+    /// - Parameter start: a path from `Layout.relative`; the walk begins after it.
     init(_ layout: Layout, after start: String = "") {
         self.layout = layout
         self.start = start
@@ -50,7 +50,7 @@ struct ContentWalk {
     mutating func next() -> StoredContent? {
         while true {
             while let root, let name = names.popLast() {
-                // Other names are set aside by recovery, at the next start.
+                // Files with other names are set aside by recovery at the next start.
                 guard let digest = Digest("\(root.algorithm.name):\(name)") else { continue }
                 return StoredContent(path: "\(layout.root)/\(shard)/\(name)", digest: digest, type: root.type)
             }
@@ -67,13 +67,13 @@ struct ContentWalk {
         }
     }
 
-    /// What could not be read since this was asked last.
+    /// The errors since the last call.
     mutating func takeUnreadable() -> [StoreError] {
         defer { unreadable = [] }
         return unreadable
     }
 
-    /// Whether a walk that begins behind a path passes over a whole directory.
+    /// Whether a walk that begins after `path` skips the whole directory.
     private static func isPassed(_ directory: String, _ path: String) -> Bool {
         directory < String(decoding: path.utf8.prefix(directory.utf8.count), as: UTF8.self)
     }
@@ -89,7 +89,7 @@ struct ContentWalk {
 }
 
 extension Layout {
-    /// A path of this store without the store's own.
+    /// A path relative to the store's directory.
     func relative(_ path: String) -> String {
         String(decoding: path.utf8.dropFirst(root.utf8.count + 1), as: UTF8.self)
     }

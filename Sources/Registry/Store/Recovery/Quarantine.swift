@@ -1,18 +1,18 @@
-// What is found wrong is moved here rather than removed: it is evidence, and it is out of the way. The name it had
-// stays readable, with the reason behind it; the log has both paths.
+// The quarantine: damaged or foreign files are moved here instead of being removed, as evidence. A file keeps its old
+// name, with the reason appended; the log has both paths.
 
 internal import Glibc
 internal import OCI
 
 extension Layout {
-    /// Longest part of a reason that goes into a name.
+    /// Longest part of a reason in a file name.
     private static let maximumReasonBytes = 40
-    /// Things of one name and reason kept; later ones replace the last. A disk that keeps producing them says enough by
-    /// then.
+    /// Files kept with the same name and reason; later ones replace the last. More would show nothing new about a
+    /// failing disk.
     private static let maximumTwins = 100
 
-    /// Moves whatever has this path into the quarantine.
-    /// - Returns: where it is now.
+    /// Moves the file at this path into the quarantine.
+    /// - Returns: its new path.
     @discardableResult
     func setAside(_ path: String, reason: String) throws(StoreError) -> String {
         try Disk.makeDirectories(quarantine, group)
@@ -28,7 +28,7 @@ extension Layout {
         return target
     }
 
-    /// Leaves room in a file name (255 bytes) for the reason and the number.
+    /// Shortens a name so that the reason and a number fit into a file name (255 bytes).
     private static func shortened(_ name: String) -> String {
         String(decoding: name.utf8.prefix(Int(NAME_MAX) - maximumReasonBytes - 8), as: UTF8.self)
     }

@@ -1,10 +1,10 @@
-// The start of a store: the indexes are filled in the background while lookups are answered already. A lookup of
-// something the walk has not reached asks the disk, so that nothing waits for it, however large the store is.
+// Recovery at start: the indexes are filled in the background while lookups are answered. A lookup of something that
+// the walk has not reached reads the disk, so it does not wait, however large the store is.
 
 internal import Logging
 internal import OCI
 
-/// What the walk over the store found.
+/// The result of the walk over the store.
 package struct RecoveryReport: Sendable, Equatable {
     package var blobCount = 0
     package var blobBytes: Int64 = 0
@@ -12,16 +12,16 @@ package struct RecoveryReport: Sendable, Equatable {
     package var tagCount = 0
     /// Files that pulls can resume from.
     package var partialCount = 0
-    /// Things moved to the quarantine; the log names them.
+    /// Files moved to the quarantine; the log names them.
     package var setAsideCount = 0
-    /// Things that could not be looked at; the log names them.
+    /// Entries that could not be read; the log names them.
     package var unreadableCount = 0
-    /// False when the store was closed before the walk was through.
+    /// False when the store was closed before the walk had ended.
     package var isComplete = false
 }
 
 extension Store {
-    /// Walks the store in the background and fills the indexes. `then` runs when it is through.
+    /// Walks the store in the background and fills the indexes. `then` runs at the end.
     package func startRecovery(then: @escaping (RecoveryReport) -> Void = { _ in }) {
         startAccessTimes()
         recoverNext(RecoveryScan(layout), RecoveryReport(), then)
@@ -33,7 +33,8 @@ extension Store {
         guard !isClosing else { return then(report) }
         perform({ () throws(StoreError) in scan.next() }) { [self] result in
             var report = report
-            // The job itself throws nothing; the pool's refusal ends the walk, and lookups go on asking the disk.
+            // The job itself does not throw. If the pool refuses it, the walk ends, and lookups continue to read the
+            // disk.
             guard case .success(let batch) = result else { return then(report) }
             apply(batch, &report)
             guard batch.isLast else { return recoverNext(scan, report, then) }
@@ -51,7 +52,7 @@ extension Store {
         for (digest, sizeBytes) in batch.blobs {
             report.blobCount += 1
             report.blobBytes = report.blobBytes.addingSaturated(sizeBytes)
-            // What the loop has learned meanwhile is newer than what the walk saw.
+            // The loop's information is newer than the walk's.
             if blobs[digest] == nil, !setAsideInRecovery.contains(digest) {
                 blobs.set(digest, sizeBytes: sizeBytes)
             }

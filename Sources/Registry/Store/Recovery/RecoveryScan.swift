@@ -1,21 +1,21 @@
-// The walk over the store's directories, off the loop, a bounded number of entries at a time. It checks what can be
-// seen without reading content: names, kinds and sizes. What does not belong is set aside at once and reported.
+// The walk over the store's directories, off the loop, a bounded number of entries at a time. It checks names, kinds
+// and sizes without reading content. Foreign or damaged entries are set aside and reported.
 //
-// Crash safety: everything under a final name was complete and durable before it got that name (Ingest, Publisher), so
-// a crash leaves nothing to repair here, only partial files, which are kept and hashed again when they are resumed.
-// What is set aside is what somebody else, a failing disk or a file system without barriers has made.
+// Crash safety: every file was complete and durable before it got its final name (Ingest, Publisher). So after a crash
+// there is nothing to repair, only partial files, which are kept and hashed again when they are resumed. Entries that
+// are set aside come from other programs, failing disks or file systems without barriers.
 
 internal import Glibc
 internal import OCI
 
-/// One walk. Each call of `next` continues where the last stopped.
+/// One walk. Each call of `next` continues where the last one stopped.
 final class RecoveryScan: @unchecked Sendable {
     // Sendable by order: Recovery runs one `next` at a time and starts another only when it has completed.
 
-    /// Entries looked at in one job: a millisecond of the pool, and a fraction of one on the loop to take the results
-    /// in.
+    /// Entries checked in one job: a millisecond in the pool, and a fraction of that on the loop to add the results.
     static let entriesPerBatch = 256
 
+    /// The results of one job.
     struct Batch: Sendable {
         var blobs: [(Digest, Int64)] = []
         var manifests: [(Digest, MediaType, sizeBytes: Int64)] = []
@@ -23,7 +23,7 @@ final class RecoveryScan: @unchecked Sendable {
         var partials: [(path: String, FileStatus)] = []
         /// Old path, reason, new path.
         var setAside: [(String, String, String)] = []
-        /// How many of those are content that cannot be what its name says.
+        /// Number of entries set aside whose content cannot match their name.
         var damagedCount = 0
         var unreadable: [StoreError] = []
         var isLast = false
@@ -34,7 +34,7 @@ final class RecoveryScan: @unchecked Sendable {
         case manifest(MediaType)
     }
 
-    /// What a directory is, and so what belongs in it.
+    /// The kind of a directory, which determines its valid entries.
     private enum Place {
         case types
         case algorithms(Content)
@@ -53,7 +53,7 @@ final class RecoveryScan: @unchecked Sendable {
 
     init(_ layout: Layout) {
         self.layout = layout
-        // Taken from the end: manifests and tags first, they decide about more requests than blobs do.
+        // Taken from the end: manifests and tags come first, since they decide more requests than blobs do.
         waiting = [
             (layout.partial, .partials), (layout.blobs, .algorithms(.blob)), (layout.tags, .hosts),
             (layout.manifests, .types),
@@ -64,7 +64,7 @@ final class RecoveryScan: @unchecked Sendable {
         if let current { closedir(current.stream) }
     }
 
-    /// Looks at the next entries.
+    /// Checks the next entries.
     func next() -> Batch {
         var batch = Batch()
         for _ in 0..<RecoveryScan.entriesPerBatch {
@@ -75,7 +75,7 @@ final class RecoveryScan: @unchecked Sendable {
             do throws(StoreError) {
                 try look(at: path, name, place, &batch)
             } catch {
-                // Gone since it was listed: a commit, a quarantine or somebody's hand.
+                // The entry was removed after it was listed, by a commit, a quarantine or an operator.
                 if !error.isMissing { batch.unreadable.append(error) }
             }
         }
@@ -100,7 +100,7 @@ final class RecoveryScan: @unchecked Sendable {
 
     private func look(at path: String, _ name: String, _ place: Place, _ batch: inout Batch) throws(StoreError) {
         let status = try Disk.status(at: path)
-        // A former release has made it for its owner alone.
+        // An earlier release may have made it accessible to its owner only.
         layout.group.apply(to: status, at: path)
         var fault: String?
         switch place {
@@ -125,7 +125,7 @@ final class RecoveryScan: @unchecked Sendable {
         if let fault { batch.setAside.append((path, fault, try layout.setAside(path, reason: fault))) }
     }
 
-    /// What the directory `name` in `place` is; nil when it does not belong there.
+    /// The kind of the directory `name` in `place`; nil when it does not belong there.
     private func inside(_ place: Place, _ name: String) -> Place? {
         switch place {
         case .types:

@@ -1,16 +1,17 @@
-// What stays in memory (manifests) or open (blob files): a budget and second-chance eviction. A hit sets a flag and
-// moves nothing, so that reading from the cache costs one hash lookup.
+// A cache of objects in memory (manifests, small blobs) or of open files, with a budget and second-chance eviction. A
+// hit sets a flag and moves nothing, so it costs one hash lookup.
 
 internal import OCI
 
-/// Objects by digest within a budget of weight. The clock's hand passes over entries used since it last came by, once.
+/// Objects by digest, within a budget of weight. The clock's hand skips an entry once if it was used since the last
+/// pass.
 struct ClockCache<Value: AnyObject>: ~Copyable {
     private struct Slot {
         var digest: Digest
         var value: Value?
         var weight: Int
         var wasUsed: Bool
-        /// Not to be evicted: the disk does not have it yet.
+        /// Whether the entry must not be evicted, because it is not on disk yet.
         var isPinned: Bool
     }
 
@@ -21,21 +22,21 @@ struct ClockCache<Value: AnyObject>: ~Copyable {
     private var index = HashPositions()
     private let hash = KeyedHash()
     private var hand = 0
-    /// Counts the values that have left. While it stays the same, each value is where it was.
+    /// Counts removed values. While it is unchanged, each value keeps its position.
     private(set) var removalCount: UInt64 = 0
 
     init(budget: Int) { self.budget = budget }
 
     var count: Int { index.count }
 
-    /// The value, marked as used. No allocation.
+    /// The value, marked as used. Allocates nothing.
     mutating func value(for digest: Digest) -> Value? {
         guard let position = position(of: digest) else { return nil }
         if !slots[position].wasUsed { slots[position].wasUsed = true }
         return slots[position].value
     }
 
-    /// Where a value is; nil when another one, or none, is there under its digest.
+    /// The position of this value; nil if its digest has another value or none.
     func position(of value: Value, under digest: Digest) -> Int? {
         guard let position = position(of: digest), slots[position].value === value else { return nil }
         return position
@@ -47,10 +48,10 @@ struct ClockCache<Value: AnyObject>: ~Copyable {
         if !slots[position].wasUsed { slots[position].wasUsed = true }
     }
 
-    /// Adds or replaces a value, and makes room: everything but the new and the pinned may go.
+    /// Adds or replaces a value, and evicts others except pinned ones if necessary.
     mutating func insert(_ value: Value, for digest: Digest, weight: Int, isPinned: Bool = false) {
         remove(digest)
-        // Not used yet: what is put in once and never asked for goes before what is asked for.
+        // Not marked as used, so that values that are never requested are evicted before those that are.
         let slot = Slot(digest: digest, value: value, weight: weight, wasUsed: false, isPinned: isPinned)
         let position = free.popLast() ?? slots.count
         if position == slots.count { slots.append(slot) } else { slots[position] = slot }
@@ -64,7 +65,7 @@ struct ClockCache<Value: AnyObject>: ~Copyable {
         empty(position)
     }
 
-    /// Lets an entry go like any other.
+    /// Allows an entry to be evicted.
     mutating func unpin(_ digest: Digest) {
         guard let position = position(of: digest) else { return }
         slots[position].isPinned = false
@@ -76,7 +77,7 @@ struct ClockCache<Value: AnyObject>: ~Copyable {
     }
 
     private mutating func makeRoom(keeping kept: Int) {
-        // Two rounds: the first may do nothing but clear flags. What is left after that is pinned.
+        // Two rounds, since the first may only clear flags. Entries left after that are pinned.
         var steps = 2 * slots.count
         while weight > budget, steps > 0 {
             steps -= 1

@@ -1,8 +1,9 @@
-// What the store has, by digest, and how much that is: the sum is kept, so that nobody has to add up a hundred thousand
-// entries to know it.
+// An index of content by digest, with the sum of sizes kept up to date, so that it need not be computed over a hundred
+// thousand entries.
 
 internal import OCI
 
+/// Content by digest, with its size and a detail such as a media type.
 struct ContentIndex<Detail> {
     struct Entry {
         let sizeBytes: Int64
@@ -25,7 +26,7 @@ struct ContentIndex<Detail> {
 }
 
 extension ContentIndex where Detail == Void {
-    /// The size alone.
+    /// Sets the size of content without details.
     mutating func set(_ digest: Digest, sizeBytes: Int64) {
         self[digest] = Entry(sizeBytes: sizeBytes, detail: ())
     }

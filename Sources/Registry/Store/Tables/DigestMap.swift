@@ -1,15 +1,16 @@
-// A dictionary by digest for any number of entries. One dictionary of a million moves all of them whenever it grows,
-// and all of them again when it is changed while a job still has it: longer than the loop may be kept. This is 256
-// small ones, by a byte of the hash, each of which moves only its own. Nearly all digests are sha256, and those take
-// half the memory here.
+// A dictionary by digest for any number of entries. A single dictionary of a million entries would move all of them
+// when it grows, or when it is changed while a job shares it, and block the loop. This one has 256 shards by a byte of
+// the hash, each of which moves only its own entries. Nearly all digests are sha256; their keys take half the memory
+// here.
 
 internal import OCI
 
+/// Values by digest, in 256 shards.
 struct DigestMap<Value> {
     private static var shardCount: Int { 256 }
 
     private var shards = [[Digest.Short: Value]](repeating: [:], count: shardCount)
-    /// Those of other algorithms.
+    /// Entries with other algorithms.
     private var others: [Digest: Value] = [:]
     private(set) var count = 0
 

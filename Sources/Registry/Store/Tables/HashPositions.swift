@@ -1,11 +1,10 @@
-// What the lookups of every request share: a hash that is quick and keyed, and a table that says where in an array
-// something may be. Swift's Dictionary takes about 300 instructions for a digest, most of them for a hash made to
-// withstand more than these keys need; this takes about 40.
+// The hash and the position table for the lookups of every request. Swift's Dictionary takes about 300 instructions for
+// a digest, most of them for a hash that is stronger than these keys need; this takes about 40.
 
 internal import BasicContainers
 internal import OCI
 
-/// A hash with a secret of its own: who does not know it cannot choose keys that meet in one place.
+/// A hash with a random secret, so that clients cannot choose keys that collide.
 struct KeyedHash {
     private let secret = UInt64.random(in: .min ... .max)
     private let other = UInt64.random(in: .min ... .max)
@@ -15,7 +14,7 @@ struct KeyedHash {
         UInt32(truncatingIfNeeded: KeyedHash.fold(digest.firstWord ^ secret))
     }
 
-    /// Two words a step, one multiplication for both.
+    /// Mixes two words per step with one multiplication.
     func of(_ bytes: UnsafeRawBufferPointer) -> UInt32 {
         var state = secret
         if bytes.count >= 16 {
@@ -25,7 +24,7 @@ struct KeyedHash {
                 state = mix(state, bytes, at)
                 at &+= 16
             }
-            // Some of these have been looked at; the length says how many.
+            // Some of these bytes are mixed twice; the length makes that unambiguous.
             state = mix(state, bytes, last)
         } else {
             for byte in bytes { state = KeyedHash.fold(state ^ UInt64(byte)) }
@@ -33,7 +32,7 @@ struct KeyedHash {
         return UInt32(truncatingIfNeeded: KeyedHash.fold(state ^ UInt64(truncatingIfNeeded: bytes.count)))
     }
 
-    /// Takes in the sixteen bytes at `offset`. A factor is zero for one word in 2⁶⁴ only; which one, the secrets say.
+    /// Mixes the sixteen bytes at `offset`. A factor is zero for one word in 2⁶⁴ only, which depends on the secrets.
     @inline(__always)
     private func mix(_ state: UInt64, _ bytes: UnsafeRawBufferPointer, _ offset: Int) -> UInt64 {
         let first = bytes.loadUnaligned(fromByteOffset: offset, as: UInt64.self)
@@ -51,15 +50,15 @@ struct KeyedHash {
     }
 }
 
-/// Positions by hash: open addressing with linear probing. The caller has what lies at the positions, and compares.
+/// Positions by hash: open addressing with linear probing. The caller stores the entries and compares them.
 struct HashPositions: ~Copyable {
     private static let smallest = 16
 
-    /// 0: empty. Else the hash, and below it the position plus one.
+    /// 0 if empty; otherwise the hash in the upper half and the position plus one in the lower half.
     private var cells = UniqueArray<UInt64>(repeating: 0, count: smallest)
     private(set) var count = 0
 
-    /// The position under `hash` of which `isMeant` is true. No allocation.
+    /// The first position under `hash` for which `isMeant` is true. Allocates nothing.
     @inline(__always)
     func first(_ hash: UInt32, where isMeant: (Int) -> Bool) -> Int? {
         var at = home(hash)
@@ -72,7 +71,7 @@ struct HashPositions: ~Copyable {
         return nil
     }
 
-    /// Adds a position that is not there yet, below 2³² − 1.
+    /// Adds a position that is not in the table yet and is below 2³² − 1.
     mutating func insert(_ hash: UInt32, _ position: Int) {
         // Above three quarters, runs of full cells become long.
         if 4 * (count + 1) > 3 * cells.count { grow() }
@@ -88,7 +87,7 @@ struct HashPositions: ~Copyable {
             hole = next(hole)
         }
         count -= 1
-        // What comes behind moves up where its home allows it, so that no search ends at the hole.
+        // Later cells move up where their home allows it, so that no search ends at the hole.
         let mask = cells.count - 1
         var at = next(hole)
         while cells[at] != 0 {
@@ -103,7 +102,7 @@ struct HashPositions: ~Copyable {
     }
 
     private static func cell(_ hash: UInt32, _ position: Int) -> UInt64 {
-        // A position is that of an entry in memory: four billion of them would not fit in memory.
+        // Fits: a position belongs to an entry in memory, and four billion entries would not fit there.
         UInt64(hash) << 32 | UInt64(UInt32(position + 1))
     }
 

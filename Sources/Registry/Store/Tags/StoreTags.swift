@@ -1,10 +1,11 @@
-// Tags: all in memory once recovery is done, each a small file beside. Their case is theirs: `Latest` is not `latest`.
+// Tags: after recovery all are in memory, and each is also a small file. They are case-sensitive: `Latest` is not
+// `latest`.
 
 internal import Logging
 package import OCI
 
 extension Store {
-    /// A tag from memory, by the bytes of a request. No allocation.
+    /// A tag from memory, by the bytes of a request. Allocates nothing.
     package func tag(_ name: TagBytes) -> TagRecord? { tags.record(name) }
 
     /// A tag from memory.
@@ -31,9 +32,9 @@ extension Store {
         }
     }
 
-    /// Points a tag to a digest, as of now: in memory at once, on disk when `then` has been called without an error.
-    /// One that points there already is only confirmed, in memory: nothing is written, and after a restart its time is
-    /// its file's.
+    /// Points a tag to a digest, with the current time: in memory at once, on disk when `then` is called without an
+    /// error. If the tag has that digest already, only its time in memory changes; nothing is written, and after a
+    /// restart its time is its file's again.
     package func setTag(
         host: RegistryHost, repository: RepositoryName, tag: String, digest: Digest,
         then: @escaping (StoreError?) -> Void = { _ in }
@@ -64,8 +65,8 @@ extension Store {
         }
     }
 
-    /// Notes that a repository has been asked for this manifest by its digest: a name of it like a tag, kept on disk
-    /// only, since nothing is looked up by it.
+    /// Records that a repository was asked for this manifest by its digest. The record is a name of the manifest like a
+    /// tag, but on disk only, since no lookup uses it.
     package func noteDigest(
         host: RegistryHost, repository: RepositoryName, digest: Digest,
         then: @escaping (StoreError?) -> Void = { _ in }
@@ -87,7 +88,7 @@ extension Store {
         }
     }
 
-    /// Takes what the disk has, unless memory knows better.
+    /// Adds a tag from the disk, unless memory has a newer one.
     func addTag(_ name: TagName, _ record: TagRecord) {
         onHostKnown?(name.host)
         name.withBytes { bytes in
@@ -104,7 +105,7 @@ extension Store {
         case .failure(let error) where error.isMissing:
             return nil
         case .failure(let error):
-            // Recovery comes past it and sets it aside.
+            // Recovery will reach the file and set it aside.
             logger.error("store: cannot read tag \(name): \(error)")
             return nil
         }
@@ -112,14 +113,14 @@ extension Store {
 }
 
 extension TagName {
-    /// Whether the tag is one by the grammar, and so also a safe file name.
+    /// Whether the tag matches the grammar, and so is a safe file name too.
     fileprivate var isStorable: Bool {
         withBytes { Reference.isValidTag($0.tag) }
     }
 }
 
 extension TagRecord {
-    /// Reads a tag's file. Off the loop.
+    /// Reads a tag's file. Must run off the loop.
     static func read(_ path: String) throws(StoreError) -> TagRecord {
         let content = try Disk.readFile(path, maximumBytes: Layout.maximumTagFileBytes)
         let status = try Disk.status(at: path)

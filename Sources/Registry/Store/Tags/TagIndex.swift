@@ -1,21 +1,21 @@
-// Tags in memory. The hot path has a request's bytes, not strings: it puts the pieces of the name together on the
-// stack, finds the entry by their hash, compares, and makes nothing.
+// The tags in memory. The hot path has a request's bytes, not strings: it joins the parts of the name on the stack,
+// finds the entry by their hash and compares, without allocating.
 
 internal import BasicContainers
 package import OCI
 
-/// What a tag points to.
+/// The digest of a tag, and when it was last confirmed.
 package struct TagRecord: Sendable, Equatable, BitwiseCopyable {
     package let digest: Digest
-    /// Unix seconds of when an upstream last said so; after a restart, of when the tag's file was written.
+    /// Unix time at which an upstream last confirmed it; after a restart, at which the tag's file was written.
     package var resolvedAtSeconds: Int64
 }
 
-/// The pieces of a tag's name as bytes: `host/[library/]repository:tag`. Borrowed; valid within a call.
+/// The parts of a tag's name as bytes: `host/[library/]repository:tag`. Borrowed; valid only during a call.
 package struct TagBytes {
-    /// Canonical (`RegistryHost.text`).
+    /// The canonical host (`RegistryHost.text`).
     package let host: UnsafeRawBufferPointer
-    /// Whether `library/` goes before the repository (Docker Hub's one-segment names).
+    /// Whether `library/` precedes the repository (Docker Hub's one-segment names).
     package let isLibrary: Bool
     package let repository: UnsafeRawBufferPointer
     package let tag: UnsafeRawBufferPointer
@@ -30,10 +30,10 @@ package struct TagBytes {
     }
 
     private static let library: StaticString = "library/"
-    /// Room on the stack for any name that is one: host and repository of 255 bytes, a tag of 128.
+    /// Stack space for any valid name: host and repository of 255 bytes, a tag of 128.
     private static let usualBytes = 1024
 
-    /// Calls `body` with the name as one text.
+    /// Calls `body` with the whole name as one text, valid during the call.
     @inline(__always)
     fileprivate func withText<R>(_ body: (UnsafeRawBufferPointer) -> R) -> R {
         let count = host.count + TagBytes.library.utf8CodeUnitCount + repository.count + tag.count + 2
@@ -56,7 +56,7 @@ package struct TagBytes {
         return UnsafeRawBufferPointer(start: room.baseAddress, count: end)
     }
 
-    /// Copies a piece to where there is room for it, and says where it ends.
+    /// Copies a part to an offset, and returns its end.
     @inline(__always)
     private static func put(
         _ piece: UnsafeRawBufferPointer, in room: UnsafeMutableRawBufferPointer, at offset: Int
@@ -70,7 +70,7 @@ package struct TagBytes {
 /// All tags known, by name.
 struct TagIndex: ~Copyable {
     private struct Entry: BitwiseCopyable {
-        /// The name's text, in memory of this index; of an entry that is free, nothing.
+        /// The name's text, in memory that this index owns; empty for a free entry.
         var key: UnsafeRawBufferPointer
         var record: TagRecord
     }
@@ -79,7 +79,7 @@ struct TagIndex: ~Copyable {
     private var free: [Int] = []
     private var index = HashPositions()
     private let hash = KeyedHash()
-    /// Counts the tags that have left, and those that have come to mean something else.
+    /// Counts tags that were removed or got another digest.
     private(set) var removalCount: UInt64 = 0
 
     deinit {
@@ -88,7 +88,7 @@ struct TagIndex: ~Copyable {
 
     var count: Int { index.count }
 
-    /// No allocation.
+    /// The tag's record. Allocates nothing.
     func record(_ name: TagBytes) -> TagRecord? {
         name.withText { text in position(of: text).map { entries[$0].record } }
     }
@@ -126,7 +126,7 @@ struct TagIndex: ~Copyable {
 }
 
 extension TagName {
-    /// The name's bytes, for the length of a call.
+    /// Calls `body` with the name's bytes, valid during the call.
     func withBytes<R>(_ body: (TagBytes) -> R) -> R {
         var host = host.text
         var repository = repository.text

@@ -1,16 +1,16 @@
-// One file of the store, hashed again and compared with its name, a step at a time. Off the loop.
+// The check of one file: it is hashed again, step by step, and compared with its name. Runs off the loop.
 
 internal import Glibc
 internal import OCI
 
-/// A file that is not what its name says.
+/// A file whose content does not match its name.
 struct ContentFault: Sendable {
     let path: String
     let reason: String
     let digest: Digest
     /// Nil for a blob.
     let type: MediaType?
-    /// The file that was found wrong; nil when it could not be asked.
+    /// Identifies the damaged file; nil when it could not be read.
     let identity: InodeIdentity?
 }
 
@@ -18,13 +18,13 @@ struct ContentFault: Sendable {
 enum ContentVerdict: Sendable {
     case right
     case wrong(ContentFault)
-    /// Not read, so neither right nor wrong.
+    /// The file could not be read, so its state is unknown.
     case unknown(StoreError)
 }
 
-/// Checks one file. Used by one thread at a time.
+/// Checks one file. Only one thread may use it at a time.
 final class ContentCheck: @unchecked Sendable {
-    // @unchecked: handed from job to job, never in two at once.
+    // @unchecked: passed from job to job, never used by two at once.
 
     let content: StoredContent
     private let descriptor: Int32
@@ -32,8 +32,8 @@ final class ContentCheck: @unchecked Sendable {
     private(set) var offset: Int64 = 0
 
     /// Opens the file.
-    /// - Parameter isBackground: no client waits for the content, so that the kernel need not keep it in memory.
-    /// - Throws: also when there is no regular file of that name.
+    /// - Parameter isBackground: whether no client waits for the content, so the kernel need not keep it in memory.
+    /// - Throws: also when the path is not a regular file.
     init(_ content: StoredContent, isBackground: Bool = false) throws(StoreError) {
         let path = content.path
         guard try Disk.status(at: path).isRegular else { throw .unusable(path: path, reason: "not a regular file") }
@@ -46,7 +46,7 @@ final class ContentCheck: @unchecked Sendable {
 
     deinit { close(descriptor) }
 
-    /// Hashes the next bytes, at most `count` of them and what the buffer holds.
+    /// Hashes the next bytes, at most `count` and at most the buffer's size.
     /// - Returns: nil when there is more to hash.
     func step(_ count: Int, _ buffer: UnsafeMutableRawBufferPointer) -> ContentVerdict? {
         let piece = UnsafeMutableRawBufferPointer(rebasing: buffer[..<min(max(count, 1), buffer.count)])
@@ -54,7 +54,7 @@ final class ContentCheck: @unchecked Sendable {
         do throws(StoreError) {
             read = try Disk.read(descriptor, into: piece, at: offset, content.path)
         } catch {
-            // A sector that cannot be read counts as wrong content.
+            // An unreadable sector counts as damaged content.
             return error.isDamage ? .wrong(fault("cannot be read")) : .unknown(error)
         }
         hash.update(UnsafeRawBufferPointer(rebasing: UnsafeRawBufferPointer(piece)[..<read]))

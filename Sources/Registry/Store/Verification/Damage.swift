@@ -1,6 +1,5 @@
-// What happens to content that is found damaged: it leaves the indexes and what is kept in memory, so that the next
-// request for it is a miss and it is pulled again; its file is moved to the quarantine; it is logged and counted
-// once.
+// Handling of damaged content: it is removed from the indexes and from memory, so that the next request is a miss and
+// pulls it again. Its file is moved to the quarantine, and the damage is logged and counted once.
 
 internal import Logging
 internal import OCI
@@ -9,23 +8,23 @@ extension Store {
     /// Counts damage that was found.
     func countDamage(_ finder: DamageFinder) { damageCounts[Int(finder.rawValue)] &+= 1 }
 
-    /// Connects a blob's file to the store: a fault that a reader reports removes the blob from the index.
+    /// Connects a blob's file with the store: a fault that a reader reports removes the blob from the index.
     func followFaults(of file: OpenFile, _ digest: Digest) {
-        // A reader may have met one while the file was still the ingest's.
+        // A reader may have reported a fault while the file still belonged to the ingest.
         if let fault = file.fault {
             return loop.deferred.enqueue { [self] in blobHasFault(digest, file, fault) }
         }
-        // Unowned: readers of a file hold the store as well, and a weak reference would make every use slower.
+        // Unowned: readers of a file retain the store too, and a weak reference would make every use slower.
         file.onFault = { [unowned self] file, fault in blobHasFault(digest, file, fault) }
     }
 
     private func blobHasFault(_ digest: Digest, _ file: OpenFile, _ fault: FileFault) {
         let current = openFiles.value(for: digest)
-        // Another file has the name by now; faults of this one say nothing about it.
+        // If another file has the name by now, the faults of this one do not matter.
         guard !isClosing, current == nil || current === file else { return }
         let (path, reason, descriptor) = (layout.blob(digest), fault.text(sizeBytes: file.sizeBytes), file.descriptor)
         guard fault.isDamage else {
-            // The next request opens it again.
+            // The next request opens the file again.
             openFiles.remove(digest)
             return logger.error("store: \(path.debugDescription): \(reason)", metadata: ["digest": "\(digest)"])
         }
@@ -37,13 +36,13 @@ extension Store {
                 try layout.setAside(found, ifStill: Disk.status(of: descriptor, path).identity)
             }
         ) { _ in
-            // Until here the descriptor must stay open.
+            // The descriptor must stay open until here.
             withExtendedLifetime(file) {}
         }
     }
 
-    /// Removes damaged content from the indexes and moves its file away.
-    /// - Parameter then: where it is now; nil when the file that was found wrong is not there any more.
+    /// Removes damaged content from the indexes and moves its file to the quarantine.
+    /// - Parameter then: gets the new path; nil when the damaged file is not there any more.
     func setAside(
         _ fault: ContentFault, foundBy finder: DamageFinder, then: @escaping (Result<String?, StoreError>) -> Void
     ) {
@@ -58,19 +57,19 @@ extension Store {
         }
     }
 
-    /// Readers keep the file that they have open; its name is free for a new one once the file has been moved.
+    /// Removes a blob. Readers keep the file that they have open; the name is free once the file has been moved.
     private func setAsideBlob(
         _ fault: ContentFault, _ finder: DamageFinder, _ work: @escaping @Sendable () throws(StoreError) -> String?,
         _ then: @escaping (Result<String?, StoreError>) -> Void
     ) {
         let known = blobs[fault.digest]
-        // Pruned, or on its way out, since it was looked at.
+        // Removed, or about to be removed, since it was checked.
         guard pendingRemoval[fault.digest] == nil, known != nil || !isRecovered else { return then(.success(nil)) }
         performRemoval(of: fault.digest, work) { [self] result in
             switch result {
             case .success(.some(let target)): damageFound(fault, finder, .success(target))
             case .success(nil):
-                // Another file has got the name since.
+                // Another file has got the name meanwhile.
                 if let known { blobs.set(fault.digest, sizeBytes: known.sizeBytes) }
             case .failure(let error): damageFound(fault, finder, .failure(error))
             }
@@ -78,7 +77,8 @@ extension Store {
         }
     }
 
-    /// In order with the writes. A manifest in memory was right when it was read, and is written again.
+    /// Removes a manifest, in order with the writes. A manifest in memory was correct when it was read, and is written
+    /// again.
     private func setAsideManifest(
         _ fault: ContentFault, _ finder: DamageFinder, _ type: MediaType,
         _ work: @escaping @Sendable () throws(StoreError) -> String?,
@@ -107,8 +107,8 @@ extension Store {
         reportQuarantine(fault.path, fault.reason, result, fault.digest)
     }
 
-    /// Logs what happened to a damaged file.
-    /// - Parameter digest: what the file should have held; nil for what is no content.
+    /// Logs the quarantine of a damaged file.
+    /// - Parameter digest: the digest that the file should have; nil for a file that is not content.
     func reportQuarantine(
         _ path: String, _ reason: String, _ result: Result<String, StoreError>, _ digest: Digest? = nil
     ) {
@@ -129,8 +129,8 @@ extension Store {
 }
 
 extension Layout {
-    /// Moves a damaged file into the quarantine, if its path still is that file.
-    /// - Returns: where it is now; nil when the path means another file, or none.
+    /// Moves a damaged file into the quarantine, if the path still refers to that file.
+    /// - Returns: its new path; nil when the path refers to another file, or to none.
     fileprivate func setAside(_ fault: ContentFault, ifStill identity: InodeIdentity?) throws(StoreError) -> String? {
         do throws(StoreError) {
             guard try Disk.status(at: fault.path).identity == identity else { return nil }

@@ -1,42 +1,42 @@
-// The progress of the scrub, kept in a file of the store so that a restart continues where the last process stopped,
-// and the rate of the scrub. Pure, except for reading and writing the file.
+// The state of the scrub, saved in the store so that a restart continues where the last process stopped, and the rate
+// limit of the scrub. Pure, except for reading and writing the file.
 
 internal import Glibc
 internal import OCI
 
-/// What is remembered from pass to pass and over restarts.
+/// The scrub's state, which survives restarts.
 struct ScrubState: Sendable, Equatable {
     /// Start of the last pass, in seconds since 1970; 0 when there was none.
     var startedSeconds: Int64 = 0
-    /// The last file of it that was hashed, below the store's directory; nil when the pass is over.
+    /// The last file hashed in this pass, relative to the store's directory; nil when the pass has ended.
     var position: String?
-    /// Files and bytes of that pass so far.
+    /// Files and bytes hashed in that pass.
     var files: Int64 = 0
     var bytes: Int64 = 0
-    /// End of the last whole pass; 0 when there was none.
+    /// End of the last complete pass; 0 when there was none.
     var completedSeconds: Int64 = 0
 
     /// Whether a pass has begun and not ended.
     var isInPass: Bool { position != nil }
 
-    /// Seconds from now until the next pass begins; 0 or less: it is due.
+    /// Seconds until the next pass; 0 or less when it is due.
     func secondsToNext(_ intervalSeconds: Int64, now: Int64) -> Int64 {
-        // A start in the future was noted while the clock was wrong.
+        // A start in the future was recorded while the clock was wrong.
         guard startedSeconds > 0, startedSeconds <= now else { return startedSeconds > now ? intervalSeconds : 0 }
         return startedSeconds + intervalSeconds - now
     }
 }
 
 extension ScrubState {
-    /// Largest file read: a few lines, of which one is a path of 200 bytes at most.
+    /// Largest file that is read: it has a few lines, one of them a path of at most 200 bytes.
     static let maximumFileBytes = 4096
-    /// Larger numbers were not written by this program; sums of such still fit.
+    /// Larger numbers were not written by this program; sums of smaller ones cannot overflow.
     private static let maximumNumber: Int64 = 1 << 60
 
-    /// The position of a pass that has not come to a file yet: a line cannot hold an empty word.
+    /// The position of a pass that has not reached a file yet, since a line cannot hold an empty word.
     private static let beginning = "-"
 
-    /// Lines of a key and a value, as `text` writes them; what is not known is passed over.
+    /// Parses lines of a key and a value, as `text` writes them; unknown lines are skipped.
     init(_ text: String) {
         for line in text.split(separator: "\n") {
             let words = line.split(separator: " ", maxSplits: 1).map(String.init)
@@ -62,7 +62,7 @@ extension ScrubState {
         return lines.map { $0 + "\n" }.joined()
     }
 
-    /// Off the loop. A file that is not there, or is not one of these, is a pass that never was.
+    /// Must run off the loop. A missing or foreign file counts as no earlier pass.
     static func load(_ layout: Layout) throws(StoreError) -> ScrubState {
         do throws(StoreError) {
             return ScrubState(
@@ -73,7 +73,7 @@ extension ScrubState {
         }
     }
 
-    /// Off the loop. The old file is there until the new one is whole.
+    /// Must run off the loop. The old file stays until the new one is complete.
     func save(_ layout: Layout) throws(StoreError) {
         let temporary = "\(layout.temporary)/SCRUB"
         try Disk.unlink(temporary)
@@ -85,23 +85,23 @@ extension ScrubState {
     }
 }
 
-/// Keeps work to a rate: says how long to wait after each piece of it.
+/// Limits the rate of work: returns how long to wait after each step.
 struct ScrubPace {
-    /// Time that was lost is not made up for beyond this: a disk that hung is not asked for all of it at once.
+    /// Lost time beyond this is not caught up, so that a disk that hung is not overloaded afterwards.
     private static let maximumLagMilliseconds: Int64 = 1000
 
     let bytesPerSecond: Int64
-    /// When what was done so far has taken its time.
+    /// When the work done so far should have ended, at the limited rate.
     private var dueMilliseconds: Int64 = 0
 
     init(bytesPerSecond: Int64) { self.bytesPerSecond = max(1, bytesPerSecond) }
 
-    /// Bytes done in one step: a tenth of a second's, within bounds. The smallest is worth a job, the largest is a few
-    /// milliseconds of a thread.
+    /// Bytes of one step: a tenth of a second's, within bounds. The smallest step is worth a job, and the largest takes
+    /// a few milliseconds of a thread.
     var stepBytes: Int { Int(min(max(bytesPerSecond / 10, 64 * 1024), 4 * 1024 * 1024)) }
 
-    /// - Parameter bytes: what the last step did; not more than a few of `stepBytes`.
-    /// - Returns: milliseconds until the next may begin.
+    /// - Parameter bytes: the bytes of the last step; not more than a few times `stepBytes`.
+    /// - Returns: milliseconds until the next step may begin.
     mutating func pause(after bytes: Int64, now: Int64) -> UInt64 {
         dueMilliseconds = max(dueMilliseconds, now - ScrubPace.maximumLagMilliseconds)
         dueMilliseconds += bytes * 1000 / bytesPerSecond

@@ -1,37 +1,37 @@
-// Hashes the store's content again and compares it with its names: what a failing disk, a bad copy or somebody's hand
-// has changed shows here, before a client sees it. Blobs are only hashed when they are written, so nobody else would.
+// Verification: hashes the store's content again and compares it with the names, to find changes by a failing disk, a
+// bad copy or other programs before a client gets them. Blobs are otherwise hashed only when they are written.
 //
-// Reads in steps, each short enough to be a job among others. Files only ever appear whole, by a rename, and content
-// never changes, so that it may run beside a server that serves from them; only setting aside needs the lock, or the
-// process that has it (StoreVerification, StoreScrub).
+// It reads in steps that are short enough for the pool. Files only appear complete, by a rename, and content never
+// changes, so it can run beside a server that serves from them. Only setting aside needs the lock, or the process that
+// holds it (StoreVerification, StoreScrub).
 
 internal import Glibc
 internal import OCI
 
-/// One walk over all blobs and manifests. Used by one thread at a time.
+/// One walk over all blobs and manifests. Only one thread may use it at a time.
 package final class StoreCheck: @unchecked Sendable {
-    // @unchecked: handed from job to job, never in two at once.
+    // @unchecked: passed from job to job, never used by two at once.
 
-    /// Bytes hashed in one step: some tens of milliseconds.
+    /// Bytes hashed in one step, which takes some tens of milliseconds.
     static let stepBytes = 16 * 1024 * 1024
-    /// What opening a file counts as, in bytes: a walk over ten thousand small files is not one step.
+    /// Bytes that opening a file counts as, so that ten thousand small files are not one step.
     static let bytesPerFile = bufferBytes / 16
     private static let bufferBytes = 1024 * 1024
 
     private(set) var progress = VerifyProgress()
-    /// The last file that was gone through, below the store's directory.
+    /// The last file that was checked, relative to the store's directory.
     private(set) var position: String
-    /// What could not be read, in words; it is neither right nor wrong.
+    /// Errors of files that could not be read, as text; such files count as neither right nor wrong.
     private var unreadable: [String] = []
     private var wrongCount = 0
-    /// Why a fault is only reported; nil when it is set aside.
+    /// Why damaged files are only reported; nil when they are set aside.
     private let obstacle: StoreError?
     private let layout: Layout
     private let lock: StoreLock?
     /// Whether the walk runs in the background, without a command that waits for it.
     private let isBackground: Bool
     private var walk: ContentWalk
-    /// Whether the sizes are known that a progress is measured by.
+    /// Whether the total sizes for progress reports are known.
     private var hasSizes = false
     private var current: ContentCheck?
     private let buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: bufferBytes, alignment: 64)
@@ -49,7 +49,7 @@ package final class StoreCheck: @unchecked Sendable {
             lock = try StoreLock(layout)
             obstacle = nil
         } catch {
-            // Somebody has it, or this user may not write: both leave reading.
+            // Another process holds the lock, or this user may not write; both still allow reading.
             guard error.leavesReading else { throw error }
             lock = nil
             obstacle = error
@@ -57,7 +57,7 @@ package final class StoreCheck: @unchecked Sendable {
         (walk, position, isBackground) = (ContentWalk(layout), "", false)
     }
 
-    /// For the process that has the lock.
+    /// Makes a check in the process that holds the lock.
     init(heldBy layout: Layout) {
         self.layout = layout
         lock = nil
@@ -65,8 +65,8 @@ package final class StoreCheck: @unchecked Sendable {
         (walk, position, isBackground) = (ContentWalk(layout), "", false)
     }
 
-    /// The same in the background: how much there is in all is not looked up.
-    /// - Parameter position: the last file that an earlier walk went through; empty to begin with the first.
+    /// Makes a background check, which does not compute the total size.
+    /// - Parameter position: the last file that an earlier walk checked; empty to start at the beginning.
     init(inBackgroundOf layout: Layout, after position: String) {
         self.layout = layout
         self.position = position
@@ -80,7 +80,7 @@ package final class StoreCheck: @unchecked Sendable {
         lock?.release()
     }
 
-    /// How much there is. What cannot be read shows when the walk comes to it.
+    /// Computes the total size. Directories that cannot be read are reported later by the walk.
     private func measure() {
         hasSizes = true
         let directories = [layout.blobs] + MediaType.allCases.map { "\(layout.manifests)/\($0.directoryName)" }
@@ -92,14 +92,14 @@ package final class StoreCheck: @unchecked Sendable {
         }
     }
 
-    /// What one step came to.
+    /// The result of one step.
     enum Step: Sendable {
         case right
         case wrong(ContentFault)
         case end
     }
 
-    /// Looks how much there is, then hashes the next bytes. May block.
+    /// Computes the total size at the first call, then hashes the next bytes. May block.
     func next(_ stepBytes: Int = StoreCheck.stepBytes) -> Step {
         if !hasSizes { measure() }
         var left = stepBytes
@@ -133,10 +133,10 @@ package final class StoreCheck: @unchecked Sendable {
             current = try ContentCheck(content, isBackground: isBackground)
         } catch {
             position = layout.relative(content.path)
-            // Not a file: recovery sets it aside at the next start.
+            // Not a regular file: recovery sets it aside at the next start.
             if case .unusable = error { return }
             progress.files += 1
-            // Pruned, or set aside by the server, since it was listed.
+            // A missing file was pruned, or set aside by the server, since it was listed.
             if !error.isMissing { unreadable.append("\(error)") }
         }
     }
@@ -149,7 +149,7 @@ package final class StoreCheck: @unchecked Sendable {
 }
 
 extension StoreCheck {
-    /// Runs all of it in this process, without a server. May block.
+    /// Runs the whole check in this process, without a server. May block.
     /// - Parameter emit: called with every event, `ended` last.
     package func run(emit: (VerifyEvent) -> Void) {
         while true {
@@ -172,7 +172,7 @@ extension StoreCheck {
         return finding(fault, setAsideTo: target)
     }
 
-    /// What is reported of a fault.
+    /// Counts a fault, and makes its report.
     func finding(_ fault: ContentFault, setAsideTo target: String?) -> VerifyFinding {
         wrongCount += 1
         return VerifyFinding(
@@ -181,7 +181,7 @@ extension StoreCheck {
 
     func cannotBeSetAside(_ error: StoreError) { unreadable.append("cannot be set aside: \(error)") }
 
-    /// What could not be read since this was asked last, in words.
+    /// The read errors since the last call, as text.
     func takeUnreadable() -> [String] {
         defer { unreadable = [] }
         return unreadable

@@ -1,17 +1,16 @@
-// The scrub: the whole cache hashed again in the background, so that what a disk loses is found before an upstream that
-// could replace it has gone. One small step at a time, at a given rate, and none while the pool has other work for all
-// its threads.
+// The scrub: all content is hashed again in the background, so that damage is found while an upstream can still replace
+// it. It works in small steps at a limited rate, and pauses while the pool is fully busy.
 
 package import Configuration
 internal import Logging
 
-/// Hashes a store's content pass after pass. It is kept by its owner until `close`.
+/// Hashes a store's content in repeated passes. Its owner must retain it until `close`.
 package final class StoreScrub {
-    /// How often progress is written: what a crash repeats is a minute's work.
+    /// How often progress is saved: a crash repeats at most a minute's work.
     static let saveMilliseconds: UInt64 = 60_000
-    /// How long a step waits while the pool is busy.
+    /// How long a step waits while the pool is fully busy.
     static let busyPauseMilliseconds: UInt64 = 100
-    /// The longest wait by the loop's clock, after which the calendar's is looked at again.
+    /// The longest wait by the loop's clock, after which the calendar time is checked again.
     static let longestWaitSeconds: Int64 = 86_400
 
     private let store: Store
@@ -20,12 +19,12 @@ package final class StoreScrub {
     private var state = ScrubState()
     private var check: StoreCheck?
     private var timer: Timer?
-    /// Writes of the progress, one after the other: they have one temporary file.
+    /// Saves the progress, one write at a time, since they use the same temporary file.
     private let saving: SerialOffload
     private var isStepping = false
     private var isUnsaved = false
     private var savedMilliseconds: UInt64 = 0
-    /// Damaged files of this pass, as far as this process has seen it.
+    /// Damaged files found by this process in the current pass.
     private var damagedCount = 0
 
     package init(_ store: Store, _ schedule: ScrubSchedule) {
@@ -35,7 +34,7 @@ package final class StoreScrub {
         saving = SerialOffload(store.offload)
     }
 
-    /// Continues the pass of an earlier process, or waits until the next is due. Called once the store is recovered.
+    /// Continues the pass of an earlier process, or waits until the next one is due. Must be called after recovery.
     package func start() {
         let layout = store.layout
         guard !store.isClosing else { return }
@@ -52,7 +51,7 @@ package final class StoreScrub {
         }
     }
 
-    /// Ends it after the step under way. What has been done of the pass is written down.
+    /// Ends it after the running step, and saves the progress of the pass.
     package func close() {
         timer?.close()
         timer = nil
@@ -67,7 +66,7 @@ package final class StoreScrub {
         save()
     }
 
-    /// The next pass or step is due, or the pool may be free.
+    /// Runs when the next pass or step is due, or to check again whether the pool is busy.
     private func timerFired() {
         guard !isClosed, !isStepping else { return }
         if check != nil { return step() }
@@ -109,7 +108,7 @@ package final class StoreScrub {
         store.perform({ () throws(StoreError) in check.next(stepBytes) }) { [self] result in
             count(check, since: before)
             switch result {
-            // The pool has refused the job: the process is ending.
+            // The pool refuses jobs only when the process is ending.
             case .failure: ended(check, before, isOver: false)
             case .success(.end): ended(check, before, isOver: true)
             case .success(.right): ended(check, before, isOver: false)
@@ -120,7 +119,7 @@ package final class StoreScrub {
         }
     }
 
-    /// What the last step has done.
+    /// Counts the work of the last step.
     private func count(_ check: StoreCheck, since before: VerifyProgress) {
         let files = Int64(check.progress.files - before.files)
         let bytes = check.progress.bytes - before.bytes
@@ -140,7 +139,7 @@ package final class StoreScrub {
         guard !isClosed else { return stopChecking() }
         if store.loop.nowMilliseconds >= savedMilliseconds + StoreScrub.saveMilliseconds { save() }
         let done = check.progress.bytes - before.bytes
-        // Opening a file takes a disk its time as well.
+        // Opening files takes disk time as well.
         let opened = Int64(check.progress.files - before.files) * Int64(StoreCheck.bytesPerFile)
         let pause = pace.pause(after: done + opened, now: Int64(clamping: store.loop.nowMilliseconds))
         timer?.start(afterMilliseconds: pause)

@@ -1,5 +1,5 @@
-// The store of a running server, hashed again while it serves: a step at a time in the pool, and what is wrong leaves
-// the indexes before its file is moved, so that the next request for it is a miss and a pull brings it anew.
+// Verification in a running server: the content is hashed step by step in the pool. Damaged content leaves the indexes
+// before its file is moved, so that the next request is a miss and pulls it again.
 
 /// One walk over a store in use. It keeps itself alive until it has ended.
 package final class StoreVerification {
@@ -17,7 +17,7 @@ package final class StoreVerification {
 
     package func start() { step() }
 
-    /// Ends it after the step under way.
+    /// Ends it after the running step.
     package func stop() { isStopping = true }
 
     private func step() {
@@ -25,7 +25,7 @@ package final class StoreVerification {
         let check = check
         store.perform({ () throws(StoreError) in check.next() }) { [self] result in
             switch result {
-            // The pool has refused the job: the process is ending.
+            // The pool refuses jobs only when the process is ending.
             case .failure: end(isStopped: true)
             case .success(.end): end(isStopped: false)
             case .success(.right): resume()

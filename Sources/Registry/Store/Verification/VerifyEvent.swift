@@ -1,20 +1,20 @@
-// What verifying says of itself. All of it can be written as JSON, since who asked for it may be another process; paths
-// begin in the store's own directory, which that process may call something else.
+// The events of a verification. They can be encoded as JSON, since the caller may be another process. Paths are
+// relative to the store's directory, which may have another path in that process.
 
-/// How far it is.
+/// The progress of a verification.
 package struct VerifyProgress: Sendable, Equatable, Codable {
     package var files = 0
     package var bytes: Int64 = 0
-    /// What the walk found when it began.
+    /// The totals, as found at the beginning.
     package var allFiles = 0
     package var allBytes: Int64 = 0
 }
 
-/// Something wrong.
+/// A damaged file.
 package struct VerifyFinding: Sendable, Equatable, Codable {
     package let path: String
     package let reason: String
-    /// Where it is now; nil when it was left where it is.
+    /// Its new path; nil when it was not moved.
     package let setAsideTo: String?
 
     /// - Parameter root: the store's directory.
@@ -23,18 +23,18 @@ package struct VerifyFinding: Sendable, Equatable, Codable {
     }
 }
 
-/// What has come of it.
+/// The result of a verification.
 package struct VerifyReport: Sendable, Equatable, Codable {
     package let progress: VerifyProgress
     package let wrongCount: Int
-    /// What could not be read, or not be set aside, in words.
+    /// Files that could not be read or set aside, as text.
     package let unreadable: [String]
-    /// Why a fault was only reported; nil when it was set aside.
+    /// Why damaged files were only reported; nil when they were set aside.
     package let obstacle: String?
-    /// It was stopped before it was through.
+    /// Whether it was stopped before its end.
     package let isStopped: Bool
 
-    /// Whether all of it was looked at and is right.
+    /// Whether everything was checked and is correct.
     package var isSound: Bool { wrongCount == 0 && unreadable.isEmpty && !isStopped }
 }
 
