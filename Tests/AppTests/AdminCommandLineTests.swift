@@ -22,7 +22,7 @@ import Testing
         try #require(try OCIRegistry.parseAsRoot(["prune"] + arguments) as? Prune)
     }
 
-    @Test func listTakesTheReferencesFlags() throws {
+    @Test("list accepts --header, --pattern, --short-digest and --json") func listFlags() throws {
         let all = ["--image-path", "/i", "list", "--header", "--pattern", "a,b", "--short-digest", "--json"]
         let list = try #require(try OCIRegistry.parseAsRoot(all) as? List)
         #expect(list.header && list.shortDigest && list.json && list.pattern == "a,b")
@@ -31,7 +31,7 @@ import Testing
         #expect(!none.header && !none.shortDigest && !none.json && none.pattern == nil)
     }
 
-    @Test func whatToPruneIsSaidInOneOfThreeWays() throws {
+    @Test("prune selects by --pattern, --unused-for or --date") func pruneSelections() throws {
         #expect(try prune(["--pattern", "x", "--dry-run"]).selection == .pattern("x"))
         #expect(try prune(["--pattern", "x", "--dry-run"]).dryRun)
         #expect(try prune(["--unused-for", "30d"]).selection == .accessed(Age("30d")))
@@ -42,6 +42,7 @@ import Testing
     }
 
     @Test(
+        "prune without exactly one valid selection ends with status 64 and the reason",
         arguments: [
             ([], "exactly one of"), (["--dry-run"], "exactly one of"),
             (["--pattern", "x", "--unused-for", "1d"], "exactly one of"),
@@ -51,12 +52,12 @@ import Testing
             (["--unused-for", "30"], "--unused-for"), (["--unused-for", "0d"], "--unused-for"),
             (["--pattern", "x", "everything"], "everything"),
         ] as [([String], String)])
-    func anythingElseStopsIt(_ arguments: [String], _ word: String) throws {
+    func pruneRefusals(_ arguments: [String], _ word: String) throws {
         let refusal = try #require(self.refusal(["prune"] + arguments))
         #expect(refusal.status == 64 && refusal.message.contains(word), "\(refusal.message)")
     }
 
-    @Test func whereAdministrationListens() throws {
+    @Test("--admin-listen takes an address and a port") func adminListen() throws {
         let serve = try #require(
             try OCIRegistry.parseAsRoot(["serve", "--admin-listen", "[::1]:9000"]) as? Serve)
         var config = Config()

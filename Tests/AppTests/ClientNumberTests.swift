@@ -8,7 +8,7 @@ import Testing
 
 @Suite struct ClientNumberTests {
     @Test(
-        "a chunk size is hexadecimal digits up to a bound, or the answer is broken",
+        "a chunk size that is not a bounded hexadecimal number is a broken response",
         arguments: [
             "-1", "+5", "", " 5", "7fffffffffffffff", "8000000000000000", "ffffffffffffffff", "ffffffffffffffffff",
             "fffffff1", "5;x=y", "g",
@@ -20,7 +20,7 @@ import Testing
         #expect(!answer.isWhole)
     }
 
-    @Test("an answer in chunks is put together, however it is cut")
+    @Test("a chunked response is assembled however its bytes are split")
     func chunks() throws {
         let text = Array("HTTP/1.1 200 OK\r\n\r\n6\r\nhello\n\r\n0c\r\nyou\nand you\n\r\n0\r\n\r\n".utf8)
         for cut in text.indices {
@@ -34,7 +34,7 @@ import Testing
     }
 
     @Test(
-        "a Content-Length that is not the body's is a broken answer",
+        "a Content-Length other than the body's length is a broken response",
         arguments: Extremes.texts.filter { $0 != " 5" } + ["4", "6"])
     func lengths(_ length: String) throws {
         let answer = Array("HTTP/1.1 200 OK\r\nContent-Length: \(length)\r\n\r\nhello".utf8)
@@ -47,7 +47,7 @@ import Testing
         #expect(try AdminClient.body(of: right) == Array("hello".utf8))
     }
 
-    @Test("progress of any numbers is drawn")
+    @Test("the progress bar is drawn for any numbers")
     func progress() {
         for done in Extremes.numbers {
             for all in Extremes.numbers {
@@ -62,7 +62,7 @@ import Testing
         #expect((ProgressLines.barColumns / 2 - 1...ProgressLines.barColumns / 2).contains(halves))
     }
 
-    @Test("progress lines with numbers that do not fit are ignored", arguments: Extremes.json)
+    @Test("progress lines with numbers out of range are ignored", arguments: Extremes.json)
     func lines(_ number: String) {
         let names = ["images", "loaded", "present", "failed", "wantedBytes", "arrivedBytes"]
         let body = names.map { "\"\($0)\":\(number)" }.joined(separator: ",")

@@ -36,24 +36,26 @@ struct CommandLineTests {
         return try body(file.path)
     }
 
-    @Test(arguments: [("health:", nil), ("health: 0", nil), ("health: \"\"", nil), ("health: 8081", 8081)])
-    func inTheFileNoPortIsNoListener(_ yaml: String, _ port: UInt16?) throws {
+    @Test(
+        "health without a port, or with 0, in the file means no health listener",
+        arguments: [("health:", nil), ("health: 0", nil), ("health: \"\"", nil), ("health: 8081", 8081)])
+    func healthPort(_ yaml: String, _ port: UInt16?) throws {
         let given = try withFile(yaml) { try config(["--config-file", $0, "serve"]) }
         #expect(given.healthPort == port)
     }
 
-    @Test func listenersDoNotShareAPort() throws {
+    @Test("two listeners with the same port are refused, except for port 0") func sharedPort() throws {
         let same = try config(["serve", "--port", "81", "--health", "81"])
         #expect(throws: Refusal("health: 81 is the port of port already")) { try same.checkPorts() }
         try config(["serve", "--health", "81"]).checkPorts()
         try config(["serve", "--port", "0", "--health", "0"]).checkPorts()
     }
 
-    @Test func withoutAnythingTheDefaultsHold() throws {
+    @Test("serve without options uses the defaults") func defaults() throws {
         #expect(try config(["serve"]) == Config())
     }
 
-    @Test func everyFlagIsTaken() throws {
+    @Test("every serve option sets its configuration value") func everyFlag() throws {
         let given = try config([
             "--log-level", "debug", "--log-format", "json", "--image-path", "/i", "--log-file", "/l", "serve", "--port",
             "0", "--health", "0", "--host", "localhost", "--default-ns", "Docker.io", "--pull-timeout", "5",
@@ -83,7 +85,7 @@ struct CommandLineTests {
         #expect(given == expected)
     }
 
-    @Test func theCommandLineGoesBeforeTheFileAndTheFileBeforeTheDefaults() throws {
+    @Test("command-line options override the file, and the file overrides the defaults") func precedence() throws {
         let yaml = """
             imagePath: /file
             logLevel: info
@@ -124,32 +126,37 @@ struct CommandLineTests {
         }
     }
 
-    @Test(arguments: [
-        (["--air-gapped"], true), (["--air-gapped=true"], true), (["--air-gapped", "false"], false),
-        (["--air-gapped=false"], false), (["--air-gapped=false", "--hello-world=true", "--port", "1"], false),
-        (["--port", "1", "--air-gapped", "--port", "2"], true),
-    ])
-    func switchesTakeAValueOrNone(_ flags: [String], _ isOn: Bool) throws {
+    @Test(
+        "a switch takes an optional true or false",
+        arguments: [
+            (["--air-gapped"], true), (["--air-gapped=true"], true), (["--air-gapped", "false"], false),
+            (["--air-gapped=false"], false), (["--air-gapped=false", "--hello-world=true", "--port", "1"], false),
+            (["--port", "1", "--air-gapped", "--port", "2"], true),
+        ])
+    func switches(_ flags: [String], _ isOn: Bool) throws {
         let given = try withFile("airGapped: \(!isOn)") { try config(["--config-file", $0, "serve"] + flags) }
         #expect(given.airGapped == isOn)
     }
 
-    @Test func globalOptionsStandBeforeOrAfterTheSubCommandAndTheLastCounts() throws {
+    @Test("global options are accepted on either side of the subcommand, and the last one wins")
+    func globalOptions() throws {
         #expect(try config(["--image-path", "/a", "serve"]).imagePath == "/a")
         #expect(try config(["serve", "--port", "1", "--image-path", "/b"]).imagePath == "/b")
         #expect(try config(["--image-path", "/a", "serve", "--image-path=/b"]).imagePath == "/b")
         #expect(try OCIRegistry.parseAsRoot(["--log-level", "info", "version"]) is ShowVersion)
     }
 
-    @Test(arguments: [
-        ["serve", "--port", "65536"], ["serve", "--port", "-1"], ["serve", "--health", "x"],
-        ["serve", "--host", "example.com"], ["serve", "--default-ns", "a/b"], ["serve", "--pull-timeout", "0"],
-        ["serve", "--air-gapped=perhaps"], ["serve", "--admin-on-serving-port=perhaps"],
-        ["serve", "--hello-world", "perhaps"], ["serve", "--os", "Linux/x"], ["serve", "--arch", "a/b/c"],
-        ["load", "--resolve-ref", "a b"], ["load", "--arch", ""], ["load", "--pull-timeout", "0"],
-        ["--log-level", "verbose", "serve"], ["--log-format", "xml", "serve"], ["--image-path", "", "serve"],
-    ])
-    func refusedValuesNameTheFlag(_ arguments: [String]) throws {
+    @Test(
+        "an invalid option value ends with status 64 and names the option",
+        arguments: [
+            ["serve", "--port", "65536"], ["serve", "--port", "-1"], ["serve", "--health", "x"],
+            ["serve", "--host", "example.com"], ["serve", "--default-ns", "a/b"], ["serve", "--pull-timeout", "0"],
+            ["serve", "--air-gapped=perhaps"], ["serve", "--admin-on-serving-port=perhaps"],
+            ["serve", "--hello-world", "perhaps"], ["serve", "--os", "Linux/x"], ["serve", "--arch", "a/b/c"],
+            ["load", "--resolve-ref", "a b"], ["load", "--arch", ""], ["load", "--pull-timeout", "0"],
+            ["--log-level", "verbose", "serve"], ["--log-format", "xml", "serve"], ["--image-path", "", "serve"],
+        ])
+    func refusedValues(_ arguments: [String]) throws {
         let flag = try #require(arguments.first { $0.hasPrefix("--") }?.prefix { $0 != "=" })
         let refusal = try #require(self.refusal(arguments))
         #expect(refusal.message.contains(flag))

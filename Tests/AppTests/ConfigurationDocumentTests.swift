@@ -26,13 +26,13 @@ struct ConfigurationDocumentTests {
         return parts.indices.filter { $0 % 2 == 1 }.map { String(parts[$0]) }
     }
 
-    @Test func everyKeyIsDocumentedAndNoOther() {
+    @Test("the configuration document lists every key and no other") func keys() {
         let documented = rows.flatMap { words($0[0]) }
         #expect(Set(documented) == Set(ConfigDecoder.allKeys))
         #expect(documented.count == Set(documented).count)
     }
 
-    @Test func everyFlagIsDocumentedAndNoOther() {
+    @Test("the configuration document lists every command-line option and no other") func flags() {
         let documented = rows.flatMap { words($0[1]) }
         let commands: [any ParsableCommand.Type] = [OCIRegistry.self] + OCIRegistry.configuration.subcommands
         let help = commands.map { command in
@@ -42,7 +42,7 @@ struct ConfigurationDocumentTests {
         #expect(Set(documented) == Set(flags))
     }
 
-    @Test func defaultsAreAsDocumented() {
+    @Test("documented defaults are the program's defaults") func defaults() {
         let config = Config()
         let defaults = [
             "imagePath": config.imagePath, "logLevel": config.logLevel.rawValue,

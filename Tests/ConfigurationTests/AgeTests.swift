@@ -9,25 +9,29 @@ import Testing
 
 @Suite struct AgeTests {
     @Test(
+        "an age is a whole number and a unit from ns to d, up to 36500d",
         arguments: [
             ("1ns", 1), ("7us", 7000), ("7µs", 7000), ("5ms", 5_000_000), ("45s", 45_000_000_000),
             ("2m", 120_000_000_000), ("3h", 10_800_000_000_000), ("30d", 2_592_000_000_000_000),
             ("36500d", 3_153_600_000_000_000_000),
         ] as [(String, Int64)])
-    func aNumberAndAUnit(_ text: String, _ nanoseconds: Int64) throws {
+    func validAges(_ text: String, _ nanoseconds: Int64) throws {
         #expect(try Age(text).nanoseconds == nanoseconds)
     }
 
-    @Test(arguments: [
-        "", "30", "d", "0d", "00s", "-5d", "+5d", "5.5d", "30x", "30dd", "1d2h", " 30d", "30d ", "30 d", "30D", "abcd",
-        "36501d", "99999999999999d", "99999999999999999999999d", "9223372036854775807ns", "٣d",
-    ])
-    func anythingElseIsRefused(_ text: String) {
+    @Test(
+        "an age without a number, a known unit or a value in range is refused",
+        arguments: [
+            "", "30", "d", "0d", "00s", "-5d", "+5d", "5.5d", "30x", "30dd", "1d2h", " 30d", "30d ", "30 d", "30D",
+            "abcd",
+            "36501d", "99999999999999d", "99999999999999999999999d", "9223372036854775807ns", "٣d",
+        ])
+    func invalidAges(_ text: String) {
         #expect(throws: Refusal.self) { _ = try Age(text) }
     }
 
     /// What is a part of a second younger than asked for is not older.
-    @Test func theMomentIsRoundedTowardsThePast() throws {
+    @Test("the time an age ago is rounded down to whole seconds") func rounding() throws {
         #expect(try Age("10s").before(nowSeconds: 100) == 90)
         #expect(try Age("1ns").before(nowSeconds: 100) == 99)
         #expect(try Age("1001ms").before(nowSeconds: 100) == 98)
@@ -40,20 +44,24 @@ import Testing
     }
 
     @Test(
+        "adminListen is an address and a port, and loopback where the address is left out",
         arguments: [
             ("127.0.0.1:9000", "127.0.0.1", 9000), ("localhost:1", "127.0.0.1", 1), ("0.0.0.0:0", "0.0.0.0", 0),
             ("[::1]:9000", "::1", 9000), ("9000", "127.0.0.1", 9000),
         ] as [(String, String, UInt16)])
-    func whereToListen(_ text: String, _ host: String, _ port: UInt16) throws {
+    func listenAddresses(_ text: String, _ host: String, _ port: UInt16) throws {
         #expect(try config("adminListen: \"\(text)\"").adminListen == ListenPoint(host: host, port: port))
     }
 
-    @Test(arguments: ["::1:9000", "example.com:1", "127.0.0.1:", ":9000", "127.0.0.1:65536", "x", "[::1]"])
-    func wrongPlaces(_ text: String) {
+    @Test(
+        "adminListen with a host name or an invalid port is refused",
+        arguments: ["::1:9000", "example.com:1", "127.0.0.1:", ":9000", "127.0.0.1:65536", "x", "[::1]"])
+    func wrongListenAddresses(_ text: String) {
         #expect(throws: ConfigError.self) { _ = try config("adminListen: \"\(text)\"") }
     }
 
-    @Test func theToken() throws {
+    @Test("the admin token comes from one source, is visible ASCII and is needed on the serving port")
+    func adminToken() throws {
         #expect(try config("adminToken: sesame").adminToken == Secret("sesame"))
         #expect(try config("adminTokenFromEnv: T", ["T": "sesame"]).adminToken == Secret("sesame"))
         #expect(try config("adminToken:\nadminListen:\nadminTokenFromEnv:\nadminOnServingPort:") == Config())

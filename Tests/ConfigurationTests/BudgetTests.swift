@@ -14,6 +14,7 @@ import Testing
     }
 
     @Test(
+        "a budget computes fit, high watermark and excess from used and free bytes",
         arguments: [
             // used, free, wanted; fits, high, excess
             (1000, nil, 0, 9000, 900, true, false, 0), (1000, nil, 900, 100, 100, true, false, 0),
@@ -34,7 +35,7 @@ import Testing
     }
 
     /// What leaves is enough for what is wanted, whenever that can fit at all.
-    @Test func whatLeavesIsEnough() {
+    @Test("removing the excess makes room for any request that is within the maximum") func excessIsEnough() {
         var random = SeededRandom(seed: 5)
         for _ in 0..<10_000 {
             let maximum = Int64(random.next() % 1000) + 1

@@ -25,7 +25,7 @@ struct ConfigDecoderTests {
 
     // MARK: what is accepted
 
-    @Test func anEmptyFileIsTheDefaults() throws {
+    @Test("an empty file gives the default configuration") func emptyFile() throws {
         let config = try decode("")
         #expect(config == Config())
         #expect(config.imagePath == "/var/lib/ociregistry")
@@ -36,7 +36,7 @@ struct ConfigDecoderTests {
         #expect(config.prefetchLayers == .layer)
     }
 
-    @Test func theReferencesDefaultFileIsTheDefaults() throws {
+    @Test("the original server's default file gives the default configuration") func originalDefaults() throws {
         let yaml = """
             imagePath: /var/lib/ociregistry
             logLevel: error
@@ -61,7 +61,7 @@ struct ConfigDecoderTests {
         #expect(try decode(yaml) == Config())
     }
 
-    @Test func everySettingIsRead() throws {
+    @Test("every scalar setting is read") func everySetting() throws {
         let yaml = """
             imagePath: cache
             logLevel: warn
@@ -90,7 +90,7 @@ struct ConfigDecoderTests {
         #expect(try decode(yaml) == expected)
     }
 
-    @Test func registriesAreRead() throws {
+    @Test("registries are read with endpoint, scheme, credentials and TLS options") func registries() throws {
         let yaml = """
             registries:
             - name: docker.io
@@ -120,7 +120,7 @@ struct ConfigDecoderTests {
         #expect(registries.map(\.tls.insecureSkipVerify) == [false, false, true])
     }
 
-    @Test func tlsFilesBeginAtTheConfigurationFile() throws {
+    @Test("relative paths of TLS files are resolved from the configuration file's directory") func tlsPaths() throws {
         let directory = FileManager.default.temporaryDirectory.appending(path: "tls-\(UUID().uuidString)")
         try FileManager.default.createDirectory(at: directory, withIntermediateDirectories: true)
         defer { try? FileManager.default.removeItem(at: directory) }
@@ -211,27 +211,38 @@ struct ConfigDecoderTests {
         #expect(complaint(yaml) == printed)
     }
 
-    @Test(arguments: [
-        ("{user: u}", "user: needs auth.password or auth.passwordFromEnv"),
-        ("{user: '', password: p}", "password: needs auth.user"),
-        ("{passwordFromEnv: SET}", "passwordFromEnv: needs auth.user"),
-        ("{tokenRealm: a.b}", "tokenRealm: needs auth.user"),
-        ("{user: 'a:b', password: p}", "user: must not hold a colon"),
-        (#"{user: "a\nb", password: p}"#, "user: holds a control character"),
-        (
-            "{user: u, password: p, passwordFromEnv: SET}",
-            "passwordFromEnv: password is set too; only one of them can be"
-        ),
-        ("{user: u, passwordFromEnv: UNSET}", "passwordFromEnv: the environment variable UNSET is not set, or empty"),
-        ("{user: u, passwordFromEnv: EMPTY}", "passwordFromEnv: the environment variable EMPTY is not set, or empty"),
-        ("{user: u, passwordFromEnv: BAD}", "passwordFromEnv: the environment variable BAD holds a control character"),
-        (
-            "{user: u, password: p, tokenRealm: 'http://a.b/token'}",
-            "tokenRealm: must be host[:port] or an https URL of the token realm"
-        ),
-        ("{token: {static: t}}", "token: not built yet; leave it empty or take it out to start the server"),
-        ("{token: {provider: ecr}}", "token: not built yet; leave it empty or take it out to start the server"),
-    ])
+    @Test(
+        "wrong or incomplete credentials of a registry are refused with the key at fault",
+        arguments: [
+            ("{user: u}", "user: needs auth.password or auth.passwordFromEnv"),
+            ("{user: '', password: p}", "password: needs auth.user"),
+            ("{passwordFromEnv: SET}", "passwordFromEnv: needs auth.user"),
+            ("{tokenRealm: a.b}", "tokenRealm: needs auth.user"),
+            ("{user: 'a:b', password: p}", "user: must not hold a colon"),
+            (#"{user: "a\nb", password: p}"#, "user: holds a control character"),
+            (
+                "{user: u, password: p, passwordFromEnv: SET}",
+                "passwordFromEnv: password is set too; only one of them can be"
+            ),
+            (
+                "{user: u, passwordFromEnv: UNSET}",
+                "passwordFromEnv: the environment variable UNSET is not set, or empty"
+            ),
+            (
+                "{user: u, passwordFromEnv: EMPTY}",
+                "passwordFromEnv: the environment variable EMPTY is not set, or empty"
+            ),
+            (
+                "{user: u, passwordFromEnv: BAD}",
+                "passwordFromEnv: the environment variable BAD holds a control character"
+            ),
+            (
+                "{user: u, password: p, tokenRealm: 'http://a.b/token'}",
+                "tokenRealm: must be host[:port] or an https URL of the token realm"
+            ),
+            ("{token: {static: t}}", "token: not built yet; leave it empty or take it out to start the server"),
+            ("{token: {provider: ecr}}", "token: not built yet; leave it empty or take it out to start the server"),
+        ])
     func authRefusals(_ auth: String, _ printed: String) {
         let environment = ["SET": "p", "EMPTY": "", "BAD": "a\r\nb"]
         #expect(
@@ -239,32 +250,36 @@ struct ConfigDecoderTests {
                 == "c.yaml:3: registries[0].auth.\(printed)")
     }
 
-    @Test(arguments: [
-        ("{ca: /nowhere/ca.crt}", "ca: /nowhere/ca.crt: cannot be read: No such file or directory"),
-        ("{ca: /}", "ca: /: not a file"),
-        ("{cert: /etc/passwd}", "cert: needs tls.key, the certificate's private key"),
-        ("{key: /etc/passwd}", "key: needs tls.cert, the certificate it belongs to"),
-        ("{insecureSkipVerify: 1}", #"insecureSkipVerify: must be true or false, not "1""#),
-    ])
+    @Test(
+        "wrong TLS settings of a registry are refused with the key at fault",
+        arguments: [
+            ("{ca: /nowhere/ca.crt}", "ca: /nowhere/ca.crt: cannot be read: No such file or directory"),
+            ("{ca: /}", "ca: /: not a file"),
+            ("{cert: /etc/passwd}", "cert: needs tls.key, the certificate's private key"),
+            ("{key: /etc/passwd}", "key: needs tls.cert, the certificate it belongs to"),
+            ("{insecureSkipVerify: 1}", #"insecureSkipVerify: must be true or false, not "1""#),
+        ])
     func tlsRefusals(_ tls: String, _ printed: String) {
         #expect(complaint("registries:\n- name: x.y\n  tls: \(tls)") == "c.yaml:3: registries[0].tls.\(printed)")
     }
 
-    @Test(arguments: [
-        ("serverTlsConfig: {cert: c, key: k}", "serverTlsConfig"),
-        ("serverTlsConfig: {clientAuth: verify}", "serverTlsConfig"),
-    ])
-    func whatIsNotBuiltStopsTheStart(_ yaml: String, _ key: String) {
+    @Test(
+        "a setting that is not supported yet is refused instead of ignored",
+        arguments: [
+            ("serverTlsConfig: {cert: c, key: k}", "serverTlsConfig"),
+            ("serverTlsConfig: {clientAuth: verify}", "serverTlsConfig"),
+        ])
+    func unsupportedSettings(_ yaml: String, _ key: String) {
         #expect(complaint(yaml) == "c.yaml:1: \(key): not built yet; leave it empty or take it out to start the server")
     }
 
-    @Test func misspeltKeysAreFoundInWhatIsNotBuilt() {
+    @Test("a misspelled key in a nested mapping is refused with a suggestion") func misspelledKeys() {
         #expect(
             complaint("pruneConfig: {enabeld: false}")
                 == "c.yaml:1: pruneConfig.enabeld: unknown key; did you mean enabled?")
     }
 
-    @Test func allProblemsAreToldInTheOrderOfTheFile() {
+    @Test("all problems of a file are reported in line order") func problemOrder() {
         let yaml = "registries:\n- name: a/b\n- name: x.y\n  auth: {user: u}\nport: x\nairgapped: true\n"
         #expect(
             complaint(yaml) == """
@@ -275,7 +290,7 @@ struct ConfigDecoderTests {
                 """)
     }
 
-    @Test func aFileThatIsNotThereHasNoLine() {
+    @Test("an unreadable configuration file is reported without a line number") func missingFile() {
         #expect(
             throws: ConfigError(problems: [
                 .init(file: "/nowhere/c.yaml", line: nil, key: "", reason: "cannot be read: No such file or directory")
@@ -295,7 +310,7 @@ struct ConfigDecoderTests {
 
     // MARK: secrets
 
-    @Test func passwordsAreNeverPrinted() throws {
+    @Test("a configuration's description and dump do not contain passwords") func passwords() throws {
         let config = try decode("registries: [{name: x.y, auth: {user: u, password: hunter2}}]")
         var dumped = ""
         dump(config, to: &dumped)
@@ -303,7 +318,7 @@ struct ConfigDecoderTests {
         #expect(config.registries.first?.auth?.password.revealed == "hunter2")
     }
 
-    @Test func aWrongPasswordIsNotPrintedEither() {
+    @Test("the error about an invalid password does not contain it") func invalidPasswords() {
         for value in [#""hunter2\n""#, "[hunter2]", "{hunter2: x}"] {
             let printed = complaint("registries: [{name: x.y, auth: {user: u, password: \(value)}}]")
             #expect(!printed.isEmpty && !printed.contains("hunter2"))
@@ -312,7 +327,7 @@ struct ConfigDecoderTests {
 
     // MARK: no input may trap
 
-    @Test func everyPrefixAndEveryChangedByteIsAcceptedOrRefused() {
+    @Test("a truncated or damaged file is decoded or refused, without a crash") func damagedFiles() {
         let whole = Array("registries:\n- {name: \"x.y\", auth: {user: &a u, password: 'p'}}\nport: 80 # c\n".utf8)
         for end in whole.indices { _ = try? ConfigDecoder.decode(yaml: Array(whole[..<end]), file: "c") { _ in nil } }
         for index in whole.indices {

@@ -13,7 +13,7 @@ import Testing
         do throws(Refusal) { return try rule(text).map { Int64($0) } } catch { return nil }
     }
 
-    @Test("every numeric key takes a number in its range or refuses it", arguments: Extremes.texts)
+    @Test("every numeric key accepts a number in its range and refuses any other", arguments: Extremes.texts)
     func rules(_ text: String) {
         let plain = OutsideNumber.decimal(text, in: 0...Int64.max)
         func among(_ range: ClosedRange<Int64>) -> Int64? { plain.flatMap { range.contains($0) ? $0 : nil } }
@@ -35,7 +35,7 @@ import Testing
         #expect((RegistryHost("a.b:\(text)") != nil) == (among(1...65535) != nil && text.utf8.count <= 5))
     }
 
-    @Test("a budget has an answer for any levels and any request")
+    @Test("a budget computes fit and excess for any levels and any request without overflow")
     func budgets() {
         let numbers = Extremes.numbers
         for maximum in numbers.map(Optional.some) + [nil] {

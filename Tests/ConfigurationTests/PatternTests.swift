@@ -9,7 +9,7 @@ import Testing
 @Suite struct PatternTests {
     private func matches(_ pattern: String, _ text: String) throws -> Bool { try Pattern(pattern).matches(text) }
 
-    @Test func anyOfThemFoundAnywhere() throws {
+    @Test("a pattern list matches where any expression is found anywhere in the text") func matching() throws {
         #expect(try matches("library/", "docker.io/library/alpine:3.20"))
         #expect(try matches("^quay,alpine", "docker.io/library/alpine:3.20"))
         #expect(try !matches("^quay,busybox$", "docker.io/library/alpine:3.20"))
@@ -24,17 +24,18 @@ import Testing
         ("", [""]), ("a\\", ["a\\"]), ("[a,b", ["[a,b"]), ("\\Qa,b", ["\\Qa,b"]), ("ü,b", ["ü", "b"]),
     ]
 
-    @Test(arguments: cuts) func commas(_ text: String, _ pieces: [String]) {
+    @Test("a pattern list is split at commas outside groups, classes and quantifiers", arguments: cuts)
+    func commas(_ text: String, _ pieces: [String]) {
         #expect(PatternList.split(text) == pieces)
     }
 
-    @Test func quantifiersWithCommasWork() throws {
+    @Test("a comma inside a quantifier does not split the pattern") func quantifiers() throws {
         #expect(try matches("^a{2,3}$", "aa"))
         #expect(try !matches("^a{2,3}$", "aaaa"))
     }
 
     /// Where Go and PCRE2 would differ and an option makes them the same.
-    @Test func likeGo() throws {
+    @Test("patterns follow Go's rules for $, ., ASCII classes and named groups") func goSyntax() throws {
         #expect(try !matches("a$", "a\n"))
         #expect(try matches("^.$", "ü"))
         #expect(try !matches("\\d", "٣"))
@@ -43,18 +44,19 @@ import Testing
         #expect(throws: PatternError.self) { try Pattern("\\C") }
     }
 
-    @Test(arguments: ["", "a,", ",a", "a,,b"]) func emptyOnesAreRefused(_ text: String) {
+    @Test("an empty expression in a pattern list is refused", arguments: ["", "a,", ",a", "a,,b"])
+    func emptyExpressions(_ text: String) {
         #expect(throws: PatternError.empty(pattern: text)) { try Pattern(text) }
     }
 
-    @Test func syntaxErrorsSayWhere() {
+    @Test("a syntax error names the expression, the offset and the reason") func syntaxErrors() {
         #expect(throws: PatternError.syntax(expression: "b(c", offset: 3, reason: "missing closing parenthesis")) {
             try Pattern("a,b(c")
         }
         #expect("\(PatternError.syntax(expression: "b(c", offset: 3, reason: "no"))" == "pattern 'b(c', at 3: no")
     }
 
-    @Test func sizesAreBounded() {
+    @Test("a pattern's length, number of expressions, nesting and compiled size are bounded") func bounds() {
         let long = String(repeating: "a", count: Pattern.maximumBytes + 1)
         #expect(throws: PatternError.tooLong(limit: "16384 bytes")) { try Pattern(long) }
         let many = [String](repeating: "a", count: Pattern.maximumExpressions + 1).joined(separator: ",")
@@ -65,10 +67,12 @@ import Testing
     }
 
     /// Each of these takes exponential time where nothing stops it.
-    @Test(arguments: [
-        "(a+)+$", "(a|aa)+$", "^(([a-z])+.)+[A-Z]([a-z])+$", "^(.*)*\\1[xy]$", "(?:a*)*(?:a*)*(?:a*)*[bc]",
-    ])
-    func catastrophicBacktrackingEndsInAnError(_ expression: String) throws {
+    @Test(
+        "an expression with catastrophic backtracking ends with a limit error",
+        arguments: [
+            "(a+)+$", "(a|aa)+$", "^(([a-z])+.)+[A-Z]([a-z])+$", "^(.*)*\\1[xy]$", "(?:a*)*(?:a*)*(?:a*)*[bc]",
+        ])
+    func backtracking(_ expression: String) throws {
         let text = String(repeating: "a", count: 60) + "!"
         let pattern = try Pattern(expression)
         let error = #expect(throws: PatternError.self) { try pattern.matches(text) }
@@ -79,19 +83,20 @@ import Testing
     }
 
     /// Recursion that consumes nothing, and recursion without end on a long text.
-    @Test(arguments: ["(?R)", "(a(?1)?)+b", "(?:(?=(a+))a)+b"]) func recursionEnds(_ expression: String) {
+    @Test("recursive expressions end on a long text", arguments: ["(?R)", "(a(?1)?)+b", "(?:(?=(a+))a)+b"])
+    func recursion(_ expression: String) {
         let text = String(repeating: "a", count: 2000)
         _ = try? Pattern(expression).matches(text)
     }
 
-    @Test func whatIsNotTextMatchesNothingAndIsNoError() throws {
+    @Test("bytes that are not UTF-8 are matched without an error") func invalidText() throws {
         let bytes: [UInt8] = [0x61, 0xFF, 0x62, 0x00, 0x63]
         let pattern = try Pattern("^ab")
         #expect(try bytes.withUnsafeBytes { try !pattern.matches($0) })
         #expect(try bytes.withUnsafeBytes { try Pattern("c$").matches($0) })
     }
 
-    @Test func emptyTextsAreTexts() throws {
+    @Test("an empty text is matched like any other") func emptyText() throws {
         #expect(try matches("^$", ""))
         #expect(try !matches("a", ""))
     }

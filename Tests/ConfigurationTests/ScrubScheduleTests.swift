@@ -11,7 +11,7 @@ import Testing
         try ConfigDecoder.decode(yaml: Array(yaml.utf8), file: "c.yaml", environment: { _ in nil })
     }
 
-    @Test("a scrub is off until it is given an interval")
+    @Test("scrubbing is off without an interval")
     func offByDefault() throws {
         #expect(try decode("port: 1").scrub == nil && decode("scrub:").scrub == nil && decode("scrub: {}").scrub == nil)
         let both = try decode("scrub: {interval: 30d, bytesPerSecond: 50MB}").scrub
@@ -21,7 +21,7 @@ import Testing
     }
 
     @Test(
-        "a wrong value is named with its line and key",
+        "a wrong value is refused with its line and key",
         arguments: [
             ("scrub: {interval: 30}", "scrub.interval: must be a whole number and a unit"),
             ("scrub: {interval: 5s}", "scrub.interval: must be at least 1m"),

@@ -18,7 +18,7 @@ struct YAMLReaderTests {
         }
     }
 
-    @Test func nodesRememberTheirLines() throws {
+    @Test("YAML nodes and keys have their line numbers") func lines() throws {
         let root = try #require(try read("# c\na: 1\nb:\n- x\n- 'y'\n"))
         #expect(
             root
@@ -37,31 +37,33 @@ struct YAMLReaderTests {
                     ])))
     }
 
-    @Test(arguments: ["", "\n\n", "# only a comment\n", "---\n...\n"])
-    func nothingIsNoDocumentOrNull(_ text: String) throws {
+    @Test("an empty or commented-out document is null", arguments: ["", "\n\n", "# only a comment\n", "---\n...\n"])
+    func emptyDocuments(_ text: String) throws {
         #expect(try read(text)?.isNull ?? true)
     }
 
-    @Test(arguments: [
-        ("a: 1\nb: &x 2\n", 2, "YAML anchors and aliases are not supported; write the value out"),
-        ("a: &x {b: 1}\n", 1, "YAML anchors and aliases are not supported; write the value out"),
-        ("a: 1\nb: !!int 2\n", 2, "YAML tags are not supported: tag:yaml.org,2002:int"),
-        ("a: 1\nb: 2\na: 3\n", 3, "key a is here twice, first on line 1"),
-        ("a: {b: 1, b: 2}\n", 1, "key b is here twice, first on line 1"),
-        ("a: 1\n---\nb: 2\n", 2, "a second YAML document; only one is read"),
-        ("? [a]\n: 1\n", 1, "a key must be a plain word"),
-        ("a: 1\nb: [1, 2\nc: 3\n", 3, "not YAML: did not find expected ',' or ']'"),
-        ("a: 1\nb: @x\n", 2, "not YAML: found character that cannot start any token"),
-    ])
+    @Test(
+        "unsupported or invalid YAML is refused with its line and reason",
+        arguments: [
+            ("a: 1\nb: &x 2\n", 2, "YAML anchors and aliases are not supported; write the value out"),
+            ("a: &x {b: 1}\n", 1, "YAML anchors and aliases are not supported; write the value out"),
+            ("a: 1\nb: !!int 2\n", 2, "YAML tags are not supported: tag:yaml.org,2002:int"),
+            ("a: 1\nb: 2\na: 3\n", 3, "key a is here twice, first on line 1"),
+            ("a: {b: 1, b: 2}\n", 1, "key b is here twice, first on line 1"),
+            ("a: 1\n---\nb: 2\n", 2, "a second YAML document; only one is read"),
+            ("? [a]\n: 1\n", 1, "a key must be a plain word"),
+            ("a: 1\nb: [1, 2\nc: 3\n", 3, "not YAML: did not find expected ',' or ']'"),
+            ("a: 1\nb: @x\n", 2, "not YAML: found character that cannot start any token"),
+        ])
     func refusals(_ text: String, line: Int, reason: String) {
         #expect(failure(text) == YAMLReader.Failure(line: line, reason: reason))
     }
 
-    @Test func anAliasWithoutItsAnchorIsRefused() {
+    @Test("an alias without an anchor is refused") func danglingAlias() {
         #expect(failure("a: *x\n")?.line == 1)
     }
 
-    @Test func depthIsBounded() {
+    @Test("YAML nested deeper than the limit is refused") func depth() {
         let limit = YAMLReader.maximumDepth
         let nested = { (depth: Int) in String(repeating: "[", count: depth) + String(repeating: "]", count: depth) }
         #expect(failure(nested(limit)) == nil)
@@ -69,15 +71,17 @@ struct YAMLReaderTests {
         #expect(failure(nested(100_000)) != nil)
     }
 
-    @Test func sizeIsBounded() {
+    @Test("YAML larger than the limit is refused") func size() {
         let line = "# 3456789\n"
         let fits = String(repeating: line, count: YAMLReader.maximumBytes / line.utf8.count)
         #expect(failure(fits) == nil)
         #expect(failure(fits + line)?.reason == "larger than 1048576 bytes")
     }
 
-    @Test(arguments: [[0x61, 0x3A, 0x20, 0xFF, 0xFE], [0x61, 0x3A, 0x20, 0x00], [0xFF], [0xFE, 0xFF, 0xD8]])
-    func bytesThatAreNoTextAreRefused(_ bytes: [UInt8]) {
+    @Test(
+        "bytes that are not UTF-8 text are refused",
+        arguments: [[0x61, 0x3A, 0x20, 0xFF, 0xFE], [0x61, 0x3A, 0x20, 0x00], [0xFF], [0xFE, 0xFF, 0xD8]])
+    func invalidText(_ bytes: [UInt8]) {
         #expect(throws: YAMLReader.Failure.self) { try YAMLReader.read(bytes) }
     }
 }

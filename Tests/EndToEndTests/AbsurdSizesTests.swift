@@ -62,7 +62,7 @@ import Testing
     }
 
     @Test("list, load, verify, prune, export and scrapes work with manifests of absurd sizes")
-    func everythingThatLooks() throws {
+    func everyCommand() throws {
         let upstreams = ["registry.test": site.address]
         let names = try files.write("registry.test/team/app:v1\nregistry.test/team/app:multi\n", to: "names")
         let server = try OciRegistryProcess(

@@ -10,7 +10,7 @@ import Testing
 @Suite struct AdminListenersTests {
     private static let prune = "/cmd/prune?type=pattern&expr=."
 
-    @Test("a loopback adminListen without a token is for the operator, not for web pages and proxies", .needs(.curl))
+    @Test("a loopback adminListen without a token serves local clients, but no web pages or proxies", .needs(.curl))
     func loopbackListener() throws {
         let scene = try AdminScene()
         let server = try scene.serve(["--admin-listen", "127.0.0.1:0"])
@@ -50,7 +50,10 @@ import Testing
 
     /// In a network of its own, whose one interface has an address that is not a loopback one; as root only, who may
     /// make such a network. What is decided about it is tested without (AdminAccessTests).
-    @Test(.needs(.root, .iproute2)) func aRemoteClientCannot() throws {
+    @Test(
+        "admin commands are refused on the serving port for a remote client, whatever its Host",
+        .needs(.root, .iproute2))
+    func remoteClient() throws {
         let scene = try AdminScene()
         let script = """
             ip link set lo up && ip address add 10.99.0.1/32 dev lo || exit 9
@@ -69,7 +72,8 @@ import Testing
         #expect(try scene.run(["list"]).text.split(separator: "\n").count == 4, "nothing was pruned")
     }
 
-    @Test(.needs(.curl)) func aListenerOfItsOwnTakesTheToken() throws {
+    @Test("the admin listener requires the token and serves nothing but admin commands", .needs(.curl))
+    func adminListener() throws {
         let scene = try AdminScene()
         let file = try scene.files.write("logLevel: info\nadminTokenFromEnv: ADMIN_TOKEN\n", to: "token.yaml")
         let child = try ChildProcess(
@@ -110,7 +114,7 @@ import Testing
         #expect(try server.process.wait() == 0)
     }
 
-    @Test("adminOnServingPort opens the serving port to the token", .needs(.curl))
+    @Test("adminOnServingPort accepts the token on the serving port", .needs(.curl))
     func servingPortWithAToken() throws {
         let scene = try AdminScene()
         let file = try scene.files.write("adminToken: open-sesame\n", to: "token.yaml")
@@ -140,7 +144,7 @@ import Testing
         #expect(key.errors.hasPrefix("\(file):2: adminOnServingPort: needs adminToken or adminTokenFromEnv"), "\(key)")
     }
 
-    @Test func anOpenListenerWithoutATokenStopsTheStart() throws {
+    @Test("an adminListen on all addresses without a token stops the start with status 78") func openListener() throws {
         let scene = try AdminScene()
         let result = try scene.run(["serve", "--host", "127.0.0.1", "--port", "0", "--admin-listen", "0.0.0.0:0"])
         #expect(result.status == 78)

@@ -33,7 +33,7 @@ import Testing
     }
 
     /// Names, globs and several files; what fails, with the names that were given; nothing twice; exit statuses.
-    @Test func listsAreLoadedByTheServer() throws {
+    @Test("load hands image lists to the running server and reports each failure") func lists() throws {
         let place = try files.directory("a place [with] *")
         try files.write("multi:1.0\nmulti:none\n", to: "a place [with] */one.txt")
         try files.write("docker.io/library/classic\n", to: "a place [with] */two.txt")
@@ -58,7 +58,8 @@ import Testing
         #expect(server.process.errors.text.contains("load ended"))
     }
 
-    @Test(arguments: [false, true]) func archivesAreLoadedByTheServer(_ isNamed: Bool) throws {
+    @Test("load hands archives to the running server, named or with --resolve-ref", arguments: [false, true])
+    func archives(_ isNamed: Bool) throws {
         let name = "docker.io/\(SampleImage.multi)"
         try Command.check(
             [
@@ -87,7 +88,8 @@ import Testing
     }
 
     /// One whose upstream says nothing: a signal ends it in the server too, and the server goes on.
-    @Test(arguments: [SIGINT, SIGTERM]) func aSignalEndsItInTheServer(_ signal: Int32) throws {
+    @Test("a signal to load ends the load in the server, which keeps running", arguments: [SIGINT, SIGTERM])
+    func signal(_ signal: Int32) throws {
         let silent = try SilentSite()
         let list = try files.write("multi:1.0\n", to: "list")
         let server = try OciRegistryProcess(
@@ -105,7 +107,7 @@ import Testing
     }
 
     /// One who is killed cannot say so; that the connection has gone is enough.
-    @Test func whoIsKilledEndsItToo() throws {
+    @Test("the server ends a load whose client was killed") func killedClient() throws {
         let silent = try SilentSite()
         let list = try files.write("multi:1.0\n", to: "list")
         let server = try OciRegistryProcess(
@@ -118,7 +120,8 @@ import Testing
         try upstream.stop()
     }
 
-    @Test func aServerThatIsStoppedEndsItAndSaysSo() throws {
+    @Test("a stopping server ends its load, and the client reports that it stopped before the end")
+    func stoppedServer() throws {
         let silent = try SilentSite()
         let list = try files.write("multi:1.0\n", to: "list")
         let server = try OciRegistryProcess(
@@ -132,7 +135,8 @@ import Testing
     }
 
     /// The bar moves while an image of another registry is waited for, goes at the end, and the sum stands alone.
-    @Test(arguments: [false, true]) func aTerminalHasABar(_ isBesideAServer: Bool) throws {
+    @Test("load draws a progress bar on a terminal, with and without a server", arguments: [false, true])
+    func progressBar(_ isBesideAServer: Bool) throws {
         var silent: SilentSite? = try SilentSite()
         var all = upstreams
         all["silent.example"] = silent?.address
@@ -160,7 +164,7 @@ import Testing
     }
 
     /// It opens files of the server's by name: only who can open the socket may have that.
-    @Test func otherListenersRefuseIt() throws {
+    @Test("load and verify are refused on every listener but the socket") func otherListeners() throws {
         let scene = try AdminScene()
         let server = try scene.serve(["--admin-listen", "127.0.0.1:0"])
         let address = try scene.adminAddress(of: server.process)
@@ -177,7 +181,7 @@ import Testing
     }
 
     /// What cannot be read is said, and is never an empty cache.
-    @Test func aCacheThatCannotBeReadIsNotEmpty() throws {
+    @Test("list and prune report a cache that cannot be read instead of an empty one") func unreadableCache() throws {
         let scene = try AdminScene()
         let server = try scene.serve()
         let tags = "\(scene.imagePath)/store-v1/tags"

@@ -35,9 +35,9 @@ import Testing
     }
 
     @Test(
-        "a bare reverse proxy serves images and opens no command to a client that sends Host: localhost",
+        "a bare reverse proxy serves images and denies commands to clients with Host: localhost",
         arguments: Kind.allCases)
-    func bareProxyClosesEveryCommand(_ kind: Kind) throws {
+    func bareProxy(_ kind: Kind) throws {
         let scene = try AdminScene()
         let server = try scene.serve()
         let proxy = try Self.bare(kind, to: server.address)
@@ -59,7 +59,7 @@ import Testing
     @Test(
         "the documented proxy configurations serve images and refuse /cmd/ even with the token",
         arguments: Kind.allCases)
-    func documentedProxiesDeny(_ kind: Kind) throws {
+    func documentedProxies(_ kind: Kind) throws {
         let scene = try AdminScene()
         let server = try scene.serve([
             "--admin-on-serving-port", "--health", "0", "--config-file",

@@ -8,7 +8,8 @@ import Testing
 @testable import Registry
 
 @Suite struct AdministrationTests {
-    @Test(.needs(.curl)) func theListsAreTheReferencesToTheLetter() throws {
+    @Test("the text lists of manifests, images and blobs are the original server's", .needs(.curl))
+    func textLists() throws {
         let scene = try AdminScene()
         let server = try scene.serve()
         let header = "URL DIGEST  CREATED PULLED"
@@ -46,7 +47,7 @@ import Testing
         #expect(try server.stop() == 0)
     }
 
-    @Test(.needs(.curl)) func theOperatorListsPrunesAndStopsARunningServer() throws {
+    @Test("list, prune and stop act on the running server", .needs(.curl)) func runningServer() throws {
         let scene = try AdminScene()
         let server = try scene.serve()
         let header = "IMAGE TAG/DIGEST TYPE CREATED PULLED SIZE(MB)"
@@ -87,7 +88,7 @@ import Testing
         #expect(log.contains { $0.contains("GET /cmd/stop") && $0.contains(" id=") })
     }
 
-    @Test func withoutAServerTheSubCommandsDoItThemselves() throws {
+    @Test("list and prune work on the cache when no server is running") func withoutServer() throws {
         let scene = try AdminScene()
         #expect(try scene.run(["list"]).text == scene.tableLines.map { "\($0)\n" }.joined())
         let json = try scene.run(["list", "--json", "--pattern", "team"])
@@ -114,7 +115,7 @@ import Testing
         #expect(blobs?.filter { $0.split(separator: "/").count == 3 } == [], "every layer has gone")
     }
 
-    @Test func whatGoesWrongHasAStatusAndAReason() throws {
+    @Test("a failed list or prune has status 1 and the reason") func failures() throws {
         let scene = try AdminScene()
         func refusal(_ arguments: [String]) throws -> String {
             let result = try scene.run(arguments)
@@ -135,7 +136,8 @@ import Testing
     }
 
     /// The socket's name does not fit sockaddr_un here.
-    @Test(.needs(.curl)) func aCacheThatLiesDeep() throws {
+    @Test("the admin socket works where its path is too long for sockaddr_un", .needs(.curl))
+    func longSocketPath() throws {
         let scene = try AdminScene(
             folder: (0..<3).map { "\($0)" + String(repeating: "d", count: 60) }.joined(separator: "/"))
         #expect(scene.socket.utf8.count > 108)
@@ -151,7 +153,8 @@ import Testing
     }
 
     /// An expression that takes for ever is given up, and nobody waits for it.
-    @Test(.needs(.curl)) func hostilePatternsAreGivenUp() throws {
+    @Test("a pattern that backtracks too much is a 400, and the server keeps answering", .needs(.curl))
+    func hostilePatterns() throws {
         let scene = try AdminScene()
         let server = try scene.serve()
         let fixture = "(([a-z]+)+[/.]?)+$"

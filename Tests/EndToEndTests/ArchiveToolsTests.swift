@@ -58,14 +58,14 @@ import Testing
         return try #require(try Manifest.decode(top.bytes, contentType: nil).config).digest
     }
 
-    @Test func umociLayoutDirectory() throws {
+    @Test("a layout directory made by umoci is read with its manifest unchanged") func umociLayoutDirectory() throws {
         let layout = try makeLayout()
         let archive = try ImageArchive.open(layout)
         #expect(archive.images.count == 1 && archive.images[0].names.isEmpty && archive.images[0].label == "latest")
         #expect(try read(archive).manifests.last?.bytes == rawManifest("oci:\(layout):latest"))
     }
 
-    @Test func skopeoOCIArchive() throws {
+    @Test("an oci-archive made by skopeo is read with its manifest unchanged") func skopeoOCIArchive() throws {
         let layout = try makeLayout()
         let tar = files.file("oci.tar")
         try skopeo("oci:\(layout):latest", "oci-archive:\(tar):\(name)")
@@ -77,7 +77,7 @@ import Testing
     }
 
     /// The same image always gives the same manifest, which skopeo takes from the layout written here.
-    @Test func skopeoDockerArchive() throws {
+    @Test("a docker-archive made by skopeo always gives the same manifest") func skopeoDockerArchive() throws {
         let layout = try makeLayout()
         let tar = files.file("docker.tar")
         try skopeo("oci:\(layout):latest", "docker-archive:\(tar):\(name)")
@@ -96,7 +96,7 @@ import Testing
     }
 
     /// An index over three platforms, whole and of one platform, carried out and in again.
-    @Test func skopeoIndexes() throws {
+    @Test("skopeo reads written layouts of an index with all platforms and with one") func skopeoIndexes() throws {
         let registry = try DockerRegistry(storing: try SampleImages.storage())
         let layout = files.file("multi")
         let source = "docker://\(registry.address)/\(SampleImage.multi)"
@@ -128,7 +128,9 @@ import Testing
         try registry.stop()
     }
 
-    @Test(.needs(.podman), arguments: ["docker-archive", "oci-archive", "oci-dir", "docker-archive-many"])
+    @Test(
+        "archives saved by podman are read with every name, in each format",
+        .needs(.podman), arguments: ["docker-archive", "oci-archive", "oci-dir", "docker-archive-many"])
     func podmanSaves(_ format: String) throws {
         let layout = try makeLayout()
         let podman = try Podman(registries: "unqualified-search-registries = []\n")
@@ -153,7 +155,8 @@ import Testing
     }
 
     /// Two images with layers in common, of which docker writes links to the first image's.
-    @Test(.needs(.root, .docker, .containerd)) func dockerSaves() throws {
+    @Test("a tarball of two images with shared layers saved by docker is read", .needs(.root, .docker, .containerd))
+    func dockerSaves() throws {
         let layout = try makeLayout()
         let more = try files.write("more\n", to: "more")
         try Command.check(["umoci", "insert", "--image", "\(layout):latest", "--tag", "more", more, "/more"])
@@ -179,7 +182,7 @@ import Testing
     }
 
     /// (podman takes the name of an unpacked layout from its path, so that goes by skopeo above.)
-    @Test(.needs(.podman)) func podmanLoadsWhatIsWritten() throws {
+    @Test("podman loads a written tarball with the same digest", .needs(.podman)) func podmanLoads() throws {
         let archive = try ImageArchive.open(try makeLayout())
         let path = files.file("written")
         try write(try read(archive), of: archive, to: path, .tar)

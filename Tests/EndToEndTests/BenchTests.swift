@@ -14,7 +14,7 @@ import Testing
         return Set(words.filter { $0.hasPrefix("--") && $0.count > 2 })
     }
 
-    @Test(.needs(.python3)) func theDocumentNamesTheOptionsThereAre() throws {
+    @Test("docs/performance.md lists the benchmark's options", .needs(.python3)) func documentedOptions() throws {
         let told = Self.options(in: String(decoding: try Command.check([Self.script, "--help"]), as: UTF8.self))
         let document = try SourceTree.text("docs/performance.md")
         let table = document.split(separator: "\n").filter { $0.hasPrefix("| `--") }
@@ -22,7 +22,10 @@ import Testing
         #expect(named == told.subtracting(["--help"]))
     }
 
-    @Test(.needs(.python3, .nginx, .wrk, .dockerRegistry)) func wrongOptionsAreRefused() throws {
+    @Test(
+        "the benchmark refuses wrong options with status 2 and its usage",
+        .needs(.python3, .nginx, .wrk, .dockerRegistry))
+    func wrongOptions() throws {
         for arguments in [["--rounds", "0"], ["--only", "nothing"], ["--server", "a=b"], ["--quik"]] {
             let result = try Command.run([Self.script, "--program", Checkout.server] + arguments)
             #expect(result.status == 2 && result.errors.contains("usage: scripts/bench"), "\(result)")
@@ -30,7 +33,10 @@ import Testing
     }
 
     /// A row for each of these scenes' figures, positive numbers for each server, and the same table from the file.
-    @Test(.needs(.python3, .nginx, .wrk, .dockerRegistry)) func aTinyRunFillsItsRows() throws {
+    @Test(
+        "a small benchmark run measures every server in every selected row",
+        .needs(.python3, .nginx, .wrk, .dockerRegistry))
+    func smallRun() throws {
         let files = try TemporaryDirectory()
         let file = files.file("results.json")
         let scenes = ["digest", "image", "large", "cold-manifest", "cold-blob", "coalescing"]

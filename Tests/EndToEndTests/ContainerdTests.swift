@@ -4,7 +4,8 @@ import TestSupport
 import Testing
 
 @Suite(.needs(.root, .containerd, .sampleImages)) struct ContainerdTests {
-    @Test(arguments: SampleImage.all) func pulls(_ image: SampleImage) throws {
+    @Test("containerd pulls an image through a hosts.toml mirror", arguments: SampleImage.all)
+    func pulls(_ image: SampleImage) throws {
         let scene = try MirrorScene()
         try scene.pullThrice { _ in
             let containerd = try Containerd()
@@ -16,7 +17,7 @@ import Testing
         #expect(scene.server.process.errors.text.contains("ns=docker.io"))
     }
 
-    @Test func pullsEveryPlatform() throws {
+    @Test("containerd pulls all platforms of an index through the mirror") func allPlatforms() throws {
         let scene = try MirrorScene()
         try scene.pullThrice { _ in
             let containerd = try Containerd()

@@ -45,7 +45,8 @@ final class Docker {
 
 @Suite(.needs(.root, .docker, .containerd, .sampleImages)) struct DockerTests {
     /// dockerd does not say whose mirror it asks: Docker Hub is the server's default.
-    @Test(arguments: [SampleImage.multi, .classic]) func pullsFromAMirror(_ image: SampleImage) throws {
+    @Test("docker pulls Docker Hub images through registry-mirrors", arguments: [SampleImage.multi, .classic])
+    func mirror(_ image: SampleImage) throws {
         let scene = try MirrorScene(arguments: ["--default-ns", "docker.io"])
         try scene.pullThrice { _ in
             let docker = try Docker(mirror: scene.server.address)
@@ -54,7 +55,7 @@ final class Docker {
         }
     }
 
-    @Test func pullsByName() throws {
+    @Test("docker pulls an image by a name with the mirror in it") func byName() throws {
         let scene = try MirrorScene()
         try scene.pullThrice { _ in
             let docker = try Docker(mirror: "127.0.0.1:9")

@@ -38,9 +38,10 @@ import Testing
         return files.file(name)
     }
 
-    @Test(.needs(.root, .containerd), arguments: ["out.tar", "out"]) func whatIsExportedIsLoadedElsewhere(
-        _ output: String
-    ) throws {
+    @Test(
+        "an export is loaded into another cache and served there byte for byte",
+        .needs(.root, .containerd), arguments: ["out.tar", "out"])
+    func roundTrip(_ output: String) throws {
         try load("multi:1.0", "classic", "docker.io/\(SampleImage.many)", options: ["--all-platforms"])
         let direct = try copy("docker://\(upstream.address)/\(SampleImage.multi)", to: "direct")
         let directClassic = try raw("docker://\(upstream.address)/\(SampleImage.classic)")
@@ -81,7 +82,7 @@ import Testing
     }
 
     /// One platform of three is in the cache: the index is carried as it is, with that one.
-    @Test func aPlatformAlone() throws {
+    @Test("an index with one cached platform is exported with the index unchanged") func onePlatform() throws {
         try load("multi:1.0", options: ["--arch", "arm64"])
         let index = try raw("docker://\(upstream.address)/\(SampleImage.multi)")
         try upstream.stop()
@@ -95,7 +96,7 @@ import Testing
         #expect(try server.stop() == 0)
     }
 
-    @Test func whatCannotBeExportedIsSaidAndNothingIsWritten() throws {
+    @Test("an export that cannot be complete fails with the reason and writes no file") func failures() throws {
         try load("multi:1.0")
         try upstream.stop()
         let output = files.file("out.tar")

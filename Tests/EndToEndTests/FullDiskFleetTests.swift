@@ -41,8 +41,8 @@ import Testing
         }
     }
 
-    @Test("mirrors with full disks stay behind a balancer that asks for /readyz, and leave one that asks for ?pull")
-    func cachedContentIsServedByAllOfThem() throws {
+    @Test("mirrors with full disks pass a balancer's /readyz check and fail /readyz?pull")
+    func balancers() throws {
         let image = FakeImage()
         let mirrors = try (0..<3).map { _ in try Mirror(image) }
         func servers() -> String {

@@ -12,7 +12,8 @@ import Testing
         return (String(lines.last ?? ""), lines.dropLast().joined(separator: "\n"))
     }
 
-    @Test(.needs(.curl)) func itIsThereToTheEndAndSaysThatItEnds() throws {
+    @Test("the health listener answers until the process ends, and is not ready while it stops", .needs(.curl))
+    func shutdown() throws {
         // An upstream that takes connections and says nothing keeps a client waiting, and with it the server's end.
         let silent = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
         defer { close(silent) }
@@ -44,7 +45,7 @@ import Testing
         _ = try client.wait()
     }
 
-    @Test func twoListenersOnOnePortAreRefused() throws {
+    @Test("two listeners on one port stop the start with status 78") func sharedPort() throws {
         let server = try ChildProcess([Checkout.server, "serve", "--port", "8123", "--health", "8123"])
         #expect(try server.wait() == 78)
         #expect(server.errors.text == "health: 8123 is the port of port already\n")

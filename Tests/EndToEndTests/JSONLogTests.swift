@@ -5,7 +5,7 @@ import TestSupport
 import Testing
 
 @Suite struct JSONLogTests {
-    @Test(.needs(.curl)) func everyLineIsAnObject() throws {
+    @Test("with logFormat json every line of a server's log is a JSON object", .needs(.curl)) func lines() throws {
         let server = try OciRegistryProcess(arguments: ["--log-format", "json", "--air-gapped", "--hello-world"])
         let curl = try ChildProcess([
             "curl", "-sS", "-D", "-", "-H", "X-Request-Id: from-outside", "http://\(server.address)/v2/a%22%1b/x",

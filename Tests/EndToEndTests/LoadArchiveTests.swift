@@ -41,8 +41,10 @@ import Testing
         try containerd.ctr("images", "pull", "--hosts-dir", hosts, "--snapshotter", "native", image)
     }
 
-    @Test(.needs(.root, .containerd), arguments: ["oci-archive", "oci", "oci-archive.gz", "oci-archive.zst"])
-    func layoutsOfAllPlatforms(_ form: String) throws {
+    @Test(
+        "a layout of all platforms is loaded and served byte for byte",
+        .needs(.root, .containerd), arguments: ["oci-archive", "oci", "oci-archive.gz", "oci-archive.zst"])
+    func allPlatforms(_ form: String) throws {
         let direct = files.file("direct")
         try skopeo(
             "--all", "--src-tls-verify=false", "docker://\(upstream.address)/\(SampleImage.multi)", "dir:\(direct)")
@@ -68,7 +70,7 @@ import Testing
     }
 
     /// One platform of three: the index is the registry's, and that platform's client gets its image.
-    @Test func aLayoutOfOnePlatform() throws {
+    @Test("one platform of a layout is loaded and served with the original index") func onePlatform() throws {
         let path = files.file("saved")
         try save(["--all"], to: "oci-archive:\(path):\(name)")
         try cache.check("load", "--image-file", path, "--arch", "arm64")
@@ -87,9 +89,10 @@ import Testing
         #expect(wrong.errors.contains("\(path): \(name): "), "\(wrong)")
     }
 
-    @Test(.needs(.root, .containerd, .podman), arguments: ["docker-archive", "oci-archive"]) func podmanSaves(
-        _ format: String
-    ) throws {
+    @Test(
+        "an archive saved by podman is loaded and pulled with the same image id",
+        .needs(.root, .containerd, .podman), arguments: ["docker-archive", "oci-archive"])
+    func podmanSaves(_ format: String) throws {
         let podman = try Podman(registries: "unqualified-search-registries = []\n")
         let source = "\(upstream.address)/\(SampleImage.multi)"
         try podman("pull", "--quiet", "--tls-verify=false", source)
@@ -108,7 +111,8 @@ import Testing
     }
 
     /// Docker's old form has no registry manifest: one is made, the same every time.
-    @Test(.needs(.root, .containerd)) func skopeoDockerArchive() throws {
+    @Test("a docker-archive is loaded with the same manifest in every cache", .needs(.root, .containerd))
+    func skopeoDockerArchive() throws {
         let path = files.file("docker.tar")
         try save([], to: "docker-archive:\(path):\(name)")
         var manifests: [[UInt8]] = []
@@ -122,7 +126,7 @@ import Testing
         #expect(manifests[0] == manifests[1])
     }
 
-    @Test func anImageWithoutANameIsGivenOne() throws {
+    @Test("an image without a name is loaded with the name from --resolve-ref") func namelessImage() throws {
         let path = files.file("nameless.tar")
         try save([], to: "oci-archive:\(path)")
         let nameless = try cache.run("load", "--image-file", path)

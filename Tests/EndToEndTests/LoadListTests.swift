@@ -16,7 +16,7 @@ import Testing
         cache = try CacheDirectory()
     }
 
-    @Test(.needs(.root, .containerd)) func aListIsLoadedOnceAndServedWithoutItsUpstream() throws {
+    @Test("a list is loaded once and served in an air gap", .needs(.root, .containerd)) func list() throws {
         let list = try files.write("# images\nmulti:1.0\n\ndocker.io/\(SampleImage.many)\n", to: "list.txt")
         try files.write("docker.io/library/classic\n", to: "other.txt")
         let text = "\(list),\(files.path)/oth*.txt"
@@ -44,7 +44,7 @@ import Testing
         #expect(try server.stop() == 0)
     }
 
-    @Test func everyPlatform() throws {
+    @Test("load --all-platforms caches every platform of an index") func allPlatforms() throws {
         let list = try files.write("\(SampleImage.multi)\n", to: "list")
         try cache.check("load", "--image-file", list, "--all-platforms", upstreams: upstreams)
         try upstream.stop()
@@ -56,7 +56,7 @@ import Testing
         #expect(try server.stop() == 0)
     }
 
-    @Test func whatFailsIsListedAndHoldsUpNothing() throws {
+    @Test("images and lines that fail are reported, and the others are loaded") func failures() throws {
         let list = try files.write("multi:1.0\nmulti:none\nlibrary/nowhere:1\n", to: "list.txt")
         let wrong = try files.write("fine/name:1\nnot an image\nA:B:C\n", to: "wrong.txt")
         let noise = try files.write([0, 1, 2, 3], to: "noise.bin")
@@ -77,7 +77,7 @@ import Testing
     }
 
     /// A platform that an index does not have is said so, with those that it has.
-    @Test func aPlatformThatIsNotThere() throws {
+    @Test("a platform that is missing from an index is reported with those it has") func missingPlatform() throws {
         let list = try files.write("multi:1.0\n", to: "list")
         let result = try cache.run("load", "--image-file", list, "--arch", "mips64le", upstreams: upstreams)
         #expect(result.status == 1)
@@ -86,7 +86,7 @@ import Testing
     }
 
     /// Whoever has the lock and no socket cannot be asked.
-    @Test func aCacheInUseIsLeftAlone() throws {
+    @Test("load on a cache whose lock is held and has no socket ends with status 75") func lockedCache() throws {
         let holder = try LocalCache(imagePath: cache.imagePath)
         let list = try files.write("multi:1.0\n", to: "list")
         let result = try cache.run("load", "--image-file", list, upstreams: upstreams)
@@ -97,7 +97,8 @@ import Testing
     }
 
     /// An upstream that takes the connection and says nothing: the load waits, and ends when it is told to.
-    @Test(arguments: [SIGINT, SIGTERM]) func aSignalEndsItOrderly(_ signal: Int32) throws {
+    @Test("a signal ends load with a summary and the signal's status", arguments: [SIGINT, SIGTERM])
+    func signal(_ signal: Int32) throws {
         let silent = try SilentSite()
         let list = try files.write("multi:1.0\n", to: "list")
         let load = try cache.start("load", "--image-file", list, upstreams: ["docker.io": silent.address])
@@ -109,13 +110,13 @@ import Testing
         try upstream.stop()
     }
 
-    @Test func filesHaveToBeNamed() throws {
+    @Test("load without --image-file is a usage error") func missingFile() throws {
         let result = try cache.run("load")
         #expect(result.status == 64 && result.errors.contains("--image-file"))
         try upstream.stop()
     }
 
-    @Test func aServerPreloads() throws {
+    @Test("a server with preloadImages loads the list and logs what failed") func preload() throws {
         let list = try files.write("multi:1.0\nmulti:none\n", to: "list.txt")
         let server = try OciRegistryProcess(
             upstreams: upstreams, imagePath: cache.imagePath, arguments: ["--preload-images", list])

@@ -48,7 +48,7 @@ import Testing
         func hangUp() { kill(server.process.processID, SIGHUP) }
     }
 
-    @Test("after a rename and SIGHUP, lines go to a new file and no more to the old one")
+    @Test("after a rename and SIGHUP, lines go to a new file and no longer to the old one")
     func renameAndHangUp() throws {
         let scene = try Scene()
         #expect(try scene.pulls(appearIn: scene.log))
@@ -73,7 +73,7 @@ import Testing
         #expect(try scene.server.stop() == 0)
     }
 
-    @Test("SIGHUP while the log's directory is missing keeps the open file, and a later one finds the directory again")
+    @Test("SIGHUP keeps the open log while its directory is missing, and a later SIGHUP reopens it")
     func missingDirectory() throws {
         let scene = try Scene()
         #expect(try scene.pulls(appearIn: scene.log))
@@ -88,7 +88,7 @@ import Testing
         #expect(try scene.server.stop() == 0)
     }
 
-    @Test("a log on a full disk costs lines and no request, and the server stops in order")
+    @Test("a full disk loses log lines but no requests, and the server stops cleanly")
     func fullDisk() throws {
         let scene = try Scene(logFile: "/dev/full")
         for _ in 0..<3 { _ = try scene.pull() }
@@ -115,7 +115,7 @@ import Testing
     }
 
     @Test("requests are answered whatever the reader of standard error does", arguments: Reader.allCases)
-    func readerOfStandardError(_ reader: Reader) throws {
+    func standardError(_ reader: Reader) throws {
         let files = try TemporaryDirectory()
         let process = try ChildProcess([
             "bash", "-c", "exec \"$0\" \"$@\" 2> >(\(reader.rawValue))",

@@ -22,7 +22,7 @@ import Testing
         return registry
     }
 
-    @Test("a mirror behind a mirror with another default registry gives the right image")
+    @Test("a mirror behind a mirror with another default registry serves the right image")
     func rightImage() throws {
         let files = try TemporaryDirectory()
         let hub = try DockerRegistry(storing: SampleImages.storage())

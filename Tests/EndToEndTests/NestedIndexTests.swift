@@ -75,8 +75,8 @@ import Testing
         #expect(try server.stop() == 0)
     }
 
-    @Test("one platform of nested indexes is loaded, listed, served in an air gap, exported and pruned")
-    func loadedForOnePlatform() throws {
+    @Test("one platform of nested indexes is loaded, listed, exported, pruned and served offline")
+    func onePlatform() throws {
         let site = try Self.site()
         let files = try TemporaryDirectory()
         let cache = try CacheDirectory()

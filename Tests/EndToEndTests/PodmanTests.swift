@@ -38,7 +38,8 @@ struct Podman {
 
 @Suite(.needs(.podman, .sampleImages)) struct PodmanTests {
     /// Every image, and one platform's manifest by its digest, by names with the mirror in them.
-    @Test(arguments: SampleImage.all) func pullsByName(_ image: SampleImage) throws {
+    @Test("podman pulls images by a name with the mirror in it", arguments: SampleImage.all)
+    func byName(_ image: SampleImage) throws {
         let scene = try MirrorScene()
         try scene.pullThrice { _ in
             let podman = try Podman(registries: "unqualified-search-registries = []\n")
@@ -50,7 +51,7 @@ struct Podman {
 
     /// The name stays docker.io's. The registry itself stands at a port where nothing listens, so that only the mirror
     /// can have answered.
-    @Test func pullsThroughAMirrorInRegistriesConf() throws {
+    @Test("podman pulls docker.io images through a mirror in registries.conf") func registriesConf() throws {
         let scene = try MirrorScene()
         let registries = """
             unqualified-search-registries = []

@@ -55,7 +55,7 @@ import Testing
     }
 
     @Test(
-        "a refused system call has another way",
+        "images are pulled and served without errors where a system call is refused",
         arguments: [
             ("sendfile", "EINVAL"), ("sendfile", "ENOSYS"), ("sendfile", "EOPNOTSUPP"), ("sendfile", "EPERM"),
             ("sendfile", "EOVERFLOW"), ("sendfile", "EIO"), ("preadv2", "EOPNOTSUPP"), ("preadv2", "EPERM"),
@@ -86,7 +86,7 @@ import Testing
     }
 
     /// A sector that cannot be read, found before anything of the answer is sent.
-    @Test("a blob that cannot be read is set aside, and in an air gap not found")
+    @Test("an unreadable blob is quarantined, and not found in an air gap")
     func unreadableBlob() throws {
         let imagePath = files.file("images")
         let upstream = try DockerRegistry(storing: SampleImages.storage())
@@ -119,7 +119,7 @@ import Testing
     }
 
     /// Where the file system cannot say what it has in memory, the end of a file is found by the pool.
-    @Test("a truncated blob is found without the page cache's help as well")
+    @Test("a truncated blob is detected without the page cache too")
     func truncatedWithoutPageCache() throws {
         let upstream = try DockerRegistry(storing: SampleImages.storage())
         let imagePath = files.file("images")

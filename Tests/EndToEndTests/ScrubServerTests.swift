@@ -24,7 +24,7 @@ import Testing
         return Scrape(String(decoding: scraped, as: UTF8.self))
     }
 
-    @Test("a server with a scrub finds damage by itself, says how it went, and does not begin again after a restart")
+    @Test("a scrubbing server finds and reports damage, and does not start over after a restart")
     func scrubbingServer() throws {
         let upstream = try DockerRegistry(storing: SampleImages.storage())
         try cache.check("load", "--image-file", list, "--all-platforms", upstreams: ["docker.io": upstream.address])
@@ -64,7 +64,7 @@ import Testing
         #expect(try again.stop() == 0)
     }
 
-    @Test("a layer that was cut off while no server ran is not in the cache for load, which fetches it again")
+    @Test("load fetches a layer again that was truncated while no server was running")
     func loadHeals() throws {
         let upstream = try DockerRegistry(storing: SampleImages.storage())
         let upstreams = ["docker.io": upstream.address]

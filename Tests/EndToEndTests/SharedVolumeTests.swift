@@ -58,7 +58,7 @@ import Testing
         return status
     }
 
-    @Test("another user of the group serves and fills what the first one has cached") func takesOver() throws {
+    @Test("another user of the group serves and fills the cache of the first one") func takesOver() throws {
         let upstream = try DockerRegistry(storing: SampleImages.storage())
         let images = Array(SampleImage.all.prefix(2))
         let one = try serve(Self.first, upstream)
@@ -86,7 +86,7 @@ import Testing
         }
     }
 
-    @Test("a lock and a socket that another user has left are replaced, and a lock that is held is not")
+    @Test("a lock and a socket left by another user are replaced, unless the lock is held")
     func leftOvers() throws {
         let upstream = try DockerRegistry(storing: SampleImages.storage())
         let one = try serve(Self.first, upstream)
@@ -105,7 +105,7 @@ import Testing
         #expect(status("\(store)/LOCK").st_uid == Self.second)
     }
 
-    @Test("a cache that is another user's alone stops the start and says what to do") func othersAlone() throws {
+    @Test("a cache that only another user may access stops the start and says what to do") func othersAlone() throws {
         let upstream = try DockerRegistry(storing: SampleImages.storage())
         let one = try serve(Self.first, upstream)
         try pull(SampleImage.all[0], one)

@@ -17,7 +17,8 @@ import Testing
         try Command.check(["skopeo", "inspect", "--raw", "--tls-verify=false", "docker://\(source)"])
     }
 
-    @Test(arguments: SampleImage.all) func copiesEveryByte(_ image: SampleImage) throws {
+    @Test("skopeo copies an image byte for byte cold, warm and with the upstream gone", arguments: SampleImage.all)
+    func copies(_ image: SampleImage) throws {
         let scene = try MirrorScene()
         let files = try TemporaryDirectory()
         let direct = files.file("direct")
@@ -35,7 +36,7 @@ import Testing
     }
 
     /// Docker Hub's other names, and a one-segment name, are the same repository.
-    @Test func namesOfDockerHubAreOne() throws {
+    @Test("all names of a Docker Hub repository share one upstream request") func dockerHubNames() throws {
         let scene = try MirrorScene(arguments: ["--default-ns", "docker.io"])
         let expected = try Self.raw("\(scene.server.address)/docker.io/library/multi:1.0")
         for name in ["docker.io/multi:1.0", "index.docker.io/library/multi:1.0", "library/multi:1.0", "multi:1.0"] {
@@ -45,7 +46,7 @@ import Testing
         #expect(asked == ["GET /v2/library/multi/manifests/1.0?ns=docker.io"])
     }
 
-    @Test func whatIsNotThereIsSaidSo() throws {
+    @Test("skopeo reports an unknown image as unknown") func unknownImage() throws {
         let scene = try MirrorScene()
         let result = try Command.run([
             "skopeo", "inspect", "--raw", "--tls-verify=false",
@@ -55,7 +56,7 @@ import Testing
         #expect(result.errors.contains("manifest unknown") || result.errors.contains("name unknown"), "\(result)")
     }
 
-    @Test func helloWorldNeedsNoUpstream() throws {
+    @Test("the built-in hello-world is copied and runs without an upstream") func helloWorld() throws {
         let server = try OciRegistryProcess(arguments: ["--hello-world", "--air-gapped"])
         let files = try TemporaryDirectory()
         let name = "\(server.address)/docker.io/library/hello-world:latest"

@@ -49,7 +49,7 @@ import Testing
         return result.text.split(separator: "\n").map(String.init)
     }
 
-    @Test("300 manifests of 1 MB and a flush of 300 ms: memory stays bounded, and clients get 200 or 503")
+    @Test("300 manifests of 1 MB and a flush of 300 ms: memory stays bounded, clients get 200 or 503")
     func manifests() throws {
         let padding = [UInt8](repeating: UInt8(ascii: "x"), count: 1_000_000)
         let type = MediaType.ociManifest.text

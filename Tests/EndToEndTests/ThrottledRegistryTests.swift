@@ -56,7 +56,7 @@ private final class ThrottlingProxy {
     }
 
     @Test(
-        "skopeo copies an image of 120 layers from a registry that throttles by the second",
+        "skopeo copies an image of 120 layers from a registry that throttles requests per second",
         arguments: [[], ["--no-prefetch-layers"]])
     func manyLayers(arguments: [String]) throws {
         let files = try TemporaryDirectory()

@@ -27,7 +27,8 @@ import Testing
         try FileManager.default.contentsOfDirectory(atPath: "\(cache.imagePath)/store-v1/quarantine").sorted()
     }
 
-    @Test(.needs(.sampleImages)) func flippedBitsAreFoundSetAsideAndHealed() throws {
+    @Test("verify finds flipped bits and quarantines the files, and the next pull replaces them", .needs(.sampleImages))
+    func flippedBits() throws {
         let upstream = try DockerRegistry(storing: SampleImages.storage())
         let upstreams = ["docker.io": upstream.address]
         let list = try files.write("\(SampleImage.multi)\n", to: "list")
@@ -73,7 +74,8 @@ import Testing
 
     /// Beside a server: what it prints is the same, what is wrong leaves the server's indexes, and the next pull
     /// through that server heals it.
-    @Test(.needs(.sampleImages, .curl)) func aServerVerifiesWhatItServes() throws {
+    @Test("verify beside a server quarantines damage, which the next pull replaces", .needs(.sampleImages, .curl))
+    func runningServer() throws {
         let upstream = try DockerRegistry(storing: SampleImages.storage())
         let upstreams = ["docker.io": upstream.address]
         let list = try files.write("\(SampleImage.multi)\n", to: "list")
@@ -114,7 +116,8 @@ import Testing
     }
 
     /// What the server has in memory was right when it was read: the disk gets it back at once.
-    @Test(.needs(.sampleImages, .curl)) func aManifestInMemoryIsWrittenAgain() throws {
+    @Test("a damaged manifest that the server has in memory is written again", .needs(.sampleImages, .curl))
+    func manifestInMemory() throws {
         let upstream = try DockerRegistry(storing: SampleImages.storage())
         let list = try files.write("\(SampleImage.many)\n", to: "list")
         try cache.check("load", "--image-file", list, upstreams: ["docker.io": upstream.address])
@@ -133,7 +136,7 @@ import Testing
         #expect(try server.stop() == 0)
     }
 
-    @Test func withoutACacheThereIsNothingToVerify() throws {
+    @Test("verify without a cache ends with status 1") func missingCache() throws {
         let result = try cache.run("verify")
         #expect(result.status == 1 && result.errors.contains("store-v1"))
     }

@@ -30,7 +30,7 @@ import Testing
         return field
     }
 
-    @Test("a tar header of any size is refused before anything is read of it")
+    @Test("a tar header with an extreme size is refused before its content is read")
     func headers() throws {
         let sizes: [[UInt8]] = [
             binary([0x7F, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF]), binary([0x80, 0, 0, 0, 0, 0, 0, 0]),
@@ -58,7 +58,7 @@ import Testing
         }
     }
 
-    @Test("pax records of any size are refused before anything is read of it", arguments: Extremes.texts)
+    @Test("pax records with an extreme size are refused before their content is read", arguments: Extremes.texts)
     func paxRecords(_ text: String) throws {
         var tar = TarBuilder()
         // "length size=text\n", where the length counts itself.
@@ -70,7 +70,7 @@ import Testing
         #expect(problem(try directory.write(tar.finished, to: "image.tar")) != nil)
     }
 
-    @Test("descriptors of any size are read, and refused where the archive has the content", arguments: Extremes.json)
+    @Test("extreme sizes in descriptors decode, and are refused where the content differs", arguments: Extremes.json)
     func descriptors(_ size: String) throws {
         var (sample, top) = SampleArchive.one()
         let name = EntryName.blob(top)
@@ -95,7 +95,7 @@ import Testing
         #expect((problem(try other.write(to: directory, "other.tar")) == nil) == isRight, "\(size)")
     }
 
-    @Test("how far an archive may expand is bounded for files of any size", arguments: Extremes.numbers)
+    @Test("the decompression limit is computed for files of any size without overflow", arguments: Extremes.numbers)
     func expansion(_ fileBytes: Int64) {
         #expect(ArchiveLimits().uncompressedBytes(of: fileBytes) >= ArchiveLimits().freeExpansionBytes)
     }

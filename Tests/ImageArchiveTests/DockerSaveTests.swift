@@ -17,7 +17,7 @@ import Testing
         try ImageArchive.open(try sample.write(to: directory, "image.tar"))
     }
 
-    @Test func theManifestIsMade() throws {
+    @Test("a docker save tarball gets a Docker manifest built from its config and layers") func manifest() throws {
         let sample = SampleArchive.saved()
         let archive = try open(sample)
         #expect(archive.kind == .dockerSave)
@@ -49,7 +49,10 @@ import Testing
     }
 
     /// Tools that are not docker put compressed layers into such tarballs.
-    @Test(.needs(.zstd), arguments: ["gzip", "zstd"]) func compressedLayers(_ program: String) throws {
+    @Test(
+        "compressed layers of a docker save tarball are accepted, checked and bounded",
+        .needs(.zstd), arguments: ["gzip", "zstd"])
+    func compressedLayers(_ program: String) throws {
         let layer = (0..<300_000).map { UInt8(truncatingIfNeeded: $0 / 3) }
         var sample = SampleArchive.saved([layer, Array("plain".utf8)])
         let packed = try Command.check([program, "-q", "-c", try directory.write(layer, to: "layer")])
@@ -86,7 +89,7 @@ import Testing
     }
 
     /// docker writes a layer that two images have in common as a link to the other's.
-    @Test func linksBetweenLayers() throws {
+    @Test("a layer that is a link to another layer is followed, only inside the archive") func layerLinks() throws {
         let sample = SampleArchive.saved()
         let layer = sample.files.first { $0.name == "layer1/layer.tar" }
         var without = sample
@@ -108,7 +111,7 @@ import Testing
         }
     }
 
-    @Test func whatDoesNotAgreeIsRefused() throws {
+    @Test("a docker save tarball whose config, layers and names disagree is refused") func mismatches() throws {
         var sample = SampleArchive.saved()
         // A layer that does not hash to its diff_id shows when it is read.
         sample.replace("layer0/layer.tar", with: Array("fisrt".utf8))

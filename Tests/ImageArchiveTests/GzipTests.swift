@@ -7,8 +7,10 @@ import Testing
 
 @Suite struct GzipTests {
     /// Bytes that cannot be compressed have to fit as well.
-    @Test("a member holds the bytes, and is the same for the same bytes", arguments: [0, 1, 1000, 65_536, 1_000_003])
-    func holdsTheBytes(_ count: Int) throws {
+    @Test(
+        "a gzip member decompresses to its input, and equal inputs give equal bytes",
+        arguments: [0, 1, 1000, 65_536, 1_000_003])
+    func roundTrip(_ count: Int) throws {
         let random = pattern(count, seed: 7)
         let text = Array(repeating: Array("ociregistry_pulls_total 0\n".utf8), count: count / 26 + 1).flatMap { $0 }
         for bytes in [random, Array(text.prefix(count))] {

@@ -32,13 +32,16 @@ import Testing
         return refusal(try directory.write(tar.finished, to: "image.tar"))
     }
 
-    @Test(arguments: ["/etc/passwd", "../x", "a/../../x", "blobs/..", "a\u{7}b"]) func badNames(_ name: String) throws {
+    @Test(
+        "an entry whose name leads outside or has control characters is refused",
+        arguments: ["/etc/passwd", "../x", "a/../../x", "blobs/..", "a\u{7}b"])
+    func badNames(_ name: String) throws {
         let error = try refusal { $0.add(name) }
         #expect(error?.entry == name && error?.problem == .badName)
         #expect(error.map { !$0.description.contains("\u{7}") } == true)
     }
 
-    @Test func longNames() throws {
+    @Test("an entry name longer than 4096 bytes is refused") func longNames() throws {
         let error = try refusal {
             $0.addLongName(String(repeating: "a", count: 5000))
             $0.add("a")
@@ -47,14 +50,16 @@ import Testing
     }
 
     /// What would be made by unpacking: there is nothing of the kind in an image archive.
-    @Test(arguments: [("1", "a hard link"), ("3", "a device"), ("4", "a device"), ("6", "a FIFO")])
+    @Test(
+        "hard links, devices and FIFOs in an archive are refused",
+        arguments: [("1", "a hard link"), ("3", "a device"), ("4", "a device"), ("6", "a FIFO")])
     func specialFiles(_ type: String, _ words: String) throws {
         let error = try refusal { $0.add("x", type: Character(type), link: "index.json") }
         #expect(error == ArchiveError(directory.file("image.tar"), entry: "x", .notAFile(words)))
     }
 
     /// A link that nothing refers to is nothing; as a blob or a document it is refused.
-    @Test func linksAreNotFollowed() throws {
+    @Test("a symbolic link in place of a blob or document is refused, and an unused one ignored") func links() throws {
         let (sample, top) = SampleArchive.one()
         for name in [EntryName.blob(top), "index.json"] {
             var files = sample
@@ -69,7 +74,7 @@ import Testing
         _ = try ImageArchive.open(try directory.write(tar.finished, to: "image.tar"))
     }
 
-    @Test func linksInADirectoryAreNotFollowed() throws {
+    @Test("symbolic links in a layout directory are not followed") func directoryLinks() throws {
         let (sample, top) = SampleArchive.one()
         let path = try sample.unpack(to: directory, "layout")
         let blob = "\(path)/\(EntryName.blob(top))"
@@ -83,14 +88,14 @@ import Testing
         #expect(refusal(path) != nil)
     }
 
-    @Test func sparseFiles() throws {
+    @Test("a sparse file in an archive is refused") func sparseFiles() throws {
         try directory.write([], to: "in/index.json")
         #expect(truncate(directory.file("in/index.json"), 1 << 40) == 0)
         try Command.check(["tar", "-C", directory.file("in"), "-Scf", directory.file("image.tar"), "index.json"])
         #expect(refusal(directory.file("image.tar"))?.problem == .notAFile("a sparse file"))
     }
 
-    @Test func duplicatesThatDiffer() throws {
+    @Test("entries of the same name are refused unless their content is the same") func duplicates() throws {
         let error = try refusal { $0.add("index.json", Array("{}".utf8)) }
         #expect(error?.entry == "index.json" && error?.problem == .duplicate)
         let (sample, _) = SampleArchive.one()
@@ -104,7 +109,7 @@ import Testing
         #expect(try archive.contents(try archive.select(.all).flatMap { $0.blobs.map(\.digest) }).count == 3)
     }
 
-    @Test func wrongDigests() throws {
+    @Test("content that does not match the digest in its name is refused") func wrongDigests() throws {
         let (sample, top) = SampleArchive.one()
         for file in sample.files where file.name.hasPrefix("blobs/") {
             var bad = sample
@@ -124,7 +129,7 @@ import Testing
         #expect(sample.files.contains { $0.name == EntryName.blob(top) })
     }
 
-    @Test func wrongSizesAndMissingFiles() throws {
+    @Test("blobs of the wrong size and missing blobs are refused") func wrongSizes() throws {
         let (sample, top) = SampleArchive.one()
         for file in sample.files where file.name.hasPrefix("blobs/") {
             var longer = sample
@@ -142,7 +147,7 @@ import Testing
     }
 
     /// Cut anywhere, it is an error or, after the last file's end, still whole; never a crash.
-    @Test func cutShort() throws {
+    @Test("a truncated archive is an error at any length") func truncation() throws {
         let (sample, _) = SampleArchive.one()
         let bytes = TarBuilder(sample.files).bytes
         for count in stride(from: 0, to: bytes.count - 512, by: 100) {
@@ -152,7 +157,8 @@ import Testing
         #expect(error?.problem == .unreadable("the archive is cut short in it"))
     }
 
-    @Test(.needs(.zstd), arguments: ["gzip", "zstd"]) func bombs(_ program: String) throws {
+    @Test("an archive that decompresses beyond the limit is refused", .needs(.zstd), arguments: ["gzip", "zstd"])
+    func bombs(_ program: String) throws {
         let (sample, _) = SampleArchive.one()
         var tar = TarBuilder(sample.files)
         tar.add("zeros", [UInt8](repeating: 0, count: 8 << 20))
@@ -176,7 +182,7 @@ import Testing
         #expect(refusal(second + (program == "gzip" ? ".gz" : ".zst"), limits)?.problem == error?.problem)
     }
 
-    @Test(.needs(.zstd)) func compressedTwice() throws {
+    @Test("an archive that is compressed more than once is refused", .needs(.zstd)) func compressedTwice() throws {
         let path = try SampleArchive.one().archive.write(to: directory, "image.tar")
         try Command.check(["gzip", "-k", path])
         _ = try ImageArchive.open(path + ".gz")
@@ -184,7 +190,7 @@ import Testing
         #expect(refusal(path + ".gz.zst")?.problem == .limit("compressed more than once"))
     }
 
-    @Test func tooManyAndTooDeep() throws {
+    @Test("entries, JSON depth, document size and nested indexes are bounded") func documentLimits() throws {
         let (sample, top) = SampleArchive.one()
         var limits = ArchiveLimits()
         limits.entries = 3
@@ -211,7 +217,7 @@ import Testing
     }
 
     /// Another file under the name, between two passes.
-    @Test func exchangedMeanwhile() throws {
+    @Test("an archive file replaced between two passes is refused") func replacedFile() throws {
         let (sample, _) = SampleArchive.one()
         let path = try sample.write(to: directory, "image.tar")
         let archive = try ImageArchive.open(path)
@@ -222,7 +228,7 @@ import Testing
         #expect(error?.problem == .changed)
     }
 
-    @Test func whatIsNoArchive() throws {
+    @Test("files that are no image archive are refused with the reason") func notAnImage() throws {
         let empty = try directory.write(TarBuilder().finished, to: "empty.tar")
         #expect(refusal(empty)?.problem == .notAnImage("neither index.json nor manifest.json is in it"))
         let noise = try directory.write((0..<4096).map { UInt8(truncatingIfNeeded: $0 &* 7919) }, to: "noise")

@@ -12,7 +12,7 @@ import Testing
 
     init() throws { directory = try TemporaryDirectory() }
 
-    @Test func lists() throws {
+    @Test("an image list is read without comments, blank lines and duplicates") func lists() throws {
         let digest = "sha256:" + String(repeating: "a", count: 64)
         let text =
             "\u{FEFF}# images\r\nalpine\r\n\r\n  quay.io/a/b/c:V1.2  \n#x\nalpine\n\tlocalhost:5000/x@\(digest)\n"
@@ -29,7 +29,7 @@ import Testing
         #expect(try ImageList.parse([], path: "x").isEmpty)
     }
 
-    @Test func everyBadLineIsNamed() throws {
+    @Test("every invalid line of an image list is reported with its number") func badLines() throws {
         let text = "alpine\nUPPER/case\n# fine\nalpine:\nx y\n\u{7}\u{FF}\n"
         let error = #expect(throws: ImageListError.self) { try ImageList.parse(Array(text.utf8), path: "list") }
         #expect(
@@ -41,7 +41,8 @@ import Testing
                 """)
     }
 
-    @Test(.needs(.zstd)) func contentTellsThemApart() throws {
+    @Test("archives, layouts and unknown files are recognised by content, not by name", .needs(.zstd))
+    func kinds() throws {
         let archive = SampleArchive.one().archive
         let tar = try archive.write(to: directory, "images.txt")
         try Command.check(["gzip", "-k", tar])
@@ -60,7 +61,7 @@ import Testing
         #expect("\(try #require(error))" == "\(directory.file("none")): stat: No such file or directory")
     }
 
-    @Test func fileNames() throws {
+    @Test("file arguments expand globs and commas, and a pattern without a match is an error") func fileNames() throws {
         for name in ["a.tar", "b.tar", "c.txt", "x,y", "star*"] { try directory.write("", to: name) }
         func names(_ text: String) throws -> [String] {
             let whole = text.split(separator: ",", omittingEmptySubsequences: false)
@@ -85,16 +86,18 @@ import Testing
         #expect(throws: FileNames.Failure.noMatch(pattern: none)) { try names("a.tar,*.zip") }
     }
 
-    @Test(arguments: [
-        "", ":", "@", "/", "a/", "/a", "A", "a:b:c", "a@sha256:x", "a b", "x.io", "x.io/", "x.io:99999/a", "a//b",
-        "-x.io/a",
-    ])
-    func whatIsNoName(_ text: String) {
+    @Test(
+        "texts that are not image references are refused",
+        arguments: [
+            "", ":", "@", "/", "a/", "/a", "A", "a:b:c", "a@sha256:x", "a b", "x.io", "x.io/", "x.io:99999/a", "a//b",
+            "-x.io/a",
+        ])
+    func invalidNames(_ text: String) {
         // `x.io` alone is a repository of Docker Hub, as everywhere.
         #expect((ImageName(text) == nil) == (text != "x.io"))
     }
 
-    @Test func namesOfDockerHubAreOne() {
+    @Test("short and long names of a Docker Hub image are the same image") func dockerHubNames() {
         for text in ["alpine:1", "library/alpine:1", "docker.io/alpine:1", "index.docker.io/library/alpine:1"] {
             #expect(ImageName(text)?.description == "docker.io/library/alpine:1")
         }
@@ -102,7 +105,7 @@ import Testing
         #expect(ImageName("x:1", defaultHost: RegistryHost("quay.io") ?? .dockerHub)?.description == "quay.io/x:1")
     }
 
-    @Test func namesInsideArchives() {
+    @Test("entry names are normalised, and links that lead outside are refused") func entryNames() {
         #expect(EntryName.normalized("./blobs//sha256/./x/") == "blobs/sha256/x")
         #expect(EntryName.normalized("./") == "")
         #expect(EntryName.normalized("/x") == nil)

@@ -39,9 +39,10 @@ import Testing
             blobs: blobs.shuffled())
     }
 
-    @Test(arguments: [ImageLayoutWriter.Form.tar, .directory]) func writtenAndReadBack(
-        _ form: ImageLayoutWriter.Form
-    ) throws {
+    @Test(
+        "a written layout reads back with the same images, manifests and blobs",
+        arguments: [ImageLayoutWriter.Form.tar, .directory])
+    func roundTrip(_ form: ImageLayoutWriter.Form) throws {
         let path = directory.file("out")
         var copied = 0
         try writer().write(to: path, form) { copied += $0 }
@@ -60,7 +61,7 @@ import Testing
         #expect(throws: ArchiveError(path, .exists)) { try writer().write(to: path, form) }
     }
 
-    @Test func theSameBytesEveryTime() throws {
+    @Test("writing the same images twice gives the same bytes") func reproducible() throws {
         for name in ["a", "b"] { try writer().write(to: directory.file(name), .tar) }
         try Command.check(["cmp", directory.file("a"), directory.file("b")])
         let list = String(
@@ -75,9 +76,9 @@ import Testing
         #expect(names.dropFirst(2).sorted() == Array(names.dropFirst(2)))
     }
 
-    @Test(arguments: [ImageLayoutWriter.Form.tar, .directory]) func damagedBlobsAreNotCarriedOn(
-        _ form: ImageLayoutWriter.Form
-    ) throws {
+    @Test(
+        "a damaged blob stops the writer, and no output is left", arguments: [ImageLayoutWriter.Form.tar, .directory])
+    func damagedBlob(_ form: ImageLayoutWriter.Form) throws {
         let before = try Set(FileManager.default.contentsOfDirectory(atPath: directory.path))
         let writer = try writer(damaging: "two")
         let error = #expect(throws: ArchiveError.self) { try writer.write(to: directory.file("out"), form) }
@@ -87,7 +88,7 @@ import Testing
         #expect(after.subtracting(before) == ["source.tar", "store"])
     }
 
-    @Test func fullDisksAndMissingFilesAreErrors() throws {
+    @Test("a missing directory or blob file is reported with the failed call") func systemErrors() throws {
         let full = #expect(throws: ArchiveError.self) {
             try self.writer().write(to: directory.file("none/out"), .tar)
         }

@@ -17,7 +17,7 @@ import Testing
         try ImageArchive.open(try archive.write(to: directory, "image.tar"))
     }
 
-    @Test func tarballAndDirectoryAreTheSame() throws {
+    @Test("an OCI layout reads the same as a tarball and as a directory") func tarAndDirectory() throws {
         let (sample, top) = SampleArchive.one()
         let tar = try open(sample)
         let unpacked = try ImageArchive.open(try sample.unpack(to: directory, "layout"))
@@ -34,7 +34,7 @@ import Testing
         }
     }
 
-    @Test func stepsComeInOrderAndAreBounded() throws {
+    @Test("blobs are read in bounded steps, each with a begin and an end") func steps() throws {
         var sample = SampleArchive()
         let large = [UInt8](repeating: 7, count: BlobReader.stepBytes * 2 + 5)
         let digests = [sample.addBlob(large), sample.addBlob([]), sample.addBlob([1], .sha512)]
@@ -65,7 +65,7 @@ import Testing
     }
 
     /// Whole names, bare words, containerd's key first, several names of one image, no name at all.
-    @Test func names() throws {
+    @Test("names come from annotations, and a bare tag is a label instead of a name") func names() throws {
         var sample = SampleArchive()
         let images = ["a", "b", "c"].map { sample.addImage([$0]) }
         let type = MediaType.ociManifest.text
@@ -86,7 +86,7 @@ import Testing
     }
 
     /// Newer dockers: the layout has no whole names, and manifest.json beside it has.
-    @Test func namesFromManifestJSON() throws {
+    @Test("names come from manifest.json where the layout has none") func namesFromManifestJSON() throws {
         var sample = SampleArchive()
         let top = sample.addImage(["a"])
         sample.addLayout([sample.descriptor(top, MediaType.ociManifest.text, SampleArchive.name("1"))])
@@ -102,7 +102,7 @@ import Testing
     }
 
     /// An index of three platforms of which two are here, with attestations of both.
-    @Test func platforms() throws {
+    @Test("the wanted platforms of an index are selected with their attestations") func platforms() throws {
         var sample = SampleArchive()
         let type = MediaType.ociManifest.text
         let amd = sample.addImage(["amd64"])
@@ -138,7 +138,8 @@ import Testing
     }
 
     /// Some tools list each platform's image in index.json itself, all of one name.
-    @Test func platformsInTheIndexItself() throws {
+    @Test("platform images listed in index.json under one name are selected by platform")
+    func topLevelPlatforms() throws {
         var sample = SampleArchive()
         let images = ["amd64", "arm64"].map { sample.addImage([$0]) }
         sample.addLayout(
@@ -155,7 +156,7 @@ import Testing
     }
 
     /// Types that are no manifest's are passed over, foreign layers may be absent.
-    @Test func whatIsNotMinded() throws {
+    @Test("descriptors of other types are ignored, and foreign layers may be absent") func ignoredContent() throws {
         var sample = SampleArchive()
         let note = sample.addBlob(Array("<xml/>".utf8))
         let config = sample.addBlob(Array("{}".utf8))
@@ -170,7 +171,8 @@ import Testing
     }
 
     /// Documents that do not fit the first pass's memory are read in later ones.
-    @Test func manyDocumentsTakeMorePasses() throws {
+    @Test("documents beyond the memory of one pass are read in further passes, up to a limit")
+    func manyDocuments() throws {
         var sample = SampleArchive()
         let images = (0..<40).map { sample.addImage(["\($0)"]) }
         let index = sample.addIndex(images.map { sample.descriptor($0, MediaType.ociManifest.text) })

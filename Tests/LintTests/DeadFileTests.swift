@@ -5,7 +5,7 @@ import Testing
 
 @Suite struct DeadFileTests {
     /// Every file declares something that another file of the program uses.
-    @Test func noFileIsDead() throws {
+    @Test("every source file declares something that another file uses") func deadFiles() throws {
         let files = try SourceTree.swiftFiles(under: "Sources")
         var users: [String: Set<String>] = [:]
         for file in files {

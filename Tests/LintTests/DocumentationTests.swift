@@ -7,7 +7,7 @@ import Testing
 @Suite struct DocumentationTests {
     private static let documents = ["README.md"] + SourceTree.paths(under: ["docs"], suffix: ".md")
 
-    @Test func commandsInTheReadmeExist() throws {
+    @Test("the commands named in the README exist and are executable") func readmeCommands() throws {
         let readme = try SourceTree.text("README.md")
         let words = readme.split { " \n`()|".contains($0) }.filter { $0.hasPrefix("scripts/") }
         #expect(words.contains("scripts/serve") && words.contains("scripts/test"))
@@ -24,7 +24,7 @@ import Testing
     }
 
     /// Links to files of the tree, `[text](path#anchor)`, lead somewhere.
-    @Test func linksResolve() throws {
+    @Test("relative links in the documentation lead to existing files") func links() throws {
         for document in Self.documents {
             let folder = document.split(separator: "/").dropLast().joined(separator: "/")
             for piece in try SourceTree.text(document).components(separatedBy: "](").dropFirst() {
@@ -36,7 +36,7 @@ import Testing
         }
     }
 
-    @Test func theArchitectureNamesEveryLayer() throws {
+    @Test("docs/architecture.md names every layer") func layers() throws {
         let text = try SourceTree.text("docs/architecture.md")
         for layer in try FileManager.default.contentsOfDirectory(atPath: "\(Checkout.root)/Sources/Registry") {
             #expect(text.contains("\(layer)/"), "docs/architecture.md says nothing of Sources/Registry/\(layer)")

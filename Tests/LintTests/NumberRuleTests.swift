@@ -35,11 +35,11 @@ import Testing
     // MARK: Parsing
 
     @Test("integers are parsed from text in one file only")
-    func integersAreParsedInOneFile() throws {
+    func parsing() throws {
         expectNone(Self.parseFindings(in: try Self.sources.get()))
     }
 
-    @Test("the rule about parsing finds optional results and radixes, and nothing else")
+    @Test("the parsing rule finds optional results and radixes, and nothing else")
     func parseRule() {
         let text = """
             guard let a = Int64(b), let c = UInt16(d) else { return }
@@ -80,12 +80,12 @@ import Testing
 
     // MARK: Conversions
 
-    @Test("a conversion to a narrow or unsigned integer says what happens when the value does not fit")
-    func narrowConversionsAreDeliberate() throws {
+    @Test("a conversion to a narrow or unsigned integer defines what happens to a value out of range")
+    func conversions() throws {
         expectNone(Self.conversionFindings(in: try Self.sources.get()))
     }
 
-    @Test("the rule about conversions knows labels, constants, counts, bytes and comments")
+    @Test("the conversion rule recognises labels, constants, counts, bytes and comments")
     func conversionRule() {
         let text = """
             let a = UInt64(b)
@@ -133,12 +133,12 @@ import Testing
 
     // MARK: Sums
 
-    @Test("stated sizes and times are added and multiplied by saturating functions")
-    func statedNumbersAreAddedSaturated() throws {
+    @Test("sizes and times from outside are added and multiplied by saturating functions")
+    func sums() throws {
         expectNone(Self.sumFindings(in: try Self.sources.get()))
     }
 
-    @Test("the rule about sums finds operators on either side of a stated number")
+    @Test("the sum rule finds operators on either side of a number from outside")
     func sumRule() {
         let text = """
             let a = b + c.sizeBytes

@@ -60,11 +60,11 @@ import Testing
     private static let registry = Result { try SourceTree.swiftFiles(under: "Sources/Registry") }
     private static let sources = Result { try SourceTree.swiftFiles(under: "Sources") }
 
-    @Test func layersUseOnlyLayersListedAboveThem() throws {
+    @Test("a layer uses only layers listed before it") func layerOrder() throws {
         expectNone(Self.layerFindings(in: try Self.registry.get()))
     }
 
-    @Test func theLayerRuleFindsWhatItShould() {
+    @Test("the layer rule reports a use of a later layer") func layerRule() {
         let below = SourceFile(
             path: "Sources/Registry/HTTP/A.swift", text: "struct Inner {\n    let upper: Outer? // Other\n}")
         let above = SourceFile(path: "Sources/Registry/Pull/B.swift", text: "final class Outer { let inner: Inner }")
@@ -106,8 +106,8 @@ import Testing
         return findings
     }
 
-    @Test("C libraries and packages are imported where they may be")
-    func importsAreTheOnesAllowed() throws {
+    @Test("C libraries and packages are imported only where they are allowed")
+    func imports() throws {
         let modules = Set(Self.outside.keys).union(["Registry"])
         var findings: [String] = []
         for file in try Self.sources.get() {
@@ -127,11 +127,11 @@ import Testing
     }
 
     /// What can stop the process needs its reason beside it, on the same line or just before.
-    @Test func whatCanTrapSaysWhyItDoesNot() throws {
+    @Test("force unwraps and force tries have a comment with the reason") func traps() throws {
         expectNone(Self.trapFindings(in: try Self.sources.get()))
     }
 
-    @Test func theTrapRuleFindsWhatItShould() {
+    @Test("the trap rule reports force unwraps and tries without a comment") func trapRule() {
         let text = """
             let a = b!
             let c = d! // because
@@ -164,7 +164,7 @@ import Testing
     }
 
     /// One thread, so no actors and no async; one package, so nothing is public; and no names that say nothing.
-    @Test func accessAndNames() throws {
+    @Test("sources have no actors, no async, no public access and no vague type names") func accessAndNames() throws {
         var findings: [String] = []
         for file in try Self.sources.get() {
             for (index, token) in file.tokens.enumerated() {
@@ -189,7 +189,7 @@ import Testing
         expectNone(findings)
     }
 
-    @Test func sourceFilesAreShortAndOpenWithTheirTheory() throws {
+    @Test("source files are within the length limit and begin with a comment") func sourceFiles() throws {
         var findings: [String] = []
         for file in try Self.sources.get() {
             if file.lines.count > Self.maximumSourceLines + 1 {
@@ -202,7 +202,7 @@ import Testing
         expectNone(findings)
     }
 
-    @Test func whitespaceAndColumns() throws {
+    @Test("text files have no tabs, no trailing spaces and no long lines") func whitespaceAndColumns() throws {
         var findings: [String] = []
         for path in SourceTree.paths(under: SourceTree.writtenFolders)
             + SourceTree.topFiles
@@ -221,7 +221,7 @@ import Testing
     }
 
     /// Paths of one machine say nothing on another.
-    @Test func noPathsOfOneMachine() throws {
+    @Test("text files name no absolute paths of one machine") func machinePaths() throws {
         // Put together here, so that this file does not find itself.
         let places = ["work", "root", "home"].map { "/\($0)/" }
         var findings: [String] = []

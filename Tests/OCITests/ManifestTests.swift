@@ -16,7 +16,7 @@ import Testing
             #"{"schemaVersion":\#(schema)\#(own),"config":\#(descriptor),"layers":[\#(descriptor),\#(foreign)]}"#.utf8)
     }
 
-    @Test func readsAnImage() throws {
+    @Test("an image manifest is decoded with its media type, layers and blobs") func validImage() throws {
         let manifest = try Manifest.decode(
             Self.image(), contentType: "application/vnd.oci.image.manifest.v1+json; charset=x")
         #expect(manifest.mediaType == .ociManifest)
@@ -24,7 +24,8 @@ import Testing
         #expect(manifest.ownBlobs.map(\.digest.description) == [Self.digest])
     }
 
-    @Test func ownTypeDecidesWhereTheUpstreamSaysNothingUseful() throws {
+    @Test("Content-Type decides a manifest's type only where the manifest does not name one")
+    func mediaType() throws {
         #expect(try Manifest.decode(Self.image(), contentType: "text/plain").mediaType == .ociManifest)
         #expect(
             try Manifest.decode(Self.image(type: nil), contentType: MediaType.dockerManifest.text).mediaType
@@ -90,9 +91,9 @@ import Testing
     }
 
     @Test(
-        "a descriptor's size is a whole number up to 16 TiB or nothing, and the manifest is read",
+        "a descriptor's size is a whole number up to 16 TiB or absent, and the manifest decodes",
         arguments: Extremes.json)
-    func sizesOfDescriptors(_ size: String) throws {
+    func descriptorSizes(_ size: String) throws {
         let other = "sha256:" + String(repeating: "ef", count: 32)
         let odd = #"{"digest":"\#(other)","size":\#(size)}"#
         let text = #"{"schemaVersion":2,"config":\#(Self.descriptor),"layers":[\#(odd),\#(odd),\#(Self.foreign)]}"#
@@ -110,14 +111,14 @@ import Testing
         #expect(try Manifest.decode(index, contentType: MediaType.ociIndex.text).manifests[0].sizeBytes == bytes)
     }
 
-    @Test("a descriptor without a size is read")
+    @Test("a manifest with a descriptor without a size decodes")
     func missingSize() throws {
         let text = #"{"schemaVersion":2,"config":{"digest":"\#(Self.digest)"}}"#
         let manifest = try Manifest.decode(Array(text.utf8), contentType: MediaType.ociManifest.text)
         #expect(manifest.config?.sizeBytes == nil && manifest.prefetchedBlobs.isEmpty && manifest.ownBlobs.count == 1)
     }
 
-    @Test func errorsAreTheSpecificationsJSON() {
+    @Test("an error is written in the JSON form of the distribution specification") func errorJSON() {
         let error = RegistryError(status: 404, code: .blobUnknown, message: "a \"quote\"\n", detail: "\u{1}")
         #expect(
             String(decoding: error.json, as: UTF8.self)

@@ -7,7 +7,7 @@ import Testing
 @testable import Registry
 
 @Suite struct OutsideNumberTests {
-    @Test("decimal numbers are digits and nothing else, inside the range")
+    @Test("a decimal number is digits only, inside its range")
     func decimals() {
         let expected: [String: Int64] = [
             "0": 0, "1": 1, "2147483647": 2_147_483_647, "2147483648": 2_147_483_648, "2147483649": 2_147_483_649,
@@ -26,14 +26,14 @@ import Testing
         }
     }
 
-    @Test("a number past UInt64.max is not taken for UInt64.max")
+    @Test("a number above UInt64.max is refused, or clamped where the caller wants it")
     func unsigned() {
         #expect(OutsideNumber.decimal("18446744073709551614", in: 0...UInt64.max) == UInt64.max - 1)
         #expect(OutsideNumber.decimal("18446744073709551616", in: 0...UInt64.max) == nil)
         #expect(OutsideNumber.decimal("18446744073709551616", clampedTo: 0...UInt64.max) == .max)
     }
 
-    @Test("signed numbers have at most one minus")
+    @Test("a signed number has at most one minus sign")
     func signed() {
         let all = Int64.min + 1...Int64.max
         #expect(OutsideNumber.signedDecimal("-9223372036854775807", in: all) == .min + 1)
@@ -46,7 +46,7 @@ import Testing
         }
     }
 
-    @Test("hexadecimal numbers are bounded and have no sign")
+    @Test("a hexadecimal number is bounded and has no sign")
     func hexadecimals() {
         #expect(OutsideNumber.hexadecimal("fF", atMost: 255) == 255)
         #expect(OutsideNumber.hexadecimal("100", atMost: 255) == nil)
@@ -56,7 +56,7 @@ import Testing
         #expect(OutsideNumber.hexadecimal("7fffffffffffffff", atMost: .max) == .max)
     }
 
-    @Test("sizes are from 0 to 16 TiB")
+    @Test("a size is from 0 to 16 TiB")
     func sizes() {
         #expect(ContentSize.read("17592186044416") == .bytes(ContentSize.maximum))
         #expect(ContentSize.read("17592186044417") == .tooLarge)
@@ -70,7 +70,7 @@ import Testing
         #expect(ContentSize.nearest(UInt64.max) == ContentSize.maximum)
     }
 
-    @Test("a file system of any number of blocks has a size")
+    @Test("a file system's size is computed for any number of blocks")
     func fileSystems() {
         let numbers: [UInt64] = [0, 1, 4096, 1 << 32, 1 << 52, 1 << 62, 1 << 63, .max - 1, .max]
         for blocks in numbers {
@@ -82,7 +82,7 @@ import Testing
         }
     }
 
-    @Test("saturating arithmetic is exact where the result fits, and stops at the nearer bound where it does not")
+    @Test("saturating arithmetic is exact where the result fits, and clamped otherwise")
     func saturation() {
         for a in Extremes.numbers {
             for b in Extremes.numbers {
@@ -103,7 +103,7 @@ import Testing
     }
 
     @Test(
-        "reals become the nearest integers",
+        "floating-point numbers are truncated to integers and clamped to the range",
         arguments: [
             (0.0, 0), (-0.9, 0), (1.9, 1), (-1.9, -1), (1e300, .max), (-1e300, .min), (.infinity, .max),
             (-.infinity, .min), (.nan, 0), (9.3e18, .max), (-9.3e18, .min), (4e18, 4_000_000_000_000_000_000),

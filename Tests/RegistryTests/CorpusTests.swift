@@ -8,7 +8,7 @@ import Testing
 @Suite struct CorpusTests {
     private static let folder = "\(Checkout.root)/Tests/Corpus"
 
-    @Test("every parser takes the inputs kept for it", arguments: ParserEntry.all.map(\.name))
+    @Test("every parser handles its kept corpus inputs", arguments: ParserEntry.all.map(\.name))
     func inputs(_ name: String) throws {
         let parser = try #require(ParserEntry.all.first { $0.name == name })
         let files = try FileManager.default.contentsOfDirectory(atPath: "\(Self.folder)/\(name)").sorted()
@@ -23,7 +23,7 @@ import Testing
         }
     }
 
-    @Test("every folder of inputs belongs to a parser")
+    @Test("every corpus folder belongs to a parser")
     func folders() throws {
         let folders = try FileManager.default.contentsOfDirectory(atPath: Self.folder)
         #expect(Set(folders) == Set(ParserEntry.all.map(\.name)))

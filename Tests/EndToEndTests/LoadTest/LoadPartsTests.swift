@@ -20,7 +20,8 @@ import Testing
 
     private static let sizes = [1, 2, 3, 7, 1000]
 
-    @Test(arguments: sizes) func answersAreReadInAnyPieces(_ piece: Int) {
+    @Test("the load test's client reads a response split into pieces of any size", arguments: sizes)
+    func pieces(_ piece: Int) {
         let text =
             "HTTP/1.1 200 OK\r\nX-Content-Length: 9\r\nCONTENT-length:  5 \r\nConnection: keep-alive\r\n\r\nab\r\nc"
         let (progress, body) = Self.read(text, piece: piece)
@@ -32,29 +33,31 @@ import Testing
         #expect(Self.read(text, piece: piece, keepsBody: false).1.isEmpty)
     }
 
-    @Test(arguments: [
-        ("HTTP/1.0 200 OK\r\nContent-Length: 1\r\n\r\n", "not HTTP/1.1"),
-        ("HTTP/1.1 2x0 OK\r\nContent-Length: 1\r\n\r\n", "not HTTP/1.1"),
-        ("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", "an answer that does not state its length"),
-        ("HTTP/1.1 200 OK\r\nContent-Length: \r\n\r\n", "an answer that does not state its length"),
-        ("HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nab", "more bytes than the head states"),
-    ])
-    func whatIsNoAnswerIsSaidToBeNone(_ text: String, _ reason: String) {
+    @Test(
+        "the load test's client rejects a malformed response with the reason",
+        arguments: [
+            ("HTTP/1.0 200 OK\r\nContent-Length: 1\r\n\r\n", "not HTTP/1.1"),
+            ("HTTP/1.1 2x0 OK\r\nContent-Length: 1\r\n\r\n", "not HTTP/1.1"),
+            ("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", "an answer that does not state its length"),
+            ("HTTP/1.1 200 OK\r\nContent-Length: \r\n\r\n", "an answer that does not state its length"),
+            ("HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nab", "more bytes than the head states"),
+        ])
+    func brokenResponses(_ text: String, _ reason: String) {
         #expect(Self.read(text, piece: 1000).0 == .broken(reason))
     }
 
-    @Test func aHeadWithoutEndIsGivenUp() {
+    @Test("the load test's client gives up a response head that does not end") func endlessHead() {
         let endless = "HTTP/1.1 200 OK\r\n" + String(repeating: "X: y\r\n", count: 4000)
         #expect(Self.read(endless, piece: 1000).0 == .broken("a head without an end"))
     }
 
-    @Test func theRampDoublesAndComesBack() {
+    @Test("the ramp doubles up to the maximum and comes back down") func ramp() {
         #expect(Ramp.steps(most: 1) == [1])
         #expect(Ramp.steps(most: 4) == [1, 2, 4, 2, 1])
         #expect(Ramp.steps(most: 6) == [1, 2, 4, 6, 4, 2, 1])
     }
 
-    @Test func withoutPruningEveryoneTakesTheNextRoundAndRound() {
+    @Test("without pruning, pullers take the images in turn") func rotation() {
         var rotation = Rotation(batchOf: [0, 0, 1], prunes: false)
         #expect((0..<4).map { _ in rotation.take() } == [.image(0), .image(1), .image(2), .image(0)])
         #expect(rotation.ended(0) == nil)
@@ -62,7 +65,7 @@ import Testing
         #expect((0..<4).map { _ in once.take() } == [.image(0), .image(1), .image(2), .end])
     }
 
-    @Test func aBatchIsPrunedWhenItsLastPullHasEndedAndNotPulledBefore() {
+    @Test("a batch is pruned after its last pull, and pulled again only after that") func pruning() {
         var rotation = Rotation(batchOf: [0, 0, 1], prunes: true)
         #expect((0..<4).map { _ in rotation.take() } == [.image(0), .image(1), .image(2), .wait])
         #expect(rotation.ended(1) == nil)
@@ -79,7 +82,7 @@ import Testing
 
     private static let digest = "sha256:" + String(repeating: "0a", count: 32)
 
-    @Test func requestsAreMadeReady() throws {
+    @Test("a catalog becomes prepared requests with sizes and batches") func preparedRequests() throws {
         let catalog = try Catalog(
             "# made\na /v2/x/manifests/1 5 \(Self.digest) /v2/x/blobs/b 6 \(Self.digest)\n"
                 + "b /v2/y/manifests/1 7 \(Self.digest)\n",
@@ -93,12 +96,14 @@ import Testing
         #expect(!request.dropLast(4).contains("\r\n\r\n") && catalog.path(1) == "/v2/x/blobs/b")
     }
 
-    @Test(arguments: ["a", "a b", "a b c d", "a /p -1 \(digest)", "a /p 1 sha256:00"])
-    func mistakesInACatalogAreNamedWithTheirLine(_ line: String) {
+    @Test(
+        "a mistake in a catalog is reported with its line",
+        arguments: ["a", "a b", "a b c d", "a /p -1 \(digest)", "a /p 1 sha256:00"])
+    func catalogMistakes(_ line: String) {
         #expect { try Catalog("# first\n\(line)\n", host: "h") } throws: { ($0 as? Catalog.Mistake)?.line == 2 }
     }
 
-    @Test func percentilesAreOfThePullsThemselves() {
+    @Test("percentiles are exact over all pulls of a tally") func percentiles() {
         var tally = Tally()
         for milliseconds in (1...1000).reversed() { tally.add(pull: UInt64(milliseconds) * 1_000_000, isHashed: false) }
         #expect(tally.milliseconds(perMille: 500) == 501 && tally.milliseconds(perMille: 990) == 991)
@@ -108,17 +113,19 @@ import Testing
         #expect(empty.images == 1000 && empty.milliseconds(perMille: 999) == 1000)
     }
 
-    @Test func numbersAreWrittenWithTheirDigits() {
+    @Test("numbers are written with a fixed number of decimals, or empty") func decimals() {
         #expect(Text.decimal(1.005, 1) == "1.0" && Text.decimal(0.05, 3) == "0.050" && Text.decimal(12.6, 0) == "13")
         #expect(Text.decimal(-1.25, 1) == "-1.3" && Text.decimal(nil, 1) == "" && Text.decimal(.infinity, 1) == "")
     }
 
-    @Test(arguments: ["https://h", "h:1", "http://127.0.0.1:none", "http://[::1"])
-    func addressesThatAreNoneAreRefused(_ url: String) {
+    @Test(
+        "a server address that is not an http URL is refused",
+        arguments: ["https://h", "h:1", "http://127.0.0.1:none", "http://[::1"])
+    func invalidAddresses(_ url: String) {
         #expect(throws: ServerAddress.Mistake.self) { try ServerAddress(url) }
     }
 
-    @Test func addressesKeepTheirAuthority() throws {
+    @Test("a server address keeps its host and port") func addresses() throws {
         #expect(try ServerAddress("http://127.0.0.1:5000/").authority == "127.0.0.1:5000")
         #expect(try ServerAddress("http://[::1]:5000").authority == "[::1]:5000")
     }

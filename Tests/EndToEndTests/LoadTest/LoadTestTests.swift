@@ -32,8 +32,10 @@ import Testing
             ] + arguments)
     }
 
-    @Test(.needs(.python3, .gnuplot, .dockerRegistry), arguments: [(["--index"], 8), (["--prune"], 7)])
-    func aSmallRunGoesThroughAndItsNumbersAgree(_ arguments: [String], _ requestsPerImage: Double) throws {
+    @Test(
+        "a small load test has no errors, and its figures agree with each other",
+        .needs(.python3, .gnuplot, .dockerRegistry), arguments: [(["--index"], 8), (["--prune"], 7)])
+    func smallRun(_ arguments: [String], _ requestsPerImage: Double) throws {
         let files = try TemporaryDirectory()
         let result = try Self.run(files, arguments)
         try #require(result.status == 0, "\(result)")
@@ -51,7 +53,7 @@ import Testing
     }
 
     /// The site closes its connection after each answer, which is no fault: the next request makes another.
-    @Test func whatIsWrongIsCountedAndTold() throws {
+    @Test("the load test counts wrong statuses, lengths and hashes, and reports each path") func errors() throws {
         let files = try TemporaryDirectory()
         let site = try ScriptedSite([
             "/right": [.init(body: Array("ok".utf8))], "/wrong": [.init(body: Array("no".utf8))],
@@ -69,7 +71,7 @@ import Testing
         ] { #expect(result.text.contains("error: \(note)"), "\(result)") }
     }
 
-    @Test func aServerThatIsNotThereIsAnError() throws {
+    @Test("an unreachable server and a failed prune are errors of the load test") func missingServer() throws {
         let files = try TemporaryDirectory()
         let digest = "sha256:" + String(repeating: "0a", count: 32)
         let catalog = try files.write("batch /path 2 \(digest)\n", to: "catalog")
@@ -91,7 +93,8 @@ import Testing
             ] + arguments)
     }
 
-    @Test(.needs(.python3)) func optionsAndColumnsAreDescribed() throws {
+    @Test("the load test's options, columns and pictures are documented", .needs(.python3))
+    func documentation() throws {
         let text = try SourceTree.text(Self.document)
         let help = String(decoding: try Command.check([Self.script, "--help"]), as: UTF8.self)
         let options = Set(help.matches(of: /--[a-z-]+/).map { String($0.output) }).subtracting(["--help"])
@@ -107,6 +110,7 @@ import Testing
     }
 
     @Test(
+        "the load test refuses wrong options with status 2 and the reason",
         .needs(.python3, .gnuplot, .dockerRegistry),
         arguments: [
             (["--images", "3"], "--images: must be at least 4"), (["--layer-bytes", "2049"], "in steps of 512"),
@@ -114,7 +118,7 @@ import Testing
             (["--server", "http://127.0.0.1:1"], "--server: needs --registry"), (["--pid", "1"], "go with --server"),
             (["--admin", "http://127.0.0.1:1"], "go with --server"),
         ])
-    func wrongOptionsAreNamed(_ arguments: [String], _ message: String) throws {
+    func wrongOptions(_ arguments: [String], _ message: String) throws {
         let result = try Command.run([Self.script, "--bin", "/nowhere"] + arguments)
         #expect(result.status == 2 && result.errors.contains(message), "\(result)")
     }

@@ -12,7 +12,8 @@ import Testing
     /// Prometheus's own, about its scrapes.
     private static let foreign: Set<String> = ["up", "scrape_duration_seconds"]
 
-    @Test(arguments: Dashboard.paths) func dashboardsAskForNothingElse(_ path: String) throws {
+    @Test("dashboards query only metrics of the catalogue", arguments: Dashboard.paths)
+    func dashboardMetrics(_ path: String) throws {
         for panel in try Dashboard.read(path).askingPanels {
             for query in (panel.targets ?? []).map(\.expr) {
                 let unknown = Dashboard.metrics(in: query).subtracting(Self.names).subtracting(Self.foreign)
@@ -24,7 +25,7 @@ import Testing
         }
     }
 
-    @Test func everyMetricIsBehindAPanel() throws {
+    @Test("every metric of the catalogue is queried by a panel") func panels() throws {
         let queries = try Dashboard.paths.flatMap { try Dashboard.read($0).askingPanels }
             .flatMap { ($0.targets ?? []).map(\.expr) }
         let asked = queries.reduce(into: Set<String>()) { $0.formUnion(Dashboard.metrics(in: $1)) }
@@ -32,7 +33,7 @@ import Testing
     }
 
     /// The series that rules record are named `level:metric:operation`, so a colon tells them apart.
-    @Test func rulesAskForNothingElse() throws {
+    @Test("Prometheus rules query only recorded series and metrics of the catalogue") func ruleMetrics() throws {
         let rules = try YAMLNode.read("observability/prometheus/rules.yml")["groups"]?.items ?? []
         let all = rules.flatMap { $0["rules"]?.items ?? [] }
         let recorded = Set(all.compactMap { $0["record"]?.text })
@@ -72,7 +73,7 @@ import Testing
         }
     }
 
-    @Test func theDocumentHasEveryMetricAndNoOther() throws {
+    @Test("the document lists every metric with its kind, labels and an example") func documentedMetrics() throws {
         let rows = try Row.all()
         #expect(rows.count == Self.names.count)
         for family in Catalog.families {
@@ -86,7 +87,7 @@ import Testing
     }
 
     /// As rules, so that Prometheus itself says whether they can be asked.
-    @Test(.needs(.prometheus)) func theExamplesAreQueries() throws {
+    @Test("the documented example queries are valid PromQL", .needs(.prometheus)) func examples() throws {
         let files = try TemporaryDirectory()
         let rules = try Row.all().enumerated().map { number, row in
             let quoted = row.example.replacingOccurrences(of: "'", with: "''")
@@ -96,7 +97,7 @@ import Testing
         try Command.check(["promtool", "check", "rules", path])
     }
 
-    @Test func theDocumentHasEveryAlert() throws {
+    @Test("the document lists every alert with its severity") func documentedAlerts() throws {
         let text = try SourceTree.text("docs/observability.md")
         let groups = try YAMLNode.read("observability/prometheus/rules.yml")["groups"]?.items ?? []
         for rule in groups.flatMap({ $0["rules"]?.items ?? [] }) {

@@ -27,15 +27,15 @@ import Testing
 
     // MARK: Grafana's dashboard-linter
 
-    @Test("a dashboard is not edited in the browser, where changes would be lost", arguments: Dashboard.paths)
+    @Test("a dashboard is not editable in the browser, where changes would be lost", arguments: Dashboard.paths)
     func isNotEditable(_ path: String) throws {
         #expect(try Dashboard.read(path).editable == false)
     }
 
     @Test(
-        "data source, job and instance can be chosen, and are read again when the time changes",
+        "data source, job and instance can be chosen, and are reloaded when the time changes",
         arguments: Dashboard.paths)
-    func hasTheVariables(_ path: String) throws {
+    func variables(_ path: String) throws {
         let variables = try Dashboard.read(path).templating.list
         #expect(variables.prefix(3).map(\.name) == ["datasource", "job", "instance"])
         #expect(variables.prefix(3).map(\.label) == ["Data source", "Job", "Instance"])
@@ -56,8 +56,8 @@ import Testing
         }
     }
 
-    @Test("rates are over the window that Grafana knows to be wide enough", arguments: Dashboard.paths)
-    func windowsAreGrafanas(_ path: String) throws {
+    @Test("rates use Grafana's $__rate_interval as their window", arguments: Dashboard.paths)
+    func rateWindows(_ path: String) throws {
         try Self.forEachTarget(of: path) { panel, target in
             let windows = target.expr.matches(of: /\[([^\]]*)\]/).map { String($0.1) }
             #expect(windows.allSatisfy { $0 == "$__rate_interval" }, "\(panel.title): \(target.expr)")
@@ -65,7 +65,7 @@ import Testing
         }
     }
 
-    @Test("a counter is shown as a rate, never as it is", arguments: Dashboard.paths)
+    @Test("a counter is shown as a rate, never as a total", arguments: Dashboard.paths)
     func countersAreRates(_ path: String) throws {
         try Self.forEachTarget(of: path) { panel, target in
             let pattern = /(rate\()?\b((?:ociregistry|process)_[a-z0-9_]+)\{[^}]*\}(\[\$__rate_interval\]\))?/
@@ -78,7 +78,7 @@ import Testing
         }
     }
 
-    @Test("every panel has a unit that Grafana knows", arguments: Dashboard.paths)
+    @Test("every panel has a unit that Grafana supports", arguments: Dashboard.paths)
     func unitsAreKnown(_ path: String) throws {
         for panel in try Dashboard.read(path).askingPanels {
             #expect(Self.units.contains(panel.fieldConfig?.defaults.unit ?? ""), "\(panel.title)")
@@ -98,15 +98,15 @@ import Testing
     }
 
     /// A reduced range would show its last value for as long as it is in it, however old.
-    @Test("a single number is asked for now", arguments: Dashboard.paths)
-    func numbersAreOfNow(_ path: String) throws {
+    @Test("a single-number panel uses an instant query", arguments: Dashboard.paths)
+    func instantQueries(_ path: String) throws {
         try Self.forEachTarget(of: path) { panel, target in
             #expect(target.isInstant == ["stat", "table"].contains(panel.type), "\(panel.title)")
         }
     }
 
     /// Older Grafana takes an end that is null for 0, so the range has nothing in it.
-    @Test("a range of values that has a text of its own has both ends", arguments: Dashboard.paths)
+    @Test("a value mapping of a range has both ends", arguments: Dashboard.paths)
     func mappedRangesHaveEnds(_ path: String) throws {
         for panel in try Dashboard.read(path).askingPanels {
             for mapping in panel.fieldConfig?.defaults.mappings ?? [] where mapping.type == "range" {
@@ -115,7 +115,7 @@ import Testing
         }
     }
 
-    @Test("starts are marked in every chart, at their time", arguments: Dashboard.paths)
+    @Test("restarts are marked in every chart at the time of the start", arguments: Dashboard.paths)
     func startsAreMarked(_ path: String) throws {
         let list = try Dashboard.read(path).annotations.list
         #expect(list.map(\.name) == ["Restarts"])
@@ -127,7 +127,7 @@ import Testing
     }
 
     /// Columns are a step apart, and the window is up to four scrapes wide: what adds up is a rate times the step.
-    @Test("columns of counted events add up to what happened", .needs(.prometheus), arguments: ["5s", "1m"])
+    @Test("columns of counted events add up to the number of events", .needs(.prometheus), arguments: ["5s", "1m"])
     func countsOnce(_ step: String) throws {
         let (milliseconds, window) = step == "5s" ? (5000, "20s") : (60_000, "65s")
         var tests = ""

@@ -13,13 +13,14 @@ import Testing
     private static let builtin: Set<String> = ["__rate_interval", "__interval_ms", "__all"]
     private static let gridColumns = 24
 
-    @Test func thereAreTheTwo() throws {
+    @Test("the dashboards are Runtime and Server, with different uids") func titles() throws {
         let titles = try Dashboard.paths.map { try Dashboard.read($0).title }
         #expect(titles == ["ociregistry · Runtime", "ociregistry · Server"])
         #expect(Set(try Dashboard.paths.map { try Dashboard.read($0).uid }).count == 2)
     }
 
-    @Test(arguments: Dashboard.paths) func theFrameIsWhatGrafanaWants(_ path: String) throws {
+    @Test("a dashboard has the schema version, tags, refresh and uid that Grafana expects", arguments: Dashboard.paths)
+    func frame(_ path: String) throws {
         let board = try Dashboard.read(path)
         #expect(board.schemaVersion == 39)
         #expect(board.tags.contains("ociregistry"))
@@ -28,7 +29,7 @@ import Testing
         #expect(board.uid.count <= 40 && board.uid.wholeMatch(of: /[a-z-]+/) != nil)
     }
 
-    @Test(arguments: Dashboard.paths) func panelsHaveTheirIdAndPlace(_ path: String) throws {
+    @Test("panels have unique ids and do not overlap", arguments: Dashboard.paths) func layout(_ path: String) throws {
         let board = try Dashboard.read(path)
         #expect(Set(board.panels.map(\.id)).count == board.panels.count, "an id twice")
         for (index, panel) in board.panels.enumerated() {
@@ -42,7 +43,10 @@ import Testing
         }
     }
 
-    @Test(arguments: Dashboard.paths) func panelsSayWhatTheyShow(_ path: String) throws {
+    @Test(
+        "every panel has a unique title, a description, a unit, a data source and named series",
+        arguments: Dashboard.paths)
+    func panels(_ path: String) throws {
         let board = try Dashboard.read(path)
         #expect(Set(board.askingPanels.map(\.title)).count == board.askingPanels.count, "a title twice")
         for panel in board.askingPanels {
@@ -60,7 +64,8 @@ import Testing
         }
     }
 
-    @Test(arguments: Dashboard.paths) func everyVariableIsBound(_ path: String) throws {
+    @Test("every variable in a dashboard is defined, and every defined one is used", arguments: Dashboard.paths)
+    func boundVariables(_ path: String) throws {
         let bound = Set(try Dashboard.read(path).templating.list.map(\.name)).union(Self.builtin)
         var used: Set<String> = []
         for text in try Dashboard.strings(in: path) {
@@ -75,7 +80,8 @@ import Testing
     }
 
     /// The one data source there is, is the one that gets chosen.
-    @Test(arguments: Dashboard.paths) func variablesChooseWhatIsProvisioned(_ path: String) throws {
+    @Test("variables default to the provisioned data source and to all jobs and instances", arguments: Dashboard.paths)
+    func variables(_ path: String) throws {
         let provisioning = try YAMLNode.read("observability/grafana/provisioning/datasources/prometheus.yml")
         let source = try #require(provisioning["datasources"]?.items.first)
         #expect(source["type"]?.text == "prometheus")
@@ -98,7 +104,7 @@ import Testing
             ])
     }
 
-    @Test func theFolderIsNamedAndTheFilesAreFound() throws {
+    @Test("the dashboard provider names its folder, and both scripts set its variables") func provisioning() throws {
         let node = try YAMLNode.read("observability/grafana/provisioning/dashboards/ociregistry.yml")
         let provider = try #require(node["providers"]?.items.first)
         #expect(provider["folder"]?.text == "ociregistry")
@@ -111,7 +117,7 @@ import Testing
     }
 
     /// Prometheus is scraped as often as Grafana believes, or its windows would be too narrow.
-    @Test func theIntervalIsOne() throws {
+    @Test("Grafana's data source and Prometheus have the same scrape interval") func interval() throws {
         let source = try YAMLNode.read("observability/grafana/provisioning/datasources/prometheus.yml")
         let prometheus = try YAMLNode.read("observability/prometheus/prometheus.yml")
         let interval = source["datasources"]?.items.first?["jsonData"]?["timeInterval"]?.text
@@ -121,7 +127,7 @@ import Testing
     // MARK: Layout
 
     /// The reference's eight panels, where they are there.
-    @Test func theServerDashboardBeginsWithTheReferencesPanels() throws {
+    @Test("the server dashboard begins with the original server's eight panels") func serverPanels() throws {
         let board = try Dashboard.read("\(Dashboard.folder)/server.json")
         #expect(
             rows(of: board, count: 4) == [
@@ -133,7 +139,7 @@ import Testing
     }
 
     /// Each panel of the reference's Go-runtime dashboard has its counterpart where it was.
-    @Test func theRuntimeDashboardFollowsTheReferences() throws {
+    @Test("the runtime dashboard follows the panel order of the original's Go dashboard") func runtimePanels() throws {
         let board = try Dashboard.read("\(Dashboard.folder)/runtime.json")
         #expect(
             rows(of: board, count: 5) == [

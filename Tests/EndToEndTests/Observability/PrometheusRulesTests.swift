@@ -22,19 +22,21 @@ import Testing
         }
     }
 
-    @Test(.needs(.prometheus), arguments: [["check", "config", "prometheus.yml"], ["check", "rules", "rules.yml"]])
-    func promtoolHasNothingToSay(_ arguments: [String]) throws {
+    @Test(
+        "promtool accepts the configuration and the rules",
+        .needs(.prometheus), arguments: [["check", "config", "prometheus.yml"], ["check", "rules", "rules.yml"]])
+    func promtool(_ arguments: [String]) throws {
         let command = ["promtool"] + arguments.dropLast() + ["\(Self.folder)/\(arguments[2])"]
         let text = String(decoding: try Command.check(command), as: UTF8.self)
         #expect(text.contains("SUCCESS") && !text.contains("FAILED"), "\(text)")
     }
 
-    @Test(.needs(.prometheus)) func everyRuleDoesWhatItShould() throws {
+    @Test("promtool's unit tests of the rules pass", .needs(.prometheus)) func ruleTests() throws {
         try Command.check(["promtool", "test", "rules", "\(Self.folder)/rules_test.yml"])
     }
 
     /// Each alert has a test in which it fires, for one instance of several, and one in which it does not (yet).
-    @Test func everyRuleHasATest() throws {
+    @Test("every alert is tested firing and silent, and every recorded series is tested") func ruleCoverage() throws {
         let rules = try Rules()
         let tests = try YAMLNode.read("observability/prometheus/rules_test.yml")["tests"]?.items ?? []
         for alert in rules.alerts.compactMap({ $0["alert"]?.text }) {
@@ -51,7 +53,7 @@ import Testing
     }
 
     /// VictoriaMetrics takes a series' first sample for a rise from nothing in these; rate() and resets() need two.
-    @Test("no rule takes the beginning of a series for an event") func noFirstSamples() throws {
+    @Test("no rule counts the first sample of a series as an event") func noFirstSamples() throws {
         let rules = try Rules()
         for rule in rules.recorded + rules.alerts {
             let query = rule["expr"]?.text ?? ""
@@ -60,14 +62,16 @@ import Testing
     }
 
     /// Two recorded series may be of different evaluations, and a range query over one sees the other at other times.
-    @Test("a series is recorded of metrics, not of other recorded series") func recordedOfMetrics() throws {
+    @Test("a recorded series is computed from metrics, not from other recorded series")
+    func recordedOfMetrics() throws {
         for rule in try Rules().recorded {
             let query = (rule["expr"]?.text ?? "").replacing(/\[[^\]]*\]/, with: "")
             #expect(!query.contains(":"), "\(rule["record"]?.text ?? ""): \(query)")
         }
     }
 
-    @Test func everyAlertSaysWhatItMeansAndWhatToDo() throws {
+    @Test("every alert has a severity, a summary with its labels, a description and a runbook")
+    func annotations() throws {
         let alerts = try Rules().alerts
         #expect(alerts.count > 10)
         for alert in alerts {
@@ -81,7 +85,7 @@ import Testing
         }
     }
 
-    @Test func prometheusLooksWhereTheServerIsByTheDocuments() throws {
+    @Test("Prometheus scrapes the documented metrics port and loads the rules") func scrapeTarget() throws {
         let node = try YAMLNode.read("observability/prometheus/prometheus.yml")
         let job = try #require(node["scrape_configs"]?.items.first)
         #expect(job["job_name"]?.text == "ociregistry")

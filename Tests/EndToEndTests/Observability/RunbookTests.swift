@@ -27,7 +27,7 @@ import Testing
         return groups.flatMap { $0["rules"]?.items ?? [] }.filter { $0["alert"] != nil }
     }
 
-    @Test("every alert has an entry, which its runbook_url points at, and every such entry has its alert")
+    @Test("every alert's runbook_url leads to an entry, and every alert entry has its alert")
     func alertsHaveEntries() throws {
         let entries = try Self.entries()
         let alerts = try Self.alerts()
@@ -43,7 +43,7 @@ import Testing
         }
     }
 
-    @Test("every entry says what it means, what to look at and what to do") func entriesAreWhole() throws {
+    @Test("every runbook entry has a meaning, checks and actions") func entriesAreWhole() throws {
         for (name, body) in try Self.entries() {
             for part in ["**Means.**", "**Look at.**", "**Do.**"] {
                 let text = body.components(separatedBy: part)
@@ -53,7 +53,7 @@ import Testing
     }
 
     @Test(
-        "every description of a panel says what a bad value means, and which entries follow",
+        "every panel's description says what a bad value means and names runbook entries",
         arguments: Dashboard.paths)
     func panelsLeadToEntries(_ path: String) throws {
         let entries = try Self.entries()
@@ -69,7 +69,7 @@ import Testing
         }
     }
 
-    @Test("every entry without an alert is named by a panel") func entriesAreReached() throws {
+    @Test("every runbook entry without an alert is named by a panel") func entriesAreReached() throws {
         let panels = try Dashboard.paths.flatMap { try Dashboard.read($0).askingPanels }
         let lists = panels.compactMap { $0.description?.components(separatedBy: "Runbook: ").last }
         let named = Set(lists.flatMap { $0.split { ", .".contains($0) } })
@@ -79,14 +79,14 @@ import Testing
     }
 
     /// Links between entries, `#anchor`.
-    @Test func linksBetweenEntriesLeadToOne() throws {
+    @Test("links between runbook entries lead to existing entries") func links() throws {
         let anchors = Set(try Self.entries().keys.map { $0.lowercased() } + ["alerts", "without-an-alert"])
         for match in try SourceTree.text(Self.path).matches(of: /\]\(#([^)]*)\)/) {
             #expect(anchors.contains(String(match.1)), "#\(match.1)")
         }
     }
 
-    @Test("the page's notices and charts lead to entries") func pageLeadsToEntries() throws {
+    @Test("the page's notices and charts link to runbook entries") func pageLeadsToEntries() throws {
         let entries = try Self.entries()
         let text = String(decoding: Page.html, as: UTF8.self)
         let charts = text.matches(of: /; bad: [^'`(]+\(([A-Za-z]+)\)['`]/).map { String($0.1) }

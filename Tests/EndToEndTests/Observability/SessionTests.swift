@@ -60,7 +60,7 @@ import Testing
         "ociregistry_http_requests_aborted_total", "ociregistry_upstream_reconnects_total",
     ]
 
-    @Test func everyPanelShowsWhatHappened() throws {
+    @Test("every panel, annotation and rule has data after a session that provokes each event") func panels() throws {
         let scene = try ObservedServer(prepare: ObservedSession.spoil)
         // Counters have to be seen before they are seen to grow.
         try scene.waitToSee("count_over_time(ociregistry_build_info[1m]) > 1")
@@ -120,7 +120,7 @@ import Testing
     }
 
     /// What a number says has to be true of now: nothing, where there is nothing to say.
-    @Test("an idle server has no latency and no ratio, in place of old or undefined ones") func idleServer() throws {
+    @Test("latencies and ratios are empty on an idle server, not old or undefined") func idleServer() throws {
         let scene = try ObservedServer { _ in }
         try scene.waitToSee("count_over_time(ociregistry_build_info[1m]) > 2")
         var empty: Set<String> = []
@@ -181,7 +181,7 @@ import Testing
         "ociregistry_cached_blob_count non-histogram and non-summary metrics should not have \"_count\" suffix",
     ]
 
-    @Test func promtoolKnowsNothingAgainstTheText() throws {
+    @Test("promtool reports only the known lint findings about the exposition") func exposition() throws {
         let scene = try ObservedServer { _ in }
         let response = scene.exposition()
         #expect(response.status == 200)

@@ -5,7 +5,7 @@ import TestSupport
 import Testing
 
 @Suite struct StartContainersTests {
-    @Test func bothAreStartedOnLoopbackAndStopped() throws {
+    @Test("start-containers runs Prometheus and Grafana on loopback until stop-containers") func startAndStop() throws {
         let engine = try FakeEngine()
         let started = try engine.run("start-containers")
         #expect(started.status == 0, "\(started)")
@@ -45,7 +45,7 @@ import Testing
         #expect(engine.calls("rm").count == 2)
     }
 
-    @Test func imagesCanBeChosenAndThoseThereAreNotPulled() throws {
+    @Test("images chosen by the environment are used, and not pulled when they exist") func chosenImages() throws {
         let engine = try FakeEngine()
         for image in ["mirror.test/p:1", "mirror.test/g:2"] { try engine.have(image: image) }
         let images = ["PROMETHEUS_IMAGE": "mirror.test/p:1", "GRAFANA_IMAGE": "mirror.test/g:2"]
@@ -56,7 +56,7 @@ import Testing
         #expect(try engine.run("stop-containers").status == 0)
     }
 
-    @Test func podmanIsTakenWhereDockerDoesNotWork() throws {
+    @Test("podman is used when docker does not work") func podman() throws {
         let engine = try FakeEngine()
         try engine.make(.dockerIsBroken)
         #expect(try engine.run("start-containers").status == 0)
@@ -65,7 +65,7 @@ import Testing
         #expect(engine.calls("rm").count == 2)
     }
 
-    @Test func withoutAnEngineItSaysSo() throws {
+    @Test("without a working engine the script fails and names the alternatives") func noEngine() throws {
         let engine = try FakeEngine()
         try engine.make(.dockerIsBroken)
         try engine.make(.podmanIsBroken)
@@ -76,7 +76,7 @@ import Testing
         #expect(engine.calls("run").isEmpty)
     }
 
-    @Test func aPortThatIsTakenIsNamed() throws {
+    @Test("a port that is in use or invalid is named with its variable") func portInUse() throws {
         let engine = try FakeEngine()
         let holder = PortHolder()
         defer { holder.close() }
@@ -91,7 +91,7 @@ import Testing
         }
     }
 
-    @Test func aFailedPullNamesTheWayOut() throws {
+    @Test("a failed pull shows the error and the variable that chooses another image") func failedPull() throws {
         let engine = try FakeEngine()
         try engine.make(.nothingCanBePulled)
         let result = try engine.run("start-containers")
@@ -99,21 +99,21 @@ import Testing
         #expect(result.errors.contains("no route to host") && result.errors.contains("PROMETHEUS_IMAGE"))
     }
 
-    @Test func whatEndsAtOnceShowsItsLastWords() throws {
+    @Test("a container that exits at once has its log shown") func exitedContainer() throws {
         let engine = try FakeEngine()
         try engine.make(.containersDie)
         let result = try engine.run("start-containers")
         #expect(result.status == 1 && result.errors.contains("last words of ociregistry-prometheus"), "\(result)")
     }
 
-    @Test func whatNeverAnswersIsNotWaitedForForEver() throws {
+    @Test("a container that does not become ready is given up after READY_SECONDS") func silentContainer() throws {
         let engine = try FakeEngine()
         try engine.make(.containersAreMute)
         let result = try engine.run("start-containers", [], ["READY_SECONDS": "1"])
         #expect(result.status == 1 && result.errors.contains("within 1 s"), "\(result)")
     }
 
-    @Test func whatIsLeftFromBeforeIsReplaced() throws {
+    @Test("a stopped container of an earlier start is replaced") func leftover() throws {
         let engine = try FakeEngine()
         try engine.have(container: "ociregistry-grafana", running: false)
         #expect(try engine.run("start-containers").status == 0)
@@ -121,7 +121,8 @@ import Testing
         #expect(try engine.run("stop-containers").status == 0)
     }
 
-    @Test(arguments: ["start-containers", "stop-containers"]) func argumentsAreRefused(_ script: String) throws {
+    @Test("the container scripts take no arguments", arguments: ["start-containers", "stop-containers"])
+    func argumentsAreRefused(_ script: String) throws {
         let engine = try FakeEngine()
         let result = try engine.run(script, ["--help-me"])
         #expect(result.status == 1 && result.errors.contains("takes no arguments"), "\(result)")
@@ -129,7 +130,8 @@ import Testing
     }
 
     /// Everything people run from here.
-    @Test(.needs(.shellcheck)) func shellcheckHasNothingToSay() throws {
+    @Test("shellcheck accepts every script, and every script is executable", .needs(.shellcheck))
+    func shellcheck() throws {
         let scripts = [
             "observability/start-containers", "observability/stop-containers", "observability/start-local",
             "scripts/serve", "scripts/test", "scripts/soak", "scripts/bench", "scripts/load-test",

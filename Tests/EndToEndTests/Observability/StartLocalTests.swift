@@ -19,7 +19,8 @@ import Testing
         try FileManager.default.contentsOfDirectory(atPath: files.file("tmp"))
     }
 
-    @Test(.needs(.prometheus)) func prometheusRunsWithTheTargetAndTheRulesUntilItIsStopped() throws {
+    @Test("start-local runs Prometheus with the target and the rules until it is stopped", .needs(.prometheus))
+    func prometheus() throws {
         let files = try TemporaryDirectory()
         let (port, target) = (LoopbackPort.free(), LoopbackPort.free())
         let child = try Self.start(["--port", "\(port)", "--target=127.0.0.1:\(target)"], in: files)
@@ -38,7 +39,7 @@ import Testing
         #expect(child.errors.text.contains("no Grafana here") || child.errors.text.contains("Grafana: http"))
     }
 
-    @Test(.needs(.prometheus)) func grafanaIsStartedWhereThereIsOne() throws {
+    @Test("start-local starts Grafana where it is installed", .needs(.prometheus)) func grafana() throws {
         let files = try TemporaryDirectory()
         let program = try files.write(
             """
@@ -70,7 +71,7 @@ import Testing
         #expect(try Self.leftovers(in: files) == [])
     }
 
-    @Test(.needs(.prometheus)) func aPrometheusThatEndsEndsTheScript() throws {
+    @Test("start-local fails and cleans up when Prometheus exits", .needs(.prometheus)) func exitedPrometheus() throws {
         let files = try TemporaryDirectory()
         let program = try files.write("#!/bin/sh\nexit 3\n", to: "bin/prometheus")
         chmod(program, 0o755)
@@ -82,25 +83,27 @@ import Testing
         #expect(try Self.leftovers(in: files) == [])
     }
 
-    @Test(arguments: [
-        (["--port", "0"], "--port: '0' is not a port"), (["--port"], "--port needs a value"),
-        (["--target", "localhost"], "--target: 'localhost' is not host:port"),
-        (["--target", "a/b:1"], "is not host:port"), (["--target=x:70000"], "--target: '70000' is not a port"),
-        (["--verbose"], "unknown argument '--verbose'"),
-    ])
-    func wrongArgumentsAreNamed(_ arguments: [String], _ message: String) throws {
+    @Test(
+        "start-local refuses a wrong argument and names it",
+        arguments: [
+            (["--port", "0"], "--port: '0' is not a port"), (["--port"], "--port needs a value"),
+            (["--target", "localhost"], "--target: 'localhost' is not host:port"),
+            (["--target", "a/b:1"], "is not host:port"), (["--target=x:70000"], "--target: '70000' is not a port"),
+            (["--verbose"], "unknown argument '--verbose'"),
+        ])
+    func wrongArguments(_ arguments: [String], _ message: String) throws {
         let result = try Command.run([Self.script] + arguments)
         #expect(result.status == 1 && result.errors.contains(message), "\(result)")
     }
 
-    @Test(.needs(.prometheus)) func aPortThatIsTakenIsNamed() throws {
+    @Test("start-local names a port that is in use", .needs(.prometheus)) func portInUse() throws {
         let holder = PortHolder()
         defer { holder.close() }
         let result = try Command.run([Self.script, "--port", "\(holder.port)"])
         #expect(result.status == 1 && result.errors.contains("port \(holder.port)"), "\(result)")
     }
 
-    @Test func helpTellsTheOptions() throws {
+    @Test("start-local --help lists the options") func help() throws {
         let text = String(decoding: try Command.check([Self.script, "--help"]), as: UTF8.self)
         for option in ["--target", "--port", "--grafana-port"] { #expect(text.contains(option)) }
     }

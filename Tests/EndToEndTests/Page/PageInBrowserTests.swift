@@ -51,7 +51,7 @@ import Testing
         return try #require(Double(text), "tile \(key): '\(text)'")
     }
 
-    @Test func itComputesWhatPrometheusWould() throws {
+    @Test("the page computes rates and percentiles as Prometheus does") func tiles() throws {
         // Between the readings: 30 hits, 20 of them below a millisecond, and 10 misses that no bucket bounds.
         let page = try Self.browse([
             Self.metrics(hits: 1000, misses: 1000, fast: 0), Self.metrics(hits: 1030, misses: 1010, fast: 20),
@@ -66,7 +66,7 @@ import Testing
     }
 
     /// A server that starts anew counts from zero; what it has counted since is new.
-    @Test func aRestartIsNotANegativeRate() throws {
+    @Test("a restart of the server is noticed and gives no negative rates") func restart() throws {
         let page = try Self.browse([
             Self.metrics(hits: 1000, misses: 1000, fast: 0), Self.metrics(hits: 60, misses: 20, fast: 60, start: 2000),
         ])
@@ -77,7 +77,7 @@ import Testing
         #expect(pulls.map { $0.last } == ["80"])
     }
 
-    @Test func anUnreachableServerIsSaidAndTheLastDataStay() throws {
+    @Test("an unreachable server is shown, and the last data stay") func unreachable() throws {
         let page = try Self.browse([
             Self.metrics(hits: 1000, misses: 1000, fast: 0), Self.metrics(hits: 1030, misses: 1010, fast: 20),
             .init(status: 503),
@@ -90,7 +90,7 @@ import Testing
 
     /// By the rule of the alerts: with minFreeBytes by it, else by the file system's size, unless maxBytes ends before.
     @Test(
-        "a lack of room is said where the alerts would say it",
+        "low disk space is shown by the page at the alerts' thresholds",
         arguments: [
             ((free: 21, size: 2000, keep: 20, max: 0, used: 1800), nil),
             ((17, 2000, 20, 0, 1800), "OciregistryDiskNearlyFull"), ((9, 2000, 20, 0, 1800), "OciregistryDiskFull"),
@@ -111,20 +111,20 @@ import Testing
         #expect(shown == [entry].compactMap { $0 }, "\(disk)")
     }
 
-    @Test("every chart says what is bad, and which entry of the runbooks follows") func chartsSayWhatIsBad() throws {
+    @Test("every chart says what a bad value means and names a runbook entry") func chartsSayWhatIsBad() throws {
         let page = try Self.browse([Self.metrics(hits: 1, misses: 1, fast: 1)], milliseconds: 3000)
         let body = try #require(page.markup.components(separatedBy: "<script>").first)
         let charts = body.components(separatedBy: "data-chart=\"").count - 1
         #expect(charts >= 28 && charts == body.matches(of: /; bad: [^<(]+\([A-Za-z]+\)</).count)
     }
 
-    @Test func whatIsNoMetricsIsSaid() throws {
+    @Test("a response without metrics is shown as such") func notMetrics() throws {
         let page = try Self.browse([.init(body: Array("<html>a proxy's page</html>".utf8))])
         #expect(page.markup.contains("no metrics in its answer") && page.markup.contains("nothing read yet"))
     }
 
     /// Upstreams have a say in label values: a host that was pulled from has its name there.
-    @Test func labelValuesAreTextOnly() throws {
+    @Test("hostile label values are shown as text and run no script") func hostileLabels() throws {
         let hostile = #"<img src=x onerror="document.title='owned'"><script>document.title='owned'</script>"#
         let written = hostile.replacingOccurrences(of: "\"", with: "\\\"")
         func more(_ count: Int) -> String {
@@ -159,7 +159,7 @@ import Testing
     }
 
     /// That the console stays empty above means something: a script that the policy does not know is refused, loudly.
-    @Test func thePolicyIsInForce() throws {
+    @Test("the browser refuses a script whose hash is not in the policy") func policy() throws {
         let other = String(decoding: Page.html, as: UTF8.self)
             .replacingOccurrences(of: "'use strict';", with: "'use strict'; ")
         let page = try Self.browse([Self.metrics(hits: 1, misses: 1, fast: 1)], html: Array(other.utf8))

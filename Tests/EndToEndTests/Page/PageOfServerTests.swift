@@ -49,7 +49,7 @@ import Testing
         }
     }
 
-    @Test(.needs(.chromium)) func theBrowserShowsWhatMetricsSay() throws {
+    @Test("the page in a browser shows the values of /metrics", .needs(.chromium)) func values() throws {
         let scene = try Scene()
         let name = "/v2/docker.io/library/hello-world"
         #expect(try scene.ask(scene.server.address, .get("\(name)/manifests/latest")).status == 200)
@@ -95,7 +95,7 @@ import Testing
         #expect(page.markup.contains("<p class=\"sub\">\(Int(answers("error"))) in all</p>"))
     }
 
-    @Test func itIsSentWithItsPolicy() throws {
+    @Test("the page is sent with its security headers, and only at /") func headers() throws {
         let scene = try Scene()
         let response = try scene.ask(scene.metrics, .get("/"))
         #expect(response.status == 200 && response.body == Page.html)

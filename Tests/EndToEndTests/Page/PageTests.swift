@@ -23,7 +23,7 @@ import Testing
     }
 
     /// A wrong hash leaves a page without style or script.
-    @Test func thePolicyNamesTheHashesOfStyleAndScript() throws {
+    @Test("the content security policy has the hashes of the page's style and script") func hashes() throws {
         for (tag, stated) in [("style", Page.styleHash), ("script", Page.scriptHash)] {
             let hash = ContentHash(.sha256)
             Array(try Self.content(of: tag).utf8).withUnsafeBytes { hash.update($0) }
@@ -36,7 +36,7 @@ import Testing
         }
     }
 
-    @Test func thePolicyAllowsNothingElse() {
+    @Test("the content security policy allows only the page's own style, script and metrics") func policy() {
         #expect(
             Page.contentSecurityPolicy == """
                 default-src 'none'; connect-src 'self'; style-src 'sha256-\(Page.styleHash)'; \
@@ -48,7 +48,7 @@ import Testing
         #expect(fields["Cache-Control"] == "no-store")
     }
 
-    @Test func itNeedsNothingFromElsewhere() {
+    @Test("the page fetches its metrics and nothing else") func selfContained() {
         // The one address in it is the name of SVG, which nothing is fetched from.
         let addresses = Self.text.components(separatedBy: "//www.w3.org/2000/svg")
         #expect(addresses.count == 2 && !addresses.contains { $0.contains("://") || $0.contains("\"//") })
@@ -61,7 +61,7 @@ import Testing
         #expect(Self.text.components(separatedBy: "fetch(").count == 2, "it asks for one thing")
     }
 
-    @Test func itMakesNoMarkupOfText() {
+    @Test("the page's script uses no function that makes markup or code from text") func noMarkup() {
         let words = [
             "innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval(", "Function(", "DOMParser",
             "createContextualFragment", "srcdoc", "setHTML", "setTimeout('", "style=", " onclick", " onload",
@@ -70,7 +70,7 @@ import Testing
     }
 
     /// A metric that is renamed and not here would be a chart that stays empty.
-    @Test func itAsksForMetricsOfTheCatalogue() throws {
+    @Test("every metric that the page reads is in the catalogue") func metrics() throws {
         let names = Set(Catalog.families.map(\.name))
         let words = try Self.content(of: "script").matches(of: /'([a-z][a-z0-9_]*[a-z])'/).map { String($0.output.1) }
         let asked = Set(words.filter { $0.contains("_") })
@@ -81,12 +81,13 @@ import Testing
         }
     }
 
-    @Test func itIsSmall() {
+    @Test("the page is within its size limit") func size() {
         #expect(Page.html.count <= Self.maximumBytes, "\(Page.html.count) bytes")
     }
 
     /// Every colour that text or a line has, in light and in dark, against what it stands on: WCAG's 4.5 to 1.
-    @Test func coloursContrast() throws {
+    @Test("text and line colours have a contrast of at least 4.5 to 1 in light and dark mode")
+    func coloursContrast() throws {
         let colours = try Self.colours()
         let grounds = ["page", "card"]
         let decoration: Set = ["page", "card", "rule", "grid"]

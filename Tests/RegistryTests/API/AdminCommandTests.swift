@@ -17,7 +17,7 @@ import Testing
         }
     }
 
-    @Test func theReferencesRequestsAreRead() throws {
+    @Test("the original server's admin requests are parsed") func commands() throws {
         #expect(try command("/cmd/manifest/list") == .manifests(pattern: nil, limit: 50))
         #expect(
             try command("/cmd/manifest/list?pattern=calico,cilium&count=10")
@@ -38,51 +38,55 @@ import Testing
                 == .prune(.init(.pattern("a+&[,]"), limit: 50, isDryRun: false)))
     }
 
-    @Test(arguments: [
-        ("/cmd/prune", "type: must be accessed, created or pattern"),
-        ("/cmd/prune?type=", "type: must be accessed, created or pattern"),
-        ("/cmd/prune?type=all", "type: must be accessed, created or pattern"),
-        ("/cmd/prune?type=created", "this type needs dur, such as dur=30d"),
-        ("/cmd/prune?type=accessed&dur=30", "dur: must be a whole number and a unit"),
-        ("/cmd/prune?type=pattern", "type=pattern needs expr"),
-        ("/cmd/prune?type=pattern&expr=", "type=pattern needs expr"),
-        ("/cmd/prune?type=pattern&expr=x&dryRun=yes", "dryRun: must be true or false"),
-        ("/cmd/prune?type=pattern&expr=x&dryRun=", "dryRun: must be true or false"),
-        ("/cmd/prune?type=pattern&expr=x&dryRun", "dryRun: must be true or false"),
-        ("/cmd/prune?type=pattern&expr=x&dryrun=true", "unknown parameter \"dryrun\"; there are type, dur"),
-        ("/cmd/prune?type=pattern&expr=x&dryRun=true&dryRun=false", "malformed parameter dryRun"),
-        ("/cmd/prune?type=pattern&expr=x&count=0", "count: must be"),
-        ("/cmd/prune?type=pattern&expr=x&count=-2", "count: must be"),
-        ("/cmd/prune?type=pattern&expr=x&count=many", "count: must be"),
-        ("/cmd/prune?type=pattern&expr=%f", "malformed parameter expr"), ("/cmd/prune?%ff=1", "malformed query"),
-        ("/cmd/prune?type=created&before=today", "before: must be seconds since 1970"),
-        ("/cmd/manifest/list?patern=x", "unknown parameter \"patern\"; there are pattern, count"),
-        ("/cmd/load?directory=/", "files: none are given"),
-        ("/cmd/load?files=x&directory=y", "directory: must be an absolute path"),
-        ("/cmd/load?files=x&directory=/&platform=linux", "platform: must be all, or such as linux/amd64"),
-        ("/cmd/load?files=x&directory=/&resolve=A:B:C", "resolve: not an image reference"),
-        ("/cmd/verify?now", "unknown parameter \"now\"; it takes none"),
-        ("/cmd/stop?now", "unknown parameter \"now\"; it takes none"),
-    ])
-    func whatIsWrongIsSaid(_ target: String, _ reason: String) {
+    @Test(
+        "a wrong admin parameter is a 400 that names it and the reason",
+        arguments: [
+            ("/cmd/prune", "type: must be accessed, created or pattern"),
+            ("/cmd/prune?type=", "type: must be accessed, created or pattern"),
+            ("/cmd/prune?type=all", "type: must be accessed, created or pattern"),
+            ("/cmd/prune?type=created", "this type needs dur, such as dur=30d"),
+            ("/cmd/prune?type=accessed&dur=30", "dur: must be a whole number and a unit"),
+            ("/cmd/prune?type=pattern", "type=pattern needs expr"),
+            ("/cmd/prune?type=pattern&expr=", "type=pattern needs expr"),
+            ("/cmd/prune?type=pattern&expr=x&dryRun=yes", "dryRun: must be true or false"),
+            ("/cmd/prune?type=pattern&expr=x&dryRun=", "dryRun: must be true or false"),
+            ("/cmd/prune?type=pattern&expr=x&dryRun", "dryRun: must be true or false"),
+            ("/cmd/prune?type=pattern&expr=x&dryrun=true", "unknown parameter \"dryrun\"; there are type, dur"),
+            ("/cmd/prune?type=pattern&expr=x&dryRun=true&dryRun=false", "malformed parameter dryRun"),
+            ("/cmd/prune?type=pattern&expr=x&count=0", "count: must be"),
+            ("/cmd/prune?type=pattern&expr=x&count=-2", "count: must be"),
+            ("/cmd/prune?type=pattern&expr=x&count=many", "count: must be"),
+            ("/cmd/prune?type=pattern&expr=%f", "malformed parameter expr"), ("/cmd/prune?%ff=1", "malformed query"),
+            ("/cmd/prune?type=created&before=today", "before: must be seconds since 1970"),
+            ("/cmd/manifest/list?patern=x", "unknown parameter \"patern\"; there are pattern, count"),
+            ("/cmd/load?directory=/", "files: none are given"),
+            ("/cmd/load?files=x&directory=y", "directory: must be an absolute path"),
+            ("/cmd/load?files=x&directory=/&platform=linux", "platform: must be all, or such as linux/amd64"),
+            ("/cmd/load?files=x&directory=/&resolve=A:B:C", "resolve: not an image reference"),
+            ("/cmd/verify?now", "unknown parameter \"now\"; it takes none"),
+            ("/cmd/stop?now", "unknown parameter \"now\"; it takes none"),
+        ])
+    func refusals(_ target: String, _ reason: String) {
         let error = #expect(throws: RegistryError.self) { _ = try command(target) }
         #expect(error?.status == 400 && error?.message.hasPrefix(reason) == true, "\(error?.message ?? "-")")
     }
 
-    @Test(arguments: ["/cmd/", "/cmd/prune/", "/cmd/manifests", "/cmd/stop/now", "/cmd/Prune"])
-    func otherPathsAreNotFound(_ target: String) {
+    @Test(
+        "an unknown admin path is a 404",
+        arguments: ["/cmd/", "/cmd/prune/", "/cmd/manifests", "/cmd/stop/now", "/cmd/Prune"])
+    func unknownPaths(_ target: String) {
         #expect(throws: RegistryError.self) { _ = try command(target) }
         #expect((#expect(throws: RegistryError.self) { _ = try command(target) })?.status == 404)
     }
 
-    @Test func pathsThatAreMeant() {
+    @Test("only paths below /cmd/ are admin requests") func adminPaths() {
         for (path, isMeant) in [("/cmd/", true), ("/cmd/x", true), ("/cmd", false), ("/v2/", false), ("", false)] {
             Array(path.utf8).withUnsafeBytes { #expect(AdminCommand.isMeant($0) == isMeant, "\(path)") }
         }
     }
 
     /// What a sub-command writes is what the server reads.
-    @Test func requestsComeBackAsTheyWere() throws {
+    @Test("a command written as a request parses as the same command") func roundTrip() throws {
         let hostile = #"^docker\.io/(a+)+$,[&=?#%\s]{1,2} ü/"#
         let commands: [AdminCommand] = [
             .manifests(pattern: hostile, limit: nil), .manifests(pattern: nil, limit: 7),
@@ -113,7 +117,7 @@ import Testing
         }
     }
 
-    @Test func whatChangesSomethingIsLoggedAndNotAskedForByAccident() throws {
+    @Test("commands that change something are marked as such and require POST or DELETE") func methods() throws {
         #expect(try command("/cmd/verify").isMutating && command("/cmd/verify").methods(onSocket: true) == [.post])
         #expect(try command("/cmd/prune?type=pattern&expr=x").isMutating && command("/cmd/stop").isMutating)
         #expect(try command("/cmd/prune?type=pattern&expr=x").methods(onSocket: false) == [.delete])

@@ -18,7 +18,7 @@ import Testing
         }
     }
 
-    @Test("count, dur and before are in their ranges or a 400", arguments: Extremes.texts)
+    @Test("count, dur and before outside their ranges are a 400", arguments: Extremes.texts)
     func parameters(_ text: String) throws {
         let escaped = PercentEncoding.encode(text)
         let count = command("/cmd/manifest/list?count=\(escaped)")
@@ -38,7 +38,7 @@ import Testing
         #expect((try? before.get()) == expected.map { .prune($0) })
     }
 
-    @Test("n of a tag list is a number, and large ones are the largest", arguments: Extremes.texts)
+    @Test("n of a tag list is a number, and clamped when it is too large", arguments: Extremes.texts)
     func tagLists(_ text: String) throws {
         let query = Array("n=\(PercentEncoding.encode(text))".utf8)
         let parsed = query.withUnsafeBytes { bytes in
@@ -53,7 +53,7 @@ import Testing
         #expect(page.last == (limit == 1 ? "a" : nil))
     }
 
-    @Test("images whose sizes and times are extreme are listed in every form")
+    @Test("images with extreme sizes and times are listed in every format")
     func lists() throws {
         let host = try #require(RegistryHost("a.b"))
         let repository = try #require(RepositoryName("c"))

@@ -44,7 +44,7 @@ enum SampleCachedImages {
     /// Of the second of the samples.
     private var times: String { "\(time(1_700_000_002)) \(time(1_700_086_400))" }
 
-    @Test func theManifestList() throws {
+    @Test("the manifest list has the original server's text format") func manifestList() throws {
         let text = AdminText.manifests(try SampleCachedImages.several())
         #expect(
             text == """
@@ -57,7 +57,7 @@ enum SampleCachedImages {
         #expect(AdminText.manifests([]) == "no manifests found")
     }
 
-    @Test func theImageList() throws {
+    @Test("the image list has a line per image followed by its blobs") func imageList() throws {
         let text = AdminText.images([try SampleCachedImages.several()[1]])
         #expect(
             text == """
@@ -70,12 +70,12 @@ enum SampleCachedImages {
         #expect(AdminText.images([]) == "no manifests found")
     }
 
-    @Test func theBlobList() {
+    @Test("the blob list has a reference count per blob") func blobList() {
         #expect(AdminText.blobs([(first, 2), (second, 0)]) == "URL REFCNT\n\(first) 2\n\(second) 0\n")
         #expect(AdminText.blobs([]) == "no blobs found")
     }
 
-    @Test func theTable() throws {
+    @Test("the table of list has a row per image, with optional header and short digests") func table() throws {
         let images = try SampleCachedImages.several()
         let lines = [
             "IMAGE TAG/DIGEST TYPE CREATED PULLED SIZE(MB)",
@@ -92,16 +92,17 @@ enum SampleCachedImages {
     }
 
     @Test(
+        "sizes are shown in megabytes, rounded to one decimal",
         arguments: [
             (0, "n/a"), (1, "0.0"), (49_999, "0.0"), (50_000, "0.1"), (99_999, "0.1"), (149_999, "0.1"),
             (1_000_000, "1.0"),
             (999_949_999, "999.9"), (999_950_000, "1000.0"), (12_345_678_901, "12345.7"),
         ] as [(Int64, String)])
-    func millionsOfBytes(_ bytes: Int64, _ text: String) {
+    func megabytes(_ bytes: Int64, _ text: String) {
         #expect(AdminText.megabytes(bytes) == text)
     }
 
-    @Test func aPrune() throws {
+    @Test("a prune report lists pruned and skipped images and sums up what was freed") func pruneReport() throws {
         let images = try SampleCachedImages.several()
         var report = PruneReport()
         #expect(AdminText.prune(report) == "no manifests found")
@@ -122,7 +123,7 @@ enum SampleCachedImages {
                 == "would prune docker.io/library/debian:12\nwould prune 1 image, 1 blob, 2.3 MB\n")
     }
 
-    @Test func jsonIsJSON() throws {
+    @Test("the JSON forms of lists and reports have every documented member") func json() throws {
         func object(_ text: String) throws -> [String: Any] {
             try #require(try JSONSerialization.jsonObject(with: Data(text.utf8)) as? [String: Any])
         }
@@ -149,7 +150,7 @@ enum SampleCachedImages {
 }
 
 @Suite struct LocalTimeTests {
-    @Test func timesGoBothWays() throws {
+    @Test("a local time is read back as it was written") func localTimes() throws {
         for seconds: Int64 in [0, 951_782_400, 1_700_000_000, 1_767_225_599, 4_102_444_800] {
             let text = LocalTime.text(seconds)
             #expect(text.utf8.count == 19)
@@ -157,13 +158,15 @@ enum SampleCachedImages {
         }
     }
 
-    @Test(arguments: [
-        "", "2026-01-31", "2026-01-31 12:00:00", "2026-01-31T12:00", "2026-01-31T12:00:00Z", "2026-1-31T12:00:00",
-        "2026-02-29T12:00:00", "2026-13-01T12:00:00", "2026-01-31T24:00:00", "2026-01-31T12:60:00",
-        "x026-01-31T12:00:00",
-        "2026-01-31T12:00:61", "2026-00-10T12:00:00",
-    ])
-    func anythingElseIsNoTime(_ text: String) {
+    @Test(
+        "a text that is not a local time in full is refused",
+        arguments: [
+            "", "2026-01-31", "2026-01-31 12:00:00", "2026-01-31T12:00", "2026-01-31T12:00:00Z", "2026-1-31T12:00:00",
+            "2026-02-29T12:00:00", "2026-13-01T12:00:00", "2026-01-31T24:00:00", "2026-01-31T12:60:00",
+            "x026-01-31T12:00:00",
+            "2026-01-31T12:00:61", "2026-00-10T12:00:00",
+        ])
+    func invalidTimes(_ text: String) {
         #expect(LocalTime.seconds(text) == nil)
     }
 }

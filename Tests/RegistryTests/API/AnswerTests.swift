@@ -23,7 +23,7 @@ import Testing
 
     // MARK: Referrers
 
-    @Test func anIndexWithoutItsMediaTypeIsAnIndex() throws {
+    @Test("a referrers index without a mediaType is accepted") func untypedIndex() throws {
         let mirror = try MirrorKit()
         mirror.fake.on(Self.referrers, Self.index("\"manifests\":[\(Self.entry("a/b"))]"))
         #expect(mirror.get(Self.referrers).text.contains("\(digestOf([2]))"))
@@ -33,8 +33,10 @@ import Testing
         mirror.close()
     }
 
-    @Test(arguments: ["\"manifests\":[{}]", "\"manifests\":7", "\"layers\":[]", "\"manifests\""])
-    func anIndexThatCannotBeReadIsNotNone(_ members: String) throws {
+    @Test(
+        "an unreadable referrers index is a 502 instead of an empty list",
+        arguments: ["\"manifests\":[{}]", "\"manifests\":7", "\"layers\":[]", "\"manifests\""])
+    func unreadableIndex(_ members: String) throws {
         let mirror = try MirrorKit()
         mirror.fake.on(Self.referrers, Self.index(members))
         mirror.fake.on(Self.fallback, .status(404))
@@ -47,7 +49,7 @@ import Testing
         mirror.close()
     }
 
-    @Test func anEntryThatDoesNotTellItsTypeIsNotFilteredOut() throws {
+    @Test("a referrer without an artifactType is not filtered out") func untypedEntry() throws {
         let mirror = try MirrorKit()
         mirror.fake.on(Self.referrers, Self.index("\"manifests\":[\(Self.entry("a/b")),\(Self.entry(nil))]"))
         let list = mirror.get(Self.referrers + "?artifactType=a/c")
@@ -58,7 +60,7 @@ import Testing
 
     // MARK: Questions
 
-    @Test func aColdHeadThatHasItsAnswerIs304() throws {
+    @Test("a HEAD miss whose If-None-Match has the upstream's digest is a 304") func coldHead() throws {
         let mirror = try MirrorKit()
         let image = FakeImage()
         image.put(on: mirror.fake, tag: "v1")
@@ -78,7 +80,7 @@ import Testing
 
     // MARK: Connections
 
-    @Test func http10IsToldThatTheConnectionStays() throws {
+    @Test("an HTTP/1.0 client that asks for keep-alive gets Connection: keep-alive") func http10() throws {
         let mirror = try MirrorKit()
         func connection(_ version: String, _ option: String?) -> String? {
             var request = TestClient.Request.get("/v2/", option.map { [("Connection", $0)] } ?? [])

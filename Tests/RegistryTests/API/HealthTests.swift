@@ -54,7 +54,7 @@ import Testing
         }
     }
 
-    @Test func aServerThatIsWellSaysSo() throws {
+    @Test("a healthy server answers /health, /livez and /readyz, and nothing else there") func healthy() throws {
         let kit = try Kit()
         let health = kit.ask("/health")
         #expect(health.status == 200 && health.body.isEmpty && health.header("content-length") == "0")
@@ -80,7 +80,7 @@ import Testing
         kit.close()
     }
 
-    @Test func verboseTellsEachCheck() throws {
+    @Test("?verbose lists each check") func verbose() throws {
         let kit = try Kit()
         kit.mirror.wait(until: { kit.mirror.store.isRecovered })
         for target in ["/readyz?verbose", "/readyz?verbose&pull", "/readyz?pull&verbose=1"] {
@@ -95,7 +95,7 @@ import Testing
         kit.close()
     }
 
-    @Test func recoveryIsToldAndNotWaitedFor() {
+    @Test("a running recovery is reported by /readyz and does not make it fail") func recovery() {
         var readiness = Readiness(isRecovered: false)
         readiness.reading = .answered(nil, milliseconds: 0)
         #expect(readiness.isReady && readiness.text(verbose: false) == "ok\nrecovery: running\n")
@@ -106,7 +106,7 @@ import Testing
     }
 
     @Test("readyz ignores the checks for pulls without ?pull, and lists them with ?verbose")
-    func pullReadinessIsAQuestionOfItsOwn() {
+    func pullReadiness() {
         let cases: [(ReadinessProbes.Pulling, String?)] = [
             (.never, nil), (.asked(.late), "no answer within 2000 ms"),
             (.asked(.answered(.success(DiskReport(freeBytes: 9)), milliseconds: 1)), nil),
@@ -137,7 +137,7 @@ import Testing
 
     // MARK: The pool
 
-    @Test func aStuckPoolIsNotReadyAndGetsNoMoreToDo() throws {
+    @Test("a stuck thread pool makes /readyz fail, and probes share one pending job") func stuckPool() throws {
         let kit = try Kit(deadlineMilliseconds: 20)
         kit.mirror.wait(until: { kit.mirror.store.isRecovered })
         kit.mirror.settle()
@@ -164,7 +164,7 @@ import Testing
         kit.close()
     }
 
-    @Test func whoAsksMeanwhileSharesTheAnswer() throws {
+    @Test("probes made while a check runs share its result") func sharedProbe() throws {
         let run = try LoopRun()
         var answers: [(Int) -> Void] = []
         let probe = PoolProbe<Int>(on: run.loop, deadlineMilliseconds: 1) { answers.append($0) }
@@ -199,7 +199,8 @@ import Testing
 
     // MARK: The disk
 
-    @Test(.needs(.root)) func aFullDiskShowsEvenWhereALittleFits() throws {
+    @Test("a disk without room for a refused blob makes /readyz?pull fail, though small writes fit", .needs(.root))
+    func nearlyFullDisk() throws {
         let disk = try SmallDisk(sizeBytes: 8 << 20)
         let kit = try Kit(imagePath: disk.path)
         #expect(kit.ask("/readyz?pull").status == 200)
@@ -231,8 +232,8 @@ import Testing
         kit.close()
     }
 
-    @Test("a disk that takes nothing is ready to serve, not to pull; an air-gapped server never pulls", .needs(.root))
-    func aDiskThatTakesNothing() throws {
+    @Test("a full disk is ready to serve, not to pull; an air-gapped server never pulls", .needs(.root))
+    func fullDisk() throws {
         let disk = try SmallDisk(sizeBytes: 1 << 20)
         let kit = try Kit(imagePath: disk.path)
         let filler = disk.path + "/filler"
@@ -285,7 +286,7 @@ import Testing
     }
 
     /// What an upstream claims says nothing of the disk: there is room, so the server is ready.
-    @Test func aBlobLargerThanAnyDiskLeavesTheServerReady() throws {
+    @Test("a blob larger than any disk does not make the server unready") func absurdSize() throws {
         let fixture = try StoreFixture()
         let ingest = try fixture.begin(try fixture.key(digestOf([1])))
         let error: StoreError? = try fixture.wait { ingest.reserve(totalBytes: Int64.max / 2, then: $0) }
@@ -297,7 +298,7 @@ import Testing
         ingest.discard()
     }
 
-    @Test func aRefusalIsForgottenWhenAsMuchIsWritten() throws {
+    @Test("a refused write is forgotten once as many bytes have been written") func refusalForgotten() throws {
         let fixture = try StoreFixture()
         let refusal = StoreError.noSpace(call: "write", path: "x")
         fixture.store.noteFailure(refusal, bytes: 500_000)
@@ -309,8 +310,8 @@ import Testing
         #expect(fixture.store.roomWantedBytes == 0)
     }
 
-    @Test("a store that cannot be read is not ready, and one that cannot be written is not ready for pulls")
-    func aStoreThatIsNotThereShows() throws {
+    @Test("an unreadable store is not ready, and an unwritable one is not ready for pulls")
+    func unreadableStore() throws {
         let kit = try Kit()
         let layout = kit.mirror.store.layout
         for (directory, target, name) in [
@@ -329,7 +330,7 @@ import Testing
 
     // MARK: The end
 
-    @Test func aServerThatEndsIsAliveAndNotReady() throws {
+    @Test("a stopping server is alive and not ready") func stopping() throws {
         let kit = try Kit()
         kit.health.isStopping = true
         let ready = kit.ask("/readyz")
@@ -339,7 +340,7 @@ import Testing
         kit.close()
     }
 
-    @Test func probesAreNotLoggedUnlessEverythingIs() {
+    @Test("health probes are logged at level debug only") func probeLogging() {
         var logger = LogRecorder().logger
         logger.logLevel = .info
         #expect(HealthEndpoint.logger(logger).logLevel == .notice)

@@ -11,18 +11,18 @@ import Testing
 @Suite struct HelloWorldTests {
     private let image = HelloWorldImage()
 
-    @Test func everyDigestIsThatOfItsBytes() {
+    @Test("hello-world's digests are those of its manifests and blobs") func digests() {
         for entry in image.manifests { #expect(entry.digest == Self.hash(entry.bytes)) }
         for entry in image.blobs { #expect(entry.digest == Self.hash(entry.bytes)) }
     }
 
     /// The digests are part of the product: what was pulled yesterday is the same today.
-    @Test func theIndexNeverChangesByAccident() {
+    @Test("hello-world's index digest is the published one") func stableIndex() {
         #expect(image.indexDigest.description == Self.indexDigest)
         #expect(image.indexDigest == HelloWorldImage().indexDigest)
     }
 
-    @Test func theIndexLeadsToEveryBlob() throws {
+    @Test("hello-world's index leads to every manifest and blob with its size") func blobs() throws {
         let index = try #require(image.manifests.first { $0.digest == image.indexDigest })
         #expect(index.mediaType == .ociIndex)
         let platforms = try Manifest.decode(index.bytes, contentType: index.mediaType.text).manifests
@@ -41,7 +41,7 @@ import Testing
         #expect(reached == Set(image.blobs.map(\.digest)))
     }
 
-    @Test func tarUnpacksTheLayerAndItRuns() throws {
+    @Test("tar unpacks hello-world's layer, and the program runs") func layer() throws {
         let directory = try TemporaryDirectory()
         let archive = try directory.write(HelloWorldImage.archive(of: Self.native, named: "hello"), to: "layer.tar")
         let listing = String(
@@ -54,7 +54,7 @@ import Testing
     }
 
     /// Compilers differ in the bytes they make, so a rebuilt program is held to what it does.
-    @Test func theProgramsAreTheOnesInTheSource() throws {
+    @Test("hello-world's programs behave like those built from the source") func programs() throws {
         let directory = try TemporaryDirectory()
         try Command.check(["\(Checkout.root)/scripts/hello-world/build", directory.path])
         let committed = try directory.write(Self.native, to: "committed")

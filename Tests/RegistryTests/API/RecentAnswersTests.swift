@@ -25,7 +25,7 @@ import Testing
         return mirror
     }
 
-    @Test func aTagThatMeansSomethingElseIsNotAnsweredFromBefore() throws {
+    @Test("a moved tag is not served from the remembered answers") func movedTag() throws {
         let mirror = try remembering()
         Self.new.put(on: mirror.fake, tag: "v2")
         #expect(mirror.get("/v2/team/app/manifests/v2").body == Self.new.manifest)
@@ -36,7 +36,7 @@ import Testing
         mirror.close()
     }
 
-    @Test func whatIsPrunedIsGone() throws {
+    @Test("a pruned image is not served from the remembered answers") func pruned() throws {
         let mirror = try remembering()
         let blob = "/v2/team/app/blobs/\(digestOf(Self.old.config))"
         for _ in 0..<3 { #expect(mirror.get(blob).body == Self.old.config) }
@@ -51,7 +51,8 @@ import Testing
     }
 
     /// The target is the same; what is asked for is not.
-    @Test func headersThatSaySomethingElseAreHeard() throws {
+    @Test("conditions, ranges, HEAD and other methods are honoured for a remembered target")
+    func requestHeaders() throws {
         let mirror = try remembering()
         let digest = "\(Self.old.digest)"
         #expect(mirror.get(Self.v1, [("X-Registry", "not a host")]).status == 400)
@@ -65,7 +66,7 @@ import Testing
         mirror.close()
     }
 
-    @Test func theHostIsEchoedWhereItWasNamed() throws {
+    @Test("OCI-Namespace is sent only to a request with ns, for remembered answers too") func namespaceHeader() throws {
         let mirror = try remembering()
         for _ in 0..<4 {
             let named = mirror.get("\(Self.v1)?ns=\(MirrorKit.host)")
@@ -75,7 +76,7 @@ import Testing
         mirror.close()
     }
 
-    @Test func everyAnswerCounts() throws {
+    @Test("every remembered answer counts as a pull and a hit") func counts() throws {
         let mirror = try remembering()
         let blob = "/v2/team/app/blobs/\(digestOf(Self.old.config))"
         for _ in 0..<4 { #expect(mirror.get(blob).status == 200) }
@@ -100,7 +101,7 @@ import Testing
             echoesHost: false)
     }
 
-    @Test func oneThatIsUsedStaysWhereOthersWantItsPlace() throws {
+    @Test("a used answer keeps its slot against others and expires with its generation") func usedStays() throws {
         var hosts = HostTable()
         var recent = RecentAnswers()
         let first = try answer(&hosts, 7)
@@ -129,7 +130,7 @@ import Testing
     }
 
     /// In one place each, a twentieth of so many would meet another, and go the longer way every second time.
-    @Test func nearlyAllOfABusyHourAreRemembered() throws {
+    @Test("nearly all of many targets are remembered, despite hash collisions") func collisions() throws {
         var hosts = HostTable()
         var recent = RecentAnswers()
         let targets = (0..<RecentAnswers.slotCount / 10).map { Array("/v2/team/app/manifests/\($0)".utf8) }

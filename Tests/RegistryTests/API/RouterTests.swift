@@ -13,24 +13,26 @@ import Testing
 
     static let digest = "sha256:" + String(repeating: "0a", count: 32)
 
-    @Test(arguments: [
-        Case(path: "/v2/", kind: .ping), Case(path: "/v2", kind: .ping), Case(path: "/v2/auth", kind: .auth),
-        Case(path: "/v2/a/manifests/latest", kind: .manifest, name: "a", reference: "latest"),
-        Case(path: "/v2/a/b/c/d/e/f/manifests/V1", kind: .manifest, name: "a/b/c/d/e/f", reference: "V1"),
-        Case(path: "/v2/manifests/manifests/manifests", kind: .manifest, name: "manifests", reference: "manifests"),
-        Case(path: "/v2/a/blobs/manifests/x", kind: .manifest, name: "a/blobs", reference: "x"),
-        Case(path: "/v2/a/blobs/\(digest)", kind: .blob, name: "a", reference: digest),
-        Case(path: "/v2/docker.io/x/tags/list", kind: .tags, name: "docker.io/x", reference: "list"),
-        Case(path: "/v2/a/referrers/\(digest)", kind: .referrers, name: "a", reference: digest),
-        Case(path: "/v2/a/blobs/uploads/", kind: .upload, name: "a"),
-        Case(path: "/v2/a/blobs/uploads/0-1", kind: .upload, name: "a"),
-        Case(path: "/v2/a/blobs/uploads", kind: .upload, name: "a", reference: "uploads"),
-        Case(path: "/v2/a/tags/other", kind: .unknown), Case(path: "/v1/", kind: .unknown),
-        Case(path: "/v2x", kind: .unknown), Case(path: "/", kind: .unknown), Case(path: "", kind: .unknown),
-        Case(path: "/v2/x", kind: .unknown), Case(path: "/v2//manifests/x", kind: .unknown),
-        Case(path: "/v2/manifests/x", kind: .unknown),
-    ])
-    func finds(expected: Case) {
+    @Test(
+        "a path is routed by its kind, repository name and reference",
+        arguments: [
+            Case(path: "/v2/", kind: .ping), Case(path: "/v2", kind: .ping), Case(path: "/v2/auth", kind: .auth),
+            Case(path: "/v2/a/manifests/latest", kind: .manifest, name: "a", reference: "latest"),
+            Case(path: "/v2/a/b/c/d/e/f/manifests/V1", kind: .manifest, name: "a/b/c/d/e/f", reference: "V1"),
+            Case(path: "/v2/manifests/manifests/manifests", kind: .manifest, name: "manifests", reference: "manifests"),
+            Case(path: "/v2/a/blobs/manifests/x", kind: .manifest, name: "a/blobs", reference: "x"),
+            Case(path: "/v2/a/blobs/\(digest)", kind: .blob, name: "a", reference: digest),
+            Case(path: "/v2/docker.io/x/tags/list", kind: .tags, name: "docker.io/x", reference: "list"),
+            Case(path: "/v2/a/referrers/\(digest)", kind: .referrers, name: "a", reference: digest),
+            Case(path: "/v2/a/blobs/uploads/", kind: .upload, name: "a"),
+            Case(path: "/v2/a/blobs/uploads/0-1", kind: .upload, name: "a"),
+            Case(path: "/v2/a/blobs/uploads", kind: .upload, name: "a", reference: "uploads"),
+            Case(path: "/v2/a/tags/other", kind: .unknown), Case(path: "/v1/", kind: .unknown),
+            Case(path: "/v2x", kind: .unknown), Case(path: "/", kind: .unknown), Case(path: "", kind: .unknown),
+            Case(path: "/v2/x", kind: .unknown), Case(path: "/v2//manifests/x", kind: .unknown),
+            Case(path: "/v2/manifests/x", kind: .unknown),
+        ])
+    func routes(expected: Case) {
         Array(expected.path.utf8).withUnsafeBytes { bytes in
             let route = Route(bytes)
             #expect(route.kind == expected.kind)
@@ -50,23 +52,25 @@ import Testing
         let expected: String?
     }
 
-    @Test(arguments: [
-        Choice(name: "library/x", explicit: "docker.io", expected: "docker.io library/x"),
-        Choice(name: "x", explicit: "docker.io", expected: "docker.io library/x"),
-        Choice(name: "x", explicit: "index.docker.io", expected: "docker.io library/x"),
-        Choice(name: "x", explicit: "quay.io", expected: "quay.io x"),
-        Choice(name: "a/b", explicit: "host:5000", expected: "host:5000 a/b"),
-        Choice(name: "docker.io/x", expected: "docker.io library/x"),
-        Choice(name: "localhost/x", expected: "localhost x"),
-        Choice(name: "host:5000/a/b", expected: "host:5000 a/b"),
-        Choice(name: "docker.io/x", explicit: "quay.io", defaultHost: "ghcr.io", expected: "quay.io docker.io/x"),
-        Choice(name: "a/b", defaultHost: "ghcr.io", expected: "ghcr.io a/b"),
-        Choice(name: "x", defaultHost: "docker.io", expected: "docker.io library/x"),
-        Choice(name: "a/b", expected: nil), Choice(name: "a", explicit: "http://x", expected: nil),
-        Choice(name: "a", explicit: "user@x", expected: nil), Choice(name: "A", explicit: "quay.io", expected: nil),
-        Choice(name: "a", explicit: "x/../y", expected: nil),
-    ])
-    func choosesTheUpstream(choice: Choice) {
+    @Test(
+        "the upstream is chosen by the explicit host, the path or the default",
+        arguments: [
+            Choice(name: "library/x", explicit: "docker.io", expected: "docker.io library/x"),
+            Choice(name: "x", explicit: "docker.io", expected: "docker.io library/x"),
+            Choice(name: "x", explicit: "index.docker.io", expected: "docker.io library/x"),
+            Choice(name: "x", explicit: "quay.io", expected: "quay.io x"),
+            Choice(name: "a/b", explicit: "host:5000", expected: "host:5000 a/b"),
+            Choice(name: "docker.io/x", expected: "docker.io library/x"),
+            Choice(name: "localhost/x", expected: "localhost x"),
+            Choice(name: "host:5000/a/b", expected: "host:5000 a/b"),
+            Choice(name: "docker.io/x", explicit: "quay.io", defaultHost: "ghcr.io", expected: "quay.io docker.io/x"),
+            Choice(name: "a/b", defaultHost: "ghcr.io", expected: "ghcr.io a/b"),
+            Choice(name: "x", defaultHost: "docker.io", expected: "docker.io library/x"),
+            Choice(name: "a/b", expected: nil), Choice(name: "a", explicit: "http://x", expected: nil),
+            Choice(name: "a", explicit: "user@x", expected: nil), Choice(name: "A", explicit: "quay.io", expected: nil),
+            Choice(name: "a", explicit: "x/../y", expected: nil),
+        ])
+    func upstreams(choice: Choice) {
         var hosts = HostTable()
         let defaultHost = choice.defaultHost.flatMap { text in
             Array(text.utf8).withUnsafeBytes { hosts.entry(for: $0) }

@@ -50,8 +50,8 @@ import Testing
         return record.failure
     }
 
-    @Test("an address that does not answer is given up at its limit, which the error names")
-    func aSilentAddress() throws {
+    @Test("a connection to a silent address fails at its limit, which the error names")
+    func silentAddress() throws {
         let full = try FullPort()
         var limits = ConnectLimits()
         limits.addressMilliseconds = 100
@@ -60,8 +60,8 @@ import Testing
         #expect(failure?.reason == "connecting to 127.0.0.1 port \(full.port) took longer than 100 ms")
     }
 
-    @Test("all addresses together have a limit as well")
-    func allAddressesTogether() throws {
+    @Test("all addresses of a name together have a limit as well")
+    func allAddresses() throws {
         let full = try FullPort()
         var limits = ConnectLimits()
         limits.connectMilliseconds = 100
@@ -70,8 +70,8 @@ import Testing
         #expect(failure?.reason == "connecting to 127.0.0.1 took longer than 100 ms")
     }
 
-    @Test("a name whose lookup finds no place waits for one, within the limit for lookups")
-    func aLookupWaitsForAPlace() throws {
+    @Test("a lookup waits for a free place within the limit for lookups")
+    func lookupWaits() throws {
         var limits = ConnectLimits()
         limits.lookupMilliseconds = 100
         var lookups = LookupShares<ObjectIdentifier>.Limits()
@@ -81,7 +81,7 @@ import Testing
         #expect(failure?.reason == "name lookup of registry.invalid took longer than 100 ms")
     }
 
-    @Test("where too many wait for a place, a name is refused at once")
+    @Test("a lookup is refused at once when too many are waiting")
     func tooManyLookups() throws {
         var lookups = LookupShares<ObjectIdentifier>.Limits()
         lookups.unknown = 0
@@ -92,8 +92,8 @@ import Testing
         #expect(failure?.isRetryable == false)
     }
 
-    @Test("numeric addresses and names for this machine need no place", arguments: ["127.0.0.1", "localhost", "[::1]"])
-    func noLookupNoPlace(host: String) throws {
+    @Test("numeric and local addresses need no place for a lookup", arguments: ["127.0.0.1", "localhost", "[::1]"])
+    func noLookup(host: String) throws {
         var lookups = LookupShares<ObjectIdentifier>.Limits()
         lookups.all = 0
         lookups.waiting = 0
@@ -102,8 +102,8 @@ import Testing
         #expect(failure?.kind == .unreachable)
     }
 
-    @Test("an attempt that is cancelled while it waits for a place leaves the queue")
-    func aCancelledAttemptLeavesTheQueue() throws {
+    @Test("an attempt that is cancelled while it waits for a lookup leaves the queue")
+    func cancelledLookup() throws {
         let run = try LoopRun()
         var lookups = LookupShares<ObjectIdentifier>.Limits()
         lookups.unknown = 0
@@ -137,8 +137,8 @@ import Testing
         return descriptor
     }
 
-    @Test("a socket that cannot be watched fails, unless curl has closed it by then")
-    func aSocketThatCannotBeWatchedFails() throws {
+    @Test("a socket that cannot be polled fails, unless curl has closed it by then")
+    func unwatchableSocket() throws {
         let run = try LoopRun()
         var ready: [(Int32, Int32)] = []
         let sockets = CurlSockets(on: run.loop) { ready.append(($0, $1)) }
@@ -162,8 +162,8 @@ import Testing
         run.close()
     }
 
-    @Test("a socket that takes the number of one that curl closed silently is watched in its place")
-    func aNumberComesBack() throws {
+    @Test("a socket that reuses the descriptor of one that curl closed silently is polled anew")
+    func reusedDescriptor() throws {
         let run = try LoopRun()
         var ready: [Int32] = []
         let sockets = CurlSockets(on: run.loop) { socket, _ in

@@ -45,7 +45,7 @@ final class TransferRecord: TransferHandler {
     }
 
     /// A name that resolves to loopback is caught when its address is known.
-    @Test func aNameForThisMachineIsRefusedBeforeAConnectionIsMade() throws {
+    @Test("a name that resolves to loopback is refused before a connection is made") func localName() throws {
         let run = try LoopRun()
         let multi = try #require(CurlMulti(on: run.loop))
         let fake = FakeUpstream(on: run.loop)
@@ -61,7 +61,7 @@ final class TransferRecord: TransferHandler {
     }
 
     /// The connection is there already, opened by somebody who may.
-    @Test func aReusedConnectionIsRefusedBeforeARequestIsSent() throws {
+    @Test("a reused connection to loopback is refused before a request is sent") func reusedConnection() throws {
         let run = try LoopRun()
         let multi = try #require(CurlMulti(on: run.loop))
         let fake = FakeUpstream(on: run.loop)
@@ -78,8 +78,8 @@ final class TransferRecord: TransferHandler {
 
     /// libcurl gives a new easy handle the address of one that was just freed. The end of the transfer that was
     /// cancelled is on its way then, and must not be taken for that of the new one.
-    @Test("a transfer that is started as another is cancelled is not ended with it")
-    func aHandleThatComesBackIsAnotherTransfer() throws {
+    @Test("a transfer started while another is cancelled is not ended with it")
+    func reusedHandle() throws {
         let run = try LoopRun()
         let multi = try #require(CurlMulti(on: run.loop))
         let fake = FakeUpstream(on: run.loop)
@@ -108,7 +108,7 @@ final class TransferRecord: TransferHandler {
     }
 
     /// The whole answer and the reset behind it are there before curl looks: it is told of both at once.
-    @Test func whatCameBeforeAResetIsRead() throws {
+    @Test("a response that arrived before a reset is read in full") func bytesBeforeReset() throws {
         let run = try LoopRun()
         let multi = try #require(CurlMulti(on: run.loop))
         let listener = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)

@@ -6,7 +6,7 @@ import Testing
 @testable import Registry
 
 @Suite struct URLTests {
-    @Test func parts() throws {
+    @Test("a URL is split into scheme, host, port, path and query") func parts() throws {
         let url = try #require(UpstreamURL("HTTPS://Registry.Example.:8443/v2/a%20b?x=1&y=%2F#part"))
         #expect(url.scheme == .https)
         #expect(url.host == "registry.example")
@@ -20,24 +20,26 @@ import Testing
         #expect(UpstreamURL("https://[2001:DB8::1]/x")?.host == "[2001:db8::1]")
     }
 
-    @Test(arguments: [
-        "", "a", "/x", "//a/x", "a.b/x", "ftp://a", "file:///x", "javascript:x", "https://", "https://u@a/",
-        "https://u:p@a/",
-        "https://a:0/", "https://a:99999/", "https://a:x/", "https://a b/", "https://a\r\nb/", "https://[::1/",
-        "https://[x]/",
-        "https://[fe80::1%25lo]/", "https://.", "https://a\u{7F}/",
-    ])
-    func whatIsNoneOfOurs(text: String) {
+    @Test(
+        "a URL that is not plain http or https is refused",
+        arguments: [
+            "", "a", "/x", "//a/x", "a.b/x", "ftp://a", "file:///x", "javascript:x", "https://", "https://u@a/",
+            "https://u:p@a/",
+            "https://a:0/", "https://a:99999/", "https://a:x/", "https://a b/", "https://a\r\nb/", "https://[::1/",
+            "https://[x]/",
+            "https://[fe80::1%25lo]/", "https://.", "https://a\u{7F}/",
+        ])
+    func invalidURLs(text: String) {
         #expect(UpstreamURL(text) == nil)
     }
 
-    @Test func oddNumbersAreAddresses() {
+    @Test("a numeric host in any notation is read as its IPv4 address") func numericHosts() {
         for text in ["https://2130706433/", "https://0x7f000001/", "https://0177.1/", "https://127.1/"] {
             #expect(UpstreamURL(text)?.host == "127.0.0.1", "\(text)")
         }
     }
 
-    @Test func buildingAndResolving() throws {
+    @Test("a URL is built from a base, and references resolve without re-encoding") func resolving() throws {
         let base = try #require(UpstreamURL("https://a.b:5000"))
         let digest = "sha256:" + String(repeating: "0", count: 64)
         let blob = try #require(base.with(path: "/v2/x/blobs/\(digest)", query: nil))
@@ -56,7 +58,7 @@ import Testing
         #expect(blob.resolving(String(repeating: "a", count: 20_000)) == nil)
     }
 
-    @Test func parametersAreEncoded() throws {
+    @Test("query parameters are percent-encoded and appended") func parameters() throws {
         let realm = try #require(UpstreamURL("https://a/token?old=1"))
         let url = realm.adding([("service", "my reg&x=y"), ("scope", "repository:a/b:pull")])
         // curl 7.88 writes the hexadecimal digits in lower case, later ones in upper case.
@@ -65,7 +67,7 @@ import Testing
         #expect(UpstreamURL("https://a/token")?.adding([])?.text == "https://a/token")
     }
 
-    @Test func whatIsShownHidesTheQuery() {
+    @Test("a redacted URL hides the query") func redacted() {
         #expect(UpstreamURL("https://a.b/x?sig=secret")?.redacted == "https://a.b/x?…")
         #expect(UpstreamURL("http://a.b:5000/x")?.redacted == "http://a.b:5000/x")
     }

@@ -7,7 +7,7 @@ import Testing
 
 @Suite struct AcceptEncodingTests {
     @Test(
-        "gzip is preferred where it is accepted, and not below no coding",
+        "gzip is used where the client accepts it and does not prefer identity",
         arguments: [
             (["gzip"], true), (["GZIP"], true), (["x-gzip"], true), (["deflate, gzip, br"], true), (["*"], true),
             (["gzip;q=1.000"], true), (["gzip; q=0.001"], true), (["gzip ;\tq=0.5 , identity;q=0.5"], true),
@@ -23,7 +23,7 @@ import Testing
     }
 
     @Test(
-        "a weight that is none keeps gzip away",
+        "a malformed weight disables gzip",
         arguments: ["q", "q=", "q=2", "q=1.001", "q=0.1234", "q=.5", "q=-1", "q=0,5", "q=0.x", "q=1.5", "v=1", "q=1 1"])
     func wrongWeight(_ weight: String) throws {
         #expect(try Self.prefersGzip(["gzip;\(weight)"]) == false)

@@ -12,26 +12,29 @@ import Testing
     }
 
     // RFC 9110 §14.1.2 has a representation of 10000 bytes.
-    @Test(arguments: [
-        ("bytes=0-499", 10000, ByteRange.some(0...499)), ("bytes=500-999", 10000, .some(500...999)),
-        ("bytes=-500", 10000, .some(9500...9999)), ("bytes=9500-", 10000, .some(9500...9999)),
-        ("bytes=0-0,-1", 10000, .none), ("bytes=500-600,601-999", 10000, .none), ("bytes=0-4,", 10000, .none),
-        ("bytes=0-", 10, .some(0...9)), ("bytes=9-9", 10, .some(9...9)), ("bytes=9-100", 10, .some(9...9)),
-        ("BYTES=1-2", 10, .some(1...2)), ("bytes=007-0008", 10, .some(7...8)),
-        ("bytes=10-", 10, .unsatisfiable), ("bytes=10-20", 10, .unsatisfiable), ("bytes=-0", 10, .unsatisfiable),
-        ("bytes=-10", 10, .some(0...9)), ("bytes=-11", 10, .some(0...9)), ("bytes=5-4", 10, .none),
-        ("bytes=20-19", 10, .none), ("bytes=", 10, .none), ("bytes=-", 10, .none), ("bytes=a-b", 10, .none),
-        ("bytes=1", 10, .none), ("bytes=1-2-3", 10, .none), ("bytes=--1", 10, .none), ("bytes=+1-2", 10, .none),
-        ("bytes= 1-2", 10, .none), ("bytes=1 -2", 10, .none), ("bytes 1-2", 10, .none), ("items=0-1", 10, .none),
-        ("seconds=1-2", 10, .none), ("", 10, .none), ("bytes", 10, .none), ("bytes=0x1-2", 10, .none),
-        ("bytes=0-99999999999999999999999", 10, .some(0...9)), ("bytes=99999999999999999999999-", 10, .unsatisfiable),
-        ("bytes=-99999999999999999999999", 10, .some(0...9)), ("bytes=9223372036854775807-", 10, .unsatisfiable),
-        ("bytes=9223372036854775808-9223372036854775807", 10, .unsatisfiable),
-        ("bytes=0-", 0, .unsatisfiable), ("bytes=0-0", 0, .unsatisfiable), ("bytes=-1", 0, .none),
-        ("bytes=-0", 0, .unsatisfiable), ("bytes=0-0", Int64.max, .some(0...0)),
-        ("bytes=-1", Int64.max, .some(Int64.max - 1...Int64.max - 1)),
-    ])
-    func resolves(header: String, size: Int64, range: ByteRange) {
+    @Test(
+        "a Range field resolves to a range, to none or to unsatisfiable",
+        arguments: [
+            ("bytes=0-499", 10000, ByteRange.some(0...499)), ("bytes=500-999", 10000, .some(500...999)),
+            ("bytes=-500", 10000, .some(9500...9999)), ("bytes=9500-", 10000, .some(9500...9999)),
+            ("bytes=0-0,-1", 10000, .none), ("bytes=500-600,601-999", 10000, .none), ("bytes=0-4,", 10000, .none),
+            ("bytes=0-", 10, .some(0...9)), ("bytes=9-9", 10, .some(9...9)), ("bytes=9-100", 10, .some(9...9)),
+            ("BYTES=1-2", 10, .some(1...2)), ("bytes=007-0008", 10, .some(7...8)),
+            ("bytes=10-", 10, .unsatisfiable), ("bytes=10-20", 10, .unsatisfiable), ("bytes=-0", 10, .unsatisfiable),
+            ("bytes=-10", 10, .some(0...9)), ("bytes=-11", 10, .some(0...9)), ("bytes=5-4", 10, .none),
+            ("bytes=20-19", 10, .none), ("bytes=", 10, .none), ("bytes=-", 10, .none), ("bytes=a-b", 10, .none),
+            ("bytes=1", 10, .none), ("bytes=1-2-3", 10, .none), ("bytes=--1", 10, .none), ("bytes=+1-2", 10, .none),
+            ("bytes= 1-2", 10, .none), ("bytes=1 -2", 10, .none), ("bytes 1-2", 10, .none), ("items=0-1", 10, .none),
+            ("seconds=1-2", 10, .none), ("", 10, .none), ("bytes", 10, .none), ("bytes=0x1-2", 10, .none),
+            ("bytes=0-99999999999999999999999", 10, .some(0...9)),
+            ("bytes=99999999999999999999999-", 10, .unsatisfiable),
+            ("bytes=-99999999999999999999999", 10, .some(0...9)), ("bytes=9223372036854775807-", 10, .unsatisfiable),
+            ("bytes=9223372036854775808-9223372036854775807", 10, .unsatisfiable),
+            ("bytes=0-", 0, .unsatisfiable), ("bytes=0-0", 0, .unsatisfiable), ("bytes=-1", 0, .none),
+            ("bytes=-0", 0, .unsatisfiable), ("bytes=0-0", Int64.max, .some(0...0)),
+            ("bytes=-1", Int64.max, .some(Int64.max - 1...Int64.max - 1)),
+        ])
+    func ranges(header: String, size: Int64, range: ByteRange) {
         #expect(Self.resolve(header, size) == range)
     }
 
@@ -43,7 +46,7 @@ import Testing
         }
     }
 
-    @Test func agreesWithAnOracle() {
+    @Test("random ranges resolve as in a byte-by-byte oracle") func matchesOracle() {
         let seed = UInt64.random(in: 0...UInt64.max)
         var random = SeededRandom(seed: seed)
         for _ in 0..<20_000 {
@@ -64,7 +67,7 @@ import Testing
         }
     }
 
-    @Test func survivesAnyBytes() {
+    @Test("random bytes in a Range field never resolve outside the content") func anyBytes() {
         let seed = UInt64.random(in: 0...UInt64.max)
         var random = SeededRandom(seed: seed)
         let alphabet = Array("bytes=0123456789--, \tW/\"*".utf8)
@@ -83,22 +86,26 @@ import Testing
     private static let text = "sha256:" + String(repeating: "ab", count: 32)
     private static let long = "sha512:" + String(repeating: "01", count: 64)
 
-    @Test(arguments: [
-        ("\"\(text)\"", true), (text, false), ("W/\"\(text)\"", false), ("\"\(long)\"", false), ("\"\"", false),
-        ("\"", false), ("", false), ("Sun, 06 Nov 1994 08:49:37 GMT", false), ("*", false), ("\"\(text)\" ", false),
-    ])
-    func comparesIfRangeStrongly(value: String, allows: Bool) throws {
+    @Test(
+        "If-Range allows a range only with the strong tag of the digest",
+        arguments: [
+            ("\"\(text)\"", true), (text, false), ("W/\"\(text)\"", false), ("\"\(long)\"", false), ("\"\"", false),
+            ("\"", false), ("", false), ("Sun, 06 Nov 1994 08:49:37 GMT", false), ("*", false), ("\"\(text)\" ", false),
+        ])
+    func ifRange(value: String, allows: Bool) throws {
         let digest = try #require(Digest(Self.text))
         #expect(Array(value.utf8).withUnsafeBytes { EntityTag.allowsRange(ifRange: $0, digest: digest) } == allows)
     }
 
-    @Test(arguments: [
-        ("*", true), ("\"\(text)\"", true), ("W/\"\(text)\"", true), ("\"a\", \"\(text)\"", true),
-        ("\"a\",W/\"\(text)\",\"b\"", true), (" , \"\(text)\" ,", true), ("\"a,b\", \"\(text)\"", true),
-        ("\"a\"", false), (text, false), ("w/\"\(text)\"", false), ("", false), ("*, \"a\"", false), ("W/", false),
-        ("\"\(long)\"", false), ("\"\(text.uppercased())\"", false),
-    ])
-    func comparesIfNoneMatchWeakly(value: String, matches: Bool) throws {
+    @Test(
+        "If-None-Match compares tags weakly and accepts lists and *",
+        arguments: [
+            ("*", true), ("\"\(text)\"", true), ("W/\"\(text)\"", true), ("\"a\", \"\(text)\"", true),
+            ("\"a\",W/\"\(text)\",\"b\"", true), (" , \"\(text)\" ,", true), ("\"a,b\", \"\(text)\"", true),
+            ("\"a\"", false), (text, false), ("w/\"\(text)\"", false), ("", false), ("*, \"a\"", false), ("W/", false),
+            ("\"\(long)\"", false), ("\"\(text.uppercased())\"", false),
+        ])
+    func ifNoneMatch(value: String, matches: Bool) throws {
         let digest = try #require(Digest(Self.text))
         #expect(Array(value.utf8).withUnsafeBytes { EntityTag.matches(ifNoneMatch: $0, digest: digest) } == matches)
     }

@@ -20,11 +20,13 @@ import Testing
         return memory
     }
 
-    @Test(arguments: [
-        "GET / HTTP/1.1\r\n", "HEAD /v2/a/manifests/b?ns=c HTTP/1.1\r\n", "\r\nGET /v2/ HTTP/1.1\r\n",
-        "GET http://other/v2/ HTTP/1.1\r\n", "GET /v2/ HTTP/1.0\r\n", "OPTIONS * HTTP/1.1\r\n",
-    ])
-    func theSameFieldsMeanTheSameBehindAnyLine(line: String) throws {
+    @Test(
+        "remembered fields give the same head behind any request line",
+        arguments: [
+            "GET / HTTP/1.1\r\n", "HEAD /v2/a/manifests/b?ns=c HTTP/1.1\r\n", "\r\nGET /v2/ HTTP/1.1\r\n",
+            "GET http://other/v2/ HTTP/1.1\r\n", "GET /v2/ HTTP/1.0\r\n", "OPTIONS * HTTP/1.1\r\n",
+        ])
+    func anyRequestLine(line: String) throws {
         var memory = Self.memory()
         let text = line + Self.fields
         #expect(Self.parse(text, &memory) == Feeding.parse(Array(text.utf8)))
@@ -33,7 +35,7 @@ import Testing
         #expect(Self.parse(text + text, &memory) == Feeding.parse(Array(text.utf8)))
     }
 
-    @Test func oneByteMoreOrLessIsNotKnown() {
+    @Test("fields that differ in one byte are parsed anew") func changedByte() {
         let whole = Array(("GET / HTTP/1.1\r\n" + Self.fields).utf8)
         var memory = Self.memory()
         for index in whole.indices {
@@ -47,18 +49,20 @@ import Testing
     }
 
     /// What a request alone says (a range, a length, an id) is never taken from another.
-    @Test(arguments: [
-        "Range: bytes=1-", "If-Range: \"x\"", "If-None-Match: \"x\"", "X-Registry: a.b", "X-Request-Id: 1",
-        "Content-Length: 5", "Transfer-Encoding: chunked", "Expect: 100-continue",
-    ])
-    func whatVariesIsReadEachTime(line: String) throws {
+    @Test(
+        "fields that belong to one request are parsed each time",
+        arguments: [
+            "Range: bytes=1-", "If-Range: \"x\"", "If-None-Match: \"x\"", "X-Registry: a.b", "X-Request-Id: 1",
+            "Content-Length: 5", "Transfer-Encoding: chunked", "Expect: 100-continue",
+        ])
+    func perRequestFields(line: String) throws {
         let fields = "Host: a\r\n\(line)\r\n\r\n"
         var memory = Self.memory(of: fields)
         let text = "GET /longer/than/before HTTP/1.1\r\n" + fields
         #expect(Self.parse(text, &memory) == Feeding.parse(Array(text.utf8)))
     }
 
-    @Test func oldBlocksGoForNewOnes() throws {
+    @Test("new blocks of fields replace old ones without mixing them up") func replacement() throws {
         var memory = Self.memory()
         for round in 0..<200 {
             let text = "GET /\(round) HTTP/1.1\r\nHost: h\(round % 20)\r\nConnection: close\r\n\r\n"

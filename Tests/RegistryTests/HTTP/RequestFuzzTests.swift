@@ -59,7 +59,7 @@ import Testing
         return !thorough || Feeding.byteByByte(bytes) == events
     }
 
-    @Test func survivesDamagedRequests() {
+    @Test("damaged requests are parsed or refused consistently, however they are split") func damagedRequests() {
         let seed = UInt64.random(in: 0...UInt64.max)
         var random = SeededRandom(seed: seed)
         var statuses: [Int: Int] = [:]

@@ -16,7 +16,7 @@ import Testing
         if case .request = step { true } else { false }
     }
 
-    @Test func answersPipelinedRequestsOneByOne() {
+    @Test("pipelined requests are answered one at a time") func pipelining() {
         var machine = ServerConnectionMachine()
         #expect(machine.isIdle)
         #expect(isRequest(step(&machine, Self.get + Self.get)))
@@ -31,13 +31,13 @@ import Testing
         expectSameHoweverCut(Self.get + "\r\n" + Self.get + post + Self.get)
     }
 
-    @Test func tellsASlowHeadFromAnIdleConnection() {
+    @Test("a connection with part of a request head is not idle") func slowHead() {
         var machine = ServerConnectionMachine()
         #expect(step(&machine, "GET / HT") == .needMore)
         #expect(!machine.isIdle)
     }
 
-    @Test func drainsShortBodiesAfterTheAnswer() {
+    @Test("a short request body is skipped after the response, and the connection stays open") func shortBodies() {
         var machine = ServerConnectionMachine()
         #expect(isRequest(step(&machine, "PUT / HTTP/1.1\r\nHost: h\r\nContent-Length: 65536\r\n\r\n")))
         #expect(!machine.mustClose)
@@ -48,12 +48,14 @@ import Testing
         #expect(isRequest(step(&machine, Self.get)))
     }
 
-    @Test(arguments: [
-        "Content-Length: 65537", "Content-Length: 18446744073709551615", "Transfer-Encoding: chunked",
-        "Content-Length: 1\r\nExpect: 100-continue", "Transfer-Encoding: chunked\r\nExpect: x, 100-Continue",
-        "Connection: close",
-    ])
-    func closesAfterTheAnswer(fields: String) {
+    @Test(
+        "a connection with a long, chunked or expected body is closed after the response",
+        arguments: [
+            "Content-Length: 65537", "Content-Length: 18446744073709551615", "Transfer-Encoding: chunked",
+            "Content-Length: 1\r\nExpect: 100-continue", "Transfer-Encoding: chunked\r\nExpect: x, 100-Continue",
+            "Connection: close",
+        ])
+    func longBodies(fields: String) {
         var machine = ServerConnectionMachine()
         #expect(isRequest(step(&machine, "PUT / HTTP/1.1\r\nHost: h\r\n\(fields)\r\n\r\n")))
         #expect(machine.mustClose)
@@ -63,7 +65,7 @@ import Testing
     }
 
     /// RFC 9110 §10.1.1: the expectation means nothing without a body, nor in HTTP/1.0.
-    @Test func ignoresExpectationsThatMeanNothing() throws {
+    @Test("an Expect field without a body or in HTTP/1.0 is ignored") func ignoredExpectations() throws {
         var machine = ServerConnectionMachine()
         #expect(isRequest(step(&machine, "GET / HTTP/1.1\r\nHost: h\r\nExpect: 100-continue\r\n\r\n")))
         #expect(!machine.mustClose)
@@ -73,7 +75,7 @@ import Testing
         #expect(!machine.mustClose)
     }
 
-    @Test func refusesOnceAndReadsNoMore() {
+    @Test("a refused connection ends, and its further input is skipped") func refusal() {
         var machine = ServerConnectionMachine()
         #expect(step(&machine, "\u{16}\u{3}") == .refuse(.requestLine))
         #expect(machine.mustClose && !machine.isIdle)
@@ -81,7 +83,7 @@ import Testing
         #expect(step(&machine, "") == .end)
     }
 
-    @Test func answersAHalfClosedConnection() {
+    @Test("requests that arrived before the client's end are answered") func halfClosed() {
         var machine = ServerConnectionMachine()
         #expect(isRequest(step(&machine, Self.get + Self.get)))
         machine.inputEnded()
@@ -95,7 +97,7 @@ import Testing
         #expect(step(&machine, "GET / HT") == .end)
     }
 
-    @Test func boundsADribblingClient() {
+    @Test("a head sent byte by byte is bounded") func slowBytes() {
         var machine = ServerConnectionMachine()
         var bytes = Array("GET / HTTP/1.1\r\nHost: h\r\nX: ".utf8)
         while bytes.count < RequestParser.maximumHeadBytes - 1 {
@@ -106,7 +108,7 @@ import Testing
         #expect(bytes.withUnsafeBytes { machine.next($0) } == .refuse(.headTooLarge))
     }
 
-    @Test func isSmall() {
+    @Test("the state of a connection takes at most 32 bytes") func size() {
         #expect(MemoryLayout<ServerConnectionMachine>.size <= 32)
     }
 }

@@ -126,24 +126,28 @@ import Testing
         Case(400, "GET http://a/ HTTP/1.1\r\nHost: b\r\nHost: a\r\n\r\n"),
     ]
 
-    @Test(arguments: lengths + codings + both) func answersFramingTricks(_ test: Case) {
+    @Test(
+        "ambiguous Content-Length and Transfer-Encoding fields get the right status",
+        arguments: lengths + codings + both)
+    func framing(_ test: Case) {
         #expect(Feeding.status(test.request) == test.status)
         expectSameHoweverCut(test.request)
     }
 
-    @Test(arguments: lines + hosts) func answersSyntaxTricks(_ test: Case) {
+    @Test("malformed request lines, fields and Host values get the right status", arguments: lines + hosts)
+    func syntax(_ test: Case) {
         #expect(Feeding.status(test.request) == test.status)
         expectSameHoweverCut(test.request)
     }
 
     /// RFC 9112 §3.2.2: the host of an absolute target is the one meant, whatever the field says.
-    @Test func believesTheAbsoluteTarget() throws {
+    @Test("the host of an absolute target overrides the Host field") func absoluteTarget() throws {
         let text = "GET http://a:1/ HTTP/1.1\r\nHost: b\r\n\r\n"
         #expect(Feeding.text(try Feeding.head(text).host, text) == "a:1")
     }
 
     /// The prefix of a chunked or over-long body is never taken for a request.
-    @Test func neverReadsABodyAsARequest() {
+    @Test("the bytes of a request body are never parsed as a request") func bodyIsNoRequest() {
         let inner = "GET /inner HTTP/1.1\r\nHost: h\r\n\r\n"
         let framings = [
             "Transfer-Encoding: chunked", "Content-Length: \(inner.utf8.count)", "Content-Length: 65537",

@@ -40,7 +40,8 @@ import Testing
     }
 
     /// In a server the puller goes on: what nobody else waits for is let go, and a client's pull is not.
-    @Test(arguments: [false, true]) func aStoppedLoadLeavesAServerAlone(_ isWantedByAClient: Bool) throws {
+    @Test("a stopped load ends its own pulls and leaves those that a client waits for", arguments: [false, true])
+    func stoppedInServer(_ isWantedByAClient: Bool) throws {
         let image = FakeImage(layerBytes: [300_000])
         let path = "/v2/team/app/blobs/\(digestOf(image.layers[0]))"
         let mirror = try MirrorKit()
@@ -63,7 +64,7 @@ import Testing
         mirror.close()
     }
 
-    @Test func aStoppedLoadGoesOnWithinALayer() throws {
+    @Test("the next load resumes a layer where a stopped one left it") func resumedLayer() throws {
         let image = FakeImage(layerBytes: [1000, 300_000])
         let big = "/v2/team/app/blobs/\(digestOf(image.layers[1]))"
         let list = try list(name)
@@ -95,7 +96,7 @@ import Testing
         mirror.close()
     }
 
-    @Test func aLayerThatTwoImagesShareIsFetchedOnce() throws {
+    @Test("a layer of two images is fetched once") func sharedLayer() throws {
         let mirror = try MirrorKit()
         let image = FakeImage()
         image.put(on: mirror.fake, tag: "1")
@@ -106,7 +107,7 @@ import Testing
         mirror.close()
     }
 
-    @Test func aMissingLayerFailsItsImageOnly() throws {
+    @Test("a missing layer fails its image and no other") func missingLayer() throws {
         let mirror = try MirrorKit()
         let (good, bad) = (FakeImage(seed: 1), FakeImage(seed: 2))
         good.put(on: mirror.fake, tag: "1")
@@ -120,7 +121,7 @@ import Testing
         mirror.close()
     }
 
-    @Test func airGappedAsksNobody() throws {
+    @Test("load in an air gap fails without an upstream request") func airGapped() throws {
         let mirror = try MirrorKit()
         let report = try load(mirror, try list(name)) { $0.isAirGapped = true }
         #expect(report.failures.first?.reason.contains("airGapped") == true)
@@ -130,7 +131,7 @@ import Testing
 
     // MARK: Archives
 
-    @Test func anArchiveIsLoadedAndItsNamesAreSetLast() throws {
+    @Test("an archive is loaded without upstream requests and served by its name") func archive() throws {
         let mirror = try MirrorKit()
         let (archive, top) = SampleArchive.one()
         let path = try archive.write(to: files, "saved.tar")
@@ -145,7 +146,7 @@ import Testing
     }
 
     /// What an earlier attempt left of a blob is other content: it shows, and the blob is read once more.
-    @Test func aWrongBeginningFromBeforeIsFoundOut() throws {
+    @Test("wrong bytes of an earlier attempt are detected, and the blob is read again") func wrongPartial() throws {
         let mirror = try MirrorKit()
         let path = try SampleArchive.one().archive.write(to: files, "saved.tar")
         let digest = digestOf(Array("first layer".utf8))
@@ -166,7 +167,7 @@ import Testing
     }
 
     /// One blob is not what its name says: its image fails, nothing of it is named, the other image is loaded.
-    @Test func aLyingArchiveLoadsWhatIsTrue() throws {
+    @Test("an archive image with a wrong blob fails, and the others are loaded") func wrongBlob() throws {
         let mirror = try MirrorKit()
         var archive = SampleArchive()
         let (good, bad) = (archive.addImage(["good layer"]), archive.addImage(["bad layer"]))

@@ -28,7 +28,7 @@ struct JSONLineTests {
         return try #require(try JSONSerialization.jsonObject(with: Data(bytes)) as? [String: Any])
     }
 
-    @Test func theShape() {
+    @Test("a JSON line has time, level, msg and then the metadata by key") func shape() {
         #expect(
             line("started", ["port": .stringConvertible(8080), "host": "::1", "at": "/v2/"])
                 == #"{"time":"2026-11-22T16:00:00.123Z","level":"info","msg":"started","at":"/v2/","#
@@ -37,17 +37,19 @@ struct JSONLineTests {
         #expect(line("m", level: .error).contains(#""level":"error""#))
     }
 
-    @Test(arguments: [
-        ("a\"b\\c", #"a\"b\\c"#), ("a\nb\r\tc", #"a\nb\r\tc"#), ("\u{1B}[2J\0", #"\u001b[2J\u0000"#),
-        ("\u{7F}\u{85}\u{2028}", #"\u007f\u0085\u2028"#), ("\u{202E}x\u{E0001}", #"\u202ex\udb40\udc01"#),
-        ("größe 日本 🐳", "größe 日本 🐳"),
-    ])
-    func onlyVisibleCharactersAreWritten(_ message: String, _ shown: String) throws {
+    @Test(
+        "control and invisible characters are escaped in JSON strings",
+        arguments: [
+            ("a\"b\\c", #"a\"b\\c"#), ("a\nb\r\tc", #"a\nb\r\tc"#), ("\u{1B}[2J\0", #"\u001b[2J\u0000"#),
+            ("\u{7F}\u{85}\u{2028}", #"\u007f\u0085\u2028"#), ("\u{202E}x\u{E0001}", #"\u202ex\udb40\udc01"#),
+            ("größe 日本 🐳", "größe 日本 🐳"),
+        ])
+    func escaping(_ message: String, _ shown: String) throws {
         #expect(line(message).contains("\"msg\":\"\(shown)\"}"))
         #expect(try object(message)["msg"] as? String == message)
     }
 
-    @Test func numbersAreNumbers() throws {
+    @Test("numbers and booleans are JSON values, and texts of digits stay strings") func numbers() throws {
         let given = try object(
             "m",
             [
@@ -67,7 +69,7 @@ struct JSONLineTests {
         #expect(given["list"] is String)
     }
 
-    @Test func theLinesOwnKeysStandAlone() throws {
+    @Test("metadata with a reserved key is renamed with an underscore") func reservedKeys() throws {
         let given = try object("m", ["msg": "mine", "msg_": "second", "level": "l", "time": "t", "truncated": "x"])
         #expect(given["msg"] as? String == "m" && given["level"] as? String == "info")
         #expect(given["msg__"] as? String == "mine" && given["msg_"] as? String == "second")
@@ -75,14 +77,14 @@ struct JSONLineTests {
         #expect(given["truncated"] == nil)
     }
 
-    @Test func aLongMessageLeavesRoomForTheRest() throws {
+    @Test("a long message is truncated, and the metadata stays") func longMessage() throws {
         let given = try object(
             String(repeating: "\u{1}", count: 100_000), ["status": .stringConvertible(404), "id": "abc"])
         #expect(given["status"] as? Int == 404 && given["id"] as? String == "abc")
         #expect(given["truncated"] as? Bool == true)
     }
 
-    @Test func whatFindsNoRoomIsLeftOutWhole() throws {
+    @Test("metadata beyond the limit is dropped entry by entry") func oversizedMetadata() throws {
         var metadata: Logger.Metadata = [:]
         for index in 100..<160 { metadata["k\(index)"] = "\(String(repeating: "\"", count: 150))" }
         metadata[String(repeating: "k", count: 5000)] = "long key"
@@ -91,7 +93,7 @@ struct JSONLineTests {
         for (key, value) in given where key.hasPrefix("k") { #expect((value as? String)?.utf8.count == 150) }
     }
 
-    @Test func hostileInputsAlwaysParse() throws {
+    @Test("random hostile messages and metadata give valid JSON") func hostileInputs() throws {
         var random = SeededRandom(seed: .random(in: 0 ... .max))
         for round in 0..<1000 {
             // Short most of the time, so that combinations matter; long now and then, for the bound.
@@ -123,7 +125,7 @@ struct JSONLineTests {
         "\u{FFFE}", "\u{10FFFF}", "\u{E000}", "\u{1F433}", "\u{301}", "{", "}", ":", ",", "/", "u", "e",
     ]
 
-    @Test func theWritersOwnReportsAreInItsFormat() throws {
+    @Test("the report of dropped lines is a JSON line") func droppedLines() throws {
         let directory = try TemporaryDirectory()
         let path = directory.file("log")
         try FileManager.default.createSymbolicLink(atPath: path, withDestinationPath: "/dev/full")

@@ -28,7 +28,7 @@ struct LogWriterTests {
         writer.close(timeoutMilliseconds: Self.patienceMilliseconds)
     }
 
-    @Test func linesAreAppendedInOrder() throws {
+    @Test("lines are appended to the file in order") func order() throws {
         try Data("before\n".utf8).write(to: directory.appending(path: "a"))
         let writer = try LogWriter(path: path("a"))
         for index in 0..<1000 { writer.append(Array("line \(index)\n".utf8)) }
@@ -38,7 +38,7 @@ struct LogWriterTests {
         try FileManager.default.removeItem(at: directory)
     }
 
-    @Test func linesOfManyThreadsStayWhole() throws {
+    @Test("lines of many threads are written whole") func threads() throws {
         let writer = try LogWriter(path: path("a"))
         DispatchQueue.concurrentPerform(iterations: 8) { thread in
             for index in 0..<500 { writer.append(Array("thread \(thread) line \(index)\n".utf8)) }
@@ -49,7 +49,7 @@ struct LogWriterTests {
         try FileManager.default.removeItem(at: directory)
     }
 
-    @Test func whatFindsNoRoomIsDroppedAndCounted() throws {
+    @Test("lines beyond the buffer are dropped, counted and reported") func fullBuffer() throws {
         var ends: [Int32] = [0, 0]
         #expect(pipe(&ends) == 0)
         let (readEnd, writeEnd) = (ends[0], ends[1])
@@ -71,7 +71,7 @@ struct LogWriterTests {
         #expect(received.allSatisfy { $0.hasPrefix("line 1") || $0.contains(" WARN  log lines dropped") })
     }
 
-    @Test func aRotatedFileIsLeftForANewOne() throws {
+    @Test("after a rename and reopen, lines go to a new file") func rotation() throws {
         let writer = try LogWriter(path: path("a"))
         writer.append(Array("one\n".utf8))
         #expect(writer.flush(timeoutMilliseconds: Self.patienceMilliseconds))
@@ -84,7 +84,7 @@ struct LogWriterTests {
         try FileManager.default.removeItem(at: directory)
     }
 
-    @Test func aFullDiskCostsLinesAndIsReportedAfterwards() throws {
+    @Test("lines lost to a full disk are reported after the reopen") func fullDisk() throws {
         try FileManager.default.createSymbolicLink(atPath: path("a"), withDestinationPath: "/dev/full")
         let writer = try LogWriter(path: path("a"))
         writer.append(Array("lost\n".utf8))
@@ -100,11 +100,11 @@ struct LogWriterTests {
         try FileManager.default.removeItem(at: directory)
     }
 
-    @Test func aFileThatCannotBeOpenedIsAnError() {
+    @Test("a log file that cannot be opened is an error") func unopenable() {
         #expect(throws: LogFileError.self) { try LogWriter(path: "/nowhere/log") }
     }
 
-    @Test func levelsThatAreOffFormatNothing() throws {
+    @Test("a disabled level does not evaluate its message") func levels() throws {
         let writer = try LogWriter(path: path("a"))
         var logger = Logger(label: "test") { _ in LineLogHandler(writer: writer, level: .warn, now: { 0 }) }
         logger[metadataKey: "who"] = "me"

@@ -59,7 +59,7 @@ import Testing
     }
 
     /// Whatever the listening socket would have its connections inherit; and only those from here.
-    @Test func connectionsFromHereAreNotPaced() throws {
+    @Test("accepted loopback connections are not paced, whatever the listener's algorithm") func pacing() throws {
         let site = try Site()
         site.listen()
         let allowed = try Disk.readFile("/proc/sys/net/ipv4/tcp_allowed_congestion_control", maximumBytes: 4096)
@@ -86,7 +86,7 @@ import Testing
 
     /// Connections that were reset while they waited do not hold up the one behind them for so much as a turn. (Linux
     /// hands them out like any other.)
-    @Test func whatWasResetHoldsNobodyUp() throws {
+    @Test("connections reset before accept do not delay the next one") func resetConnections() throws {
         let site = try Site()
         site.listen()
         for _ in 0..<8 { site.reset(try site.connect()) }
@@ -108,7 +108,7 @@ import Testing
 
     /// A socket that nothing can be taken from, as when descriptors have run out: it is left alone for a while rather
     /// than asked over and over, and then asked again.
-    @Test func whereNothingCanBeTakenTheLoopDoesNotSpin() throws {
+    @Test("a failing accept is retried later without keeping the loop busy") func failingAccept() throws {
         let site = try Site()
         var taken = 0
         // Nobody listens yet, which accept(2) answers with EINVAL, and epoll with an event each time it is asked.

@@ -23,22 +23,26 @@ import Testing
         return storage
     }
 
-    @Test(arguments: ["127.0.0.1", "127.255.0.9", "::1", "::ffff:127.0.0.1", "::ffff:127.9.9.9"])
+    @Test(
+        "a loopback address is local in IPv4, IPv6 and mapped form",
+        arguments: ["127.0.0.1", "127.255.0.9", "::1", "::ffff:127.0.0.1", "::ffff:127.9.9.9"])
     func loopback(_ text: String) throws {
         #expect(try #require(LoopbackSocket.Address(Self.name(text))).isLoopback)
         #expect(LoopbackSocket.isLocal(-1, peer: Self.name(text)))
     }
 
-    @Test(arguments: [
-        "126.255.255.255", "128.0.0.1", "10.0.0.127", "0.0.0.1", "::", "::2", "::127.0.0.1", "1::1",
-        "::fffe:127.0.0.1", "fe80::1", "::ffff:10.127.0.1",
-    ])
+    @Test(
+        "other addresses are not local",
+        arguments: [
+            "126.255.255.255", "128.0.0.1", "10.0.0.127", "0.0.0.1", "::", "::2", "::127.0.0.1", "1::1",
+            "::fffe:127.0.0.1", "fe80::1", "::ffff:10.127.0.1",
+        ])
     func elsewhere(_ text: String) throws {
         #expect(try !#require(LoopbackSocket.Address(Self.name(text))).isLoopback)
         #expect(!LoopbackSocket.isLocal(-1, peer: Self.name(text)))
     }
 
-    @Test func oneAddressInTwoFamiliesIsTheSame() throws {
+    @Test("an IPv4 address equals its IPv4-mapped IPv6 form") func mappedAddresses() throws {
         let plain = try #require(LoopbackSocket.Address(Self.name("192.0.2.7")))
         #expect(plain == LoopbackSocket.Address(Self.name("::ffff:192.0.2.7")))
         #expect(plain != LoopbackSocket.Address(Self.name("::192.0.2.7")))

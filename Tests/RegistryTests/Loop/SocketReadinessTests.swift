@@ -58,7 +58,7 @@ import Testing
     @Test(
         "input that fills the read buffer is read to its end",
         arguments: [EventLoop.readBufferBytes, 2 * EventLoop.readBufferBytes, 2 * EventLoop.readBufferBytes + 1])
-    func inputLargerThanTheBuffer(count: Int) throws {
+    func largeInput(count: Int) throws {
         let run = try LoopRun()
         let (probe, other) = try pair(run.loop)
         let bytes = pattern(count)
@@ -113,8 +113,8 @@ import Testing
         finish(run, [probe], [other])
     }
 
-    @Test("waiting for room that is there already ends in a later iteration")
-    func waitForRoomThatIsThere() throws {
+    @Test("waiting for room that is available ends in a later iteration")
+    func availableRoom() throws {
         let run = try LoopRun()
         let (probe, other) = try pair(run.loop)
         probe.waitForRoom()
@@ -175,8 +175,8 @@ import Testing
         run.close()
     }
 
-    @Test("a timer started while sockets keep the loop busy fires no earlier than asked")
-    func timerBesideBusySockets() throws {
+    @Test("a timer started while sockets keep the loop busy fires no earlier than its delay")
+    func timerWhileBusy() throws {
         let run = try LoopRun()
         let (probe, other) = try pair(run.loop)
         var startedMilliseconds: UInt64 = 0, firedMilliseconds: UInt64 = 0
@@ -217,7 +217,7 @@ import Testing
     }
 
     @Test("an action that enqueues itself does not starve the sockets")
-    func actionThatEnqueuesItself() throws {
+    func selfEnqueuingAction() throws {
         let run = try LoopRun()
         let (probe, other) = try pair(run.loop)
         var rounds = 0
@@ -233,8 +233,8 @@ import Testing
         finish(run, [probe], [other])
     }
 
-    @Test("a timer whose callback outlasts its period and starts another timer does not starve the sockets")
-    func timerThatIsLate() throws {
+    @Test("a late timer that starts another timer does not starve the sockets")
+    func lateTimer() throws {
         let run = try LoopRun()
         let (probe, other) = try pair(run.loop)
         let second = Registry.Timer(on: run.loop) {}
@@ -257,7 +257,7 @@ import Testing
     }
 
     @Test("a timer that restarts itself without delay does not starve the sockets")
-    func timerThatRestartsItself() throws {
+    func restartingTimer() throws {
         let run = try LoopRun()
         let (probe, other) = try pair(run.loop)
         var timer: Registry.Timer?
@@ -274,7 +274,7 @@ import Testing
     }
 
     @Test("a megabyte that waits while reading is stopped keeps the loop idle")
-    func inputThatNobodyReads() throws {
+    func unreadInput() throws {
         let run = try LoopRun()
         let (probe, other) = try pair(run.loop)
         probe.startReading()
@@ -292,8 +292,8 @@ import Testing
 
     // MARK: Polls
 
-    @Test("a poll reports readiness until it is handled, and what came before an error together with the error")
-    func pollReportsUntilHandled() throws {
+    @Test("a poll reports readiness until it is handled, and input before an error with the error")
+    func unhandledPoll() throws {
         let run = try LoopRun()
         var ends: [Int32] = [-1, -1]
         try #require(socketpair(AF_UNIX, Self.kind, 0, &ends) == 0)
@@ -326,8 +326,8 @@ import Testing
         run.close()
     }
 
-    @Test("a poll in error reports again as long as its owner waits")
-    func pollInErrorReportsAgain() throws {
+    @Test("a poll in error reports again until its owner handles it")
+    func failedPoll() throws {
         let run = try LoopRun()
         var ends: [Int32] = [-1, -1]
         try #require(socketpair(AF_UNIX, Self.kind, 0, &ends) == 0)
@@ -346,7 +346,7 @@ import Testing
         run.close()
     }
 
-    @Test("a descriptor that cannot be watched is refused")
+    @Test("a descriptor that cannot be polled is refused")
     func regularFile() throws {
         let run = try LoopRun()
         let file = open("/proc/self/exe", O_RDONLY)

@@ -68,7 +68,7 @@ import Testing
     }
 
     /// The socket has room again before the loop has looked: what is queued still goes first.
-    @Test func whatIsQueuedIsNotOvertaken() throws {
+    @Test("no write or file overtakes bytes that are queued") func queueOrder() throws {
         let pair = try Pair()
         let first = pattern(4 << 20)
         #expect(pair.probe.queue(first) && pair.probe.isBlocked)
@@ -92,7 +92,7 @@ import Testing
         pair.end()
     }
 
-    @Test func whoWaitsForRoomIsToldOnce() throws {
+    @Test("waiting for room is reported once") func waitForRoom() throws {
         let pair = try Pair()
         let piece = pattern(1 << 16)
         while !Self.isFull(piece.withUnsafeBytes({ pair.probe.tryWrite($0) })) {}
@@ -107,7 +107,7 @@ import Testing
         pair.end()
     }
 
-    @Test func theEndComesBehindWhatIsQueued() throws {
+    @Test("a shutdown is sent after the queued bytes, and input stays open") func shutdownAfterQueue() throws {
         let pair = try Pair()
         let bytes = pattern(2 << 20)
         pair.probe.startReading()
@@ -129,7 +129,7 @@ import Testing
         pair.end()
     }
 
-    @Test func aConnectionThatBreaksWhileBytesWaitIsReported() throws {
+    @Test("a connection that breaks with queued bytes is reported, and takes no more") func brokenWhileQueued() throws {
         let pair = try Pair()
         #expect(pair.probe.queue(pattern(4 << 20)) && pair.probe.isBlocked)
         close(pair.other)
@@ -142,7 +142,7 @@ import Testing
         pair.run.close()
     }
 
-    @Test func whatIsNotReadStays() throws {
+    @Test("bytes that arrive while reading is stopped are read later") func stoppedReading() throws {
         let pair = try Pair()
         pair.probe.startReading()
         pair.send([1])
@@ -157,7 +157,7 @@ import Testing
     }
 
     /// Whoever asks in the first job's completion, while others wait, is told the truth.
-    @Test func aChainWithWorkWaitingIsNotIdle() throws {
+    @Test("a serial offload with waiting jobs is not idle") func serialOffload() throws {
         let run = try LoopRun()
         let chain = SerialOffload(Offload(on: run.loop))
         var idle: [Bool] = []

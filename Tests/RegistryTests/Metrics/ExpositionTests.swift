@@ -8,11 +8,12 @@ import Testing
 
 @Suite struct ExpositionTests {
     @Test(
+        "nanoseconds are written as exact decimal seconds",
         arguments: [
             (0, "0"), (1, "0.000000001"), (50_000, "0.00005"), (1_000_000_000, "1"), (1_500_000_000, "1.5"),
             (600_000_000_000, "600"), (18_446_744_073_709_551_615, "18446744073.709551615"),
         ] as [(UInt64, String)])
-    func secondsAreExact(_ nanoseconds: UInt64, _ text: String) {
+    func seconds(_ nanoseconds: UInt64, _ text: String) {
         #expect(Exposition.seconds(nanoseconds: nanoseconds) == text)
     }
 
@@ -24,7 +25,7 @@ import Testing
         return String(decoding: text.bytes, as: UTF8.self)
     }
 
-    @Test func aFamilyIsHelpTypeAndSamples() {
+    @Test("a family is written as HELP, TYPE and escaped samples") func family() {
         let text = written {
             $2.sample(UInt64.max)
             $2.sample(Int64.min)
@@ -45,7 +46,7 @@ import Testing
                 """)
     }
 
-    @Test func histogramsAreCumulative() {
+    @Test("histogram buckets are cumulative, with sum and count") func histograms() {
         var table = HistogramTable(Buckets(microseconds: [1, 10, 1000]), rows: 2)
         for nanoseconds in [0, 1000, 1001, 10_000, 1_000_001, .max / 2] as [UInt64] {
             table.observe(nanoseconds, row: 1)
@@ -64,7 +65,7 @@ import Testing
         #expect(table.count(row: 2) == 1 && table.sumNanoseconds(row: 2) == 5)
     }
 
-    @Test func bucketsAscendAndSpanWhatTheyShould() {
+    @Test("histogram bounds ascend from their first to their last value") func buckets() {
         let spans: [(Buckets, String, String)] = [
             (.requests, "0.00005", "600"), (.upstreams, "0.001", "600"), (.iterations, "0.00001", "10"),
         ]
@@ -86,7 +87,7 @@ import Testing
     }
 
     /// Dashboards out there name these.
-    @Test func theReferencesTenAreThere() {
+    @Test("the original server's ten metrics come first, with their types and labels") func originalFamilies() {
         let expected = [
             ("ociregistry_cached_pulls_by_ns_total", "counter", ["ns"]),
             ("ociregistry_upstream_pulls_by_ns", "counter", ["ns"]),
@@ -101,7 +102,7 @@ import Testing
         }
     }
 
-    @Test func everyFamilyIsNamedOnceAndExplained() {
+    @Test("every metric family has a unique, prefixed name and a help text") func families() {
         #expect(Set(Catalog.families.map(\.name)).count == Catalog.families.count)
         for family in Catalog.families {
             #expect(family.help.hasSuffix("."), "\(family.name)")
@@ -111,7 +112,7 @@ import Testing
     }
 
     /// A series that only appears with its first event has no rate for that event.
-    @Test func everySeriesIsThereFromTheStart() {
+    @Test("every series exists from the start with value zero") func initialSeries() {
         var samples: [Substring: Int] = [:]
         for line in text.split(separator: "\n") where !line.hasPrefix("#") {
             samples[line.prefix { $0 != "{" && $0 != " " }, default: 0] += 1
@@ -126,7 +127,7 @@ import Testing
         #expect(samples["ociregistry_http_responses_total"] == 24)
     }
 
-    @Test func labelsAreTheOnesDeclared() {
+    @Test("every sample has the declared labels") func labels() {
         for family in Catalog.families {
             let lines = text.split(separator: "\n").filter {
                 let name = $0.prefix { $0 != "{" && $0 != " " }
@@ -144,7 +145,7 @@ import Testing
 @Suite struct NamespacesTests {
     private func host(_ text: String) -> RegistryHost { RegistryHost(text)! }  // literals of these tests are hosts
 
-    @Test func configuredHostsAreThereAndOthersComeWithTheirFirstSuccess() {
+    @Test("configured hosts have a label at the start, and others after their first success") func namespaces() {
         let metrics = Metrics(configured: [host("a.test"), host("b.test:5000"), host("a.test")])
         #expect(metrics.namespaces.labels == ["other", "a.test", "b.test:5000"])
         let failed = metrics.upstreamPullBegan(host("new.test"))
@@ -160,7 +161,7 @@ import Testing
         #expect(metrics.byNamespace[1].upstreamPulls == 1)
     }
 
-    @Test func clientsCannotBlowThemUp() {
+    @Test("the number of host labels is bounded") func boundedLabels() {
         let metrics = Metrics(configured: [host("a.test")])
         for number in 0..<1000 {
             metrics.admit(host("h\(number).test"))

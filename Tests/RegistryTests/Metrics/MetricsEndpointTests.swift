@@ -10,7 +10,7 @@ import Testing
 @testable import Registry
 
 @Suite struct MetricsEndpointTests {
-    @Test func itAnswersTheTextThePageAndNothingElse() throws {
+    @Test("the metrics listener serves /metrics and the page, and nothing else") func endpoint() throws {
         let mirror = try MirrorKit()
         let port = try mirror.metricsPort()
         func ask(_ request: TestClient.Request) -> TestClient.Response {
@@ -36,7 +36,7 @@ import Testing
         mirror.close()
     }
 
-    @Test("the text is sent as gzip to clients that prefer it") func textAsGzip() throws {
+    @Test("the metrics text is compressed for clients that prefer gzip") func textAsGzip() throws {
         let mirror = try MirrorKit()
         mirror.settle()
         let port = try mirror.metricsPort()
@@ -66,7 +66,7 @@ import Testing
         mirror.close()
     }
 
-    @Test("clients that scrape at once are each given what they take") func scrapesAtOnce() throws {
+    @Test("concurrent scrapes each get the encoding they accept") func scrapesAtOnce() throws {
         let mirror = try MirrorKit()
         let port = try mirror.metricsPort()
         let codings: [String?] = Array(repeating: ["gzip", nil, "identity"], count: 10).flatMap { $0 }
@@ -83,8 +83,8 @@ import Testing
         mirror.close()
     }
 
-    @Test("limits are given in bytes, and as 0 where there are none", arguments: [nil, 20 << 30] as [Int64?])
-    func limitsAreGiven(_ limit: Int64?) throws {
+    @Test("limits are metrics in bytes, and 0 where there is none", arguments: [nil, 20 << 30] as [Int64?])
+    func limits(_ limit: Int64?) throws {
         let mirror = try MirrorKit {
             $0.limits.budget.maxBytes = limit
             $0.limits.budget.minFreeBytes = limit
@@ -96,7 +96,7 @@ import Testing
         mirror.close()
     }
 
-    @Test func theProcessAndItsPartsAreRead() throws {
+    @Test("process, loop, pool, heap, network and store metrics have values") func processMetrics() throws {
         let mirror = try MirrorKit()
         let image = FakeImage()
         image.put(on: mirror.fake, tag: "v1")
@@ -122,7 +122,7 @@ import Testing
         mirror.close()
     }
 
-    @Test func whatLiesOnTheDiskIsCounted() throws {
+    @Test("partial and quarantined files on disk are counted") func diskCounts() throws {
         let directory = try TemporaryDirectory()
         let store = "\(directory.path)/store-v1"
         for folder in ["partial", "quarantine"] {
@@ -147,7 +147,7 @@ import Testing
     }
 
     /// Hosts whose tags are on disk have their label before anybody asks.
-    @Test func namespacesSurviveARestart() throws {
+    @Test("hosts with tags on disk have their label after a restart") func namespacesAfterRestart() throws {
         let directory = try TemporaryDirectory()
         let image = FakeImage()
         let first = try MirrorKit {
@@ -179,7 +179,7 @@ import Testing
         second.close()
     }
 
-    @Test func aStuckPoolKeepsNobodyFromTheRest() throws {
+    @Test("a stuck thread pool does not delay a scrape") func stuckPool() throws {
         let mirror = try MirrorKit()
         mirror.settle()
         let first = try mirror.scrape()
@@ -224,7 +224,7 @@ private final class Gatekeeper: @unchecked Sendable {
 }
 
 @Suite struct LoopMeasureTests {
-    @Test func busyAndIdleTimeAreToldApart() throws {
+    @Test("loop iterations measure busy time without the idle time") func iterations() throws {
         let loop = try EventLoop()
         var fired = 0
         let timer = Registry.Timer(on: loop) {
@@ -242,7 +242,7 @@ private final class Gatekeeper: @unchecked Sendable {
         #expect(loop.iterations.sumNanoseconds() >= 40_000_000, "the last turn ends after the loop has been left")
     }
 
-    @Test func jobsAreTimed() throws {
+    @Test("pool jobs are measured in run and wait time") func jobs() throws {
         let run = try LoopRun()
         let offload = Offload(on: run.loop)
         var left = 5

@@ -29,7 +29,7 @@ import Testing
         return counts.filter { series, _ in names.contains { series == $0 || series.hasPrefix($0 + "{") } }
     }
 
-    @Test func aPullAsAClientDoesItColdThenWarm() throws {
+    @Test("a cold and a warm pull of an image count as in the original server") func coldThenWarm() throws {
         let mirror = try MirrorKit()
         let layers = (0..<6).map { pattern(3000 + $0, seed: UInt64($0)) }
         for layer in layers { mirror.fake.on("\(Self.image)/blobs/\(digestOf(layer))") { .blob(layer, for: $0) } }
@@ -96,7 +96,7 @@ import Testing
         mirror.close()
     }
 
-    @Test func waitersAreCachedPullsAndTheirPullerIsNot() throws {
+    @Test("requests that join a pull count as cached, and the one that began it as upstream") func coalesced() throws {
         let mirror = try MirrorKit()
         let image = FakeImage()
         image.put(on: mirror.fake, tag: "v1")
@@ -122,7 +122,7 @@ import Testing
         mirror.close()
     }
 
-    @Test func failuresCountAndAMissingUpstreamNameIsNoneOfTheAPIs() throws {
+    @Test("failed pulls are counted, except those without a registry name") func failures() throws {
         let mirror = try MirrorKit { $0.policy = .init(airGapped: false, alwaysPullLatest: false, defaultHost: nil) }
         let before = try mirror.scrape()
         #expect(mirror.get("/v2/").status == 200)
@@ -151,7 +151,8 @@ import Testing
         mirror.close()
     }
 
-    @Test func staleResumedWrongAndAbandoned() throws {
+    @Test("stale answers, resumed, wrong and abandoned transfers and bad requests are counted")
+    func incidents() throws {
         let mirror = try MirrorKit { $0.policy.alwaysPullLatest = true }
         let image = FakeImage()
         image.put(on: mirror.fake, tag: "latest")

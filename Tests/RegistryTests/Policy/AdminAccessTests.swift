@@ -18,36 +18,44 @@ import Testing
             fields: [("user-agent", "curl/7.88.1"), ("accept", "*/*")] + fields)
     }
 
-    @Test(arguments: ["127.0.0.1", "127.0.0.2", "127.255.255.254", "::1", "::ffff:127.0.0.1"])
-    func thisMachineIsLetIn(_ peer: String) {
+    @Test(
+        "a loopback client has admin access without a token",
+        arguments: ["127.0.0.1", "127.0.0.2", "127.255.255.254", "::1", "::ffff:127.0.0.1"])
+    func loopbackPeers(_ peer: String) {
         #expect(Self.local.denial(origin(peer)) == nil)
     }
 
-    @Test(arguments: [
-        "10.0.0.1", "192.168.1.7", "126.255.255.255", "128.0.0.1", "0.0.0.0", "169.254.1.1", "::", "::2", "fe80::1",
-        "2001:db8::1", "::ffff:10.0.0.1", "::127.0.0.1", "64:ff9b::7f00:1", "2002:7f00:1::",
-    ])
-    func othersAreNot(_ peer: String) {
+    @Test(
+        "a client at any other address has no admin access",
+        arguments: [
+            "10.0.0.1", "192.168.1.7", "126.255.255.255", "128.0.0.1", "0.0.0.0", "169.254.1.1", "::", "::2", "fe80::1",
+            "2001:db8::1", "::ffff:10.0.0.1", "::127.0.0.1", "64:ff9b::7f00:1", "2002:7f00:1::",
+        ])
+    func otherPeers(_ peer: String) {
         let denial = Self.local.denial(origin(peer))
         #expect(denial?.status == 403 && denial?.reason.hasSuffix("it does not come from this machine") == true)
     }
 
-    @Test func whoCannotBeToldIsNot() {
+    @Test("a client with an unknown address has no admin access") func unknownPeer() {
         #expect(Self.local.denial(origin(nil))?.status == 403)
     }
 
-    @Test(arguments: [
-        "localhost", "LOCALHOST:1", "127.0.0.1", "127.0.0.1:8080", "127.1.2.3:80", "[::1]", "[::1]:8080",
-    ])
+    @Test(
+        "a Host of localhost or a loopback address has admin access",
+        arguments: [
+            "localhost", "LOCALHOST:1", "127.0.0.1", "127.0.0.1:8080", "127.1.2.3:80", "[::1]", "[::1]:8080",
+        ])
     func loopbackHosts(_ host: String) {
         #expect(Self.local.denial(origin(host: host)) == nil)
     }
 
     /// A name that an attacker has made to mean 127.0.0.1 is still that name.
-    @Test(arguments: [
-        "", "mirror:8080", "rebound.example", "localhost.example", "127.0.0.1.example", "10.0.0.1:8080", "[::2]:80",
-        "::1", "[::1].example", "2130706433", "0x7f.1", "localhost.", "[::ffff:10.0.0.1]",
-    ])
+    @Test(
+        "any other Host has no admin access",
+        arguments: [
+            "", "mirror:8080", "rebound.example", "localhost.example", "127.0.0.1.example", "10.0.0.1:8080", "[::2]:80",
+            "::1", "[::1].example", "2130706433", "0x7f.1", "localhost.", "[::ffff:10.0.0.1]",
+        ])
     func otherHosts(_ host: String) {
         #expect(Self.local.denial(origin(host: host))?.reason.contains("Host") == true, "\(host)")
         let field = origin([("host", host)])
@@ -56,37 +64,42 @@ import Testing
 
     private func origin(_ fields: [(String, String)]) -> AdminAccess.Origin { origin("127.0.0.1", fields) }
 
-    @Test(arguments: [
-        (("origin", "https://evil.example"), "(Origin)"), (("origin", "null"), "(Origin)"),
-        (("origin", "http://localhost:8080"), "(Origin)"), (("origin", ""), "(Origin)"),
-        (("sec-fetch-site", "cross-site"), "(Sec-Fetch-Site)"), (("sec-fetch-site", "same-site"), "(Sec-Fetch-Site)"),
-        (("sec-fetch-site", ""), "(Sec-Fetch-Site)"), (("referer", "http://evil.example/"), "(Referer)"),
-        (("x-forwarded-for", "10.1.2.3"), "(x-forwarded-for)"), (("x-forwarded-for", ""), "(x-forwarded-for)"),
-        (("forwarded", "for=10.1.2.3"), "(forwarded)"), (("x-forwarded-host", "m"), "(x-forwarded-host)"),
-        (("x-forwarded-proto", "https"), "(x-forwarded-proto)"), (("x-real-ip", "10.1.2.3"), "(x-real-ip)"),
-        (("x-forwarded-server", "m"), "(x-forwarded-server)"), (("via", "1.1 proxy"), "(via)"),
-    ])
-    func pagesAndProxiesGiveThemselvesAway(_ field: (String, String), _ reason: String) {
+    @Test(
+        "requests with fields of web pages or proxies are refused, and the field is named",
+        arguments: [
+            (("origin", "https://evil.example"), "(Origin)"), (("origin", "null"), "(Origin)"),
+            (("origin", "http://localhost:8080"), "(Origin)"), (("origin", ""), "(Origin)"),
+            (("sec-fetch-site", "cross-site"), "(Sec-Fetch-Site)"),
+            (("sec-fetch-site", "same-site"), "(Sec-Fetch-Site)"),
+            (("sec-fetch-site", ""), "(Sec-Fetch-Site)"), (("referer", "http://evil.example/"), "(Referer)"),
+            (("x-forwarded-for", "10.1.2.3"), "(x-forwarded-for)"), (("x-forwarded-for", ""), "(x-forwarded-for)"),
+            (("forwarded", "for=10.1.2.3"), "(forwarded)"), (("x-forwarded-host", "m"), "(x-forwarded-host)"),
+            (("x-forwarded-proto", "https"), "(x-forwarded-proto)"), (("x-real-ip", "10.1.2.3"), "(x-real-ip)"),
+            (("x-forwarded-server", "m"), "(x-forwarded-server)"), (("via", "1.1 proxy"), "(via)"),
+        ])
+    func pagesAndProxies(_ field: (String, String), _ reason: String) {
         let denial = Self.local.denial(origin([field]))
         #expect(denial?.status == 403 && denial?.reason.hasSuffix(reason) == true, "\(field)")
         #expect(AdminAccess.socket.denial(origin([field])) == nil)
     }
 
     /// What the address bar sends, and a page of this very server.
-    @Test(arguments: [
-        [("sec-fetch-site", "none")], [("sec-fetch-site", "same-origin"), ("referer", "http://localhost/")],
-    ])
-    func theOperatorsOwnBrowserIsLetIn(_ fields: [(String, String)]) {
+    @Test(
+        "a browser's address bar and the server's own pages have admin access",
+        arguments: [
+            [("sec-fetch-site", "none")], [("sec-fetch-site", "same-origin"), ("referer", "http://localhost/")],
+        ])
+    func ownBrowser(_ fields: [(String, String)]) {
         #expect(Self.local.denial(origin(fields)) == nil)
     }
 
-    @Test func whoCanOpenTheSocketIsLetIn() {
+    @Test("every client of the socket has admin access") func socket() {
         #expect(AdminAccess.socket.denial(origin(nil, host: "", [("origin", "x"), ("via", "y")])) == nil)
     }
 
     // MARK: The serving port
 
-    @Test("the serving port refuses administration, and names the socket and adminListen")
+    @Test("the serving port refuses admin requests, and names the socket and adminListen")
     func servingPortIsClosed() throws {
         let access = try AdminAccess.servingPort(isOpen: false, token: Secret("sesame"))
         for request in [origin(), origin("10.0.0.1"), origin(nil), origin([("authorization", "Bearer sesame")])] {
@@ -97,8 +110,8 @@ import Testing
         }
     }
 
-    @Test("adminOnServingPort takes the token alone, from a local client too")
-    func servingPortTakesTheToken() throws {
+    @Test("adminOnServingPort requires the token, from a local client too")
+    func servingPortWithToken() throws {
         let access = try AdminAccess.servingPort(isOpen: true, token: Secret("sesame"))
         #expect(access.denial(origin([("authorization", "Bearer sesame")])) == nil)
         #expect(access.denial(origin("10.0.0.1", [("authorization", "Bearer sesame")])) == nil)
@@ -107,20 +120,22 @@ import Testing
     }
 
     @Test("adminOnServingPort without a token is refused")
-    func servingPortNeedsAToken() {
+    func servingPortWithoutToken() {
         let refusal = #expect(throws: Refusal.self) { _ = try AdminAccess.servingPort(isOpen: true, token: nil) }
         #expect(refusal?.reason.hasPrefix("adminOnServingPort: needs adminToken or adminTokenFromEnv") == true)
     }
 
     // MARK: A listener of its own
 
-    @Test(arguments: ["0.0.0.0", "::", "10.0.0.1", "192.168.0.1", "fe80::1"])
-    func anOpenListenerNeedsAToken(_ host: String) throws {
+    @Test(
+        "an admin listener on a non-loopback address needs a token",
+        arguments: ["0.0.0.0", "::", "10.0.0.1", "192.168.0.1", "fe80::1"])
+    func openListener(_ host: String) throws {
         #expect(throws: Refusal.self) { _ = try AdminAccess.listener(host: host, token: nil) }
         _ = try AdminAccess.listener(host: host, token: Secret("t"))
     }
 
-    @Test("every loopback address without a token is for local clients that are no web page and no proxy")
+    @Test("a loopback listener without a token serves local clients, but no web pages or proxies")
     func loopbackListener() throws {
         for host in ["127.0.0.1", "127.0.0.9", "::1"] {
             let access = try AdminAccess.listener(host: host, token: nil)
@@ -131,7 +146,7 @@ import Testing
     }
 
     /// With a token it is the token that counts, wherever the request comes from and whoever handed it on.
-    @Test func theTokenCounts() throws {
+    @Test("with a token, only the exact bearer token decides") func token() throws {
         let access = try AdminAccess.listener(host: "127.0.0.1", token: Secret("sesame"))
         func denial(_ values: String...) -> AdminAccess.Denial? {
             access.denial(

@@ -17,7 +17,7 @@ import Testing
         }
     }
 
-    @Test func challengesInUse() {
+    @Test("challenges of real registries are parsed") func realChallenges() {
         let hub =
             "Bearer realm=\"https://auth.docker.io/token\",service=\"registry.docker.io\","
             + "scope=\"repository:library/x:pull\""
@@ -30,7 +30,7 @@ import Testing
         #expect(Self.read(["BASIC"]) == ["basic", "", nil, nil])
     }
 
-    @Test func severalChallengesAndRepeatedHeaders() {
+    @Test("Bearer is preferred among several challenges and headers") func severalChallenges() {
         let both = "Basic realm=\"x\", Bearer realm=\"https://a/t\",service=\"s\""
         #expect(Self.read([both]) == Self.bearer("https://a/t", "s"))
         #expect(Self.read(["Basic realm=\"x\"", "Bearer realm=\"https://a/t\""]) == Self.bearer("https://a/t"))
@@ -39,7 +39,7 @@ import Testing
         #expect(Self.read(["Digest nonce=\"a\", realm=\"b\"", "Bearer realm=\"c\""]) == Self.bearer("c"))
     }
 
-    @Test func quotedStrings() {
+    @Test("quoted strings are unescaped, and the first of a repeated parameter counts") func quotedStrings() {
         #expect(
             Self.read(["Bearer realm=\"a\\\"b\\\\c\",scope=\"x,y=z Basic\""])
                 == Self.bearer("a\"b\\c", nil, "x,y=z Basic"))
@@ -48,22 +48,24 @@ import Testing
         #expect(Self.read(["Bearer realm=\"a\",realm=\"b\""]) == Self.bearer("a"))
     }
 
-    @Test(arguments: [
-        "", " ", ",", "Bearer", "Bearer realm", "Bearer realm=", "Bearer realm=\"", "Bearer realm=\"\"",
-        "Bearer service=\"s\"",
-        "=\"a\"", "realm=\"a\"", "Digest realm=\"a\"", "\u{1F6AB}", "Bearer\u{0}realm=\"a\"",
-        "Bearer realm=\"never closed",
-    ])
-    func garbageIsNothing(value: String) {
+    @Test(
+        "a malformed or unsupported challenge is ignored",
+        arguments: [
+            "", " ", ",", "Bearer", "Bearer realm", "Bearer realm=", "Bearer realm=\"", "Bearer realm=\"\"",
+            "Bearer service=\"s\"",
+            "=\"a\"", "realm=\"a\"", "Digest realm=\"a\"", "\u{1F6AB}", "Bearer\u{0}realm=\"a\"",
+            "Bearer realm=\"never closed",
+        ])
+    func malformed(value: String) {
         #expect(BearerChallenge.parse([value]) == nil)
     }
 
-    @Test func tooLongIsNothing() {
+    @Test("a challenge that is too long is ignored") func tooLong() {
         #expect(BearerChallenge.parse(["Bearer realm=\"\(String(repeating: "a", count: 20_000))\""]) == nil)
         #expect(BearerChallenge.parse([]) == nil)
     }
 
-    @Test func anyBytesAreReadWithoutTrouble() {
+    @Test("random bytes never give a Bearer challenge without a realm") func randomBytes() {
         let seed = UInt64.random(in: 0...UInt64.max)
         var random = SeededRandom(seed: seed)
         let alphabet = Array("Bearer realm=\"a\\,; Basic=service \t".utf8)

@@ -19,8 +19,8 @@ import Testing
         phases.exceeded(limits, name: "registry.test", now: now)
     }
 
-    @Test("each phase of connecting has its own limit, counted from its beginning, and names itself")
-    func eachPhaseHasItsLimit() {
+    @Test("each phase of connecting has its own limit from its start, and errors name it")
+    func phases() {
         var phases = ConnectPhases(now: 1000)
         #expect(Self.exceeded(phases, 1099) == nil)
         #expect(Self.exceeded(phases, 1100) == "name lookup of registry.test took longer than 100 ms")
@@ -40,7 +40,7 @@ import Testing
     }
 
     @Test("further addresses and sockets do not restart the phase")
-    func furtherAddressesDoNotRestartThePhase() {
+    func furtherAddresses() {
         var phases = ConnectPhases(now: 0)
         phases.socketOpened(now: 10)
         phases.socketOpened(now: 150)
@@ -52,8 +52,8 @@ import Testing
         #expect(Self.exceeded(phases, 1700) != nil)
     }
 
-    @Test("a second connection for the same request has the whole of every limit again")
-    func aSecondConnectionBeginsAnew() {
+    @Test("a second connection for the same request starts with fresh limits")
+    func secondConnection() {
         var phases = ConnectPhases(now: 0)
         phases.connected()
         phases.lookupBegan(now: 5000)
@@ -64,8 +64,8 @@ import Testing
         #expect(Self.exceeded(phases, 9199) == nil && Self.exceeded(phases, 9200) != nil)
     }
 
-    @Test("limits are checked several times within the shortest of them, and not all the time")
-    func limitsAreCheckedOftenEnough() {
+    @Test("limits are checked several times within the shortest of them, but not constantly")
+    func checkInterval() {
         #expect(ConnectLimits().checkMilliseconds == 500)
         var short = ConnectLimits()
         short.addressMilliseconds = 100

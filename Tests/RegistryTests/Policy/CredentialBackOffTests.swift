@@ -33,8 +33,8 @@ import Testing
         }
     }
 
-    @Test("one request tries when the pause is over, and success ends it")
-    func tries() throws {
+    @Test("one request is tried when the pause is over, and its success ends the back-off")
+    func probe() throws {
         var state = CredentialBackOff()
         let one = try Self.name("one")
         _ = state.refused(
@@ -63,7 +63,7 @@ import Testing
         }
     }
 
-    @Test("what may be about the repository pauses the repository, and three of them the credentials")
+    @Test("a repository's refusal pauses that repository, and refusals of three pause the credentials")
     func repositories() throws {
         var state = CredentialBackOff()
         let names = try ["a", "b", "c", "d"].map { try Self.name($0) }
@@ -87,7 +87,7 @@ import Testing
         #expect(state.admits(Self.wrong, to: .registry, for: names[3], now: 4_100) == false)
     }
 
-    @Test("changed credentials are new ones")
+    @Test("changed credentials are not paused")
     func changed() throws {
         var state = CredentialBackOff()
         let one = try Self.name("one")
@@ -98,7 +98,7 @@ import Testing
         #expect(state.denyingService(for: one, now: 1) == nil)
     }
 
-    @Test("services and repositories are bounded")
+    @Test("the number of remembered services and repositories is bounded")
     func bounded() throws {
         var state = CredentialBackOff()
         for number in 0..<4 * CredentialBackOff.maximumServices {

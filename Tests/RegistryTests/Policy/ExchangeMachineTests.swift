@@ -44,13 +44,14 @@ import Testing
         if case .askToken(let request, _) = action { request } else { nil }
     }
 
-    @Test func theShortWay() throws {
+    @Test("a response without a challenge is delivered") func plainAnswer() throws {
         var machine = try Self.machine()
         #expect(machine.handle(.begin(authorization: nil)) == (try Self.send(Self.home, .none)))
         #expect(machine.handle(.answer(.init(status: 200))) == .deliver(deniedHint: nil))
     }
 
-    @Test func aTokenIsFetchedAndUsed() throws {
+    @Test("a Bearer challenge fetches a token for its scope, and the request is sent again with it")
+    func token() throws {
         var machine = try Self.machine()
         _ = machine.handle(.begin(authorization: nil))
         let asked = Self.asks(
@@ -62,7 +63,7 @@ import Testing
         #expect(machine.handle(.answer(.init(status: 404))) == .deliver(deniedHint: nil))
     }
 
-    @Test func theScopeIsMadeUpWhereNoneIsNamed() throws {
+    @Test("the scope is the repository's pull scope where the challenge has none") func defaultScope() throws {
         var machine = try Self.machine(hasCredentials: true)
         _ = machine.handle(.begin(authorization: nil))
         let asked = Self.asks(machine.handle(try Self.bearer(realm: "https://registry.a/token")))
@@ -70,7 +71,7 @@ import Testing
         #expect(asked?.withCredentials == true)
     }
 
-    @Test func aRefusedCachedTokenIsReplacedOnceAFreshOneIsNot() throws {
+    @Test("a refused cached token is replaced once, and a refused fresh token is final") func refusedTokens() throws {
         var machine = try Self.machine()
         #expect(machine.handle(.begin(authorization: .bearer("old"))) == (try Self.send(Self.home, .bearer("old"))))
         guard case .askToken(_, "old") = machine.handle(try Self.bearer(realm: "https://registry.a/token")) else {
@@ -81,7 +82,7 @@ import Testing
         #expect(machine.handle(try Self.bearer(realm: "https://registry.a/token")) == .deliver(deniedHint: nil))
     }
 
-    @Test func tokensThatAreNeverGoodEnd() throws {
+    @Test("the number of refused tokens per request is bounded") func tokenLimit() throws {
         var machine = try Self.machine()
         _ = machine.handle(.begin(authorization: .bearer("0")))
         for number in 1...Machine.maximumTokens {
@@ -91,7 +92,8 @@ import Testing
         #expect(machine.handle(try Self.bearer(realm: "https://registry.a/token")) == .deliver(deniedHint: nil))
     }
 
-    @Test func credentialsAreWithheldFromStrangersAndItSaysSo() throws {
+    @Test("credentials are not sent to a foreign realm, and the error suggests auth.tokenRealm")
+    func foreignRealm() throws {
         var machine = try Self.machine(hasCredentials: true)
         _ = machine.handle(.begin(authorization: nil))
         #expect(Self.asks(machine.handle(try Self.bearer(realm: "https://stranger.b/token")))?.withCredentials == false)
@@ -110,8 +112,10 @@ import Testing
         #expect(hint.contains("auth.tokenRealm to stranger.b"))
     }
 
-    @Test(arguments: ["http://registry.a/token", "https://127.0.0.1/token", "nonsense", "https://u:p@registry.a/token"])
-    func badRealmsAreRefused(realm: String) throws {
+    @Test(
+        "an invalid, plain-text or local realm is refused",
+        arguments: ["http://registry.a/token", "https://127.0.0.1/token", "nonsense", "https://u:p@registry.a/token"])
+    func badRealms(realm: String) throws {
         var machine = try Self.machine()
         _ = machine.handle(.begin(authorization: nil))
         guard case .fail(.refused(let error)) = machine.handle(try Self.bearer(realm: realm)) else {
@@ -121,7 +125,7 @@ import Testing
         #expect(error.status == 403)
     }
 
-    @Test func basicIsUsedOnceAndOnlyWhereThereAreCredentials() throws {
+    @Test("a Basic challenge is answered once, and only with configured credentials") func basicChallenge() throws {
         var with = try Self.machine(hasCredentials: true)
         _ = with.handle(.begin(authorization: nil))
         #expect(with.handle(Self.basic) == (try Self.send(Self.home, .basic)))
@@ -137,7 +141,7 @@ import Testing
         }
     }
 
-    @Test func authorizationStaysAtHomeForGood() throws {
+    @Test("credentials are dropped for good once a redirect leaves the origin") func redirectedAuthorization() throws {
         var machine = try Self.machine(hasCredentials: true)
         _ = machine.handle(.begin(authorization: .basic))
         #expect(
@@ -148,7 +152,7 @@ import Testing
         #expect(machine.handle(Self.basic) == .deliver(deniedHint: nil))
     }
 
-    @Test func redirectsEnd() throws {
+    @Test("at most ten redirects are followed") func redirectLimit() throws {
         var machine = try Self.machine()
         _ = machine.handle(.begin(authorization: nil))
         for hop in 1...10 {
@@ -165,7 +169,7 @@ import Testing
         #expect(lost.handle(.answer(.init(status: 302))) == .deliver(deniedHint: nil))
     }
 
-    @Test func oneRetryForWhatNeverAnswered() throws {
+    @Test("a connection that fails without a response is retried once; a timeout is not") func retry() throws {
         let kinds: [(TransferFailure.Kind, Bool, Bool)] = [
             (.unreachable, false, true), (.broken, false, true), (.broken, true, false), (.timedOut, false, false),
             (.untrusted, false, false), (.localAddress, false, false),
@@ -184,7 +188,7 @@ import Testing
         }
     }
 
-    @Test func aLocalUpstreamThatNobodyConfiguredIsNotAsked() throws {
+    @Test("a loopback upstream without configuration is refused before any request") func localUpstream() throws {
         let base = try Self.url("https://127.0.0.1:5000")
         let trust = UpstreamTrust(name: "127.0.0.1", base: base, isConfigured: false)
         var machine = Machine(
@@ -197,7 +201,7 @@ import Testing
         #expect(error.status == 403)
     }
 
-    @Test func basicCredentialsAreEncodedAsTheyShould() {
+    @Test("Basic credentials are encoded as in RFC 7617") func basicEncoding() {
         // RFC 7617 §2, and lengths of every remainder.
         #expect(
             UpstreamCredentials(user: "Aladdin", password: "open sesame").basic == "Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ==")

@@ -18,24 +18,24 @@ import Testing
         TransferFailure(kind: kind, reason: "r", hadAnswer: hadAnswer)
     }
 
-    @Test("an answer on the first connection counts, whether it was used before or not", arguments: [false, true])
-    func theFirstAnswerCounts(isReused: Bool) {
+    @Test("a response on the first connection counts, whether it was reused or not", arguments: [false, true])
+    func firstAnswer(isReused: Bool) {
         var machine = Self.machine(isReused: isReused)
         #expect(machine.handle(.answered(.first, status: 200)) == [.stopWatching, .deliver(.first)])
         #expect(machine.winner == .first)
         #expect(machine.handle(.silence) == [])
     }
 
-    @Test("a silent new connection is waited for: another one would not answer sooner")
-    func aNewConnectionIsWaitedFor() {
+    @Test("a silent new connection is not hedged")
+    func silentNewConnection() {
         var machine = Self.machine(isReused: false)
         #expect(machine.handle(.silence) == [])
         #expect(
             machine.handle(.failed(.first, Self.failure(.broken))) == [.stopWatching, .fail(Self.failure(.broken))])
     }
 
-    @Test("a silent reused connection is left for a new one when that answers")
-    func theSecondAnswerCounts() {
+    @Test("a silent reused connection is abandoned when a new one gets a response")
+    func secondAnswer() {
         var machine = Self.machine(isReused: true)
         #expect(machine.handle(.silence) == [.startSecond])
         #expect(machine.handle(.silence) == [])
@@ -48,14 +48,14 @@ import Testing
         #expect(machine.handle(.failed(.first, Self.failure(.broken))) == [])
     }
 
-    @Test("a reused connection that answers after all counts, and the new one is given up")
-    func theSlowFirstAnswerCounts() {
+    @Test("a late response on a reused connection counts, and the new connection is abandoned")
+    func slowFirstAnswer() {
         var machine = Self.machine(isReused: true)
         _ = machine.handle(.silence)
         #expect(machine.handle(.answered(.first, status: 200)) == [.cancel(.second), .deliver(.first)])
     }
 
-    @Test("a failed second attempt leaves the first one waiting; the failure of both is a failure")
+    @Test("a failed second attempt leaves the first one waiting, and two failures are a failure")
     func bothFail() {
         var machine = Self.machine(isReused: true)
         _ = machine.handle(.silence)
@@ -72,8 +72,8 @@ import Testing
             ])
     }
 
-    @Test("a reused connection that ends, or stays silent to the end, before it says anything is replaced at once")
-    func aDeadReusedConnectionIsReplaced() {
+    @Test("a reused connection that ends without a response is replaced at once")
+    func deadReusedConnection() {
         for kind in [TransferFailure.Kind.broken, .timedOut] {
             var machine = Self.machine(isReused: true)
             #expect(machine.handle(.failed(.first, Self.failure(kind))) == [.stopWatching, .startSecond])
@@ -85,7 +85,7 @@ import Testing
         }
     }
 
-    @Test("a 408 on a reused connection was not for this request; on a new one it is the answer")
+    @Test("a 408 is retried after a reused connection, and is the response on a new one")
     func requestTimeouts() {
         var machine = Self.machine(isReused: true)
         #expect(machine.handle(.answered(.first, status: 408)) == [.stopWatching, .cancel(.first), .startSecond])
@@ -99,7 +99,7 @@ import Testing
     }
 
     @Test("libcurl's own second connection counts as new")
-    func libcurlMayConnectAnew() {
+    func libcurlReconnects() {
         var machine = Self.machine(isReused: true)
         #expect(machine.handle(.connected(.first, isReused: false)) == [.stopWatching])
         #expect(machine.handle(.silence) == [])

@@ -35,8 +35,8 @@ import Testing
         LookupOwner(name: "c\(name).test", standing: .configured, client: Self.client(1))
     }
 
-    @Test("made-up names take at most their part, and one client at most its part of that")
-    func madeUpNamesLeavePlaces() {
+    @Test("lookups of unknown names take at most their share, and one client at most its part")
+    func unknownNames() {
         var shares = Shares(limits: Self.limits)
         let ofOne = (0..<5).map { shares.begin($0, Self.other($0, client: 1)) }
         #expect(ofOne == [true, true, true, false, false])
@@ -50,8 +50,8 @@ import Testing
         #expect(shares.begin(31, Self.configured(31)) == true)
     }
 
-    @Test("a registry that is in use has places, whatever its clients make up")
-    func namesFoundBeforeHavePlaces() {
+    @Test("a registry in use can be looked up whatever other names its clients request")
+    func knownNames() {
         var shares = Shares(limits: Self.limits)
         for key in 0..<5 { #expect(shares.begin(key, Self.other(key, client: key)) == true) }
         #expect(shares.begin(5, Self.other(5, client: 5)) == false)
@@ -62,7 +62,7 @@ import Testing
         #expect(shares.startable() == [7])
     }
 
-    @Test("what the server does by itself has no client's share, but the share of names without configuration")
+    @Test("the server's own lookups count for no client, but for the share of unconfigured names")
     func ownLookups() {
         var shares = Shares(limits: Self.limits)
         let begun = (0..<6).map {
@@ -71,8 +71,8 @@ import Testing
         #expect(begun == [true, true, true, true, true, false])
     }
 
-    @Test("one name is looked up twice at a time at most, configured or not")
-    func oneNameHasTwoPlaces() {
+    @Test("one name has at most two concurrent lookups, configured or not")
+    func sameName() {
         var shares = Shares(limits: Self.limits)
         let sameName = (0..<3).map { shares.begin($0, Self.configured(1)) }
         #expect(sameName == [true, true, false])
@@ -83,8 +83,8 @@ import Testing
         #expect(shares.begin(2, Self.configured(1)) == true)
     }
 
-    @Test("places go to those that waited, in their order, and past those whose share is taken")
-    func placesGoToThoseThatWaited() {
+    @Test("places go to waiting lookups in order, skipping those whose share is used up")
+    func waitingLookups() {
         var shares = Shares(limits: Self.limits)
         for key in 0..<3 { #expect(shares.begin(key, Self.other(key, client: 1)) == true) }
         for key in 3..<5 { #expect(shares.begin(key, Self.other(key, client: 2)) == true) }
@@ -105,8 +105,8 @@ import Testing
         #expect(shares.startable() == [])
     }
 
-    @Test("the queue is bounded: for one client, for all names without configuration, and in all")
-    func theQueueIsBounded() {
+    @Test("the lookup queue is bounded per client, for all unconfigured names, and in total")
+    func queueLimits() {
         var shares = Shares(limits: Self.limits)
         let ofOne = (0..<5).map { shares.wait($0, Self.other($0, client: 1)) }
         #expect(ofOne == [true, true, true, true, false])
@@ -117,8 +117,8 @@ import Testing
         #expect(shares.waitingTotal == 12)
     }
 
-    @Test("nothing is kept of what has ended")
-    func nothingIsKept() {
+    @Test("no state is kept of ended lookups")
+    func noState() {
         var random = SeededRandom(seed: 11)
         var shares = Shares(limits: Self.limits)
         var known: Set<Int> = []

@@ -12,7 +12,7 @@ import Testing
         .answered(.init(status: 206, contentLength: total - first, rangeFirst: first, rangeTotal: total))
     }
 
-    @Test func theUsualCourse() {
+    @Test("a pull requests, reserves, announces, verifies and commits") func normalPull() {
         var machine = PullMachine()
         #expect(machine.handle(.opened(offset: 0)) == [.request(offset: 0)])
         #expect(machine.handle(Self.whole(10)) == [.reserve(10)])
@@ -23,7 +23,7 @@ import Testing
         #expect(machine.isOver)
     }
 
-    @Test("a transfer that resumes before there is an answer about its room waits for that answer")
+    @Test("a transfer that resumes before its reservation is answered waits for that answer")
     func resumesBeforeReserved() {
         var machine = PullMachine()
         _ = machine.handle(.opened(offset: 0))
@@ -38,7 +38,7 @@ import Testing
         #expect(refused.isOver)
     }
 
-    @Test("a transfer that resumes after its room was granted streams at once")
+    @Test("a transfer that resumes after its reservation was granted streams at once")
     func reservedDuringBackOff() {
         var machine = PullMachine()
         _ = machine.handle(.opened(offset: 0))
@@ -49,7 +49,7 @@ import Testing
         #expect(machine.handle(Self.part(4, 10)) == [.announce(sizeBytes: 10)])
     }
 
-    @Test func unknownSizeIsAnnouncedAsSuch() {
+    @Test("a body without a length is announced without a size") func unknownSize() {
         var machine = PullMachine()
         _ = machine.handle(.opened(offset: 0))
         #expect(machine.handle(Self.whole(nil)) == [.reserve(nil)])
@@ -57,7 +57,7 @@ import Testing
         #expect(machine.handle(.bodyEnded(total: 7)) == [.verify])
     }
 
-    @Test func aBreakResumesWhereItStopped() {
+    @Test("a broken transfer resumes at its offset after a back-off") func resume() {
         var machine = PullMachine()
         _ = machine.handle(.opened(offset: 0))
         _ = machine.handle(Self.whole(10))
@@ -69,20 +69,20 @@ import Testing
         #expect(machine.handle(.verified(true)) == [.commit])
     }
 
-    @Test func anUpstreamWithoutRangesIsReadAgainFromTheStart() {
+    @Test("a whole response to a range request skips the bytes already received") func noRanges() {
         var machine = PullMachine()
         _ = machine.handle(.opened(offset: 4))
         #expect(machine.handle(Self.whole(10)) == [.skip(4), .reserve(10)])
     }
 
-    @Test func aWrongRangeIsAskedForWhole() {
+    @Test("a wrong range is dropped and the whole blob requested") func wrongRange() {
         var machine = PullMachine()
         #expect(machine.handle(.opened(offset: 4)) == [.request(offset: 4)])
         #expect(machine.handle(Self.part(5, 10)) == [.dropExchange, .request(offset: 0)])
         #expect(machine.handle(Self.whole(10)) == [.skip(4), .reserve(10)])
     }
 
-    @Test func aLengthPastEveryNumberIsAContradiction() {
+    @Test("a length that overflows with its offset ends the pull") func overflowingLength() {
         for total in [nil, 11, Int64.max] {
             var machine = PullMachine()
             _ = machine.handle(.opened(offset: 4))
@@ -93,14 +93,14 @@ import Testing
         }
     }
 
-    @Test func aPartialFileThatIsWholeIsOnlyVerified() {
+    @Test("a partial file that is already complete is only verified") func completePartial() {
         var machine = PullMachine()
         _ = machine.handle(.opened(offset: 10))
         let answer = PullMachine.Event.answered(.init(status: 416, rangeTotal: 10))
         #expect(machine.handle(answer) == [.dropExchange, .announce(sizeBytes: 10), .verify])
     }
 
-    @Test func aPartialFileThatIsTooLongStartsOver() {
+    @Test("a partial file that is longer than the blob starts over") func longPartial() {
         var machine = PullMachine()
         _ = machine.handle(.opened(offset: 12))
         #expect(machine.handle(.answered(.init(status: 416, rangeTotal: 10))) == [.dropExchange, .request(offset: 0)])
@@ -108,7 +108,7 @@ import Testing
         #expect(machine.handle(.opened(offset: 0)) == [.request(offset: 0)])
     }
 
-    @Test func piecedContentThatIsWrongStartsOverOnce() {
+    @Test("resumed content with a wrong digest starts over once, then fails") func resumedMismatch() {
         var machine = PullMachine()
         _ = machine.handle(.opened(offset: 4))
         _ = machine.handle(Self.part(4, 10))
@@ -127,7 +127,7 @@ import Testing
         #expect(error.status == 502)
     }
 
-    @Test func aWrongBodyOfUnknownLengthDoesNotDecideTheNextOnesLength() {
+    @Test("a wrong body of unknown length does not fix the length of the next attempt") func unknownLengthMismatch() {
         var machine = PullMachine()
         _ = machine.handle(.opened(offset: 4))
         _ = machine.handle(Self.whole(nil))
@@ -138,7 +138,7 @@ import Testing
         #expect(machine.handle(Self.whole(10)) == [.reserve(10)])
     }
 
-    @Test func wholeContentThatIsWrongFailsAtOnce() {
+    @Test("unresumed content with a wrong digest fails at once") func wholeMismatch() {
         var machine = PullMachine()
         _ = machine.handle(.opened(offset: 0))
         _ = machine.handle(Self.whole(10))
@@ -151,7 +151,7 @@ import Testing
         #expect(error.code == .digestInvalid)
     }
 
-    @Test func aChangedSizeFails() {
+    @Test("a size that changes between attempts ends the pull") func changedSize() {
         var machine = PullMachine()
         _ = machine.handle(.opened(offset: 0))
         _ = machine.handle(Self.whole(10))
@@ -163,7 +163,7 @@ import Testing
         #expect(machine.isOver)
     }
 
-    @Test func refusalsAndEarlyFailuresReachTheClientAtOnce() {
+    @Test("a refusal and a failure before the first byte fail without retry") func earlyFailures() {
         var refused = PullMachine()
         _ = refused.handle(.opened(offset: 0))
         let unknown = RegistryError.blobUnknown("x")
@@ -173,7 +173,7 @@ import Testing
         #expect(unreachable.handle(.broke(Self.trouble, received: 0)) == [.fail(Self.trouble, keepPartial: false)])
     }
 
-    @Test func fruitlessAttemptsAreBoundedAndPausesGrow() {
+    @Test("attempts without progress are bounded, with growing back-offs") func attemptLimit() {
         var machine = PullMachine()
         _ = machine.handle(.opened(offset: 0))
         _ = machine.handle(Self.whole(100))
@@ -193,7 +193,7 @@ import Testing
         #expect(pauses == [100, 200, 400, 800, 1600])
     }
 
-    @Test func noRoomIsAnErrorBeforeAnythingIsPromised() {
+    @Test("a failed reservation fails the pull before a size is announced") func noRoom() {
         var machine = PullMachine()
         _ = machine.handle(.opened(offset: 0))
         _ = machine.handle(Self.whole(10))
@@ -203,8 +203,8 @@ import Testing
 
     /// Any order of events: it never acts after the end, never commits what was not verified, never promises a size
     /// twice, and ends within a bounded number of requests.
-    @Test(arguments: 0..<400)
-    func holdsItsPromisesInAnyOrder(seed: UInt64) {
+    @Test("random events never commit unverified content and end within bounded requests", arguments: 0..<400)
+    func randomEvents(seed: UInt64) {
         var random = SeededRandom(seed: seed)
         var machine = PullMachine()
         var announcements = 0
@@ -247,7 +247,7 @@ import Testing
 
     // MARK: 429
 
-    @Test("a pull that may wait out a pause asks again, and it has been no attempt")
+    @Test("a pull that waits out a pause retries without counting an attempt")
     func waitsForPause() {
         let limited = RegistryError(status: 429, code: .tooManyRequests, message: "slowly")
         var machine = PullMachine()
@@ -262,7 +262,7 @@ import Testing
         #expect(machine.handle(.rateLimited(limited, canWait: false)) == [.fail(limited, keepPartial: true)])
     }
 
-    @Test("a broken transfer that meets a 429 waits and resumes where it stopped")
+    @Test("a broken transfer that meets a 429 waits and resumes at its offset")
     func waitsAmidTheBody() {
         let limited = RegistryError(status: 429, code: .tooManyRequests, message: "slowly")
         var machine = PullMachine()

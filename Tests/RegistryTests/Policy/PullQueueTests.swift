@@ -7,7 +7,7 @@ import Testing
 @Suite struct PullQueueTests {
     static func host(_ name: String) throws -> RegistryHost { try #require(RegistryHost(name)) }
 
-    @Test func clientsGoFirstAndAheadHasASmallShare() throws {
+    @Test("client pulls start before prefetches, which have a small share per host") func clientsFirst() throws {
         var queue = PullQueue<Int>()
         let host = try Self.host("a.example")
         for key in 0..<10 { #expect(queue.add(key, host: host, demand: .prefetch) == true) }
@@ -18,7 +18,7 @@ import Testing
         #expect(queue.startable(now: 0) == [PullQueue<Int>.maximumPrefetchPerHost])
     }
 
-    @Test func aWaitingPullIsPromotedWhenAClientAsks() throws {
+    @Test("a waiting prefetch is promoted when a client requests it") func promotedWaiting() throws {
         var queue = PullQueue<Int>()
         let host = try Self.host("a.example")
         for key in 0..<10 { _ = queue.add(key, host: host, demand: .prefetch) }
@@ -30,7 +30,7 @@ import Testing
         #expect(queue.startable(now: 0) == [4])
     }
 
-    @Test func aRunningOneThatIsPromotedFreesItsPlace() throws {
+    @Test("a running prefetch that is promoted frees its prefetch place") func promotedRunning() throws {
         var queue = PullQueue<Int>()
         let host = try Self.host("a.example")
         for key in 0..<6 { _ = queue.add(key, host: host, demand: .prefetch) }
@@ -39,7 +39,7 @@ import Testing
         #expect(queue.startable(now: 0) == [4])
     }
 
-    @Test func oneHostCannotUseUpAllPlaces() throws {
+    @Test("one host cannot use up all places") func hostShare() throws {
         var queue = PullQueue<Int>()
         let slow = try Self.host("slow.example")
         let other = try Self.host("other.example")
@@ -52,7 +52,7 @@ import Testing
         #expect(queue.startable(now: 0) == [PullQueue<Int>.maximumForClientsPerHost])
     }
 
-    @Test func whatIsAheadTakesNoPlacesOfClients() throws {
+    @Test("prefetches are bounded apart from client pulls") func prefetchLimit() throws {
         var queue = PullQueue<Int>()
         let host = try Self.host("a.example")
         var taken = 0
@@ -67,7 +67,7 @@ import Testing
         #expect(more == [true, true, false])
     }
 
-    @Test func tooManyAreRefused() throws {
+    @Test("client pulls beyond the queue's limit are refused") func fullQueue() throws {
         var queue = PullQueue<Int>()
         let host = try Self.host("a.example")
         let limit = PullQueue<Int>.maximumWaiting + PullQueue<Int>.maximumForClients
@@ -87,7 +87,7 @@ import Testing
         #expect(queue.startable(now: 0) == [0, 10, 20, 1, 11, 21, 2, 12, 22])
     }
 
-    @Test("what a start costs depends on what it starts, not on what waits")
+    @Test("the cost of a start depends on what it starts, not on what waits")
     func work() throws {
         var queue = PullQueue<Int>()
         let full = try Self.host("full.example")
@@ -114,7 +114,7 @@ import Testing
         #expect(queue.examinedCount - before <= 3 * 1000)
     }
 
-    @Test("pulls that were given up while they waited leave nothing behind")
+    @Test("pulls that were given up while waiting leave no state behind")
     func givenUp() throws {
         var queue = PullQueue<Int>()
         let host = try Self.host("a.example")
@@ -137,7 +137,7 @@ import Testing
         #expect(queue.startable(now: 0) == [301, 302, 300])
     }
 
-    @Test("a pull that is held gives its place away, and is the next when it may run again")
+    @Test("a held pull frees its place, and is the next to run afterwards")
     func held() throws {
         var queue = PullQueue<Int>()
         let host = try Self.host("a.example")
@@ -194,7 +194,7 @@ import Testing
         #expect(queue.nextSlowdownCheck == nil)
     }
 
-    @Test("the number of slow hosts is bounded, and they are forgotten")
+    @Test("the number of remembered slow hosts is bounded, and they expire")
     func slowHostsAreBounded() throws {
         var queue = PullQueue<Int>()
         for number in 0..<2 * PullQueue<Int>.maximumSlowHosts {

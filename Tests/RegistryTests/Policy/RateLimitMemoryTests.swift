@@ -12,7 +12,7 @@ import Testing
             host: try #require(RegistryHost(host)), repository: try #require(RepositoryName(name)))
     }
 
-    @Test("pauses double from one second to a minute, and an answer resets them")
+    @Test("pauses double from one second to a minute, and a response resets them")
     func doubling() throws {
         var memory = RateLimitMemory()
         let one = try Self.repository("team/app")
@@ -54,7 +54,7 @@ import Testing
         #expect(memory.refused(one, retryAfterSeconds: nil, askedMilliseconds: 1200, now: 3000) == 2000)
     }
 
-    @Test("the time that the upstream names is kept, an hour at most")
+    @Test("a pause named by the upstream is kept, an hour at most")
     func named() throws {
         var memory = RateLimitMemory()
         let one = try Self.repository("team/app")
@@ -74,7 +74,7 @@ import Testing
         #expect(memory.refused(other, retryAfterSeconds: -7, askedMilliseconds: 8_000, now: 8_001) == 2_000)
     }
 
-    @Test("a pause that the upstream did not name is announced when it ends within two seconds")
+    @Test("an unnamed pause is announced to clients when it ends within two seconds")
     func announced() throws {
         var memory = RateLimitMemory()
         let one = try Self.repository("team/app")
@@ -88,8 +88,8 @@ import Testing
         #expect(memory.retryAfterSeconds(one, now: 5_000) == 1)
     }
 
-    @Test("after a pause requests are let through one at a time until one is answered")
-    func tries() throws {
+    @Test("after a pause, requests are let through one at a time until one succeeds")
+    func probes() throws {
         var memory = RateLimitMemory()
         let one = try Self.repository("team/app")
         #expect(memory.takeTry(one, now: 0) == true)
@@ -121,7 +121,7 @@ import Testing
         #expect(memory.refused(one, retryAfterSeconds: nil, askedMilliseconds: 159_001, now: 159_001) == 1_000)
     }
 
-    @Test("the number of repositories is bounded, and pauses that are over go first")
+    @Test("the number of repositories is bounded, and expired pauses are removed first")
     func bounded() throws {
         var memory = RateLimitMemory()
         let kept = try Self.repository("kept")

@@ -5,7 +5,8 @@ import Testing
 @testable import Registry
 
 @Suite struct SmallPolicyTests {
-    @Test func freshness() {
+    @Test("a tag is served, revalidated, pulled or unknown by cache state, latest, policy and air gap")
+    func freshness() {
         func decide(_ cached: Bool, _ latest: Bool, _ always: Bool, _ gap: Bool) -> TagFreshness {
             .decide(isCached: cached, isLatest: latest, alwaysPullLatest: always, airGapped: gap)
         }
@@ -17,7 +18,7 @@ import Testing
         #expect(decide(false, false, false, true) == .unknown)
     }
 
-    @Test func viaGrowsAndLoopsAreSeen() throws {
+    @Test("Via gets this server appended, and a loop or too many hops is a 508") func via() throws {
         #expect(try ViaChain.extend(nil, with: "me") == "1.1 me")
         #expect(try ViaChain.extend("1.1 other (x)", with: "me") == "1.1 other (x), 1.1 me")
         for loop in ["1.1 me", "1.0 a, 1.1 me (comment)", "HTTP/1.1\tme"] {
@@ -28,7 +29,7 @@ import Testing
         #expect(throws: RegistryError.self) { try ViaChain.extend(long, with: "me") }
     }
 
-    @Test func furtherTypesAreHeard() {
+    @Test("media types from Accept that the server does not know are passed on once") func acceptedTypes() {
         let lines = [
             "application/vnd.docker.distribution.manifest.v1+prettyjws, application/vnd.oci.image.index.v1+json;q=0.5",
             "*/*, text/html, application/vnd.new+json; q=1, application/vnd.new+json",

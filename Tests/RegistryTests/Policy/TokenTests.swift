@@ -9,7 +9,7 @@ import Testing
 @Suite struct TokenTests {
     private static func decode(_ text: String) -> TokenReply? { try? TokenReply.decode(Array(text.utf8)) }
 
-    @Test func replies() {
+    @Test("a token response is decoded with its token and lifetime") func replies() {
         #expect(Self.decode("{\"token\":\"a\"}") == TokenReply(token: "a", expiresInSeconds: 60))
         #expect(
             Self.decode("{\"access_token\":\"b\",\"expires_in\":300}") == TokenReply(token: "b", expiresInSeconds: 300))
@@ -20,23 +20,28 @@ import Testing
         #expect(Self.decode("{\"token\":\"a\",\"issued_at\":\"2020-01-01T00:00:00Z\",\"more\":[1]}")?.token == "a")
     }
 
-    @Test(arguments: [
-        ("5", 60), ("-1", 60), ("0", 60), ("1e300", 86_400), ("null", 60), ("true", 60), ("{}", 60), ("\"soon\"", 60),
-    ])
-    func lives(text: String, seconds: Int) {
+    @Test(
+        "a token's lifetime is kept between a minute and a day",
+        arguments: [
+            ("5", 60), ("-1", 60), ("0", 60), ("1e300", 86_400), ("null", 60), ("true", 60), ("{}", 60),
+            ("\"soon\"", 60),
+        ])
+    func lifetimes(text: String, seconds: Int) {
         #expect(Self.decode("{\"token\":\"a\",\"expires_in\":\(text)}")?.expiresInSeconds == seconds)
     }
 
-    @Test(arguments: [
-        "", "null", "[]", "{}", "<html>", "{\"token\":1}", "{\"token\":null}", "{\"token\":\"\"}",
-        "{\"token\":\"a\\r\\nX: y\"}",
-        "{\"token\":\"a b\"}", "{\"token\":\"\u{e9}\"}",
-    ])
-    func nonsense(text: String) {
+    @Test(
+        "an invalid token response is refused",
+        arguments: [
+            "", "null", "[]", "{}", "<html>", "{\"token\":1}", "{\"token\":null}", "{\"token\":\"\"}",
+            "{\"token\":\"a\\r\\nX: y\"}",
+            "{\"token\":\"a b\"}", "{\"token\":\"\u{e9}\"}",
+        ])
+    func invalidReplies(text: String) {
         #expect(Self.decode(text) == nil)
     }
 
-    @Test func tooLongIsNonsense() {
+    @Test("a token response that is too long is refused") func oversizedReply() {
         let long = "{\"token\":\"\(String(repeating: "a", count: TokenReply.maximumBytes))\"}"
         #expect(throws: TokenReply.InvalidTokenResponse.self) { try TokenReply.decode(Array(long.utf8)) }
     }
@@ -47,7 +52,7 @@ import Testing
         TokenCache.Key(realm: "https://a/t", service: "s", scope: scope, identity: identity)
     }
 
-    @Test func aTokenIsUsedUntilShortlyBeforeItExpires() {
+    @Test("a token is used until shortly before it expires") func expiry() {
         var cache = TokenCache()
         cache.insert(TokenReply(token: "t", expiresInSeconds: 100), for: Self.key("x"), now: 1000)
         #expect(cache.token(for: Self.key("x"), now: 1000) == "t")
@@ -55,7 +60,7 @@ import Testing
         #expect(cache.token(for: Self.key("x"), now: 91_000) == nil)
     }
 
-    @Test func everyPartOfTheKeyCounts() {
+    @Test("tokens are kept apart by realm, service, scope and identity") func keys() {
         var cache = TokenCache()
         cache.insert(TokenReply(token: "t", expiresInSeconds: 100), for: Self.key("x"), now: 0)
         #expect(cache.token(for: Self.key("y"), now: 0) == nil)
@@ -66,7 +71,7 @@ import Testing
         #expect(cache.token(for: unnamed, now: 0) == nil)
     }
 
-    @Test func aRouteLeadsToItsToken() throws {
+    @Test("a repository's route finds its token until that token is dropped") func routes() throws {
         var cache = TokenCache()
         let host = try #require(RegistryHost("a.test"))
         let route = TokenCache.Route(upstream: host, repository: try #require(RepositoryName("x")))
@@ -83,7 +88,7 @@ import Testing
         #expect(cache.token(at: route, now: 0) == nil)
     }
 
-    @Test func itIsBounded() {
+    @Test("the token cache is bounded and keeps the latest expiry") func bounded() {
         var cache = TokenCache()
         for number in 0..<(3 * TokenCache.maximumEntries) {
             cache.insert(

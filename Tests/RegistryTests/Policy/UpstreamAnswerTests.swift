@@ -18,16 +18,20 @@ import Testing
         return UpstreamHead(status: status, fields: all, isHead: isHead, url: url)
     }
 
-    @Test(arguments: [
-        (404, UpstreamRequest.Kind.manifest, 404, RegistryError.Code.manifestUnknown), (404, .blob, 404, .blobUnknown),
-        (404, .tags, 404, .nameUnknown), (404, .referrers, 404, .nameUnknown), (410, .blob, 404, .blobUnknown),
-        (401, .blob, 403, .denied), (403, .manifest, 403, .denied), (451, .manifest, 403, .denied),
-        (429, .manifest, 429, .tooManyRequests), (500, .manifest, 503, .unavailable), (502, .blob, 503, .unavailable),
-        (503, .tags, 503, .unavailable), (408, .tags, 503, .unavailable), (400, .tags, 502, .unknown),
-        (302, .blob, 502, .unknown), (204, .blob, 502, .unknown), (405, .referrers, 502, .unknown),
-        (999, .blob, 502, .unknown),
-    ])
-    func everyStatusIsTranslated(from: Int, kind: UpstreamRequest.Kind, status: Int, code: RegistryError.Code) throws {
+    @Test(
+        "every upstream status is translated to a client status and error code",
+        arguments: [
+            (404, UpstreamRequest.Kind.manifest, 404, RegistryError.Code.manifestUnknown),
+            (404, .blob, 404, .blobUnknown),
+            (404, .tags, 404, .nameUnknown), (404, .referrers, 404, .nameUnknown), (410, .blob, 404, .blobUnknown),
+            (401, .blob, 403, .denied), (403, .manifest, 403, .denied), (451, .manifest, 403, .denied),
+            (429, .manifest, 429, .tooManyRequests), (500, .manifest, 503, .unavailable),
+            (502, .blob, 503, .unavailable),
+            (503, .tags, 503, .unavailable), (408, .tags, 503, .unavailable), (400, .tags, 502, .unknown),
+            (302, .blob, 502, .unknown), (204, .blob, 502, .unknown), (405, .referrers, 502, .unknown),
+            (999, .blob, 502, .unknown),
+        ])
+    func statuses(from: Int, kind: UpstreamRequest.Kind, status: Int, code: RegistryError.Code) throws {
         let head = try #require(try Self.head(from))
         let error = try #require(UpstreamAnswer.error(for: head, kind: kind, host: Self.host))
         #expect(error.status == status)
@@ -35,14 +39,14 @@ import Testing
         if code == .denied || status >= 500 { #expect(error.message.contains("docker.io")) }
     }
 
-    @Test func whatWasAskedForIsNoError() throws {
+    @Test("200 and 206 are no errors") func success() throws {
         for status in [200, 206] {
             let head = try #require(try Self.head(status))
             #expect(UpstreamAnswer.error(for: head, kind: .blob, host: Self.host) == nil)
         }
     }
 
-    @Test func hintsAndTimesArePassedOn() throws {
+    @Test("hints and Retry-After of an upstream response are passed on") func hints() throws {
         var head = try #require(try Self.head(401))
         head.deniedHint = "set auth.tokenRealm"
         #expect(UpstreamAnswer.error(for: head, kind: .blob, host: Self.host)?.detail == "set auth.tokenRealm")
@@ -56,7 +60,7 @@ import Testing
         #expect(UpstreamAnswer.error(for: down, kind: .blob, host: Self.host)?.retryAfterSeconds == 20)
     }
 
-    @Test func failures() {
+    @Test("an upstream failure is a 503 that names host and reason, and a refusal keeps its status") func failures() {
         for failure in [UpstreamFailure.unreachable("x"), .timedOut("x"), .broken("x")] {
             let error = failure.registryError(host: Self.host)
             #expect(error.status == 503)
@@ -68,7 +72,8 @@ import Testing
 
     // MARK: Heads
 
-    @Test func lengths() throws {
+    @Test("Content-Length is read consistently, and contradicting or malformed values are refused")
+    func lengths() throws {
         #expect(try Self.head(200, [("Content-Length", "5")])?.contentLength == 5)
         #expect(try Self.head(200, [("content-length", "5"), ("CONTENT-LENGTH", "5")])?.contentLength == 5)
         #expect(try Self.head(200, [("Content-Length", "5, 5")])?.contentLength == 5)
@@ -83,7 +88,7 @@ import Testing
         #expect(try Self.head(304)?.isCloseDelimited == false)
     }
 
-    @Test func contentRanges() throws {
+    @Test("a Content-Range is parsed, and malformed ones are ignored") func contentRanges() throws {
         func range(_ text: String) throws -> [Int64?]? {
             try Self.head(206, [("Content-Range", text)])?.contentRange.map { [$0.first, $0.last, $0.total] }
         }
@@ -96,7 +101,7 @@ import Testing
         }
     }
 
-    @Test func nextLinks() throws {
+    @Test("the next link is found among Link fields") func nextLinks() throws {
         func next(_ values: String...) throws -> String? { try Self.head(200, values.map { ("Link", $0) })?.nextLink }
         #expect(try next("</v2/a/tags/list?n=2&last=b>; rel=\"next\"") == "/v2/a/tags/list?n=2&last=b")
         #expect(try next("<x>; rel=next") == "x")
@@ -108,7 +113,7 @@ import Testing
 
     // MARK: 429
 
-    @Test func retryAfter() {
+    @Test("Retry-After is parsed as seconds or a date") func retryAfter() {
         #expect(RetryAfter.seconds("120", unixSeconds: 0) == 120)
         #expect(RetryAfter.seconds(" 7 ", unixSeconds: 0) == 7)
         #expect(RetryAfter.seconds("99999999999999999999", unixSeconds: 0) == Int(Int32.max))
@@ -127,7 +132,7 @@ import Testing
         }
     }
 
-    @Test func everyDateReadsAsItWasWritten() {
+    @Test("every HTTP date is read back as it was written") func dates() {
         for seconds in stride(from: Int64(0), to: 250_000_000_000, by: 9_876_543_21) {
             let text = String(decoding: HTTPDate.format(unixSeconds: seconds), as: UTF8.self)
             #expect(RetryAfter.date(text) == seconds, "\(text)")

@@ -15,7 +15,7 @@ import Testing
         return UpstreamHead(status: status, fields: all, isHead: false, url: try #require(UpstreamURL("http://a/")))
     }
 
-    @Test("a Content-Length is a size, or refused, or no head at all", arguments: Extremes.texts)
+    @Test("a Content-Length is a valid size, or the response is refused", arguments: Extremes.texts)
     func contentLengths(_ text: String) throws {
         let head = try Self.head(200, ("Content-Length", text))
         switch ContentSize.read(text.trimmed) {
@@ -41,7 +41,7 @@ import Testing
         #expect(UpstreamAnswer.error(for: head, kind: .blob, host: Self.host) == nil)
     }
 
-    @Test("a Content-Range holds sizes, or is refused, or malformed")
+    @Test("a Content-Range is a valid size range, or refused, or ignored as malformed")
     func contentRanges() throws {
         for first in Extremes.texts {
             for last in Extremes.texts {
@@ -65,7 +65,7 @@ import Testing
         #expect(try Self.head(200, ("Content-Range", "bytes 0-1/99999999999999999999"))?.refusedSize == nil)
     }
 
-    @Test("an error's status counts, not the size of its body")
+    @Test("an error response counts by its status, whatever the size of its body")
     func errors() throws {
         for (status, expected) in [(404, 404), (401, 403), (500, 503), (429, 429)] {
             let head = try #require(try Self.head(status, ("Content-Length", "9223372036854775807")))
@@ -88,7 +88,7 @@ import Testing
     }
 
     @Test(
-        "dates outside their ranges are none",
+        "dates outside their ranges are ignored",
         arguments: [
             "Sun, 06 Nov 99999999999999999999 08:49:37 GMT", "Sun, 06 Nov 9223372036854775807 08:49:37 GMT",
             "Sun, 99999999999999999999 Nov 1994 08:49:37 GMT", "Sun, 06 Nov 1994 99999999999999999999:49:37 GMT",
@@ -99,15 +99,15 @@ import Testing
         #expect(RetryAfter.date(text) == nil)
     }
 
-    @Test("a date is never further away than fits")
+    @Test("a Retry-After date is never a negative delay, whatever the time is")
     func farDates() {
         for now in Extremes.numbers {
             #expect(RetryAfter.seconds("Fri, 31 Dec 9999 23:59:60 GMT", unixSeconds: now) ?? -1 >= 0)
         }
     }
 
-    @Test("a token lives from a minute to a day, whatever expires_in says", arguments: Extremes.json)
-    func tokenLives(_ life: String) throws {
+    @Test("a token lives from a minute to a day, whatever the value of expires_in", arguments: Extremes.json)
+    func tokenLifetimes(_ life: String) throws {
         let reply = try TokenReply.decode(Array("{\"token\":\"t\",\"expires_in\":\(life)}".utf8))
         #expect((60...86_400).contains(reply.expiresInSeconds), "\(life)")
         var cache = TokenCache()

@@ -8,27 +8,33 @@ import Testing
 @Suite struct UpstreamTrustTests {
     // MARK: Addresses
 
-    @Test(arguments: [
-        "127.0.0.1", "127.255.0.9", "0.0.0.0", "0.1.2.3", "169.254.169.254", "224.0.0.1", "239.1.1.1",
-        "255.255.255.255",
-        "::1", "[::1]", "::", "fe80::1", "febf::1", "ff02::1", "::ffff:127.0.0.1", "::ffff:169.254.1.1", "::127.0.0.1",
-        "64:ff9b::127.0.0.1", "2002:7f00:1::", "localhost", "a.localhost",
-    ])
-    func localOnes(host: String) {
+    @Test(
+        "loopback, link-local, multicast and unspecified hosts are local",
+        arguments: [
+            "127.0.0.1", "127.255.0.9", "0.0.0.0", "0.1.2.3", "169.254.169.254", "224.0.0.1", "239.1.1.1",
+            "255.255.255.255",
+            "::1", "[::1]", "::", "fe80::1", "febf::1", "ff02::1", "::ffff:127.0.0.1", "::ffff:169.254.1.1",
+            "::127.0.0.1",
+            "64:ff9b::127.0.0.1", "2002:7f00:1::", "localhost", "a.localhost",
+        ])
+    func localHosts(host: String) {
         #expect(AddressGuard.isLocal(host: host))
     }
 
-    @Test(arguments: [
-        "10.0.0.1", "192.168.1.1", "172.16.0.1", "8.8.8.8", "1.0.0.1", "126.0.0.1", "128.0.0.1", "169.253.0.1",
-        "223.0.0.1",
-        "fc00::1", "fec0::1", "2001:db8::1", "::ffff:8.8.8.8", "64:ff9b::8.8.8.8", "example.com", "localhost.example",
-        "127.1.example",
-    ])
-    func otherOnes(host: String) {
+    @Test(
+        "private and public hosts are not local",
+        arguments: [
+            "10.0.0.1", "192.168.1.1", "172.16.0.1", "8.8.8.8", "1.0.0.1", "126.0.0.1", "128.0.0.1", "169.253.0.1",
+            "223.0.0.1",
+            "fc00::1", "fec0::1", "2001:db8::1", "::ffff:8.8.8.8", "64:ff9b::8.8.8.8", "example.com",
+            "localhost.example",
+            "127.1.example",
+        ])
+    func otherHosts(host: String) {
         #expect(!AddressGuard.isLocal(host: host))
     }
 
-    @Test func configurationAndProxiesOpenTheWay() throws {
+    @Test("local addresses are allowed only for a configured host or a configured proxy") func allowedLocal() throws {
         let loopback = try #require(NetworkAddress(literal: "127.0.0.1"))
         let metadata = try #require(NetworkAddress(literal: "169.254.169.254"))
         let outside = try #require(NetworkAddress(literal: "8.8.8.8"))
@@ -57,7 +63,8 @@ import Testing
         }
     }
 
-    @Test func credentialsGoHomeAndToParentsOnly() throws {
+    @Test("credentials are sent only to https realms of the registry's host or its parent domain")
+    func realms() throws {
         let gitlab = try Self.trust("https://registry.gitlab.com")
         for (realm, expected) in [
             ("https://registry.gitlab.com/auth", "send"), ("https://registry.gitlab.com:8443/auth", "send"),
@@ -72,14 +79,14 @@ import Testing
         }
     }
 
-    @Test func addressesHaveNoParents() throws {
+    @Test("an IP address has no parent domain") func addressRealms() throws {
         let address = try Self.trust("https://10.1.2.3")
         #expect(try Self.decide("https://10.1.2.3/auth", address) == "send")
         #expect(try Self.decide("https://2.3/auth", address) == "anonymous")
         #expect(!CredentialPolicy.isSameOrParent("2.3.4.5", of: "x.2.3.4.5"))
     }
 
-    @Test func dockerHubHasItsOwnTokenService() throws {
+    @Test("Docker Hub's credentials are sent to auth.docker.io, those of its mirror are not") func dockerHub() throws {
         let hub = try Self.trust("https://registry-1.docker.io", name: "docker.io")
         #expect(try Self.decide("https://auth.docker.io/token", hub) == "send")
         #expect(try Self.decide("https://auth.docker.com/token", hub) == "anonymous")
@@ -88,7 +95,7 @@ import Testing
         #expect(try Self.decide("https://auth.docker.io/token", mirror) == "anonymous")
     }
 
-    @Test func theConfiguredRealm() throws {
+    @Test("credentials are sent to the configured token realm, port included") func configuredRealm() throws {
         let other = try Self.trust("https://registry.a", tokenRealm: "auth.b")
         #expect(try Self.decide("https://auth.b/token", other) == "send")
         #expect(try Self.decide("https://auth.b:8443/token", other) == "anonymous")
@@ -100,13 +107,13 @@ import Testing
         #expect(try Self.decide("https://127.0.0.1:5001/token", local) == "send")
     }
 
-    @Test func aPlainRegistryMayHaveAPlainRealm() throws {
+    @Test("a plain http registry may have a plain http realm on its own host") func plainRealm() throws {
         let plain = try Self.trust("http://registry.a:5000")
         #expect(try Self.decide("http://registry.a:5001/token", plain) == "send")
         #expect(try Self.decide("http://other.b/token", plain) == "anonymous")
     }
 
-    @Test func theHintNamesTheKeyAndTheValue() throws {
+    @Test("the hint names auth.tokenRealm and the value to set, without the query") func hint() throws {
         let trust = try Self.trust("https://registry.a")
         let realm = try #require(UpstreamURL("https://auth.b:8443/token?x=secret"))
         guard case .anonymous(let hint) = CredentialPolicy.decide(realm: realm, trust: trust) else {
@@ -127,7 +134,7 @@ import Testing
         }
     }
 
-    @Test func redirects() throws {
+    @Test("a redirect keeps, drops or refuses credentials by its scheme, host and address") func redirects() throws {
         let trust = try Self.trust("https://registry.a")
         let from = "https://registry.a/v2/x/blobs/y"
         for (location, expected) in [
@@ -149,7 +156,7 @@ import Testing
         #expect(try Self.redirect("http://registry.a/x", "https://registry.a/x", trust) == "drop")
     }
 
-    @Test func onlyWhatConfigurationNamesMayBeLocal() throws {
+    @Test("a redirect to a local address is followed only to the configured host") func localRedirects() throws {
         let local = try Self.trust("http://127.0.0.1:5000", name: "registry.a")
         #expect(try Self.redirect("http://127.0.0.1:5000/x", "http://127.0.0.1:9000/x", local) == "drop")
         #expect(try Self.redirect("http://127.0.0.1:5000/x", "http://127.0.0.2:5000/x", local) == "refuse")

@@ -23,7 +23,7 @@ import Testing
     /// For what must not happen: longer than it would take.
     private static let quietMilliseconds: UInt64 = 100
 
-    @Test("a manifest is asked for when the disk has caught up") func manifestWaits() throws {
+    @Test("a manifest is requested from the upstream once the disk has caught up") func manifestWaits() throws {
         let mirror = try MirrorKit { $0.limits.backlogBytes = 100_000 }
         let image = FakeImage()
         image.put(on: mirror.fake, tag: "v1")
@@ -39,7 +39,7 @@ import Testing
         mirror.close()
     }
 
-    @Test("a client that waits too long for the disk gets a 503, and the manifest is there later")
+    @Test("a client that waits too long for the disk gets a 503, and the manifest is cached later")
     func clientTimesOut() throws {
         let mirror = try MirrorKit {
             $0.limits.backlogBytes = 100_000
@@ -56,7 +56,7 @@ import Testing
         mirror.close()
     }
 
-    @Test("pulls beyond those that may wait are refused at once") func refused() throws {
+    @Test("pulls beyond the limit of waiting ones are refused at once") func refused() throws {
         let mirror = try MirrorKit { $0.limits.backlogBytes = 100_000 }
         mirror.store.backlog.hold(100_000)
         let repository = RepositoryName("team/app")!  // a valid name
@@ -75,8 +75,8 @@ import Testing
         mirror.close()
     }
 
-    @Test("manifests are gathered within the limit, whatever they say of their size", arguments: [false, true])
-    func manifestsStayWithinTheLimit(isChunked: Bool) throws {
+    @Test("manifests being fetched stay within the memory limit, whatever size they state", arguments: [false, true])
+    func manifestMemory(isChunked: Bool) throws {
         // One that does not say how long it is may be as long as any.
         let limit = isChunked ? 2 * Manifest.maximumSizeBytes : 1_000_000
         let mirror = try MirrorKit { $0.limits.backlogBytes = limit }
@@ -131,7 +131,7 @@ import Testing
         mirror.close()
     }
 
-    @Test("the backlog is a metric, and what waits to be written counts in it") func metric() throws {
+    @Test("the write backlog is a metric that includes waiting bytes") func metric() throws {
         let mirror = try MirrorKit()
         mirror.store.backlog.hold(12_345)
         #expect(try mirror.scrape()["ociregistry_store_backlog_bytes"] == 12_345)

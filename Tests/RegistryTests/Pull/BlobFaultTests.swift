@@ -83,8 +83,8 @@ struct BlobFault: CustomTestStringConvertible, Sendable {
         },
     ]
 
-    @Test(arguments: passing, [UInt64(1), 2])
-    func everyReaderIsServed(_ fault: BlobFault, _ seed: UInt64) throws {
+    @Test("every reader gets the whole blob after a fault that passes", arguments: passing, [UInt64(1), 2])
+    func passingFaults(_ fault: BlobFault, _ seed: UInt64) throws {
         let mirror = try MirrorKit { $0.noProgressMilliseconds = 400 }
         mirror.fake.chance = SeededRandom(seed: seed)
         play(fault, on: mirror)
@@ -98,7 +98,7 @@ struct BlobFault: CustomTestStringConvertible, Sendable {
         mirror.close()
     }
 
-    @Test func aCutIsResumedAtItsOffsetAndAskedOnce() throws {
+    @Test("a broken transfer is resumed at its offset with one request") func resume() throws {
         let mirror = try MirrorKit()
         play(Self.passing[0], on: mirror)
         let audience = ConcurrentReaders(mirror, Self.target, Self.bytes)
@@ -164,8 +164,10 @@ struct BlobFault: CustomTestStringConvertible, Sendable {
         BlobFault("redirect to a file") { _, _, _ in .redirect(to: "file:///etc/passwd") },
     ]
 
-    @Test(arguments: lasting, [UInt64(1), 2])
-    func noReaderIsFooledAndTheNextPullHeals(_ fault: BlobFault, _ seed: UInt64) throws {
+    @Test(
+        "no reader gets a complete body after a lasting fault, and the next pull succeeds",
+        arguments: lasting, [UInt64(1), 2])
+    func lastingFaults(_ fault: BlobFault, _ seed: UInt64) throws {
         let mirror = try MirrorKit { $0.noProgressMilliseconds = 120 }
         mirror.fake.chance = SeededRandom(seed: seed)
         play(fault, on: mirror)
@@ -192,7 +194,8 @@ struct BlobFault: CustomTestStringConvertible, Sendable {
     }
 
     /// Content put together from a lying and an honest transfer is thrown away, and asked for once more from zero.
-    @Test func aMixOfTwoTransfersIsStartedOver() throws {
+    @Test("wrong content assembled from two transfers is discarded and pulled again from zero")
+    func mixedTransfers() throws {
         let mirror = try MirrorKit()
         mirror.fake.chance = SeededRandom(seed: 5)
         mirror.fake.on(
@@ -209,7 +212,7 @@ struct BlobFault: CustomTestStringConvertible, Sendable {
         mirror.close()
     }
 
-    @Test func whatWasReceivedIsKeptForTheNextPull() throws {
+    @Test("bytes received before a failure are kept, and the next pull resumes behind them") func keptPartial() throws {
         let mirror = try MirrorKit()
         let client = startAndCut(mirror)
         mirror.wait(for: [client])
@@ -224,7 +227,7 @@ struct BlobFault: CustomTestStringConvertible, Sendable {
     }
 
     /// Input that we have not read makes a plain close a reset; clients resume after FIN only.
-    @Test func unreadInputDoesNotTurnTheEndIntoAReset() throws {
+    @Test("a short body ends in FIN, not a reset, when the client's input is unread") func unreadInput() throws {
         let mirror = try MirrorKit()
         let client = startAndCut(mirror) { client in
             for _ in 0..<50 { client.send(.get("/v2/")) }
@@ -246,8 +249,8 @@ struct BlobFault: CustomTestStringConvertible, Sendable {
         (.hangUp, 503, "UNAVAILABLE"), (.reset, 503, "UNAVAILABLE"), (.redirect(to: "ftp://x/y"), 403, "DENIED"),
     ]
 
-    @Test(arguments: refusals.indices)
-    func refusalsAreTranslated(_ index: Int) throws {
+    @Test("upstream errors for a blob are translated to a status and error code", arguments: refusals.indices)
+    func upstreamErrors(_ index: Int) throws {
         let (answer, status, code) = Self.refusals[index]
         let mirror = try MirrorKit()
         mirror.fake.on(Self.target, answer)
@@ -257,7 +260,7 @@ struct BlobFault: CustomTestStringConvertible, Sendable {
         mirror.close()
     }
 
-    @Test func noListenerIs503AndSoIsOneThatNeverSpeaks() throws {
+    @Test("a silent upstream is a 503 at the deadline, and the pull continues") func silentUpstream() throws {
         let mirror = try MirrorKit { $0.policy.answerDeadlineMilliseconds = 60 }
         mirror.fake.on(Self.target, .silent)
         let audience = ConcurrentReaders(mirror, Self.target, Self.bytes)
@@ -269,7 +272,7 @@ struct BlobFault: CustomTestStringConvertible, Sendable {
         mirror.close()
     }
 
-    @Test func anUnreachableUpstreamIs503() throws {
+    @Test("an unreachable upstream is a 503") func unreachable() throws {
         let mirror = try MirrorKit()
         mirror.fake.stopListening()
         let response = mirror.get(Self.target)
@@ -279,7 +282,8 @@ struct BlobFault: CustomTestStringConvertible, Sendable {
     }
 
     /// More was promised than there is: the first readers were, and go short; what came is the blob all the same.
-    @Test func whatIsShorterThanPromisedIsFoundWholeByTheNextPull() throws {
+    @Test("a blob shorter than its Content-Length ends short for readers and is cached whole")
+    func overstatedLength() throws {
         let mirror = try MirrorKit()
         mirror.fake.on(Self.target) { request in
             request.rangeStart == nil

@@ -11,7 +11,7 @@ import Testing
     static let bytes = pattern(400_000, seed: 3)
     static let target = "/v2/team/app/blobs/\(digestOf(bytes))"
 
-    @Test func fiftyColdClientsAreOneRequest() throws {
+    @Test("fifty clients of a cold blob cause one upstream request") func coalescedBlob() throws {
         let mirror = try MirrorKit()
         mirror.fake.chance = SeededRandom(seed: 11)
         mirror.fake.on(Self.target) { .blob(Self.bytes, for: $0) }
@@ -27,7 +27,7 @@ import Testing
         mirror.close()
     }
 
-    @Test func fiftyClientsOfATagAreOneResolution() throws {
+    @Test("fifty clients of a cold tag cause one upstream request") func coalescedTag() throws {
         let mirror = try MirrorKit()
         let image = FakeImage()
         image.put(on: mirror.fake, tag: "v1")
@@ -67,7 +67,7 @@ import Testing
         mirror.close()
     }
 
-    @Test func leavingCancelsNothing() throws {
+    @Test("a pull continues when its clients disconnect") func leavingClients() throws {
         let mirror = try MirrorKit()
         mirror.fake.on(Self.target) { .blob(Self.bytes, for: $0).dripping(20_000, everyMilliseconds: 1) }
         var clients: [TestClient] = []
@@ -88,7 +88,7 @@ import Testing
         mirror.close()
     }
 
-    @Test func aSlowReaderHoldsUpNobody() throws {
+    @Test("a slow reader does not delay a fast one") func slowReader() throws {
         let mirror = try MirrorKit()
         let bytes = pattern(6 << 20, seed: 8)
         let target = "/v2/team/app/blobs/\(digestOf(bytes))"
@@ -107,7 +107,8 @@ import Testing
         mirror.close()
     }
 
-    @Test func sameDigestElsewhereIsAPullOfItsOwn() throws {
+    @Test("the same digest in another repository is pulled separately, and shared once verified")
+    func otherRepository() throws {
         let mirror = try MirrorKit()
         let elsewhere = "/v2/team/other/blobs/\(digestOf(Self.bytes))"
         mirror.fake.on(Self.target, .ok(Self.bytes).stall(after: 1000))
@@ -156,7 +157,7 @@ import Testing
         mirror.close()
     }
 
-    @Test func prefetchingCanBeTurnedOff() throws {
+    @Test("nothing is prefetched when prefetchLayers is off") func prefetchOff() throws {
         let mirror = try MirrorKit()
         let image = FakeImage()
         image.put(on: mirror.fake, tag: "v1")

@@ -45,9 +45,9 @@ import Testing
 
     /// In memory by then; in one write with the head; by one sendfile; by several, beyond the first turn's.
     @Test(
-        "a blob that was truncated is pulled again by the request that finds it",
+        "a truncated blob is pulled again by the request that finds it",
         arguments: [5000, 40_000, 1_000_000, 6_000_000], [0, 2000])
-    func truncatedBlobIsPulledAgain(_ size: Int, _ kept: Int) throws {
+    func truncatedBlob(_ size: Int, _ kept: Int) throws {
         let scene = try Scene(pattern(size, seed: 91))
         let mirror = scene.mirror
         #expect(truncate(scene.path, off_t(kept)) == 0)
@@ -62,7 +62,7 @@ import Testing
         mirror.close()
     }
 
-    @Test("a range behind the end of a truncated blob is answered from a new pull")
+    @Test("a range beyond the end of a truncated blob is served from a new pull")
     func rangeBehindTheEnd() throws {
         let scene = try Scene(pattern(3_000_000, seed: 92))
         #expect(truncate(scene.path, 1_000_000) == 0)
@@ -73,7 +73,7 @@ import Testing
         scene.mirror.close()
     }
 
-    @Test("a client of HTTP/1.0 is given one Connection field by the second answer")
+    @Test("an HTTP/1.0 client gets one Connection field when a damaged blob is pulled again")
     func retryRepeatsNoFields() throws {
         let scene = try Scene(pattern(100_000, seed: 93))
         #expect(truncate(scene.path, 10) == 0)
@@ -86,7 +86,7 @@ import Testing
         scene.mirror.close()
     }
 
-    @Test("a body whose file is truncated while it is sent ends short, and is counted as an error")
+    @Test("a body whose file is truncated while sent ends short, and counts as an error")
     func truncatedWhileSending() throws {
         let size = 48 << 20
         let scene = try Scene([UInt8](repeating: 9, count: size))
@@ -106,8 +106,8 @@ import Testing
         mirror.close()
     }
 
-    @Test("a small blob whose bits have flipped is not kept in memory but pulled again")
-    func flippedBitsOfASmallBlob() throws {
+    @Test("a small blob with flipped bits is pulled again, not kept in memory")
+    func flippedSmallBlob() throws {
         let scene = try Scene(pattern(8000, seed: 94))
         let handle = try FileHandle(forUpdating: URL(filePath: scene.path))
         try handle.seek(toOffset: 4000)
@@ -119,7 +119,7 @@ import Testing
         scene.mirror.close()
     }
 
-    @Test("in an air gap a damaged blob is not found, rather than served short")
+    @Test("in an air gap a damaged blob is not found instead of served short")
     func damagedInAnAirGap() throws {
         let directory = try TemporaryDirectory()
         let former = try Scene(pattern(500_000, seed: 95)) { $0.imagePath = directory.path }
@@ -141,7 +141,7 @@ import Testing
         mirror.close()
     }
 
-    @Test("a partial file that is truncated while it is pulled ends the pull, and the next one is whole")
+    @Test("a partial file truncated during its pull ends the pull, and the next pull is whole")
     func truncatedPartialFile() throws {
         let bytes = pattern(300_000, seed: 96)
         let target = "\(Self.repository)\(digestOf(bytes))"

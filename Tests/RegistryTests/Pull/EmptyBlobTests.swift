@@ -31,13 +31,13 @@ import Testing
         #expect(part.status == 416 && part.header("content-range") == "bytes */0", sourceLocation: location)
     }
 
-    @Test("the digest of no bytes is the well-known one")
+    @Test("the digest of the empty blob is the well-known one")
     func wellKnownDigest() {
         #expect("\(Self.digest)" == "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855")
     }
 
     @Test(
-        "an empty blob is pulled, kept over a restart and served in an air gap",
+        "an empty blob is pulled, kept across a restart and served in an air gap",
         arguments: [FakeAnswer.ok([]), FakeAnswer.ok([]).chunked(), FakeAnswer.ok([]).closeDelimited()])
     func pulledAndKept(_ answer: FakeAnswer) throws {
         let directory = try TemporaryDirectory()
@@ -58,7 +58,7 @@ import Testing
         later.close()
     }
 
-    @Test("an image with an empty config and an empty layer is a whole image")
+    @Test("an image with an empty config and an empty layer counts as complete")
     func wholeImage() throws {
         let directory = try TemporaryDirectory()
         let entry = FakeImage.descriptor("application/octet-stream", [])
@@ -89,7 +89,7 @@ import Testing
         later.close()
     }
 
-    @Test("an upstream that sends bytes for the empty blob is refused")
+    @Test("a non-empty body for the empty blob's digest is refused")
     func bytesForNothing() throws {
         let mirror = try MirrorKit()
         mirror.fake.on(Self.target, .ok([1, 2, 3]))

@@ -44,7 +44,7 @@ import Testing
         }
     }
 
-    @Test func aStreamOfImagesStaysWithinTheBudget() throws {
+    @Test("a stream of images stays within maxBytes, and pinned images stay") func budget() throws {
         let limit = 4 * Self.imageBytes
         let mirror = try MirrorKit {
             $0.limits.leaseSeconds = 0
@@ -69,7 +69,7 @@ import Testing
         mirror.close()
     }
 
-    @Test func whatIsInUseStaysAndWhoFindsNoRoomIsTold() throws {
+    @Test("leased images stay, and a pull without room is a 503 until a lease ends") func leases() throws {
         let mirror = try MirrorKit { $0.limits.budget.maxBytes = 2 * Self.imageBytes + 50_000 }
         mirror.wait(until: { mirror.store.isRecovered })
         let images = (0..<3).map { Self.image($0) }
@@ -89,7 +89,7 @@ import Testing
     }
 
     /// A full cache of pinned images: the store is walked once, not for every pull.
-    @Test("an eviction that found too little is not repeated until something may be removed")
+    @Test("an eviction that found too little is not repeated until something can be removed")
     func lookInVain() throws {
         let mirror = try MirrorKit {
             $0.limits.budget.maxBytes = 2 * Self.imageBytes + 50_000
@@ -124,7 +124,7 @@ import Testing
         mirror.close()
     }
 
-    @Test("the next eviction runs when a lease ends, and not before") func leaseEnds() throws {
+    @Test("the next eviction runs when a lease ends, not before") func leaseEnds() throws {
         let mirror = try MirrorKit {
             $0.limits.budget.maxBytes = Self.imageBytes + 50_000
             $0.limits.leaseSeconds = 1000
@@ -143,7 +143,7 @@ import Testing
         mirror.close()
     }
 
-    @Test func aBlobThatCanNeverFitLetsNothingLeave() throws {
+    @Test("a blob larger than the budget is a 503 and evicts nothing") func oversizedBlob() throws {
         let mirror = try MirrorKit {
             $0.limits.leaseSeconds = 0
             $0.limits.budget.maxBytes = Self.imageBytes + 50_000
@@ -161,7 +161,7 @@ import Testing
         mirror.close()
     }
 
-    @Test(.needs(.root)) func aDiskThatOthersFillKeepsWhatMustStayFree() throws {
+    @Test("minFreeBytes is kept when other files fill the disk", .needs(.root)) func minFree() throws {
         let disk = try SmallDisk(sizeBytes: 8 << 20)
         let mirror = try MirrorKit {
             $0.imagePath = disk.path

@@ -33,7 +33,7 @@ import Testing
         #expect(mirror.inspectBlobs() == ([], 0), sourceLocation: location)
     }
 
-    @Test("a reader in the middle of a body gets the rest of it, and the next request pulls again")
+    @Test("a reader in the middle of a body gets the rest, and the next request pulls again")
     func readerKeepsItsFile() throws {
         let mirror = try MirrorKit { $0.prefetchLayers = .manifest }
         mirror.wait(until: { mirror.store.isRecovered })
@@ -59,7 +59,7 @@ import Testing
         mirror.close()
     }
 
-    @Test("in an air gap an image that was pruned by force is not found, although it was just served")
+    @Test("in an air gap an image removed by a forced prune is not found, although just served")
     func goneInAnAirGap() throws {
         let directory = try TemporaryDirectory()
         let image = FakeImage(seed: 100)
@@ -90,7 +90,7 @@ import Testing
         mirror.close()
     }
 
-    @Test("the client of a layer being pulled gets all of it, and a layer without an image is left to the prune by age")
+    @Test("a forced prune lets a running pull finish, and leaves a layer without an image to age")
     func pullUnderWay() throws {
         let bytes = pattern(300_000, seed: 101)
         let mirror = try MirrorKit()
@@ -110,7 +110,7 @@ import Testing
         mirror.close()
     }
 
-    @Test("an image used while a forced prune runs is removed, one stored meanwhile stays")
+    @Test("a forced prune removes images used while it runs, and keeps those stored while it runs")
     func usedMeanwhileGoes() throws {
         let mirror = try MirrorKit { $0.prefetchLayers = .manifest }
         mirror.wait(until: { mirror.store.isRecovered })
@@ -133,7 +133,7 @@ import Testing
         mirror.close()
     }
 
-    @Test("a manifest that a forced prune removes while it is read is sent to the clients that wait, and not kept")
+    @Test("a manifest removed by a forced prune during its read is sent to waiting clients, not kept")
     func removedWhileRead() throws {
         let fixture = try StoreFixture()
         // Too large to be read at once: the pool reads it.

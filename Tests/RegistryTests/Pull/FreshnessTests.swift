@@ -25,7 +25,8 @@ import Testing
         return mirror
     }
 
-    @Test func latestIsAskedForByHeadAndPulledWhenItHasChanged() throws {
+    @Test("with alwaysPullLatest, latest is revalidated by HEAD and pulled when it has changed")
+    func latestChanged() throws {
         let mirror = try alwaysLatest()
         #expect(mirror.get(Self.latest).body == Self.old.manifest)
         #expect(mirror.fake.requests.map(\.method) == ["GET", "HEAD"])
@@ -37,7 +38,7 @@ import Testing
         mirror.close()
     }
 
-    @Test func otherTagsArePulledOnce() throws {
+    @Test("with alwaysPullLatest, other tags are pulled once") func otherTags() throws {
         let mirror = try alwaysLatest()
         for _ in 0..<3 { #expect(mirror.get("/v2/team/app/manifests/v1").status == 200) }
         #expect(mirror.fake.requests(to: "/v2/team/app/manifests/v1").count == 1)
@@ -48,8 +49,8 @@ import Testing
         .status(500), .status(404), .status(401), .status(429), .hangUp, .silent, .redirect(to: "ftp://x"),
     ]
 
-    @Test(arguments: troubles.indices)
-    func whateverIsWrongUpstreamTheCacheIsServed(_ index: Int) throws {
+    @Test("a stale tag is served when its revalidation fails", arguments: troubles.indices)
+    func stale(_ index: Int) throws {
         let mirror = try alwaysLatest()
         mirror.fake.on(Self.latest, Self.troubles[index])
         let clients = (0..<4).map { _ in mirror.start(.get(Self.latest)) } + [mirror.start(.head(Self.latest))]
@@ -61,7 +62,7 @@ import Testing
         mirror.close()
     }
 
-    @Test func aChangeThatCannotBePulledLeavesTheOldMeaning() throws {
+    @Test("a changed tag that cannot be pulled keeps its old digest") func failedUpdate() throws {
         let mirror = try alwaysLatest()
         // HEAD says that it has changed; GET breaks.
         mirror.fake.on(Self.latest) { $0.method == "HEAD" ? Self.new.answer : Self.new.answer.corrupted(at: 30) }
@@ -71,7 +72,7 @@ import Testing
         mirror.close()
     }
 
-    @Test func airGappedServesWhatIsThereAndAsksNobody() throws {
+    @Test("an air-gapped server serves hits and sends no upstream requests") func airGapped() throws {
         let directory = try TemporaryDirectory()
         let layer = Self.old.layers[1]
         do {
@@ -106,7 +107,7 @@ import Testing
 
     // MARK: Lists
 
-    @Test func tagListsArePassedThroughWithALinkThatLeadsHere() throws {
+    @Test("tag lists are fetched each time, with a Link that leads to this server") func tagLists() throws {
         let mirror = try MirrorKit()
         mirror.fake.on(
             "/v2/team/app/tags/list",
@@ -131,7 +132,7 @@ import Testing
         mirror.close()
     }
 
-    @Test func referrersComeFromTheAPIOrTheFallbackTagAndNeverFromNowhere() throws {
+    @Test("referrers come from the API or the fallback tag, and failures are not empty lists") func referrers() throws {
         let mirror = try MirrorKit()
         let subject = Self.old.digest
         let target = "/v2/team/app/referrers/\(subject)"
@@ -169,7 +170,7 @@ import Testing
     // MARK: Ourselves
 
     /// An endpoint that is this server: the request that comes back is refused, and nothing waits for itself.
-    @Test func aRequestThatComesBackIsRefused() throws {
+    @Test("a request that loops back through an endpoint is refused with 508") func loop() throws {
         let mirror = try MirrorKit {
             let host = RegistryHost("loop.test")!  // a valid host
             $0.policy.defaultHost = host
@@ -198,7 +199,7 @@ import Testing
 
     // MARK: No room
 
-    @Test func aBlobThatCanNeverFitIs503() throws {
+    @Test("a blob that cannot fit on the disk is a 503, and a later valid size is served") func absurdSize() throws {
         let mirror = try MirrorKit()
         let target = "/v2/team/app/blobs/\(digestOf([1, 2, 3]))"
         mirror.fake.on(target, .ok([1, 2, 3]).claiming(length: Int(ContentSize.maximum)).stall(after: 3))
@@ -214,8 +215,8 @@ import Testing
         mirror.close()
     }
 
-    @Test(.needs(.root))
-    func aDiskThatFillsUpEndsItsReadersWithFIN() throws {
+    @Test("a disk that fills up ends its readers with FIN and frees the space", .needs(.root))
+    func fullDisk() throws {
         let disk = try SmallDisk(sizeBytes: 2 << 20)
         let mirror = try MirrorKit { $0.imagePath = disk.path }
         let bytes = pattern(4 << 20)

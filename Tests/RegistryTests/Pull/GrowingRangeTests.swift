@@ -21,7 +21,7 @@ import Testing
         return (mirror, first)
     }
 
-    @Test func aRangeGoesOutAsSoonAsItsBytesAreThere() throws {
+    @Test("a range of a blob being pulled is sent as soon as its bytes have arrived") func growingRange() throws {
         let (mirror, first) = try stalled(after: 200_000)
         mirror.wait(until: { first.response.body.count == 200_000 })
         let range = mirror.ask(.get(Self.target, range: "bytes=1000-150999")).response
@@ -40,7 +40,7 @@ import Testing
         mirror.close()
     }
 
-    @Test func theLastByteIsWithheldUntilTheDigestIsKnown() throws {
+    @Test("the last byte of a blob is withheld until its digest is verified") func lastByte() throws {
         let mirror = try MirrorKit()
         // All bytes, but the connection's end, which would say that this is all, does not come.
         mirror.fake.on(Self.target) { _ in
@@ -63,7 +63,7 @@ import Testing
         mirror.close()
     }
 
-    @Test func unknownLengthIsChunkedAndWrongContentHasNoLastChunk() throws {
+    @Test("a body of unknown length is sent chunked, and wrong content gets no last chunk") func chunked() throws {
         let mirror = try MirrorKit()
         mirror.fake.on(
             Self.target, { _ in .ok(Self.bytes).corrupted(at: 299_999).chunked() },
@@ -83,7 +83,7 @@ import Testing
         mirror.close()
     }
 
-    @Test func anHTTP10ClientOfUnknownLengthWaitsForTheLength() throws {
+    @Test("an HTTP/1.0 client waits until the length of a chunked blob is known") func http10() throws {
         let mirror = try MirrorKit()
         mirror.fake.on(Self.target, .ok(Self.bytes).chunked())
         var request = TestClient.Request.get(Self.target)
@@ -94,7 +94,8 @@ import Testing
         mirror.close()
     }
 
-    @Test func headsAndPreconditionsOnAGrowingBlobAreAnsweredAtOnce() throws {
+    @Test("HEAD and conditional requests for a blob being pulled are answered at once")
+    func growingConditions() throws {
         let (mirror, first) = try stalled(after: 10_000)
         let head = mirror.head(Self.target)
         #expect(head.status == 200)
@@ -105,7 +106,8 @@ import Testing
         mirror.close()
     }
 
-    @Test func theSameOnACachedOne() throws {
+    @Test("a cached blob answers conditions, ranges and If-Range without an upstream request")
+    func cachedConditions() throws {
         let mirror = try MirrorKit()
         mirror.fake.on(Self.target) { .blob(Self.bytes, for: $0) }
         #expect(mirror.get(Self.target).body == Self.bytes)
@@ -144,7 +146,7 @@ import Testing
         #expect(part.header("etag") == tag)
     }
 
-    @Test func manifestsHaveRangesAndPreconditions() throws {
+    @Test("manifests support ranges and If-None-Match") func manifestRanges() throws {
         let mirror = try MirrorKit()
         let image = FakeImage()
         image.put(on: mirror.fake, tag: "v1")
@@ -159,7 +161,7 @@ import Testing
         mirror.close()
     }
 
-    @Test func oneConnectionIsAnsweredInOrder() throws {
+    @Test("pipelined requests on one connection are answered in order") func pipelining() throws {
         let mirror = try MirrorKit()
         let image = FakeImage()
         image.put(on: mirror.fake, tag: "v1")
@@ -175,7 +177,7 @@ import Testing
         mirror.close()
     }
 
-    @Test func emptyAndSHA512BlobsAreBlobs() throws {
+    @Test("empty and sha512 blobs are pulled once and cached") func otherBlobs() throws {
         let mirror = try MirrorKit()
         for (bytes, digest) in [([], digestOf([])), (Self.bytes, digestOf(Self.bytes, .sha512))] {
             let target = "/v2/team/app/blobs/\(digest)"

@@ -17,7 +17,7 @@ import Testing
 
     private static func path(_ blob: [UInt8]) -> String { "/v2/team/app/blobs/\(digestOf(blob))" }
 
-    @Test func aBodyWithoutALengthMakesRoomAsItGrows() throws {
+    @Test("a body without a length evicts images as it grows, within the budget") func growingBody() throws {
         let limit: Int64 = 2_000_000
         let mirror = try MirrorKit {
             $0.limits.leaseSeconds = 0
@@ -44,7 +44,7 @@ import Testing
         mirror.close()
     }
 
-    @Test func aBodyWithoutALengthThatFindsNoRoomIsCutOff() throws {
+    @Test("a body without a length that finds no room ends short and frees its bytes") func noRoom() throws {
         let mirror = try MirrorKit {
             $0.limits.budget.maxBytes = 1_500_000
             $0.limits.isPinned = { _ in true }
@@ -74,7 +74,7 @@ import Testing
     }
 
     /// A small one takes no more than it needs, however it is sent.
-    @Test func aSmallBodyWithoutALengthFitsWhereItFits() throws {
+    @Test("a small body without a length takes no more room than its bytes") func smallBody() throws {
         let blob = pattern(90_000, seed: 74)
         let mirror = try MirrorKit { $0.limits.budget.maxBytes = 100_000 }
         mirror.wait(until: { mirror.store.isRecovered })
@@ -105,7 +105,8 @@ import Testing
         return key
     }
 
-    @Test func whatInterruptedPullsLeftCountsAndLeavesFirst() throws {
+    @Test("partial files count towards the budget and are evicted first, except when resumed")
+    func partialFiles() throws {
         let fixture = try StoreFixture(limits: Self.limits(1_000_000))
         let stored = try fixture.put(pattern(300_000, seed: 1))
         let wholes = (2...3).map { pattern(300_000, seed: UInt64($0)) }
@@ -131,7 +132,7 @@ import Testing
         #expect(fixture.store.usedBytes == 600_000 && fixture.store.partials.entries.isEmpty)
     }
 
-    @Test func aPartialFileThatIsLeavingIsBegunAnew() throws {
+    @Test("a pull of a partial file that is being evicted starts from zero") func evictedPartial() throws {
         let fixture = try StoreFixture(limits: Self.limits(1_000_000))
         let whole = pattern(300_000, seed: 5)
         let key = try Self.leavePartial(fixture, Array(whole[..<200_000]), of: whole)
@@ -147,7 +148,7 @@ import Testing
     }
 
     /// Bytes that have no room wait, and so does who sends them.
-    @Test func nothingIsWrittenThatHasNoRoom() throws {
+    @Test("bytes without room are not written, and their source is paused") func noWrites() throws {
         let fixture = try StoreFixture(limits: Self.limits(1_000_000))
         let ingest = try fixture.begin(try fixture.key(digestOf(pattern(2_000_000))))
         var failure: StoreError?

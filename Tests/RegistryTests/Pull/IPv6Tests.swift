@@ -20,8 +20,8 @@ import Testing
         return (mirror, mirror.upstreams[0], mirror.upstreams[1])
     }
 
-    @Test("an upstream at an IPv6 address is named in the path, by ns and by X-Registry, escaped or not")
-    func anUpstreamAtAnAddressInBrackets() throws {
+    @Test("an IPv6 upstream can be named in the path, by ns and by X-Registry, escaped or not")
+    func bracketedAddress() throws {
         let image = FakeImage()
         let (mirror, six, _) = try Self.mirror(image)
         let host = "[::1]:\(six.port)"
@@ -44,8 +44,8 @@ import Testing
         mirror.close()
     }
 
-    @Test("a name whose IPv6 address refuses is pulled from at its IPv4 address")
-    func theOtherFamilyAnswers() throws {
+    @Test("a name whose IPv6 address refuses connections is pulled from at its IPv4 address")
+    func otherFamily() throws {
         let image = FakeImage()
         let (mirror, _, four) = try Self.mirror(image)
         let answer = mirror.get("/v2/localhost:\(four.port)/team/a/manifests/v1")
@@ -55,7 +55,7 @@ import Testing
     }
 
     @Test("a server on :: serves IPv6 and IPv4, one on ::1 serves IPv6 only", arguments: ["::", "::1"])
-    func listeningOnAllAddresses(host: String) throws {
+    func listenAddresses(host: String) throws {
         let run = try LoopRun()
         let offload = Offload(on: run.loop)
         let logger = Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }

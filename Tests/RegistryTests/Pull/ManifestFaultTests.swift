@@ -40,8 +40,8 @@ import Testing
         (.manifest(image.manifest, type: "text/plain", digest: nil), 200, "", ""),
     ]
 
-    @Test(arguments: faults.indices)
-    func faultsAreTranslatedAndHeal(_ index: Int) throws {
+    @Test("a faulty manifest response has its status and code, and the next pull succeeds", arguments: faults.indices)
+    func faultyResponses(_ index: Int) throws {
         let (answer, status, code, word) = Self.faults[index]
         let mirror = try MirrorKit()
         mirror.fake.on(Self.byTag, answer)
@@ -65,7 +65,7 @@ import Testing
         mirror.close()
     }
 
-    @Test func contentOfAnotherDigestIsRefused() throws {
+    @Test("a manifest of another digest than requested is a 502") func wrongDigest() throws {
         let mirror = try MirrorKit()
         mirror.fake.on(Self.byDigest, .manifest(FakeImage(seed: 2).manifest, type: FakeImage.type, digest: nil))
         let response = mirror.get(Self.byDigest)
@@ -77,7 +77,7 @@ import Testing
         mirror.close()
     }
 
-    @Test func silenceIs503WithinTheDeadlineAndThePullGoesOn() throws {
+    @Test("a slow manifest is a 503 at the deadline, and the pull continues") func silence() throws {
         let mirror = try MirrorKit { $0.policy.answerDeadlineMilliseconds = 60 }
         mirror.fake.on(Self.byTag, Self.image.answer.delayed(milliseconds: 300))
         let readers = (0..<3).map { _ in mirror.start(.get(Self.byTag)) } + [mirror.start(.head(Self.byTag))]
@@ -91,7 +91,7 @@ import Testing
 
     // MARK: 429
 
-    @Test func tooManyRequestsAreRememberedAndTheCacheStillServes() throws {
+    @Test("a 429 pauses the repository's upstream requests, and hits are still served") func rateLimit() throws {
         let mirror = try MirrorKit()
         Self.image.put(on: mirror.fake, tag: "v1")
         #expect(mirror.get(Self.byTag).status == 200)
@@ -122,8 +122,8 @@ import Testing
         (.json("{\"token\":\"bad\\r\\nX: y\"}"), 502),
     ]
 
-    @Test(arguments: tokens.indices)
-    func aTokenServiceThatMakesNoSense(_ index: Int) throws {
+    @Test("a faulty token service gets its status, and the pull succeeds once it is fixed", arguments: tokens.indices)
+    func tokenService(_ index: Int) throws {
         let (answer, status) = Self.tokens[index]
         let mirror = try MirrorKit()
         let target = "/v2/team/app/blobs/\(digestOf([1, 2, 3]))"
@@ -142,7 +142,7 @@ import Testing
 
     // MARK: Redirects
 
-    @Test func aRedirectToAnotherServerGetsNoAuthorization() throws {
+    @Test("a redirect to another server gets no Authorization, also when a transfer resumes") func redirect() throws {
         let mirror = try MirrorKit { $0.auth = RegistryAuth(user: "me", password: Secret("secret")) }
         let blobs = FakeUpstream(on: mirror.run.loop)
         mirror.run.atClose { blobs.close() }

@@ -27,8 +27,8 @@ import Testing
         ("registry.example", "https://registry-1.docker.io", "ns=registry.example"),
     ]
 
-    @Test("requests to an endpoint elsewhere name the registry, percent-encoded", arguments: elsewhere)
-    func namedElsewhere(name: String, endpoint: String, query: String) throws {
+    @Test("requests to another endpoint name the registry, percent-encoded", arguments: elsewhere)
+    func otherEndpoint(name: String, endpoint: String, query: String) throws {
         #expect(try Self.upstream(name, endpoint: endpoint).namespaceQuery == query)
         #expect(try Self.upstream(name, endpoint: endpoint, sends: false).namespaceQuery == nil)
     }
@@ -41,7 +41,7 @@ import Testing
     ]
 
     @Test("requests to the registry's own host do not name it", arguments: own)
-    func unnamedAtHome(name: String, endpoint: String?) throws {
+    func ownHost(name: String, endpoint: String?) throws {
         #expect(try Self.upstream(name, endpoint: endpoint).namespaceQuery == nil)
     }
 
@@ -50,7 +50,7 @@ import Testing
         #expect(Upstream(host: .dockerHub, config: nil).namespaceQuery == nil)
     }
 
-    @Test("every kind of request has it, beside its own parameters")
+    @Test("every kind of upstream request has ns beside its own parameters")
     func everyRequest() throws {
         let mirror = try MirrorKit()
         let image = FakeImage()
@@ -84,7 +84,7 @@ import Testing
         mirror.close()
     }
 
-    @Test("pages of referrers lead here, without the parameter that the mirror was sent")
+    @Test("the Link of a referrers page leads to this server, without the ns sent upstream")
     func pages() throws {
         let mirror = try MirrorKit()
         let referrers = "/v2/team/app/referrers/\(digestOf([1]))"
@@ -99,7 +99,7 @@ import Testing
         mirror.close()
     }
 
-    @Test("redirects and token services are not sent it")
+    @Test("redirects and token services do not get the ns parameter")
     func others() throws {
         let kit = try UpstreamKit()
         kit.fake.answer = { [unowned fake = kit.fake] request in

@@ -109,8 +109,8 @@ import Testing
         }
     }
 
-    @Test(arguments: 1...8)
-    func whoWasGivenAManifestGetsItsBlobs(_ seed: UInt64) throws {
+    @Test("a client that got a manifest gets its blobs while prunes and evictions run", arguments: 1...8)
+    func race(_ seed: UInt64) throws {
         // In memory where there is such a directory: what is raced here is the loop, not the disk.
         let directory = try TemporaryDirectory(under: access("/dev/shm", W_OK) == 0 ? "/dev/shm/" : nil)
         let race = try Race(seed: seed, directory)

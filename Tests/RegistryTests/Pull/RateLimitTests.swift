@@ -15,7 +15,7 @@ import Testing
         try mirror.scrape()["ociregistry_upstream_rate_limited_total{ns=\"registry.test\"}"]
     }
 
-    @Test("a client waits out a short pause and gets what it asked for")
+    @Test("a client waits out a short pause and gets its response")
     func waits() throws {
         let mirror = try MirrorKit()
         let layer = Self.image.layers[0]
@@ -34,7 +34,7 @@ import Testing
         mirror.close()
     }
 
-    @Test("other repositories of the host are served while one is paused, and nothing is asked of that one")
+    @Test("other repositories of a host are served while one is paused without upstream requests")
     func scope() throws {
         let mirror = try MirrorKit()
         let paused = "/v2/team/app/manifests/v1"
@@ -54,7 +54,7 @@ import Testing
         mirror.close()
     }
 
-    @Test("a client that has waited as long as clients wait is answered 429")
+    @Test("a client that has waited until its deadline gets a 429")
     func deadline() throws {
         let mirror = try MirrorKit { $0.policy.answerDeadlineMilliseconds = 100 }
         mirror.fake.answer = { _ in Self.limited }
@@ -68,7 +68,7 @@ import Testing
         mirror.close()
     }
 
-    @Test("a pause longer than clients wait is answered at once, without an invented time")
+    @Test("a pause longer than clients wait is a 429 at once, without an invented Retry-After")
     func longPauses() throws {
         let mirror = try MirrorKit()
         mirror.fake.answer = { _ in Self.limited }
@@ -141,8 +141,8 @@ import Testing
         mirror.close()
     }
 
-    @Test("pulls that wait for a pause take no places from other repositories")
-    func heldPullsTakeNoPlaces() throws {
+    @Test("pulls that wait for a pause take no queue places from other repositories")
+    func heldPulls() throws {
         let mirror = try MirrorKit()
         let count = PullQueue<PullKey>.maximumForClientsPerHost + 10
         let bodies = (0..<count).map { pattern(200, seed: 900 + UInt64($0)) }
@@ -169,7 +169,7 @@ import Testing
         mirror.close()
     }
 
-    @Test("more than a bounded number of waiting requests is answered 429 at once")
+    @Test("requests beyond the bound of waiting ones get a 429 at once")
     func waitingIsBounded() throws {
         let mirror = try MirrorKit()
         let gate = "/v2/team/app/manifests/gate"
@@ -184,7 +184,7 @@ import Testing
         mirror.close()
     }
 
-    @Test("a token service's 429 pauses the repository that the token was for")
+    @Test("a token service's 429 pauses the repository of the token")
     func tokenService() throws {
         let mirror = try MirrorKit()
         let target = "/v2/team/app/manifests/v1"
@@ -230,7 +230,7 @@ import Testing
         mirror.close()
     }
 
-    @Test("a host that answered 429 gets no prefetches, but the requests of clients")
+    @Test("a host that answered 429 gets no prefetches, but clients' requests")
     func prefetchStops() throws {
         let mirror = try MirrorKit { $0.prefetchLayers = .manifest }
         let image = FakeImage(layerBytes: Array(repeating: 500, count: 30), seed: 61)
@@ -258,7 +258,7 @@ import Testing
         mirror.close()
     }
 
-    @Test("what load fetches does not stand still with the prefetch from a host that answered 429")
+    @Test("load continues fetching from a host whose prefetches a 429 has stopped")
     func load() throws {
         let mirror = try MirrorKit()
         let repository = try #require(RepositoryName("team/app"))
@@ -284,7 +284,7 @@ import Testing
         mirror.close()
     }
 
-    @Test("a cached tag is served as it is while its repository is paused")
+    @Test("a cached tag is served stale while its repository is paused")
     func revalidation() throws {
         let mirror = try MirrorKit { $0.policy.alwaysPullLatest = true }
         Self.image.put(on: mirror.fake, tag: "latest")
@@ -317,7 +317,8 @@ import Testing
         }
     }
 
-    @Test("an image of 24 layers comes through a registry that throttles by the second", arguments: [true, false])
+    @Test(
+        "an image of 24 layers is pulled from a registry that throttles requests per second", arguments: [true, false])
     func throttledRegistry(prefetch: Bool) throws {
         let mirror = try MirrorKit { $0.prefetchLayers = prefetch ? .manifest : .never }
         let image = FakeImage(layerBytes: Array(repeating: 2000, count: 24), seed: 41)
@@ -344,7 +345,7 @@ import Testing
 
     // MARK: 503
 
-    @Test("an upstream's Retry-After is passed on with its 503, an hour at most, and none is invented")
+    @Test("a 503's Retry-After is passed on, an hour at most, and none is invented")
     func unavailable() throws {
         let mirror = try MirrorKit()
         let expected: [(String?, String?)] = [(nil, nil), ("20", "20"), ("100000", "3600"), ("soon", nil)]
@@ -367,7 +368,7 @@ import Testing
         mirror.close()
     }
 
-    @Test("an answer that is late for this server's reasons names no time")
+    @Test("a 503 at this server's own deadline has no Retry-After")
     func late() throws {
         let mirror = try MirrorKit { $0.policy.answerDeadlineMilliseconds = 60 }
         mirror.fake.answer = { _ in .silent }

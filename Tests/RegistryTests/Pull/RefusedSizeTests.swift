@@ -70,7 +70,7 @@ import Testing
         mirror.close()
     }
 
-    @Test("16 TiB is a size: there may be no room for it, and it can be asked for")
+    @Test("a size of 16 TiB is valid: HEAD reports it, and GET finds no room")
     func largestSize() throws {
         let mirror = try MirrorKit { $0.limits.budget.maxBytes = 1 << 40 }
         mirror.wait(until: { mirror.store.isRecovered })
@@ -83,7 +83,7 @@ import Testing
     }
 
     @Test(
-        "a resumed pull whose range is no range of sizes ends there and is gone on with later",
+        "a resumed pull whose Content-Range is out of bounds ends, and a later pull resumes",
         arguments: [
             "Content-Range: bytes 60000-\(largest)/9223372036854775808",
             "Content-Range: bytes 60000-99999/18446744073709551616", "Content-Range: bytes 60000-99999/17592186044417",
@@ -106,7 +106,7 @@ import Testing
     }
 
     @Test("the bodies of challenges and redirects may state any size")
-    func bodiesThatAreNotRead() throws {
+    func unreadBodies() throws {
         let bytes = pattern(3000, seed: 9)
         let mirror = try MirrorKit {
             $0.auth = RegistryAuth(user: "u", password: Secret("p"))
@@ -127,7 +127,7 @@ import Testing
         mirror.close()
     }
 
-    @Test("a manifest of absurd sizes is served as it is, and what states no size is not fetched ahead")
+    @Test("a manifest of absurd sizes is served unchanged; blobs without a size are not prefetched")
     func manifests() throws {
         let image = FakeImage(layerBytes: [1000, 2000, 3000], seed: 4)
         var text = String(decoding: image.manifest, as: UTF8.self)

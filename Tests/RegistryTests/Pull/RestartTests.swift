@@ -9,7 +9,7 @@ import Testing
     static let bytes = pattern(300_000, seed: 41)
     static let target = "/v2/team/app/blobs/\(digestOf(bytes))"
 
-    @Test func whatAStoppedServerHadTheNextOneGoesOnFrom() throws {
+    @Test("a pull that a stopping server interrupted is resumed by the next server") func resumeAfterRestart() throws {
         let directory = try TemporaryDirectory()
         do {
             let mirror = try MirrorKit { $0.imagePath = directory.path }
@@ -35,7 +35,8 @@ import Testing
     }
 
     /// What a former server left is not what the upstream has: hashed with the rest, it shows, and zero is begun from.
-    @Test func aWrongBeginningFromBeforeIsFoundOut() throws {
+    @Test("a wrong partial file of an earlier server is detected and pulled again from zero")
+    func wrongPartial() throws {
         let directory = try TemporaryDirectory()
         do {
             let mirror = try MirrorKit { $0.imagePath = directory.path }
@@ -59,7 +60,7 @@ import Testing
     }
 
     /// containerd and dockerd ask for a tag by HEAD and for the manifest by digest: the tag is known afterwards.
-    @Test func aHeadByTagAndAGetByDigestMakeTheTagKnown() throws {
+    @Test("a HEAD by tag and a GET by digest cache the tag") func tagByHead() throws {
         let mirror = try MirrorKit()
         let image = FakeImage()
         image.put(on: mirror.fake, tag: "Upper.1")

@@ -28,9 +28,9 @@ import Testing
     }
 
     @Test(
-        "a connection that was dropped silently is replaced by a new one, with the same request",
+        "a silently dropped connection is replaced by a new one with the same request",
         arguments: [UpstreamRequest.Method.get, .head])
-    func aSilentConnectionIsReplaced(method: UpstreamRequest.Method) throws {
+    func silentConnection(method: UpstreamRequest.Method) throws {
         let kit = try UpstreamKit(limits: Self.limits())
         Self.answer(kit.fake, later: .silent)
         #expect(kit.ask().body == Array("first".utf8))
@@ -48,8 +48,8 @@ import Testing
         kit.run.close()
     }
 
-    @Test("every client that waits for the same manifest gets the answer of the new connection")
-    func joinedRequestsAreServed() throws {
+    @Test("every client that waits for the same manifest gets the new connection's response")
+    func joinedRequests() throws {
         let mirror = try MirrorKit { $0.connectLimits = Self.limits() }
         let image = FakeImage()
         var onFirst = 0
@@ -65,8 +65,8 @@ import Testing
         mirror.close()
     }
 
-    @Test("a slow answer on a reused connection counts when it comes first, and the new connection is given up")
-    func aSlowConnectionMayStillAnswer() throws {
+    @Test("a slow response on a reused connection counts when it comes first")
+    func slowConnection() throws {
         let kit = try UpstreamKit(limits: Self.limits())
         Self.answer(kit.fake, later: .ok(Array("slow".utf8)).delayed(milliseconds: 300), others: .silent)
         _ = kit.ask()
@@ -78,8 +78,8 @@ import Testing
         kit.run.close()
     }
 
-    @Test("a body that is slow behind its head is not asked for twice")
-    func aBodyMayBeSlow() throws {
+    @Test("a slow body behind its head is not requested twice")
+    func slowBody() throws {
         let kit = try UpstreamKit(limits: Self.limits())
         let slow = FakeAnswer.ok(Array(repeating: 7, count: 20)).dripping(1, everyMilliseconds: 10)
         Self.answer(kit.fake, later: slow)
@@ -89,8 +89,8 @@ import Testing
         kit.run.close()
     }
 
-    @Test("a silent new connection is not asked twice")
-    func aNewConnectionIsNotAskedTwice() throws {
+    @Test("a silent new connection is not replaced by another")
+    func silentNewConnection() throws {
         let kit = try UpstreamKit(noProgressMilliseconds: 400, limits: Self.limits())
         kit.fake.on(Self.path, .silent)
         guard case .timedOut = kit.ask().failure else {
@@ -101,8 +101,8 @@ import Testing
         kit.run.close()
     }
 
-    @Test("after a silent connection, others that were idle at that time are not trusted")
-    func idleConnectionsAreSuspected() throws {
+    @Test("after a silent connection, others idle at that time are not reused")
+    func idleConnections() throws {
         let run = try LoopRun()
         let multi = try #require(CurlMulti(on: run.loop))
         let (url, other) = (
@@ -117,7 +117,7 @@ import Testing
     }
 
     @Test("a connection that ends as the request arrives is replaced", arguments: [true, false])
-    func aConnectionThatEndsIsReplaced(byReset: Bool) throws {
+    func closedConnection(byReset: Bool) throws {
         let kit = try UpstreamKit(limits: Self.limits(silenceMilliseconds: 10_000))
         Self.answer(kit.fake, later: byReset ? .reset : .hangUp)
         _ = kit.ask()
@@ -128,12 +128,12 @@ import Testing
     }
 
     @Test(
-        "bytes that come before a request end the connection, not the request",
+        "bytes that arrive before a request end the connection, not the request",
         arguments: [
             "HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
             "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nwrong", "?",
         ])
-    func bytesBeforeARequestEndTheConnection(bytes: String) throws {
+    func earlyBytes(bytes: String) throws {
         let kit = try UpstreamKit(limits: Self.limits(silenceMilliseconds: 10_000))
         Self.answer(kit.fake, later: .ok(Array("late".utf8)))
         #expect(kit.ask().body == Array("first".utf8))
@@ -146,8 +146,8 @@ import Testing
         kit.run.close()
     }
 
-    @Test("a 408 in place of an answer is asked again on a new connection; there it is the answer")
-    func aRequestTimeoutOnAReusedConnection() throws {
+    @Test("a 408 on a reused connection is retried on a new one, where it is the response")
+    func requestTimeout() throws {
         let kit = try UpstreamKit(limits: Self.limits(silenceMilliseconds: 10_000))
         Self.answer(kit.fake, later: FakeAnswer.status(408).closing())
         _ = kit.ask()
@@ -160,7 +160,7 @@ import Testing
     }
 
     @Test("a token request on a dead connection is sent again on a new one")
-    func aTokenRequestIsSentAgain() throws {
+    func tokenRequest() throws {
         let kit = try UpstreamKit(limits: Self.limits())
         var tokens = 0
         kit.fake.answer = { [unowned fake = kit.fake] request in

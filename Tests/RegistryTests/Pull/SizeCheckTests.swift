@@ -39,8 +39,8 @@ import Testing
         })
     }
 
-    @Test("a layer that was cut off while no server ran is pulled again once its image is asked for")
-    func cutOffWhileNoServerRan() throws {
+    @Test("a layer truncated while no server ran is pulled again when its image is requested")
+    func truncatedLayer() throws {
         let directory = try Self.damagedCache()
         let mirror = try MirrorKit {
             $0.imagePath = directory.path
@@ -60,8 +60,8 @@ import Testing
         mirror.close()
     }
 
-    @Test("in an air gap, without fetching, such a layer is set aside and not found")
-    func cutOffInAnAirGap() throws {
+    @Test("in an air gap a truncated layer is quarantined and not found")
+    func truncatedInAirGap() throws {
         let directory = try Self.damagedCache()
         let mirror = try MirrorKit {
             $0.imagePath = directory.path
@@ -108,7 +108,7 @@ import Testing
         mirror.close()
     }
 
-    @Test("a request for a blob that takes long to hash is answered with what there is")
+    @Test("readers of a blob are released when its hash check takes too long")
     func readersAreReleased() throws {
         let fixture = try StoreFixture()
         let digest = try fixture.put(pattern(5000))

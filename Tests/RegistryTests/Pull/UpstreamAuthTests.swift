@@ -30,7 +30,7 @@ import Testing
         return { token }
     }
 
-    @Test func aTokenIsFetchedOnceAndThenSentUnasked() throws {
+    @Test("a token is fetched once and sent with later requests") func token() throws {
         let kit = try UpstreamKit()
         _ = Self.guarded(kit)
         for _ in 0..<3 { #expect(kit.ask().body == Array("content".utf8)) }
@@ -43,7 +43,7 @@ import Testing
         kit.run.close()
     }
 
-    @Test func aHundredPullsCauseOneTokenExchange() throws {
+    @Test("a hundred concurrent pulls fetch one token") func sharedToken() throws {
         let kit = try UpstreamKit()
         _ = Self.guarded(kit)
         var left = 100
@@ -61,7 +61,7 @@ import Testing
         kit.run.close()
     }
 
-    @Test func someoneWhoLeavesDoesNotTakeTheTokenAlong() throws {
+    @Test("a cancelled request does not cancel the token fetch that others wait for") func cancelledToken() throws {
         let kit = try UpstreamKit()
         _ = Self.guarded(kit)
         let (first, exchange) = kit.start()
@@ -72,7 +72,7 @@ import Testing
         kit.run.close()
     }
 
-    @Test func aTokenThatIsRefusedIsReplacedOnceForAll() throws {
+    @Test("a refused token is replaced once for all requests") func replacedToken() throws {
         let kit = try UpstreamKit()
         var good = "old"
         kit.fake.answer = { [unowned fake = kit.fake] request in
@@ -97,7 +97,7 @@ import Testing
         kit.run.close()
     }
 
-    @Test func aRegistryThatNeverAcceptsItsTokensDeniesInTheEnd() throws {
+    @Test("a registry that refuses every token gives a 401 after bounded requests") func refusedTokens() throws {
         let kit = try UpstreamKit()
         kit.fake.answer = { [unowned fake = kit.fake] request in
             request.path == "/token" ? .token("t") : .challenge(realm: "\(fake.url)/token")
@@ -108,7 +108,7 @@ import Testing
         kit.run.close()
     }
 
-    @Test func accessTokenWillDoAndTheScopeIsMadeUpWhereNoneIsNamed() throws {
+    @Test("access_token is accepted, and the scope defaults to pull of the repository") func accessToken() throws {
         let kit = try UpstreamKit()
         kit.fake.answer = { [unowned fake = kit.fake] request in
             if request.path == "/token" { return .json("{\"access_token\":\"t\"}") }
@@ -121,7 +121,7 @@ import Testing
         kit.run.close()
     }
 
-    @Test func eachRepositoryHasItsToken() throws {
+    @Test("each repository has its own token") func tokensByRepository() throws {
         let kit = try UpstreamKit()
         kit.fake.answer = { [unowned fake = kit.fake] request in
             if request.path == "/token" { return .token(request.parameter("scope") ?? "") }
@@ -138,7 +138,7 @@ import Testing
 
     // MARK: Credentials
 
-    @Test func credentialsGoToTheRegistrysOwnRealm() throws {
+    @Test("credentials are sent to a token realm on the registry's own host") func ownRealm() throws {
         let kit = try UpstreamKit { _, config, _ in config.auth = Self.auth }
         _ = Self.guarded(kit)
         #expect(kit.ask().failure == nil)
@@ -146,7 +146,8 @@ import Testing
         kit.run.close()
     }
 
-    @Test func credentialsGoToNobodyElse() throws {
+    @Test("credentials are not sent to another host's realm, and the error suggests auth.tokenRealm")
+    func foreignRealm() throws {
         var stranger: FakeUpstream?
         let kit = try UpstreamKit { fake, config, _ in
             config.auth = Self.auth
@@ -169,7 +170,7 @@ import Testing
         kit.run.close()
     }
 
-    @Test func theConfiguredRealmGetsThem() throws {
+    @Test("credentials are sent to the configured token realm") func configuredRealm() throws {
         var realm: FakeUpstream?
         let kit = try UpstreamKit { fake, config, _ in
             let other = FakeUpstream(on: fake.loop, address: "127.0.0.2")
@@ -189,7 +190,7 @@ import Testing
         kit.run.close()
     }
 
-    @Test func aLocalRealmThatNobodyConfiguredIsNotAsked() throws {
+    @Test("a loopback token realm without configuration is refused") func localRealm() throws {
         let kit = try UpstreamKit()
         kit.fake.answer = { [unowned fake = kit.fake] _ in .challenge(realm: "http://localhost:\(fake.port)/token") }
         #expect(kit.ask().refusal?.status == 403)
@@ -197,7 +198,8 @@ import Testing
         kit.run.close()
     }
 
-    @Test func basicIsAnsweredAndThenSentUnasked() throws {
+    @Test("a Basic challenge is answered once, and credentials are sent with later requests")
+    func basicChallenge() throws {
         let kit = try UpstreamKit { _, config, _ in config.auth = Self.auth }
         kit.fake.answer = { request in
             request.header("authorization") == Self.basic
@@ -209,7 +211,8 @@ import Testing
         kit.run.close()
     }
 
-    @Test func basicWithoutCredentialsSaysWhatIsMissing() throws {
+    @Test("a Basic challenge without credentials is a 401 that suggests auth.user")
+    func basicWithoutCredentials() throws {
         let kit = try UpstreamKit()
         kit.fake.answer = { _ in .status(401, [("WWW-Authenticate", "Basic realm=\"Registry\"")]) }
         let record = kit.ask()
@@ -229,7 +232,8 @@ import Testing
         (.ok([UInt8](repeating: 0x20, count: 200_000)), 502, .unknown),
     ]
 
-    @Test(arguments: 0..<failing.count) func tokenServicesThatFail(number: Int) throws {
+    @Test("a failing token service has its status and code, and is not retried", arguments: 0..<failing.count)
+    func failingTokenServices(number: Int) throws {
         let (answer, status, code) = Self.failing[number]
         let kit = try UpstreamKit()
         kit.fake.answer = { [unowned fake = kit.fake] request in
@@ -242,7 +246,7 @@ import Testing
         kit.run.close()
     }
 
-    @Test func aTokenServiceThatCutsOrIsAwayIsUnavailable() throws {
+    @Test("a broken or unreachable token service makes the upstream unavailable") func brokenTokenService() throws {
         let kit = try UpstreamKit { _, config, _ in config.auth = Self.auth }
         kit.fake.answer = { [unowned fake = kit.fake] request in
             request.path == "/token" ? FakeAnswer.token("t").cut(after: 3) : .challenge(realm: "\(fake.url)/token")
@@ -261,7 +265,7 @@ import Testing
 
     // MARK: 429
 
-    @Test func a429IsRemembered() throws {
+    @Test("a 429 with Retry-After pauses later requests") func rateLimit() throws {
         let kit = try UpstreamKit()
         kit.fake.answer = { _ in .status(429, [("Retry-After", "30")]) }
         let first = kit.ask()
@@ -279,7 +283,8 @@ import Testing
 
     // MARK: Upstreams
 
-    @Test func upstreamsAreKeptWithinBounds() throws {
+    @Test("a thousand upstreams leave configured ones and Docker Hub with their own addresses")
+    func manyUpstreams() throws {
         let kit = try UpstreamKit()
         for number in 0..<1000 {
             let host = try #require(RegistryHost("r\(number).test"))
@@ -290,22 +295,24 @@ import Testing
         kit.run.close()
     }
 
-    @Test(arguments: ["localhost", "127.0.0.1:5000", "[::1]:5000", "169.254.169.254", "0.0.0.0"])
-    func aLocalUpstreamThatNobodyConfiguredIsRefused(name: String) throws {
+    @Test(
+        "a local upstream without configuration is refused with 403",
+        arguments: ["localhost", "127.0.0.1:5000", "[::1]:5000", "169.254.169.254", "0.0.0.0"])
+    func localUpstream(name: String) throws {
         let kit = try UpstreamKit()
         let host = try #require(RegistryHost(name))
         #expect(kit.ask(host: host).refusal?.status == 403)
         kit.run.close()
     }
 
-    @Test func whatCannotBeAHostFails() throws {
+    @Test("an upstream with an invalid address fails") func invalidHost() throws {
         let kit = try UpstreamKit()
         let host = try #require(RegistryHost("[::::]"))
         #expect(kit.ask(host: host).failure != nil)
         kit.run.close()
     }
 
-    @Test func aNameThatDoesNotResolveIsUnreachable() throws {
+    @Test("an upstream whose name does not resolve is unreachable") func unresolvableName() throws {
         let kit = try UpstreamKit()
         let host = try #require(RegistryHost("no-such-host.invalid"))
         guard case .unreachable = kit.ask(host: host).failure else {

@@ -14,7 +14,7 @@ import Testing
         return random.bytes(count)
     }
 
-    @Test(arguments: [0, 1, 16_384, 1_000_003]) func aBodyArrivesWhole(size: Int) throws {
+    @Test("a body of any size arrives whole", arguments: [0, 1, 16_384, 1_000_003]) func body(size: Int) throws {
         let kit = try UpstreamKit()
         let body = Self.bytes(size)
         kit.fake.on(Self.path, .ok(body))
@@ -28,7 +28,8 @@ import Testing
         kit.run.close()
     }
 
-    @Test(arguments: 0..<20 as Range<UInt64>) func aBodyArrivesWholeInAnyPieces(seed: UInt64) throws {
+    @Test("a body arrives whole in random pieces with random pauses", arguments: 0..<20 as Range<UInt64>)
+    func pieces(seed: UInt64) throws {
         let kit = try UpstreamKit()
         let body = Self.bytes(200_000, seed: seed)
         kit.fake.chance = SeededRandom(seed: seed)
@@ -58,7 +59,7 @@ import Testing
         kit.run.close()
     }
 
-    @Test func chunkedHasNoLengthAndCloseDelimitedSaysSo() throws {
+    @Test("a chunked body has no length, and a close-delimited body is marked as such") func framing() throws {
         let kit = try UpstreamKit()
         let body = Self.bytes(50_000)
         kit.fake.on(Self.path, [.ok(body).chunked(), .ok(body).closeDelimited()])
@@ -73,7 +74,7 @@ import Testing
         kit.run.close()
     }
 
-    @Test func aHeadHasALengthAndNoBody() throws {
+    @Test("a HEAD response has its length and no body") func head() throws {
         let kit = try UpstreamKit()
         kit.fake.on(Self.path, FakeAnswer.ok(Self.bytes(1000)).adding("Docker-Content-Digest", "sha256:abc"))
         let record = kit.ask(method: .head)
@@ -86,7 +87,7 @@ import Testing
         kit.run.close()
     }
 
-    @Test func theRequestSaysWhatItShould() throws {
+    @Test("an upstream request has the expected header fields and query") func requestFields() throws {
         let kit = try UpstreamKit()
         kit.fake.on(Self.path, .ok([1]))
         _ = kit.ask(change: {
@@ -107,7 +108,7 @@ import Testing
         kit.run.close()
     }
 
-    @Test func connectionsAreUsedAgain() throws {
+    @Test("requests reuse one connection") func reuse() throws {
         let kit = try UpstreamKit()
         kit.fake.on(Self.path, [.ok([1]), .status(404, body: "no"), .ok([2])])
         #expect(kit.ask().body == [1])
@@ -120,7 +121,7 @@ import Testing
         kit.run.close()
     }
 
-    @Test func interimAnswersAreSkippedAndTrailersIgnored() throws {
+    @Test("interim responses are skipped") func interimResponses() throws {
         let kit = try UpstreamKit()
         let text = "HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
         kit.fake.on(Self.path, .raw(text))
@@ -133,7 +134,7 @@ import Testing
 
     // MARK: Faults
 
-    @Test func aCutBodyIsBroken() throws {
+    @Test("a body cut short is a broken transfer without retry") func cutBody() throws {
         let kit = try UpstreamKit()
         kit.fake.on(Self.path, .ok(Self.bytes(100_000)).cut(after: 60_000))
         let record = kit.ask()
@@ -146,7 +147,7 @@ import Testing
         kit.run.close()
     }
 
-    @Test func aResetBodyIsBrokenAndSoIsACutChunkedOne() throws {
+    @Test("a reset body and a cut chunked body are broken transfers") func resetBody() throws {
         let kit = try UpstreamKit()
         let body = Self.bytes(100_000)
         kit.fake.on(Self.path, [.ok(body).reset(after: 50_000), .ok(body).chunked().cut(after: 50_000)])
@@ -159,7 +160,7 @@ import Testing
         kit.run.close()
     }
 
-    @Test func aConnectionThatDiesBeforeItSaysAnythingIsTriedOnceMore() throws {
+    @Test("a connection that ends before a response is retried once") func hangUp() throws {
         let kit = try UpstreamKit()
         kit.fake.on(Self.path, [.hangUp, .ok([7])])
         #expect(kit.ask().body == [7])
@@ -172,7 +173,7 @@ import Testing
         kit.run.close()
     }
 
-    @Test func aReusedConnectionThatDiesIsReplaced() throws {
+    @Test("a reused connection that ends is replaced by a new one") func deadReused() throws {
         let kit = try UpstreamKit()
         kit.fake.on(Self.path, [.ok([1]), .hangUp, .ok([2])])
         #expect(kit.ask().body == [1])
@@ -180,7 +181,7 @@ import Testing
         kit.run.close()
     }
 
-    @Test func noListenerIsUnreachableAfterOneRetry() throws {
+    @Test("an upstream without a listener is unreachable") func noListener() throws {
         let kit = try UpstreamKit()
         kit.fake.stopListening()
         let record = kit.ask()
@@ -192,7 +193,7 @@ import Testing
         kit.run.close()
     }
 
-    @Test func silenceEndsAfterTheTimeForNoProgress() throws {
+    @Test("a silent upstream and a stalled body time out without progress") func noProgress() throws {
         let kit = try UpstreamKit(noProgressMilliseconds: 150)
         kit.fake.on(Self.path, [.silent, .ok(Self.bytes(1000)).stall(after: 500)])
         let silent = kit.ask()
@@ -211,7 +212,7 @@ import Testing
         kit.run.close()
     }
 
-    @Test func slowIsNotSilentAndOurOwnPauseIsNotEither() throws {
+    @Test("a slow body and a paused reader do not time out") func slowBody() throws {
         let kit = try UpstreamKit(noProgressMilliseconds: 200)
         kit.fake.on(Self.path, .ok(Self.bytes(40)).dripping(1, everyMilliseconds: 20))
         #expect(kit.ask().body.count == 40)
@@ -233,7 +234,7 @@ import Testing
         kit.run.close()
     }
 
-    @Test func whatIsNotHTTPIsBroken() throws {
+    @Test("a response that is not valid HTTP is a broken transfer") func notHTTP() throws {
         let kit = try UpstreamKit()
         let contradiction = "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nhello!"
         let huge =
@@ -252,7 +253,7 @@ import Testing
 
     // MARK: Leaving
 
-    @Test func cancelEndsItWithoutAWord() throws {
+    @Test("a cancelled exchange ends without further callbacks") func cancel() throws {
         let kit = try UpstreamKit()
         kit.fake.on(Self.path, .ok(Self.bytes(5_000_000)))
         var started: [(record: ExchangeRecord, exchange: UpstreamExchange)] = []
@@ -279,7 +280,7 @@ import Testing
         kit.run.close()
     }
 
-    @Test func closingTheClientTellsEveryone() throws {
+    @Test("closing the client fails every running and later exchange") func closing() throws {
         let kit = try UpstreamKit()
         kit.fake.on(Self.path, .silent)
         kit.fake.on("/v2/a/blobs/y", .ok(Self.bytes(3_000_000)).paced(bytesPerSecond: 10_000))
@@ -295,7 +296,7 @@ import Testing
         kit.run.close()
     }
 
-    @Test func manyAtOnceEachGetTheirOwn() throws {
+    @Test("a hundred concurrent exchanges each get their own body") func concurrent() throws {
         let kit = try UpstreamKit()
         kit.fake.chance = SeededRandom(seed: 7)
         kit.fake.answer = { .ok(Self.bytes(30_000, seed: UInt64($0.path.split(separator: "/").last ?? "0") ?? 0)) }

@@ -10,7 +10,7 @@ import Testing
 @Suite struct UpstreamRedirectTests {
     private static let path = "/v2/a/blobs/x"
 
-    @Test func aRedirectElsewhereLeavesTheAuthorizationBehind() throws {
+    @Test("a redirect to another origin gets no Authorization, but the range and query") func otherOrigin() throws {
         let kit = try UpstreamKit { _, config, _ in config.auth = RegistryAuth(user: "me", password: Secret("pw")) }
         // Another port is another origin.
         let store = FakeUpstream(on: kit.run.loop)
@@ -38,7 +38,8 @@ import Testing
         kit.run.close()
     }
 
-    @Test(arguments: [301, 302, 303, 307, 308]) func everyKindIsFollowed(status: Int) throws {
+    @Test("redirects of every status are followed with the same method", arguments: [301, 302, 303, 307, 308])
+    func statuses(status: Int) throws {
         let kit = try UpstreamKit()
         kit.fake.on(Self.path, .redirect(to: "/other", status: status))
         kit.fake.on("/other", .ok([9]))
@@ -48,13 +49,15 @@ import Testing
         kit.run.close()
     }
 
-    @Test(arguments: [
-        "http://127.0.0.2:1/", "http://localhost:1/", "http://[::1]:1/", "http://169.254.169.254/latest/meta-data",
-        "http://2130706434/", "http://[::ffff:127.0.0.2]/", "ftp://127.0.0.1/", "file:///etc/passwd",
-        "http://u:p@127.0.0.1/",
-        "http://", "gopher://x",
-    ])
-    func whatIsNotFollowed(location: String) throws {
+    @Test(
+        "a redirect to a local, invalid or non-http location is refused with 403",
+        arguments: [
+            "http://127.0.0.2:1/", "http://localhost:1/", "http://[::1]:1/", "http://169.254.169.254/latest/meta-data",
+            "http://2130706434/", "http://[::ffff:127.0.0.2]/", "ftp://127.0.0.1/", "file:///etc/passwd",
+            "http://u:p@127.0.0.1/",
+            "http://", "gopher://x",
+        ])
+    func refusedLocations(location: String) throws {
         let kit = try UpstreamKit()
         kit.fake.on(Self.path, .redirect(to: location))
         let error = try #require(kit.ask().refusal)
@@ -64,7 +67,7 @@ import Testing
         kit.run.close()
     }
 
-    @Test func aLoopEnds() throws {
+    @Test("a redirect loop ends with 403 after ten redirects") func loop() throws {
         let kit = try UpstreamKit()
         kit.fake.on(Self.path, .redirect(to: Self.path))
         #expect(kit.ask().refusal?.status == 403)
@@ -72,7 +75,7 @@ import Testing
         kit.run.close()
     }
 
-    @Test func redirectsWithLargeOrEndlessBodiesAreNotWaitedFor() throws {
+    @Test("large and endless bodies of redirects are not waited for") func redirectBodies() throws {
         let kit = try UpstreamKit()
         var large = FakeAnswer.redirect(to: "/other")
         large.body = [UInt8](repeating: 1, count: 10_000_000)
@@ -84,7 +87,7 @@ import Testing
         kit.run.close()
     }
 
-    @Test func errorBodiesAreSwallowedAndLargeOnesCutShort() throws {
+    @Test("error bodies are discarded, and large ones are cut short") func errorBodies() throws {
         let kit = try UpstreamKit()
         let small = FakeAnswer.json("{\"errors\":[]}", status: 404)
         let large = FakeAnswer(status: 500, body: [UInt8](repeating: 1, count: 10_000_000))
@@ -99,7 +102,7 @@ import Testing
         kit.run.close()
     }
 
-    @Test func aConnectionThatAnotherUpstreamOpenedIsNoWayIn() throws {
+    @Test("a redirect to a local upstream is refused though a connection to it is open") func openConnection() throws {
         // `inside.test` is configured and local; `registry.test` may not lead there, also while a connection is open.
         let inside = try #require(RegistryHost("inside.test"))
         var local: FakeUpstream?

@@ -79,7 +79,7 @@ import Testing
         #expect(record.head == nil, sourceLocation: location)
     }
 
-    @Test func certificatesAreVerified() throws {
+    @Test("the upstream's certificate is verified against the configured authority") func certificates() throws {
         let certificates = try Certificates()
         let server = try Server(certificates, "server")
         let good = try Self.ask(server) { $0.caFile = certificates.file("ca.pem") }
@@ -93,7 +93,7 @@ import Testing
         #expect(try Self.ask(server) { $0.insecureSkipVerify = true }.head?.status == 200)
     }
 
-    @Test func theNameIsVerified() throws {
+    @Test("the name in the upstream's certificate is verified, unless verification is off") func names() throws {
         let certificates = try Certificates()
         let server = try Server(certificates, "other")
         let wrong = try Self.ask(server) { $0.caFile = certificates.file("ca.pem") }
@@ -105,7 +105,8 @@ import Testing
         #expect(skipped.head?.status == 200)
     }
 
-    @Test func aClientCertificateIsShownWhereOneIsAskedFor() throws {
+    @Test("the configured client certificate is sent to an upstream that requires one")
+    func clientCertificate() throws {
         let certificates = try Certificates()
         let server = try Server(
             certificates, "server", ["-Verify", "1", "-verify_return_error", "-CAfile", certificates.file("ca.pem")])
@@ -120,8 +121,8 @@ import Testing
         #expect(without.failure?.registryError(host: UpstreamKit.host).status == 503)
     }
 
-    @Test("a TLS handshake that never ends fails at its own limit, which the error names, and is not tried again")
-    func aHandshakeThatNeverEnds() throws {
+    @Test("an endless TLS handshake fails at its own limit without retry, and the error names it")
+    func endlessHandshake() throws {
         var limits = ConnectLimits()
         limits.tlsMilliseconds = 150
         let kit = try UpstreamKit(limits: limits) { fake, config, _ in
@@ -133,8 +134,8 @@ import Testing
         kit.run.close()
     }
 
-    @Test("a TLS handshake may take longer than lookup, addresses and proxy may")
-    func aSlowHandshakeSucceeds() throws {
+    @Test("a TLS handshake may take longer than the limits for lookup and connecting")
+    func slowHandshake() throws {
         let certificates = try Certificates()
         let server = try Server(certificates, "server")
         let relay = try DelayedRelay(to: server.port, afterMilliseconds: 600)
@@ -155,7 +156,8 @@ import Testing
     }
 
     /// The client's certificate and the configured authorities belong to the upstream's own host.
-    @Test func otherHostsGetNoCertificate() throws {
+    @Test("other hosts get no client certificate, and are verified with system authorities too")
+    func otherHosts() throws {
         var config = RegistryConfig(name: UpstreamKit.host)
         config.tls.caFile = "/ca"
         config.tls.certificateFile = "/cert"

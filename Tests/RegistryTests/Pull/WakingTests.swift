@@ -42,7 +42,7 @@ import Testing
         run.run()
     }
 
-    @Test("parked readers come out in order, and one that has left does not")
+    @Test("parked readers are woken in order, without those that have left")
     func order() {
         var parked = ParkedReaders()
         let readers = (0..<10).map { Reader($0) { _ in } }
@@ -85,7 +85,7 @@ import Testing
         run.close()
     }
 
-    @Test("readers that leave before their turn are not called")
+    @Test("readers that leave before they are woken are not called")
     func leavers() throws {
         let run = try LoopRun()
         let blob = try Self.blob(on: run.loop)
@@ -100,7 +100,7 @@ import Testing
         run.close()
     }
 
-    @Test("a reader that parks again while others are woken is woken for what came since")
+    @Test("a reader that parks again while others are woken is woken for later bytes")
     func parkingAgain() throws {
         let run = try LoopRun()
         let blob = try Self.blob(on: run.loop)
@@ -122,7 +122,7 @@ import Testing
         run.close()
     }
 
-    @Test("callers that wait for one thing are called a bounded number at a time, in order")
+    @Test("waiting callers are called a bounded number at a time, in order")
     func callers() throws {
         let run = try LoopRun()
         var called: [Int] = []
@@ -137,7 +137,7 @@ import Testing
         run.close()
     }
 
-    @Test("callers that wait for a blob's answer are called a bounded number at a time")
+    @Test("callers that wait for a blob's announcement are called a bounded number at a time")
     func waitingForTheAnswer() throws {
         let run = try LoopRun()
         let key = PullKey(
@@ -153,8 +153,8 @@ import Testing
         run.close()
     }
 
-    @Test("a thousand clients of one manifest and of one blob are all served")
-    func everyoneIsServed() throws {
+    @Test("a thousand clients of one manifest and one blob are all served")
+    func manyClients() throws {
         let mirror = try MirrorKit()
         let image = FakeImage(layerBytes: [300_000], seed: 3)
         image.put(on: mirror.fake, tag: "v1")

@@ -65,7 +65,7 @@ import Testing
         mirror.close()
     }
 
-    @Test("pulls of many repositories at the same time cause few logins", arguments: ["token", "basic"])
+    @Test("concurrent pulls of many repositories cause few logins", arguments: ["token", "basic"])
     func manyRepositories(scheme: String) throws {
         let mirror = try MirrorKit { $0.auth = Self.auth }
         let registry = LoginSite()
@@ -101,7 +101,7 @@ import Testing
         mirror.close()
     }
 
-    @Test("a repository that its user may not read does not pause the others")
+    @Test("a repository that is forbidden for its user does not pause the others")
     func forbiddenRepository() throws {
         let mirror = try MirrorKit { $0.auth = Self.auth }
         let registry = LoginSite()
@@ -114,7 +114,7 @@ import Testing
         mirror.close()
     }
 
-    @Test("a token service's 403 is about the repository")
+    @Test("a token service's 403 pauses only its repository")
     func forbiddenScope() throws {
         let mirror = try MirrorKit { $0.auth = Self.auth }
         let registry = LoginSite()
@@ -140,8 +140,8 @@ import Testing
         mirror.close()
     }
 
-    @Test("a token service that is away says nothing about the credentials")
-    func away() throws {
+    @Test("an unreachable token service does not pause the credentials")
+    func unreachable() throws {
         let mirror = try MirrorKit { $0.auth = Self.auth }
         mirror.fake.answer = { [unowned fake = mirror.fake] request in
             request.path == "/token" ? .status(500) : .challenge(realm: "\(fake.url)/token")

@@ -11,7 +11,7 @@ import Testing
     static let digest = digestOf(bytes)
     static let target = "/v2/team/app/blobs/\(digest)"
 
-    @Test func aMissTellsTheUpstreamsTimeAndAHitDoesNot() throws {
+    @Test("a miss logs the upstream's time, and a hit does not") func missAndHit() throws {
         let mirror = try MirrorKit()
         mirror.fake.on(Self.target) { .blob(Self.bytes, for: $0) }
         #expect(mirror.get(Self.target).status == 200)
@@ -36,7 +36,7 @@ import Testing
         mirror.close()
     }
 
-    @Test func everyQuestionToAnUpstreamIsTimed() throws {
+    @Test("every request that waited for an upstream logs upstream_ms") func upstreamTime() throws {
         let mirror = try MirrorKit()
         let image = FakeImage()
         image.put(on: mirror.fake, tag: "v1")
@@ -56,7 +56,7 @@ import Testing
         mirror.close()
     }
 
-    @Test func theTimeIsWhatTheUpstreamTook() throws {
+    @Test("upstream_ms includes the upstream's delay") func upstreamDelay() throws {
         let mirror = try MirrorKit()
         mirror.fake.on(Self.target) { request in
             var answer = FakeAnswer.blob(Self.bytes, for: request)
@@ -69,7 +69,7 @@ import Testing
         mirror.close()
     }
 
-    @Test func anErrorCanBeQuoted() throws {
+    @Test("an error response has the request id that is logged, given or generated") func errorID() throws {
         let mirror = try MirrorKit()
         for (target, status) in [
             ("/v2/team/app/blobs/nodigest", 400), ("/nowhere", 404), ("/v2/team/app/blobs/\(Self.digest)", 404),
@@ -94,7 +94,7 @@ import Testing
         mirror.close()
     }
 
-    @Test func whatIsServedHasNoSuchField() throws {
+    @Test("a successful response has no X-Request-Id, and its id is logged") func successWithoutID() throws {
         let mirror = try MirrorKit()
         mirror.fake.on(Self.target) { .blob(Self.bytes, for: $0) }
         for _ in 0..<2 {
@@ -107,10 +107,12 @@ import Testing
         mirror.close()
     }
 
-    @Test(arguments: [
-        "", "two words", "quo\"te", "back\\slash", "tab\tbed", "größe", String(repeating: "x", count: 65), "\u{1}",
-    ])
-    func whatIsNoSaneIdIsReplaced(_ id: String) throws {
+    @Test(
+        "an invalid X-Request-Id is replaced by a generated one",
+        arguments: [
+            "", "two words", "quo\"te", "back\\slash", "tab\tbed", "größe", String(repeating: "x", count: 65), "\u{1}",
+        ])
+    func invalidIDs(_ id: String) throws {
         let mirror = try MirrorKit()
         let answer = mirror.get("/nowhere", [("X-Request-Id", id)])
         let used = try #require(answer.header("x-request-id"))
@@ -118,7 +120,7 @@ import Testing
         mirror.close()
     }
 
-    @Test func theLongestIdAndTheFirstOfSeveralAreTaken() throws {
+    @Test("a request id of maximum length and the first of several are used") func acceptedIDs() throws {
         let mirror = try MirrorKit()
         let longest = String(repeating: "~", count: RequestID.maximumBytes)
         #expect(mirror.get("/nowhere", [("X-Request-Id", longest)]).header("x-request-id") == longest)
@@ -127,7 +129,7 @@ import Testing
         mirror.close()
     }
 
-    @Test func pipelinedRequestsKeepTheirOwnIds() throws {
+    @Test("pipelined requests keep their own ids") func pipelinedIDs() throws {
         let mirror = try MirrorKit()
         let client = mirror.start(
             .get("/v2/team/app/manifests/a", [("X-Request-Id", "a")]), .get("/nowhere"),
@@ -138,7 +140,7 @@ import Testing
         mirror.close()
     }
 
-    @Test func aFailedPullNamesTheRequestThatBeganIt() throws {
+    @Test("a failed pull logs the id of the request that began it") func failedPull() throws {
         let mirror = try MirrorKit()
         mirror.fake.on(Self.target, .status(404))
         #expect(mirror.get(Self.target, [("X-Request-Id", "began-it")]).status == 404)
@@ -147,7 +149,7 @@ import Testing
         mirror.close()
     }
 
-    @Test func idsAreOnesOfTheirOwn() {
+    @Test("generated ids are a prefix with a counter") func generatedIDs() {
         var (one, other) = (RequestIDSource(prefix: 0xAB), RequestIDSource())
         #expect(one.next() == "00000000000000ab-1")
         #expect(one.next() == "00000000000000ab-2")

@@ -61,7 +61,7 @@ import Testing
         return String(decoding: buffer.prefix(max(0, count)), as: UTF8.self)
     }
 
-    @Test func aReaderHangsUpWhileThePoolReads() throws {
+    @Test("a client that disconnects while the pool reads its file is dropped at once") func earlyHangUp() throws {
         let directory = try TemporaryDirectory()
         let path = directory.path + "/blob"
         try Data(repeating: 7, count: 4 << 20).write(to: URL(filePath: path))
@@ -95,7 +95,7 @@ import Testing
         kit.close()
     }
 
-    @Test func thoseBeingRefusedTakeNobodysPlace() throws {
+    @Test("connections being refused do not count against the connection limit") func refusedConnections() throws {
         // A cap of four, and one refusal at a time.
         let kit = try Kit(descriptorLimit: 8) { _ in
             { connection, _, _ in

@@ -46,8 +46,10 @@ import Testing
     }
 
     /// 107 bytes are what the kernel takes; deeper caches exist.
-    @Test(arguments: [0, 60, 300])
-    func itAnswersWhereverTheCacheLies(_ extraBytes: Int) throws {
+    @Test(
+        "the admin socket answers at paths longer than sockaddr_un, and is removed at the end",
+        arguments: [0, 60, 300])
+    func longPaths(_ extraBytes: Int) throws {
         let directory = try TemporaryDirectory()
         let folder = stride(from: 0, to: extraBytes, by: 100).map { _ in String(repeating: "d", count: 90) }
         let path = try directory.directory((["x"] + folder).joined(separator: "/")) + "/ADMIN"
@@ -69,7 +71,7 @@ import Testing
     }
 
     /// A process that was killed leaves its socket behind.
-    @Test func oneThatWasLeftBehindIsReplaced() throws {
+    @Test("a socket left by a killed process is replaced") func leftoverSocket() throws {
         let directory = try TemporaryDirectory()
         let path = directory.file("ADMIN")
         close(try UnixAddress(path).socket(.bind))
@@ -84,7 +86,7 @@ import Testing
     }
 
     /// Whatever the umask: bits that it leaves are taken away before anybody can connect.
-    @Test func theModeDoesNotDependOnTheUmask() throws {
+    @Test("the socket's mode is 0600 whatever the umask") func modeIgnoresUmask() throws {
         let directory = try TemporaryDirectory()
         let run = try LoopRun()
         let path = directory.file("ADMIN")
@@ -95,7 +97,7 @@ import Testing
     }
 
     /// A body that the socket does not take at once, which is what a list of a large cache is.
-    @Test func largeAnswersComeWhole() throws {
+    @Test("a large response is sent whole over the socket") func largeResponse() throws {
         let directory = try TemporaryDirectory()
         let run = try LoopRun()
         let text = Array(String(repeating: "0123456789", count: 500_000).utf8)
@@ -109,7 +111,7 @@ import Testing
         run.close()
     }
 
-    @Test func aPlaceThatCannotBeIsAnError() throws {
+    @Test("a socket path that cannot be created is an error") func invalidPaths() throws {
         let directory = try TemporaryDirectory()
         let run = try LoopRun()
         let name = String(repeating: "n", count: 120)

@@ -224,8 +224,8 @@ extension PullSimulation {
     static let firstSeed = UInt64(ProcessInfo.processInfo.environment["SIMULATION_FIRST_SEED"] ?? "") ?? 1
 
     /// In shares, so that the test runner has something to run side by side.
-    @Test(arguments: 0..<UInt64(4))
-    func randomFaultsNeverYieldAWrongCompleteBody(_ share: UInt64) throws {
+    @Test("random faults never yield a wrong complete body", arguments: 0..<UInt64(4))
+    func randomFaults(_ share: UInt64) throws {
         for number in stride(from: share, to: Self.plays, by: 4) {
             try PullSimulation(seed: Self.firstSeed &+ number).play()
         }

@@ -32,7 +32,7 @@ import Testing
         }
     }
 
-    @Test("what is appended and rewritten is read back") func roundTrip() throws {
+    @Test("appended and rewritten access times are read back") func roundTrip() throws {
         let fixture = try StoreFixture()
         let layout = fixture.store.layout
         var state = try AccessFile.append(uses(0..<10), to: 0, layout)
@@ -49,7 +49,7 @@ import Testing
         #expect(try fixture.names(layout.temporary).isEmpty)
     }
 
-    @Test("of a file above the limit the end is read") func tooLarge() throws {
+    @Test("only the end of a file above the limit is read") func tooLarge() throws {
         let fixture = try StoreFixture()
         let layout = fixture.store.layout
         let state = try AccessFile.append(uses(0..<10_000), to: 0, layout)
@@ -64,7 +64,7 @@ import Testing
         #expect(try lines(fixture.store).count == read.uses.count)
     }
 
-    @Test("lines longer than what is read at once, torn ones and numbers of any size are passed over")
+    @Test("overlong, torn and out-of-range lines are skipped")
     func odd() throws {
         let fixture = try StoreFixture()
         let layout = fixture.store.layout
@@ -82,7 +82,7 @@ import Testing
         #expect(read.uses.count == 7000 && read.uses[Self.digest(5999)] == 19_999)
     }
 
-    @Test("the file is rewritten while the server runs, and nothing is lost") func whileRunning() throws {
+    @Test("the file is rewritten while the server runs without losing entries") func whileRunning() throws {
         let fixture = try StoreFixture()
         let store = fixture.store
         let digests = try put(3, in: fixture)
@@ -108,7 +108,7 @@ import Testing
         #expect(fixture.store.accessTimes.seconds == before)
     }
 
-    @Test("uses of manifests that are gone leave the file with the next writing") func gone() throws {
+    @Test("uses of removed manifests leave the file at its next rewrite") func gone() throws {
         let fixture = try StoreFixture()
         let store = fixture.store
         let digests = try put(2, in: fixture)
@@ -120,7 +120,7 @@ import Testing
     }
 
     /// The file is a directory: nothing can be appended, and nothing renamed over it.
-    @Test("what cannot be written is written later") func failing() throws {
+    @Test("a failed write is repeated later") func failing() throws {
         let fixture = try StoreFixture()
         let store = fixture.store
         let digests = try put(2, in: fixture)
@@ -140,7 +140,7 @@ import Testing
         #expect(store.accessTimes.seconds[digests[0]] == 102)
     }
 
-    @Test("a file that cannot be read is not written over before it could be") func unreadable() throws {
+    @Test("a file that could not be read is not overwritten") func unreadable() throws {
         let fixture = try StoreFixture(isRecovered: false)
         let store = fixture.store
         try FileManager.default.createDirectory(atPath: store.layout.access, withIntermediateDirectories: true)
@@ -154,7 +154,7 @@ import Testing
     }
 
     /// A prune may take minutes, and answers go out meanwhile.
-    @Test("answers during a prune are noted no more often than others") func duringAPrune() throws {
+    @Test("uses during a prune are recorded no more often than otherwise") func duringAPrune() throws {
         let fixture = try StoreFixture()
         let store = fixture.store
         let digest = try put(1, in: fixture)[0]

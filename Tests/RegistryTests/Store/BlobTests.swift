@@ -10,7 +10,7 @@ import Testing
 
 @Suite struct BlobTests {
     /// What takes long to close is closed in the pool.
-    @Test func aLargeFileIsClosedOffTheLoop() throws {
+    @Test("a large file is closed in the thread pool") func largeFile() throws {
         let fixture = try StoreFixture()
         let descriptor = try Disk.open("/dev/null", O_RDONLY)
         var file: OpenFile? = OpenFile(
@@ -22,7 +22,7 @@ import Testing
         try fixture.wait(until: { fcntl(descriptor, F_GETFD) == -1 })
     }
 
-    @Test func anAbsentBlobIsKnownToBeAbsentOnceRecovered() throws {
+    @Test("after the recovery an absent blob is known without looking at the disk") func absentBlob() throws {
         let fixture = try StoreFixture(isRecovered: false)
         let digest = digestOf([7])
         #expect(fixture.store.blobSize(digest) == .unknown)
@@ -35,7 +35,7 @@ import Testing
         try fixture.wait(until: { answers == 1 })
     }
 
-    @Test func lookupsBeforeRecoveryAskTheDisk() throws {
+    @Test("before the recovery a blob is looked up on the disk") func beforeRecovery() throws {
         let fixture = try StoreFixture()
         let digest = try fixture.put(pattern(5000))
         try fixture.reopen(isRecovered: false)
@@ -44,7 +44,7 @@ import Testing
         #expect(fixture.store.blobSize(digest) == .present(5000))
     }
 
-    @Test func opensOfOneDigestAreOne() throws {
+    @Test("concurrent opens of one digest share one open") func coalescedOpens() throws {
         let fixture = try StoreFixture()
         let digest = try fixture.put(pattern(10))
         try fixture.reopen(isRecovered: false)
@@ -57,7 +57,7 @@ import Testing
     }
 
     /// The file has just been written and looked at, so the kernel has its name in memory.
-    @Test func whatIsKnownAndInMemoryIsOpenedOnTheLoop() throws {
+    @Test("a known blob whose path the kernel has cached is opened on the loop") func openOnLoop() throws {
         let fixture = try StoreFixture()
         let digest = try fixture.put(pattern(5000))
         try fixture.reopen()
@@ -68,7 +68,7 @@ import Testing
         #expect(fixture.store.cachedBlob(digest) === file)
     }
 
-    @Test func openFilesStayWithinTheirBound() throws {
+    @Test("the number of open files stays within its limit") func openFileLimit() throws {
         var limits = StoreLimits()
         limits.openFiles = 4
         let fixture = try StoreFixture(limits: limits)
@@ -78,7 +78,7 @@ import Testing
         #expect(fixture.store.openFiles.count == 4)
     }
 
-    @Test func aBlobOfAnotherSizeIsSetAside() throws {
+    @Test("a blob of another size than indexed is quarantined, and can be stored again") func wrongSize() throws {
         let fixture = try StoreFixture()
         let digest = try fixture.put(pattern(5000))
         try fixture.reopen()
@@ -93,7 +93,7 @@ import Testing
         #expect(try fixture.find(digest) != nil)
     }
 
-    @Test func aBlobThatHasGoneIsForgotten() throws {
+    @Test("a blob whose file is missing leaves the index") func missingFile() throws {
         let fixture = try StoreFixture()
         let digest = try fixture.put(pattern(50))
         try fixture.reopen()
@@ -102,7 +102,7 @@ import Testing
         #expect(fixture.store.blobSize(digest) == .absent)
     }
 
-    @Test func aCondemnedBlobIsGoneAtOnceAndItsReadersKeepIt() throws {
+    @Test("a quarantined blob is gone at once, and its readers keep their file") func quarantine() throws {
         let fixture = try StoreFixture()
         let bytes = pattern(5000)
         let digest = try fixture.put(bytes)

@@ -18,25 +18,25 @@ import Testing
         return times.first { !backOff.isActive(now: $0) }
     }
 
-    @Test("nothing is remembered before an eviction has found too little") func inactive() {
+    @Test("there is no back-off before an eviction has found too little") func inactive() {
         #expect(end(EvictionBackOff()) == 0)
     }
 
-    @Test("the back-off lasts until the first lease ends, and ten minutes at most") func lease() {
+    @Test("the back-off lasts until the first lease ends, at most ten minutes") func lease() {
         #expect(end(backOff()) == 601_000)
         #expect(end(backOff(leaseEndsAt: 5000)) == 5000)
         #expect(end(backOff(leaseEndsAt: .max)) == 601_000)
         #expect(backOff().inVain == 1)
     }
 
-    @Test("the next look waits at least as long as the last one took") func pause() {
+    @Test("the next eviction waits at least as long as the last one took") func pause() {
         #expect(end(backOff(leaseEndsAt: 1001)) == 1100)
         var backOff = backOff()
         backOff.mayLeave(inMilliseconds: 0, now: 1001)
         #expect(end(backOff) == 1100)
     }
 
-    @Test("what is stored may leave when its lease ends, and never makes the wait longer") func stored() {
+    @Test("new content may be evicted when its lease ends, and never extends the back-off") func stored() {
         var backOff = backOff(leaseEndsAt: 61_000)
         backOff.mayLeave(inMilliseconds: 500_000, now: 2000)
         #expect(end(backOff) == 61_000)
@@ -46,7 +46,7 @@ import Testing
         #expect(end(backOff) == 5000)
     }
 
-    @Test("a pull that ends matters only where something stayed for a pull") func pulls() {
+    @Test("the end of a pull ends the back-off only if that pull kept something from eviction") func pulls() {
         var idle = backOff()
         idle.pullEnded(isStored: true, now: 2000)
         #expect(end(idle) == 601_000)
@@ -58,7 +58,7 @@ import Testing
         #expect(end(failed) == 11_000, "it is likely to be tried again at once")
     }
 
-    @Test("a prune ends it") func prune() {
+    @Test("a prune ends the back-off") func prune() {
         var backOff = backOff()
         backOff.end()
         #expect(end(backOff) == 0 && backOff.inVain == 1)
@@ -67,11 +67,11 @@ import Testing
     }
 
     @Test(
-        "seconds of any size are milliseconds within ten minutes",
+        "seconds of any size become milliseconds within ten minutes",
         arguments: [
             (0, 0), (-5, 0), (Int64.min, 0), (7, 7000), (600, 600_000), (601, 601_000), (Int64.max, 601_000),
-        ] as [(Int64, UInt64)]) func seconds(_ row: (Int64, UInt64))
-    {
+        ] as [(Int64, UInt64)])
+    func seconds(_ row: (Int64, UInt64)) {
         #expect(EvictionBackOff.milliseconds(row.0) == row.1)
     }
 }

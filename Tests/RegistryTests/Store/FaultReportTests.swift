@@ -16,8 +16,8 @@ import Testing
 
     private func settle() throws { try fixture.wait(until: { fixture.offload.inFlight == 0 }) }
 
-    @Test("a reported blob leaves the index at once and its file is moved away")
-    func reportedBlobLeaves() throws {
+    @Test("a reported blob leaves the index at once and its file is quarantined")
+    func reportedBlob() throws {
         let digest = try fixture.put(bytes)
         let file = try #require(fixture.store.cachedBlob(digest))
         file.report(.unreadable(EIO))
@@ -29,8 +29,8 @@ import Testing
         #expect(fixture.log.entries.filter { $0.level == .error }.count == 1, "\(fixture.log.text)")
     }
 
-    @Test("a file that is no longer the open one is reported without harm to the new one")
-    func formerFileIsReported() throws {
+    @Test("a report about a replaced file does not affect the new one")
+    func formerFile() throws {
         let digest = try fixture.put(bytes)
         let former = try #require(fixture.store.cachedBlob(digest))
         fixture.store.quarantineBlob(digest, reason: "test")
@@ -42,8 +42,8 @@ import Testing
         #expect(try fixture.quarantined().count == 1)
     }
 
-    @Test("a former file is recognised by its inode when the new one is not open")
-    func formerFileIsReportedWhileNoneIsOpen() throws {
+    @Test("a replaced file is recognised by its inode when the new one is not open")
+    func formerFileUnopened() throws {
         let digest = try fixture.put(bytes)
         let former = try #require(fixture.store.cachedBlob(digest))
         fixture.store.quarantineBlob(digest, reason: "test")
@@ -57,8 +57,8 @@ import Testing
         #expect(fixture.store.damageCounts.reduce(0, +) == 1, "the first alone")
     }
 
-    @Test("a file that was closed for want of room is still set aside when its last reader reports it")
-    func evictedFileIsReported() throws {
+    @Test("a file closed to make room is still quarantined when its last reader reports it")
+    func closedFile() throws {
         let digest = try fixture.put(bytes)
         let file = try #require(fixture.store.cachedBlob(digest))
         fixture.store.openFiles.removeAll()
@@ -68,7 +68,7 @@ import Testing
         #expect(try fixture.quarantined() == ["\(digest.hex).shorter-than-50000-bytes"])
     }
 
-    @Test("after a temporary error the file is opened again and nothing is set aside")
+    @Test("after a temporary error the file is opened again and nothing is quarantined")
     func passingError() throws {
         let digest = try fixture.put(bytes)
         let file = try #require(fixture.store.cachedBlob(digest))
@@ -80,7 +80,7 @@ import Testing
         #expect(try fixture.quarantined().isEmpty && fixture.log.text.contains("Stale file handle"))
     }
 
-    @Test("verified content whose partial file was cut off is not given its final name")
+    @Test("verified content whose partial file was truncated is not committed")
     func cutOffBeforeCommit() throws {
         let digest = digestOf(bytes)
         let ingest = try fixture.begin(try fixture.key(digest))
@@ -94,7 +94,7 @@ import Testing
         #expect(try fixture.find(digest) != nil)
     }
 
-    @Test("a fault met between verification and commit takes the blob out again")
+    @Test("a fault between verification and commit removes the blob")
     func faultBeforeCommit() throws {
         let digest = digestOf(bytes)
         let ingest = try fixture.begin(try fixture.key(digest))

@@ -10,7 +10,8 @@ import Testing
 @testable import Registry
 
 @Suite struct FullDiskTests {
-    @Test func moreThanAnyDiskHasCannotBeReserved() throws {
+    @Test("a reservation larger than any disk is refused, and the ingest can continue")
+    func absurdReservation() throws {
         let fixture = try StoreFixture()
         let ingest = try fixture.begin(try fixture.key(digestOf([1])))
         let error: StoreError? = try fixture.wait { ingest.reserve(totalBytes: Int64.max / 2, then: $0) }
@@ -21,7 +22,7 @@ import Testing
         ingest.discard()
     }
 
-    @Test func reservingLeavesTheSizeAlone() throws {
+    @Test("a reservation does not change the file's size") func reservation() throws {
         let fixture = try StoreFixture()
         let ingest = try fixture.begin(try fixture.key(digestOf([1])))
         #expect(try fixture.wait { ingest.reserve(totalBytes: 1 << 20, then: $0) } == nil)
@@ -29,7 +30,7 @@ import Testing
         ingest.discard()
     }
 
-    @Test func aRefusedWriteIsReportedOnceAndEndsTheIngest() throws {
+    @Test("a write refused for lack of space is reported once and ends the ingest") func refusedWrite() throws {
         let fixture = try StoreFixture()
         let bytes = pattern(2_000_000)
         let key = try fixture.key(digestOf(bytes))
@@ -51,7 +52,7 @@ import Testing
         ingest.discard()
     }
 
-    @Test func aManifestThatCannotBeWrittenIsServedFromMemory() throws {
+    @Test("a manifest that cannot be written is served from memory") func unwrittenManifest() throws {
         let fixture = try StoreFixture()
         let temporary = fixture.store.layout.temporary
         try FileManager.default.removeItem(atPath: temporary)
@@ -65,7 +66,8 @@ import Testing
         #expect(fixture.log.text.contains("kept in memory only"))
     }
 
-    @Test(.needs(.root)) func aFullFileSystemEndsOnePullAndNothingElse() throws {
+    @Test("a full file system fails one ingest and leaves cached blobs intact", .needs(.root))
+    func fullFileSystem() throws {
         let disk = try SmallDisk(sizeBytes: 4 << 20)
         let fixture = try StoreFixture(imagePath: disk.path)
         let small = try fixture.put(pattern(100_000))

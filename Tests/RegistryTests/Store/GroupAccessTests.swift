@@ -51,7 +51,9 @@ import Testing
         }
     }
 
-    @Test("in a directory that is its owner's alone, modes are as ever", arguments: [0o700, 0o755, 0o2755] as [mode_t])
+    @Test(
+        "in a directory that only its owner may write, file modes are unchanged",
+        arguments: [0o700, 0o755, 0o2755] as [mode_t])
     func owners(mode: mode_t) throws {
         let volume = try volume(mode)
         #expect(GroupAccess(of: volume.path) == .none)
@@ -61,7 +63,9 @@ import Testing
         #expect(modes.isSubset(of: [0o644, 0o755]), "\(modes)")
     }
 
-    @Test("in a directory that its group may write, everything is the group's", arguments: [0o770, 0o2775] as [mode_t])
+    @Test(
+        "in a group-writable directory, files belong to the group and are group-writable",
+        arguments: [0o770, 0o2775] as [mode_t])
     func groups(mode: mode_t) throws {
         let volume = try volume(mode)
         let fixture = try StoreFixture(imagePath: volume.path)
@@ -70,7 +74,7 @@ import Testing
         #expect(try tree(fixture.store.layout.root).count > 20)
     }
 
-    @Test("a directory that is still to be made goes by the one above it, unless everybody writes there")
+    @Test("a directory to be created follows its parent's group access, unless that is world-writable")
     func missing() throws {
         let (shared, open) = (try volume(0o775), try volume(0o1777))
         #expect(GroupAccess(of: shared.file("one/two")).group == getegid())
@@ -82,7 +86,7 @@ import Testing
     }
 
     @Test(
-        "the directory's group is taken, not the process's",
+        "files get the directory's group, not the process's",
         .enabled(if: isRoot, "giving files to another group takes root"))
     func otherGroup() throws {
         let volume = try volume(0o775, group: Self.strangers)
@@ -91,7 +95,7 @@ import Testing
         try expectShared(fixture.store.layout.root, group: Self.strangers)
     }
 
-    @Test("what a former release made for its owner alone is given to the group") func upgrade() throws {
+    @Test("files that an earlier release made for the owner only are given to the group") func upgrade() throws {
         let volume = try volume(0o755)
         let fixture = try StoreFixture(imagePath: volume.path)
         try fill(fixture)

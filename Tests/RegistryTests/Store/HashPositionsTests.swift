@@ -7,8 +7,8 @@ import Testing
 
 @Suite struct HashPositionsTests {
     /// Few hashes, so that most of what is put in meets something else; removed in the middle of runs, again and again.
-    @Test(arguments: [UInt64(1), 2, 3])
-    func whatIsInIsFoundAndWhatIsOutIsNot(seed: UInt64) {
+    @Test("inserted positions are found and removed ones are not, despite equal hashes", arguments: [UInt64(1), 2, 3])
+    func insertAndRemove(seed: UInt64) {
         var random = SeededRandom(seed: seed)
         var table = HashPositions()
         var expected: [Int: UInt32] = [:]
@@ -34,7 +34,7 @@ import Testing
         #expect(table.count == 0)
     }
 
-    @Test func aHashIsKeyedAndDependsOnEveryByte() {
+    @Test("a hash depends on its key and on every byte") func keyedHash() {
         let (one, other) = (KeyedHash(), KeyedHash())
         let digest = digestOf([1])
         #expect(one.of(digest) == one.of(digest) && one.of(digest) != other.of(digest))

@@ -8,8 +8,10 @@ import Testing
 @testable import Registry
 
 @Suite struct IngestTests {
-    @Test(arguments: Digest.Algorithm.allCases, [0, 1, 4096, 262_144, 3_000_001])
-    func aVerifiedBlobIsFoundUnderItsDigest(algorithm: Digest.Algorithm, count: Int) throws {
+    @Test(
+        "a committed blob is found by its digest, after a restart too",
+        arguments: Digest.Algorithm.allCases, [0, 1, 4096, 262_144, 3_000_001])
+    func commit(algorithm: Digest.Algorithm, count: Int) throws {
         let fixture = try StoreFixture()
         let bytes = pattern(count)
         let digest = try fixture.put(bytes, algorithm)
@@ -21,7 +23,7 @@ import Testing
         #expect(try [UInt8](Data(contentsOf: URL(fileURLWithPath: fixture.store.layout.blob(digest)))) == bytes)
     }
 
-    @Test func readersSeeBytesWhileTheFileGrows() throws {
+    @Test("readers see written bytes before the commit, and the blob is not found yet") func growingFile() throws {
         let fixture = try StoreFixture()
         let bytes = pattern(1_000_000)
         let ingest = try fixture.begin(try fixture.key(digestOf(bytes)))
@@ -33,8 +35,8 @@ import Testing
         ingest.discard()
     }
 
-    @Test(arguments: 1...8)
-    func anyChunkingGivesTheSameFile(seed: Int) throws {
+    @Test("any division into chunks gives the same file", arguments: 1...8)
+    func chunking(seed: Int) throws {
         var random = SplitMix(state: UInt64(seed))
         let fixture = try StoreFixture()
         let bytes = pattern(2_500_000, seed: UInt64(seed))
@@ -49,7 +51,7 @@ import Testing
         #expect(try fixture.content(try fixture.wait { ingest.commit(then: $0) }.get()) == bytes, "seed \(seed)")
     }
 
-    @Test func aFastWriterIsToldToPauseAndToGoOn() throws {
+    @Test("a fast writer is paused at the buffer limit and resumed when it has drained") func backpressure() throws {
         let fixture = try StoreFixture()
         let bytes = pattern(BufferPool.bufferBytes)
         let ingest = try fixture.begin(try fixture.key(digestOf(bytes)))
@@ -65,7 +67,7 @@ import Testing
         ingest.discard()
     }
 
-    @Test func wrongBytesAreNotVerifiedAndCannotBeCommitted() throws {
+    @Test("wrong bytes fail verification and cannot be committed") func wrongBytes() throws {
         let fixture = try StoreFixture()
         let digest = digestOf(pattern(1000))
         let key = try fixture.key(digest)
@@ -83,7 +85,7 @@ import Testing
         next.discard()
     }
 
-    @Test func commitBeforeVerifyIsRefused() throws {
+    @Test("a commit before verification is refused") func unverifiedCommit() throws {
         let fixture = try StoreFixture()
         let bytes = pattern(10)
         let ingest = try fixture.begin(try fixture.key(digestOf(bytes)))
@@ -93,8 +95,8 @@ import Testing
         ingest.discard()
     }
 
-    @Test(arguments: [false, true])
-    func aSuspendedIngestResumesWhereItWas(acrossRestart: Bool) throws {
+    @Test("a suspended ingest resumes at its offset, after a restart too", arguments: [false, true])
+    func suspended(acrossRestart: Bool) throws {
         let fixture = try StoreFixture()
         let bytes = pattern(1_500_000)
         let key = try fixture.key(digestOf(bytes))
@@ -111,7 +113,7 @@ import Testing
         #expect(try fixture.content(try fixture.wait { second.commit(then: $0) }.get()) == bytes)
     }
 
-    @Test func whatACrashLeavesIsHashedAgain() throws {
+    @Test("a partial file left by a crash is hashed again, and its damage is detected") func crash() throws {
         let fixture = try StoreFixture()
         let bytes = pattern(300_000)
         let key = try fixture.key(digestOf(bytes), "a/b")
@@ -131,7 +133,7 @@ import Testing
         #expect(try fixture.content(resumed.file).prefix(100_000).elementsEqual(damaged))
     }
 
-    @Test func anIngestOfTheSameKeyWaitsForTheFirst() throws {
+    @Test("an ingest of the same key waits for the first to end and resumes it") func sameKey() throws {
         let fixture = try StoreFixture()
         let bytes = pattern(1000)
         let key = try fixture.key(digestOf(bytes))
@@ -147,7 +149,7 @@ import Testing
         second?.discard()
     }
 
-    @Test func twoUpstreamsMayCommitOneDigest() throws {
+    @Test("ingests of one digest from two repositories may both commit") func sameDigest() throws {
         let fixture = try StoreFixture()
         let bytes = pattern(200_000)
         let digest = digestOf(bytes)
@@ -161,7 +163,7 @@ import Testing
         #expect(try fixture.names(fixture.store.layout.partial).isEmpty)
     }
 
-    @Test func aPartialWithASecondNameIsNeverWrittenTo() throws {
+    @Test("a partial file with a second hard link is not written to") func hardLink() throws {
         let fixture = try StoreFixture()
         let bytes = pattern(5000)
         let digest = try fixture.put(bytes)
@@ -176,7 +178,7 @@ import Testing
         ingest.discard()
     }
 
-    @Test func aSymbolicLinkInThePlaceOfAPartialIsNotFollowed() throws {
+    @Test("a symbolic link in place of a partial file is quarantined, not followed") func symbolicLink() throws {
         let fixture = try StoreFixture()
         let target = try fixture.directory.write("precious", to: "outside")
         let key = try fixture.key(digestOf(pattern(10)))
@@ -189,7 +191,7 @@ import Testing
         ingest.discard()
     }
 
-    @Test func aDroppedIngestFreesItsKeyAndKeepsItsFile() throws {
+    @Test("a dropped ingest frees its key and keeps its partial file") func dropped() throws {
         let fixture = try StoreFixture()
         let bytes = pattern(1000)
         let key = try fixture.key(digestOf(bytes))
@@ -202,7 +204,7 @@ import Testing
         next.suspend()
     }
 
-    @Test func closingWaitsForACommit() throws {
+    @Test("closing the store waits for a commit") func closing() throws {
         let fixture = try StoreFixture()
         let bytes = pattern(2_000_000)
         let ingest = try fixture.begin(try fixture.key(digestOf(bytes)))
@@ -215,7 +217,7 @@ import Testing
         #expect(try fixture.content(try #require(try fixture.find(digestOf(bytes)))) == bytes)
     }
 
-    @Test func aClosingStoreTakesNothingNew() throws {
+    @Test("a closed store refuses new ingests") func closedStore() throws {
         let fixture = try StoreFixture()
         let store = fixture.store
         try fixture.reopen()

@@ -21,7 +21,7 @@ import Testing
         run.run()
     }
 
-    @Test("fetches begin in the order they come, in a quarter of the memory") func inOrder() {
+    @Test("fetches begin in order of arrival, within a quarter of the memory") func inOrder() {
         let budget = budget(firsts: 12)
         var holds = (0..<6).map { MemoryHold(of: budget, for: hosts[$0]) }
         var granted: [Int] = []
@@ -38,7 +38,7 @@ import Testing
         run.close()
     }
 
-    @Test("a source of bytes resumes when there is room, in turn with the others") func sources() {
+    @Test("sources and fetches that wait for memory are served in order") func sources() {
         let budget = budget(firsts: 4)
         budget.hold(4 * Self.first)
         var served: [String] = []
@@ -62,7 +62,7 @@ import Testing
     }
 
     /// A quarter for one upstream, half for all: what is left is the disk's.
-    @Test("upstreams that send slowly leave half of the memory to others") func shares() {
+    @Test("slow upstreams leave half of the memory to others") func shares() {
         let budget = budget(firsts: 64)
         var holds: [MemoryHold] = []
         var granted: [Int] = []
@@ -89,7 +89,7 @@ import Testing
         run.close()
     }
 
-    @Test("an answer larger than all of the memory is gathered alone") func larger() {
+    @Test("a response larger than the whole memory is fetched alone") func larger() {
         let budget = budget(firsts: 2)
         let hold = MemoryHold(of: budget, for: hosts[0])
         var isGranted = false
@@ -100,7 +100,7 @@ import Testing
         run.close()
     }
 
-    @Test("only so many fetches may wait") func places() {
+    @Test("the number of waiting fetches is bounded") func places() {
         let budget = budget(firsts: 1)
         budget.hold(budget.limitBytes)
         var holds: [MemoryHold] = []
@@ -115,7 +115,7 @@ import Testing
         run.close()
     }
 
-    @Test("in random sequences, the limit holds and every request is served", arguments: 1...20)
+    @Test("in random sequences the limit holds and every request is served", arguments: 1...20)
     func random(seed: UInt64) {
         var random = SeededRandom(seed: seed)
         let budget = budget(firsts: 64)

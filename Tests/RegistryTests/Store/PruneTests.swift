@@ -91,7 +91,7 @@ private struct Shelf {
 @Suite struct PruneTests {
     private static let images = (1...4).map { FakeImage(layerBytes: [1000, 2000], seed: UInt64($0)) }
 
-    @Test func whatIsPickedGoesWithItsBlobsAndWhatIsSharedStays() throws {
+    @Test("a prune removes the selected images with their blobs, and keeps shared content") func selection() throws {
         let shelf = Shelf()
         let (one, two) = (Self.images[0], Self.images[1])
         try shelf.put(one, as: "v1")
@@ -114,7 +114,7 @@ private struct Shelf {
         #expect(try shelf.store.blobs.count == 3 && shelf.store.manifests.count == 1)
     }
 
-    @Test func aDryRunSaysTheSameAndRemovesNothing() throws {
+    @Test("a dry run reports the same as a prune and removes nothing") func dryRun() throws {
         let shelf = Shelf()
         for (number, image) in Self.images.enumerated() { try shelf.put(image, as: "v\(number)") }
         let dry = try shelf.prune(limit: 3, dryRun: true)
@@ -125,7 +125,7 @@ private struct Shelf {
         #expect(try shelf.names().count == 1)
     }
 
-    @Test func theLongestUnusedGoFirstAndWhatIsInUseStays() throws {
+    @Test("the longest unused images are pruned first, and leased images stay") func order() throws {
         let shelf = Shelf()
         for (number, image) in Self.images.enumerated() {
             try shelf.put(image, as: "v\(number)", usedSecondsAgo: [5000, 10, 9000, 599][number])
@@ -140,7 +140,7 @@ private struct Shelf {
         #expect(try shelf.store.blobs.totalBytes == 0 && shelf.store.manifests.totalBytes == 0)
     }
 
-    @Test func anIndexKeepsItsImagesAndTakesThemWithIt() throws {
+    @Test("an index keeps its platform images, which are pruned with it") func index() throws {
         let shelf = Shelf()
         let (one, two) = (Self.images[0], Self.images[1])
         try shelf.put(one, as: "\(one.digest)")
@@ -161,7 +161,7 @@ private struct Shelf {
         #expect(try shelf.store.manifests.count == 0 && shelf.store.blobs.count == 0)
     }
 
-    @Test func aPickThatThrowsRemovesNothing() throws {
+    @Test("a selection that throws removes nothing, and the next prune runs") func failingSelection() throws {
         struct Refused: Error {}
         let shelf = Shelf()
         try shelf.put(Self.images[0], as: "v1")
@@ -172,7 +172,7 @@ private struct Shelf {
 
     /// What happens between the look and the removal: the name is pointed elsewhere, the manifest is served, or one
     /// that needs the same blobs is stored.
-    @Test func whatIsUsedMeanwhileStays() throws {
+    @Test("content that is used or stored while a prune runs stays") func usedMeanwhile() throws {
         let shelf = Shelf()
         let fixture = try shelf.fixture.get()
         for (number, image) in Self.images.enumerated() { try shelf.put(image, as: "v\(number)") }
@@ -198,7 +198,7 @@ private struct Shelf {
     }
 
     /// A client is about to be given it.
-    @Test func aManifestBeingReadFromTheDiskStays() throws {
+    @Test("a manifest that is being read from the disk is not pruned") func loadingManifest() throws {
         let shelf = Shelf()
         for (number, image) in Self.images.enumerated() { try shelf.put(image, as: "v\(number)") }
         let store = try shelf.store
@@ -211,7 +211,7 @@ private struct Shelf {
     }
 
     /// A look at the disk cannot see it yet; memory serves it already.
-    @Test func aManifestBeingWrittenKeepsItsBlobs() throws {
+    @Test("the blobs of a manifest that is being written are not pruned") func writingManifest() throws {
         let shelf = Shelf()
         let image = Self.images[0]
         try shelf.put(image, as: "v1")
@@ -228,7 +228,7 @@ private struct Shelf {
     }
 
     /// Readers hold the file.
-    @Test func aBlobBeingReadIsNotCutOff() throws {
+    @Test("a pruned blob stays readable for its open readers") func openBlob() throws {
         let shelf = Shelf()
         let image = Self.images[0]
         try shelf.put(image, as: "v1")
@@ -240,7 +240,7 @@ private struct Shelf {
         #expect(bytes == image.blobs[1])
     }
 
-    @Test func lastUsesSurviveARestart() throws {
+    @Test("access times survive a restart, and invalid lines are skipped") func accessTimes() throws {
         let shelf = Shelf()
         let fixture = try shelf.fixture.get()
         try shelf.put(Self.images[0], as: "v1", usedSecondsAgo: 5000)
@@ -258,7 +258,7 @@ private struct Shelf {
         try fixture.wait(until: { fixture.store.accessTimes.seconds == before })
     }
 
-    @Test func theFileOfLastUsesIsWrittenAnewWhenMostOfItIsOld() throws {
+    @Test("the access file is rewritten when most of it is outdated") func accessFileRewrite() throws {
         let shelf = Shelf()
         let fixture = try shelf.fixture.get()
         let digest = digestOf([1])
@@ -281,7 +281,7 @@ extension Disk {
 }
 
 @Suite struct BackgroundPruningTests {
-    @Test func whatIsOldGoesAndWhatIsPinnedStays() throws {
+    @Test("scheduled pruning removes old images within its limit, and keeps pinned ones") func schedule() throws {
         let shelf = Shelf()
         let images = (1...4).map { FakeImage(layerBytes: [1000], seed: UInt64($0)) }
         for (number, image) in images.enumerated() {

@@ -8,7 +8,7 @@ import Testing
 @testable import Registry
 
 @Suite struct RecoveryTests {
-    @Test func aSecondServerIsToldWhoHasTheStore() throws {
+    @Test("opening a locked store fails and names the process that holds the lock") func lock() throws {
         let fixture = try StoreFixture()
         let error = #expect(throws: StoreError.self) {
             try Store.open(
@@ -20,7 +20,7 @@ import Testing
         try fixture.reopen()
     }
 
-    @Test func anImagePathThatCannotBeMadeIsNamed() throws {
+    @Test("an image path that cannot be created is named in the error") func invalidPath() throws {
         let directory = try TemporaryDirectory()
         try directory.write("x", to: "file")
         let loop = try EventLoop()
@@ -33,7 +33,7 @@ import Testing
         #expect(loop.close())
     }
 
-    @Test func foreignFilesBesideTheStoreAreLeftAlone() throws {
+    @Test("files beside the store are left alone") func foreignFiles() throws {
         let fixture = try StoreFixture { directory in
             try directory.write("theirs", to: "blobs/sha256:abc")
             try directory.write("theirs", to: "pull-cache/x.json")
@@ -45,7 +45,7 @@ import Testing
         #expect(try fixture.quarantined().isEmpty)
     }
 
-    @Test func whatIsWrongIsSetAsideAndTheRestIsKept() throws {
+    @Test("recovery quarantines wrong files and indexes the rest") func quarantine() throws {
         let fixture = try StoreFixture()
         let blob = try fixture.put(pattern(1000))
         let manifest = Array("{}".utf8)
@@ -110,14 +110,14 @@ import Testing
 
     private func wrongShard(_ digest: Digest) -> String { digest.hex.hasPrefix("00") ? "01" : "00" }
 
-    @Test func whatWasBeingWrittenIsRemoved() throws {
+    @Test("temporary files are removed at the start") func temporaryFiles() throws {
         let fixture = try StoreFixture()
         try Data([1]).write(to: URL(fileURLWithPath: "\(fixture.store.layout.temporary)/17"))
         try fixture.reopen()
         #expect(try fixture.names(fixture.store.layout.temporary).isEmpty)
     }
 
-    @Test func aTreeThatIsNoRepositoryCostsOnlyItself() throws {
+    @Test("a directory tree that is no repository is quarantined alone") func invalidTree() throws {
         let fixture = try StoreFixture()
         let blobs = try (0..<40).map { try fixture.put(pattern(100, seed: UInt64($0 + 1))) }
         try fixture.reopen(isRecovered: false)
@@ -129,7 +129,7 @@ import Testing
         #expect(report.setAsideCount == 1 && report.unreadableCount == 0)
     }
 
-    @Test func tenThousandEntriesAreIndexed() throws {
+    @Test("lookups succeed while a recovery indexes ten thousand entries") func manyEntries() throws {
         let fixture = try StoreFixture()
         let layout = fixture.store.layout
         for number in 0..<10_000 {
@@ -153,7 +153,7 @@ import Testing
         #expect(fixture.store.blobs.count == 5000 && fixture.store.manifests.count == 5000)
     }
 
-    @Test func closingDuringRecoveryEndsIt() throws {
+    @Test("closing the store ends a running recovery") func closing() throws {
         let fixture = try StoreFixture()
         for number in 0..<5 { try fixture.put(pattern(10, seed: UInt64(number + 1))) }
         try fixture.reopen(isRecovered: false)

@@ -51,7 +51,7 @@ import Testing
         return try result.get()
     }
 
-    @Test("a name that cannot be removed stays, and all others go") func name() throws {
+    @Test("a tag that cannot be removed stays, and all others are removed") func name() throws {
         let fixture = try shelf()
         let report = try prune(fixture) { layout in
             Self.obstruct(layout.nameFile(Self.host, Self.repository, .tag("v1")))
@@ -77,7 +77,7 @@ import Testing
         #expect(fixture.store.pendingRemoval.isEmpty)
     }
 
-    @Test("a blob that cannot be removed stays counted, and the other blobs go") func blob() throws {
+    @Test("a blob that cannot be removed stays counted, and the other blobs are removed") func blob() throws {
         let fixture = try shelf()
         let stuck = Self.images[1].blobs[1]
         let before = fixture.store.usedBytes
@@ -129,7 +129,7 @@ import Testing
         #expect(fixture.store.blobs.count == 0 && fixture.store.writing.isEmpty && fixture.store.reservedBytes == 0)
     }
 
-    @Test("a blob that gets no name keeps its partial file, counted") func noName() throws {
+    @Test("a blob that cannot be renamed keeps its partial file, which stays counted") func noName() throws {
         let fixture = try StoreFixture()
         let bytes = pattern(5000)
         let ingest = try fixture.begin(try fixture.key(digestOf(bytes)))
@@ -146,7 +146,7 @@ import Testing
         #expect(try fixture.begin(try fixture.key(digestOf(bytes))).offsetBytes == 5000, "and the next pull has it")
     }
 
-    @Test("a fresh start that cannot remove the old file counts it") func restart() throws {
+    @Test("a fresh ingest that cannot remove the old partial file counts it") func restart() throws {
         let fixture = try StoreFixture()
         let bytes = pattern(5000)
         let ingest = try fixture.begin(try fixture.key(digestOf(bytes)))
@@ -158,7 +158,7 @@ import Testing
         #expect(fixture.store.partials.totalBytes > 0)
     }
 
-    @Test("an ingest that is dropped gives its memory back") func dropped() throws {
+    @Test("a dropped ingest frees its memory") func dropped() throws {
         let fixture = try StoreFixture()
         var ingest: Ingest? = try fixture.begin(try fixture.key(digestOf([1])))
         for _ in 0..<3 { _ = pattern(400_000).withUnsafeBytes { ingest?.append($0) } }

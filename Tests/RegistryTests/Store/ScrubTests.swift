@@ -76,7 +76,7 @@ import Testing
         func state() throws -> ScrubState { try ScrubState.load(store.layout) }
     }
 
-    @Test("a pass finds what is damaged, blobs and manifests, and nothing else")
+    @Test("a pass finds damaged blobs and manifests, and nothing else")
     func findsDamage() throws {
         let scene = try Scene()
         let layout = scene.store.layout
@@ -96,8 +96,8 @@ import Testing
         #expect(try !scene.state().isInPass && scene.state().completedSeconds > 0)
     }
 
-    @Test("the walk is sorted, and continues from each of its files with the next")
-    func walkIsDeterministic() throws {
+    @Test("the walk is sorted, and resumes behind each of its files")
+    func walk() throws {
         let scene = try Scene(blobBytes: Array(1...20))
         let all = scene.walk()
         #expect(all.count == 22 && all == all.sorted())
@@ -109,7 +109,7 @@ import Testing
     }
 
     @Test("a pass continues where an earlier process stopped")
-    func goesOnAfterARestart() throws {
+    func resumesAfterRestart() throws {
         let scene = try Scene()
         let all = scene.walk()
         let layout = scene.store.layout
@@ -136,8 +136,8 @@ import Testing
         try scene.fixture.wait(until: { !scene.fixture.exists("\(layout.root)/\(blobs[0])") })
     }
 
-    @Test("a scrub that is stopped writes down how far it has come, and hashes each file once in all")
-    func stopsAndGoesOn() throws {
+    @Test("a stopped scrub saves its progress, and each file is hashed once in total")
+    func savesProgress() throws {
         // Several steps of 64 KiB each.
         let scene = try Scene(blobBytes: Array(repeating: 30_000, count: 12))
         let slow = ScrubSchedule(intervalSeconds: 3600, bytesPerSecond: 650_000)
@@ -154,8 +154,8 @@ import Testing
         #expect(try scene.state().startedSeconds == state.startedSeconds)
     }
 
-    @Test("the walk at the start ignores the file of a scrub's progress")
-    func progressIsLeftAlone() throws {
+    @Test("the recovery walk ignores the scrub's progress file")
+    func progressFile() throws {
         let scene = try Scene()
         try scene.runPass()
         try scene.fixture.reopen()
@@ -164,16 +164,16 @@ import Testing
     }
 
     @Test(
-        "progress that cannot be read begins a pass anew",
+        "an invalid progress file starts a new pass",
         arguments: ["", "x", "started -5\nposition\n", "started 99999999999999999999\nfiles 1 2\n\u{FF}\n"])
-    func progressOfNoMeaning(_ text: String) throws {
+    func invalidProgress(_ text: String) throws {
         let state = ScrubState(text)
         #expect(state.startedSeconds == 0 && state.files == 0 && !state.isInPass)
         #expect(state.secondsToNext(60, now: 1_000_000) <= 0)
     }
 
-    @Test("progress is read as it was written")
-    func progressRoundTrips() throws {
+    @Test("a scrub's progress is read as it was written")
+    func progress() throws {
         let states = [
             ScrubState(), ScrubState(startedSeconds: 5, position: "", files: 1, bytes: 2, completedSeconds: 3),
             ScrubState(startedSeconds: 5, position: "blobs/sha256/00/00ff", files: 1, bytes: 2),
@@ -181,8 +181,8 @@ import Testing
         for state in states { #expect(ScrubState(state.text) == state) }
     }
 
-    @Test("the next pass is due an interval after the start of the last, whatever the clock has been set to")
-    func nextPassIsDue() {
+    @Test("the next pass is due an interval after the last start, whatever the clock's changes")
+    func nextPass() {
         let state = ScrubState(startedSeconds: 1000)
         #expect(state.secondsToNext(60, now: 1010) == 50)
         #expect(state.secondsToNext(60, now: 2000) < 0)
@@ -190,7 +190,7 @@ import Testing
         #expect(ScrubState().secondsToNext(60, now: 10) == 0)
     }
 
-    @Test("the pace keeps to its rate, and does not make up for a disk that hung")
+    @Test("scrubbing keeps to its rate, and does not catch up after a slow disk")
     func pace() {
         var pace = ScrubPace(bytesPerSecond: 1_000_000)
         #expect(pace.stepBytes == 100_000)

@@ -16,7 +16,7 @@ import Testing
         return Array(blob.wire[blob.fieldsCount...])
     }
 
-    @Test func aSmallBlobThatIsOpenIsReadOnce() throws {
+    @Test("a small open blob is read into memory once, and a large one is not") func openBlob() throws {
         let fixture = try StoreFixture()
         let bytes = pattern(5000)
         let digest = try fixture.put(bytes)
@@ -29,7 +29,7 @@ import Testing
         #expect(small(fixture, empty) == [])
     }
 
-    @Test func oneThatIsNotOpenIsLeftToTheDisk() throws {
+    @Test("a small blob that is not open is not read into memory") func closedBlob() throws {
         let fixture = try StoreFixture()
         let digest = try fixture.put(pattern(5000))
         try fixture.reopen()
@@ -38,7 +38,7 @@ import Testing
         #expect(small(fixture, digest) == pattern(5000))
     }
 
-    @Test func theyStayWithinTheirBudget() throws {
+    @Test("small blobs in memory stay within their budget") func budget() throws {
         var limits = StoreLimits()
         limits.smallBlobBytes = 20_000
         let fixture = try StoreFixture(limits: limits)
@@ -51,7 +51,7 @@ import Testing
     }
 
     /// Set aside or removed, it is not served from memory either.
-    @Test func aCondemnedBlobIsGoneFromMemory() throws {
+    @Test("a quarantined or removed blob leaves the memory too") func removedBlob() throws {
         let fixture = try StoreFixture()
         let first = try fixture.put(pattern(100))
         let second = try fixture.put(pattern(200))

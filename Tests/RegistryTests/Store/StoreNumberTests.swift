@@ -8,7 +8,7 @@ import Testing
 @testable import Registry
 
 @Suite struct StoreNumberTests {
-    @Test("statvfs with any numbers gives a size and free space")
+    @Test("size and free space are computed from any numbers of statvfs")
     func fileSystems() {
         let numbers: [UInt] = [0, 1, 4096, 1 << 32, 1 << 62, 1 << 63, .max - 1, .max]
         for blocks in numbers {
@@ -40,7 +40,7 @@ import Testing
         }
     }
 
-    @Test("the sums of an index and of partial files stop at their bounds")
+    @Test("the sums of an index and of partial files are clamped at their bounds")
     func sums() throws {
         var index = ContentIndex<Void>()
         let digests = (0..<4).map { digestOf([UInt8($0)]) }
@@ -58,7 +58,7 @@ import Testing
         #expect(partials.entries.isEmpty)
     }
 
-    @Test("lines of ACCESS with times outside the calendar are passed over")
+    @Test("lines of ACCESS with times outside the calendar are skipped")
     func accessTimes() throws {
         let digests = Extremes.texts.indices.map { digestOf(Array("access \($0)".utf8)) }
         let lines = zip(Extremes.texts, digests).map { "\($0) \($1)\n" }.joined()
@@ -69,7 +69,7 @@ import Testing
         }
     }
 
-    @Test("reservations are given back in full after a sum has stopped at its bound")
+    @Test("reservations are released in full after a sum was clamped")
     func reservations() throws {
         let fixture = try StoreFixture()
         let wholes = (0..<3).map { pattern(100 + $0, seed: 5) }
@@ -87,7 +87,7 @@ import Testing
         #expect(fixture.store.reservedBytes == 0 && fixture.store.usedBytes == 0)
     }
 
-    @Test("times are written for any number of milliseconds", arguments: Extremes.numbers)
+    @Test("timestamps are written for any number of milliseconds", arguments: Extremes.numbers)
     func timestamps(_ milliseconds: Int64) {
         var bytes: [UInt8] = []
         LogTimestamp.append(milliseconds, to: &bytes)

@@ -8,7 +8,7 @@ import Testing
 @testable import Registry
 
 @Suite struct StorePartsTests {
-    @Test func aMapByDigestIsADictionary() {
+    @Test("a digest map behaves like a dictionary") func digestMap() {
         var random = SeededRandom(seed: 9)
         var map = DigestMap<Int>()
         var dictionary: [Digest: Int] = [:]
@@ -25,7 +25,7 @@ import Testing
         #expect(all == dictionary)
     }
 
-    @Test func hashesMatchThePublishedVectors() {
+    @Test("hashes match the published test vectors") func hashes() {
         // FIPS 180-4 examples: "abc", and one million times "a".
         let abc = Array("abc".utf8)
         #expect(digestOf(abc).hex == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad")
@@ -41,7 +41,7 @@ import Testing
         #expect(digestOf([]).hex == "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855")
     }
 
-    @Test func theCacheKeepsWhatIsUsed() {
+    @Test("the clock cache keeps used items within its budget") func clockCache() {
         final class Item {}
         var cache = ClockCache<Item>(budget: 10)
         let digests = (0..<200).map { digestOf([UInt8($0)]) }
@@ -60,7 +60,7 @@ import Testing
         #expect(cache.weight == 0 && cache.count == 0 && cache.value(for: digests[2]) == nil)
     }
 
-    @Test func thePinnedStay() {
+    @Test("pinned items stay in the clock cache until they are unpinned") func pinnedItems() {
         final class Item {}
         var cache = ClockCache<Item>(budget: 2)
         let digests = (0..<6).map { digestOf([UInt8($0)]) }
@@ -70,7 +70,7 @@ import Testing
         #expect(cache.count == 2)
     }
 
-    @Test func pathsAreWhereTheyAreSaidToBe() throws {
+    @Test("store paths follow the documented layout") func paths() throws {
         let layout = Layout(imagePath: "/var/lib/x//")
         let digest = digestOf([])
         #expect(layout.blob(digest) == "/var/lib/x/store-v1/blobs/sha256/e3/\(digest.hex)")
@@ -87,7 +87,7 @@ import Testing
         #expect(!Layout.isPartialName(name + "0") && !Layout.isPartialName("x" + name))
     }
 
-    @Test func everyFailedCallNamesItsPath() {
+    @Test("every store error names its path, and lack of space is recognised") func errors() {
         let errors: [StoreError] = [
             .locked(path: "/p", holder: "pid 1"), .from(ENOSPC, call: "write", path: "/p"),
             .from(EDQUOT, call: "write", path: "/p"), .from(EIO, call: "fsync", path: "/p"),

@@ -15,8 +15,10 @@ import Testing
         return digestOf(body)
     }
 
-    @Test(arguments: MediaType.allCases)
-    func aManifestIsUsableAtOnceAndAfterARestart(type: MediaType) throws {
+    @Test(
+        "a stored manifest is found at once and after a restart, with its response fields",
+        arguments: MediaType.allCases)
+    func manifest(type: MediaType) throws {
         let fixture = try StoreFixture()
         let body = Array("{\"schemaVersion\":2}".utf8)
         let manifest = fixture.store.putManifest(body, digest: digestOf(body), mediaType: type)
@@ -33,7 +35,7 @@ import Testing
         #expect(fixture.store.cachedManifest(digestOf(body)) === found)
     }
 
-    @Test func lookupsBeforeRecoveryAskTheDisk() throws {
+    @Test("before the recovery a manifest is looked up on the disk") func beforeRecovery() throws {
         let fixture = try StoreFixture()
         let digest = try put(fixture, Array("{}".utf8), .dockerManifest)
         try fixture.reopen(isRecovered: false)
@@ -41,7 +43,7 @@ import Testing
         #expect(try fixture.findManifest(digestOf([9])) == nil)
     }
 
-    @Test func theBudgetIsKeptAndWhatWentComesBack() throws {
+    @Test("manifests in memory stay within the budget, and evicted ones are read again") func budget() throws {
         var limits = StoreLimits()
         limits.manifestMemoryBytes = 100_000
         let fixture = try StoreFixture(limits: limits)
@@ -57,7 +59,7 @@ import Testing
         #expect(fixture.store.manifestCache.weight <= limits.manifestMemoryBytes)
     }
 
-    @Test func whatTheDiskDoesNotHaveYetIsNotEvicted() throws {
+    @Test("a manifest that is not written yet is not evicted from memory") func unwritten() throws {
         var limits = StoreLimits()
         limits.manifestMemoryBytes = 20_000
         let fixture = try StoreFixture(limits: limits)
@@ -71,7 +73,7 @@ import Testing
         #expect(fixture.store.manifestCache.weight <= limits.manifestMemoryBytes)
     }
 
-    @Test func loadsOfOneDigestAreOne() throws {
+    @Test("concurrent loads of one digest share one read") func coalescedLoads() throws {
         let fixture = try StoreFixture()
         let digest = try put(fixture, pattern(20_000))
         try fixture.reopen()
@@ -83,8 +85,8 @@ import Testing
     }
 
     /// The file has just been written, so the kernel has all of it.
-    @Test(arguments: [1, 1000, 16 * 1024])
-    func aSmallOneInMemoryIsReadOnTheLoop(_ sizeBytes: Int) throws {
+    @Test("a small manifest in the page cache is read on the loop", arguments: [1, 1000, 16 * 1024])
+    func readOnLoop(_ sizeBytes: Int) throws {
         let fixture = try StoreFixture()
         let body = pattern(sizeBytes)
         let digest = try put(fixture, body)
@@ -96,8 +98,8 @@ import Testing
     }
 
     /// Longer or shorter than the index says: the pool looks at it, and sets it aside.
-    @Test(arguments: [999, 1001])
-    func oneOfAnotherLengthIsNotServed(_ sizeBytes: Int) throws {
+    @Test("a manifest of another length than indexed is not served", arguments: [999, 1001])
+    func wrongLength(_ sizeBytes: Int) throws {
         let fixture = try StoreFixture()
         let digest = try put(fixture, pattern(1000))
         try fixture.reopen()
@@ -107,7 +109,7 @@ import Testing
         try fixture.wait(until: { !fixture.exists(path) })
     }
 
-    @Test func aManifestThatDoesNotHashToItsNameIsSetAside() throws {
+    @Test("a manifest with a wrong digest is quarantined, and can be stored again") func wrongDigest() throws {
         let fixture = try StoreFixture()
         let body = pattern(1000)
         let digest = try put(fixture, body)
@@ -123,7 +125,7 @@ import Testing
         #expect(try fixture.findManifest(digest)?.body.elementsEqual(body) == true)
     }
 
-    @Test func aGoodManifestWrittenOverABadOneIsNotSetAside() throws {
+    @Test("a manifest stored again while its damage is found is not quarantined") func overwritten() throws {
         let fixture = try StoreFixture()
         let body = pattern(1000)
         let digest = try put(fixture, body)
@@ -140,7 +142,7 @@ import Testing
         #expect(try fixture.quarantined().isEmpty)
     }
 
-    @Test func aManifestPutUnderAnotherTypeMoves() throws {
+    @Test("a manifest stored with another media type replaces the old file") func changedType() throws {
         let fixture = try StoreFixture()
         let body = Array("{\"schemaVersion\":2}".utf8)
         let digest = try put(fixture, body, .ociManifest)
@@ -150,7 +152,7 @@ import Testing
         #expect(try fixture.findManifest(digest)?.mediaType == .dockerManifest)
     }
 
-    @Test func manyWritesAtOnceAllArrive() throws {
+    @Test("many concurrent writes are all stored") func manyWrites() throws {
         let fixture = try StoreFixture()
         let bodies = (0..<300).map { pattern(200, seed: UInt64($0 + 1)) }
         var written = 0

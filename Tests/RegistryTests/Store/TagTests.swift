@@ -33,7 +33,7 @@ import Testing
         }
     }
 
-    @Test func aTagIsFoundByTheBytesOfARequest() throws {
+    @Test("a tag is found by the bytes of a request, with case and library prefix") func requestBytes() throws {
         let fixture = try StoreFixture()
         try set(fixture, "library/hello", "Latest", digest)
         #expect(lookup(fixture.store, "docker.io", false, "library/hello", "Latest") == digest)
@@ -45,7 +45,7 @@ import Testing
         #expect(lookup(fixture.store, "docker.i", true, "hello", "Latest") == nil)
     }
 
-    @Test func caseAndDepthSurviveARestart() throws {
+    @Test("case and deep repository names survive a restart") func restart() throws {
         let fixture = try StoreFixture()
         let deep = (0..<40).map { "s\($0)" }.joined(separator: "/")
         for (name, tag, digest) in [(deep, "v1", digest), (deep, "V1", other), ("a/tags/b", "_x", digest)] {
@@ -58,7 +58,7 @@ import Testing
         #expect(try fixture.quarantined().isEmpty)
     }
 
-    @Test func lookupsBeforeRecoveryAskTheDisk() throws {
+    @Test("before the recovery a tag is looked up on the disk") func beforeRecovery() throws {
         let fixture = try StoreFixture()
         try set(fixture, "a/b", "one", digest)
         try fixture.reopen(isRecovered: false)
@@ -75,7 +75,7 @@ import Testing
         #expect(absent == nil)
     }
 
-    @Test func theLastOfManyWritesIsWhatTheDiskHas() throws {
+    @Test("the last of many writes of a tag is the one on disk") func lastWrite() throws {
         let fixture = try StoreFixture()
         var written = 0
         for number in 0..<200 {
@@ -89,7 +89,7 @@ import Testing
         #expect(last?.digest == digestOf(pattern(200)))
     }
 
-    @Test func confirmingKeepsTheDigestAndMovesTheTime() throws {
+    @Test("confirming a tag updates its time in memory without writing") func confirmation() throws {
         let fixture = try StoreFixture()
         try set(fixture, "a/b", "one", digest)
         let path = "\(fixture.store.layout.tags)/docker.io/a/b/_tags/one"
@@ -105,8 +105,10 @@ import Testing
         #expect(kept?.resolvedAtSeconds == 1000, "nothing is written for it")
     }
 
-    @Test(arguments: ["", ".", "..", "../../x", "a/b", "-x", String(repeating: "x", count: 129)])
-    func whatIsNoTagIsNotWritten(tag: String) throws {
+    @Test(
+        "an invalid tag is not written",
+        arguments: ["", ".", "..", "../../x", "a/b", "-x", String(repeating: "x", count: 129)])
+    func invalidTags(tag: String) throws {
         let fixture = try StoreFixture()
         let error: StoreError? = try fixture.wait {
             fixture.store.setTag(
