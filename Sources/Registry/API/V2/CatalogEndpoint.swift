@@ -62,8 +62,8 @@ struct CatalogPage: Sendable {
 }
 
 extension API {
-    /// Lists the repositories of the upstream that the request names, or of the default one; of all upstreams when there
-    /// is neither.
+    /// Lists the repositories of the upstream that the request names, or of the default one; of all upstreams when
+    /// there is neither.
     func catalog(_ connection: Connection, _ route: Route, _ head: RequestHead, _ bytes: UnsafeRawBufferPointer) {
         let parameters: TagsQuery
         let host: String?
