@@ -54,7 +54,7 @@ package struct Route {
         guard path.count > 4, path[0] == 0x2F,
             let slash = UnsafeRawBufferPointer(rebasing: path[1...]).offset(of: 0x2F)
         else { return }
-        let segment = UnsafeRawBufferPointer(rebasing: path[1...slash])
+        let segment = UnsafeRawBufferPointer(rebasing: path[1..<slash + 1])
         let rest = UnsafeRawBufferPointer(rebasing: path[(slash + 1)...])
         guard RegistryHost.looksLikeHost(segment), rest.count >= 3, rest[1] == 0x76, rest[2] == 0x32 else { return }
         self = Route(rest)

@@ -30,7 +30,14 @@ import Testing
             Case(path: "/v2/a/tags/other", kind: .unknown), Case(path: "/v1/", kind: .unknown),
             Case(path: "/v2x", kind: .unknown), Case(path: "/", kind: .unknown), Case(path: "", kind: .unknown),
             Case(path: "/v2/x", kind: .unknown), Case(path: "/v2//manifests/x", kind: .unknown),
-            Case(path: "/v2/manifests/x", kind: .unknown),
+            Case(path: "/v2/manifests/x", kind: .unknown), Case(path: "/v2/_catalog", kind: .catalog),
+            Case(path: "/a.b/v2/x/manifests/y", kind: .manifest, name: "x", reference: "y"),
+            Case(path: "/a.b/v2", kind: .ping), Case(path: "/a.b/v2/_catalog", kind: .catalog),
+            Case(path: "//", kind: .unknown), Case(path: "//v2", kind: .unknown), Case(path: "//v2/", kind: .unknown),
+            Case(path: "/:/", kind: .unknown), Case(path: "/./v", kind: .unknown),
+            Case(path: "/a.b/v2x", kind: .unknown),
+            Case(path: "/a/v2/", kind: .unknown), Case(path: "/a.b", kind: .unknown),
+            Case(path: "/./v2/../v2/", kind: .unknown),
         ])
     func routes(expected: Case) {
         Array(expected.path.utf8).withUnsafeBytes { bytes in
