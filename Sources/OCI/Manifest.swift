@@ -37,6 +37,8 @@ package struct Manifest: Sendable {
     package let manifests: [Descriptor]
     /// Descriptors left out: their digest is missing, or of an algorithm that is not registered.
     package let unreadCount: Int
+    /// What an image manifest or index of this type has to have, and this one lacks; nil when it has that.
+    package let lack: String?
 
     /// Decodes and classifies manifest bytes.
     /// - Parameter contentType: the upstream's; where it is no manifest type, the body's own `mediaType` decides.
@@ -67,6 +69,10 @@ package struct Manifest: Sendable {
         layers = type.isIndex ? [] : read(type == .ociArtifact ? body.blobs : body.layers)
         config = type.isIndex || type == .ociArtifact ? nil : read(body.config.map { [$0] } ?? []).first
         unreadCount = unread
+        lack =
+            type.isIndex
+            ? (body.hasManifests ? nil : "an index without a list of manifests")
+            : type == .ociArtifact || config != nil ? nil : "an image manifest without a config"
     }
 
     /// Config and layers that an upstream is expected to hold: everything but foreign layers, each digest once.
@@ -85,6 +91,7 @@ package struct Manifest: Sendable {
         let layers: [Entry]
         let blobs: [Entry]
         let manifests: [Entry]
+        let hasManifests: Bool
 
         private enum Key: String, CodingKey { case mediaType, config, layers, blobs, manifests }
 
@@ -94,6 +101,7 @@ package struct Manifest: Sendable {
             mediaType = try? values.decode(String.self, forKey: .mediaType)
             config = try? values.decodeIfPresent(Entry.self, forKey: .config)
             (layers, blobs, manifests) = (list(.layers), list(.blobs), list(.manifests))
+            hasManifests = (try? values.decode([Entry].self, forKey: .manifests)) != nil
         }
 
         /// A descriptor, as far as it can be read.

@@ -27,6 +27,8 @@ package struct RegistryError: Error, Sendable, Equatable {
     package var detail: String?
     /// The value of the `Retry-After` field.
     package var retryAfterSeconds: Int?
+    /// The status of the upstream's answer that this error stands for; nil where it stands for something else.
+    package var upstreamStatus: Int?
 
     package init(
         status: Int, code: Code, message: String, detail: String? = nil, retryAfterSeconds: Int? = nil

@@ -56,6 +56,7 @@ import Testing
             for type in MediaType.allCases {
                 let manifest = try Manifest.decode(Array(text.utf8), contentType: type.text)
                 #expect(manifest.mediaType == type && manifest.ownBlobs.isEmpty && manifest.manifests.isEmpty)
+                #expect((manifest.lack == nil) == (type == .ociArtifact))
             }
         }
     }

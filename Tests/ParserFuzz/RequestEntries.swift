@@ -62,14 +62,14 @@ enum RequestEntries {
         _ = Reference(String(decoding: route.reference, as: UTF8.self))
         _ = RepositoryName.isValid(route.name)
         tags(query)
+        _ = ListLink.forwarded(head.query.in(bytes))
+        _ = ListLink(path: "/v2/a/tags/list", namespace: "a.b").link(to: String(decoding: path, as: UTF8.self))
         if let range = head.range { check(ByteRange.resolve(range.in(bytes), size: 1000), size: 1000) }
         if let digest, let tag = head.ifNoneMatch { _ = EntityTag.matches(ifNoneMatch: tag.in(bytes), digest: digest) }
     }
 
     private static func tags(_ query: QueryItems) {
-        guard let parameters = try? TagsQuery(query), let repository = RepositoryName("a/b") else { return }
-        let list = Array(#"{"tags":["a","b","c"]}"#.utf8)
-        _ = try? TagsPage(list, of: repository, parameters, hasNext: true)
+        guard let parameters = try? PageQuery(query) else { return }
         _ = parameters.link(path: "/v2/a/b/tags/list", last: "c")
     }
 

@@ -72,9 +72,7 @@ enum UpstreamEntries {
             _ = manifest.layers.saturatedSum { $0.sizeBytes ?? 0 }
         }
         _ = try? ReferrersAnswer(body, artifactType: "a/b")
-        let none = QueryItems(UnsafeRawBufferPointer(start: nil, count: 0))
-        guard let repository = RepositoryName("a/b"), let query = try? TagsQuery(none) else { return }
-        _ = try? TagsPage(body, of: repository, query, hasNext: true)
+        try? TagList.check(body)
     }
 
     /// The input is a URL and, on the second line, another one relative to it.

@@ -127,8 +127,10 @@ final class ManifestPull {
                 status: 502, code: .digestInvalid,
                 message: "the upstream's Docker-Content-Digest is not that of the manifest it sent")
         }
-        do {
+        do throws(RegistryError) {
             let manifest = try Manifest.decode(body, contentType: contentType)
+            // A digest says that these are the bytes; without one, something else may have been sent with the type.
+            if expected == nil, let lack = manifest.lack { throw RegistryError.badManifest(lack) }
             let unread = manifest.unreadCount
             return Verified(
                 bytes: body, digest: actual, mediaType: manifest.mediaType, blobs: manifest.ownBlobs.map(\.digest),

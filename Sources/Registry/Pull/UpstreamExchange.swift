@@ -70,7 +70,8 @@ package final class UpstreamExchange {
         // If no URL can be made (such as an invalid host in brackets), the base alone is requested, which curl refuses.
         firstMachine = ExchangeMachine(
             host: upstream.host, trust: upstream.trust, url: upstream.url(for: request) ?? upstream.base,
-            repository: request.repository, hasCredentials: upstream.credentials != nil)
+            repository: request.repository, hasCredentials: upstream.credentials != nil,
+            pingURL: upstream.base.with(path: "/v2/", query: nil))
         machine = firstMachine
     }
 

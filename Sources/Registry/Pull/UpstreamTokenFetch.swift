@@ -17,7 +17,10 @@ final class TokenFetch: TransferHandler {
     /// The status of the service's refusal, 401 or 403.
     private(set) var deniedStatus: Int?
 
-    private let request: TransferRequest
+    private var request: TransferRequest
+    /// Makes the request to where the service redirects; nil for a URL that is not usable.
+    private let redirect: (UpstreamURL, _ withCredentials: Bool) -> TransferRequest?
+    private var hops = 0
     private let upstream: Upstream
     private let loop: EventLoop
     private let start: (TransferRequest, any TransferHandler) -> Transfer
@@ -32,12 +35,14 @@ final class TokenFetch: TransferHandler {
     /// - Parameter then: called once, from a deferred action or a timer.
     init(
         _ request: TransferRequest, upstream: Upstream, loop: EventLoop,
+        redirect: @escaping (UpstreamURL, _ withCredentials: Bool) -> TransferRequest?,
         start: @escaping (TransferRequest, any TransferHandler) -> Transfer,
         then: @escaping (Result<TokenReply, UpstreamFailure>) -> Void
     ) {
         self.request = request
         self.upstream = upstream
         self.loop = loop
+        self.redirect = redirect
         self.start = start
         self.then = then
         let deadline = Timer(on: loop) { [weak self] in self?.isLate() }
@@ -69,12 +74,38 @@ final class TokenFetch: TransferHandler {
         guard let head else { return finish(.failure(.refused(badGateway("it gave no answer")))) }
         switch head.status {
         case 200: finish(decoded)
+        case let status where ExchangeMachine.redirects.contains(status): redirected(head)
         case 429: finish(.failure(.rateLimited(retryAfterSeconds: head.retryAfter)))
         default: finish(.failure(.refused(error(head))))
         }
     }
 
     private func send() { transfer = start(request, self) }
+
+    /// Follows a redirect as clients do. The credentials go along only where they would be sent as well if the
+    /// service's realm were there.
+    private func redirected(_ head: UpstreamHead) {
+        guard let location = head.fields.first("location") else {
+            return finish(.failure(.refused(badGateway("it answered \(head.status) without a Location"))))
+        }
+        hops += 1
+        let target = request.url.resolving(location)
+        let decision = RedirectPolicy.decide(from: request.url, to: target, hop: hops, trust: upstream.trust)
+        guard case .follow = decision, let target else {
+            guard case .refuse(let reason) = decision else { return }
+            return finish(.failure(.refused(UpstreamAnswer.refused(upstream.host, "its token service: \(reason)"))))
+        }
+        let mayHaveCredentials = CredentialPolicy.decide(realm: target, trust: upstream.trust) == .send
+        guard let next = redirect(target, mayHaveCredentials && hasCredentials) else {
+            return finish(.failure(.refused(badGateway("it redirects to what is not a URL"))))
+        }
+        request = next
+        self.head = nil
+        body = []
+        send()
+    }
+
+    private var hasCredentials: Bool { request.headers.contains { $0.hasPrefix("Authorization:") } }
 
     private func failed(_ failure: TransferFailure) {
         if !hasRetried, failure.isRetryable {
@@ -121,8 +152,7 @@ final class TokenFetch: TransferHandler {
 
     private func denied(_ status: Int) -> RegistryError {
         deniedStatus = status
-        let hadCredentials = request.headers.contains { $0.hasPrefix("Authorization:") }
-        return hadCredentials
+        return hasCredentials
             ? UpstreamAnswer.credentialsRefused(byTokenServiceOf: upstream.host)
             : UpstreamAnswer.denied(
                 upstream.host, status: status, hint: "its token service gives anonymous users nothing")

@@ -84,7 +84,8 @@ final class UpstreamTokens {
             identity: "\(upstream.host)/\(request.withCredentials ? upstream.credentials?.user ?? "" : "")")
         let route = TokenCache.Route(upstream: upstream.host, repository: repository)
         if let refusing { forget(refusing, key, route) }
-        cache.remember(key, at: route)
+        // A token for another origin is not sent to the upstream itself.
+        if !request.isForRedirect { cache.remember(key, at: route) }
         answer(Wanted(request: request, upstream: upstream, repository: repository, key: key, client: client), ticket)
         return ticket
     }
@@ -131,7 +132,9 @@ final class UpstreamTokens {
         logger.debug(
             "asking for a token", metadata: ["host": "\(upstream.host)", "realm": "\(request.realm.redacted)"])
         let askedMilliseconds = loop.nowMilliseconds
-        let fetch = TokenFetch(asked, upstream: upstream, loop: loop, start: start) { [self] result in
+        let redirect = { [self] in transferRequest($0, upstream, wanted.client, withCredentials: $1) }
+        let fetch = TokenFetch(asked, upstream: upstream, loop: loop, redirect: redirect, start: start) {
+            [self] result in
             let fetch = running.removeValue(forKey: key)
             if request.withCredentials { note(result, fetch, wanted, askedMilliseconds) }
             if case .success = result {
@@ -171,6 +174,12 @@ final class UpstreamTokens {
         var parameters = request.scope.split(separator: " ").map { (name: "scope", value: String($0)) }
         if let service = request.service { parameters.insert((name: "service", value: service), at: 0) }
         guard let url = request.realm.adding(parameters) else { return nil }
+        return transferRequest(url, upstream, client, withCredentials: request.withCredentials)
+    }
+
+    private func transferRequest(
+        _ url: UpstreamURL, _ upstream: Upstream, _ client: NetworkAddress?, withCredentials: Bool
+    ) -> TransferRequest {
         let addresses = AddressGuard(hostIsConfigured: upstream.trust.names(host: url.host), proxies: proxies)
         var asked = TransferRequest(
             url: url, addresses: addresses, noProgressMilliseconds: TokenFetch.answerMilliseconds)
@@ -179,7 +188,7 @@ final class UpstreamTokens {
         asked.isConfigured = upstream.config != nil
         asked.client = client
         asked.headers = ["Accept: application/json", "Accept-Encoding: identity"]
-        if request.withCredentials, let credentials = upstream.credentials {
+        if withCredentials, let credentials = upstream.credentials {
             asked.headers.append("Authorization: \(credentials.basic)")
         }
         return asked

@@ -17,7 +17,10 @@ import Testing
                 airGapped: false, alwaysPullLatest: false, defaultHost: hasDefault ? MirrorKit.host : nil)
         }
         Self.image.put(on: mirror.fake, tag: "v1")
-        mirror.fake.on("/v2/team/app/tags/list", .json(#"{"name":"team/app","tags":["a","b","c"]}"#))
+        mirror.fake.on(
+            "/v2/team/app/tags/list",
+            .json(#"{"name":"team/app","tags":["a","b"]}"#)
+                .adding("Link", #"</v2/team/app/tags/list?n=2&last=b>; rel="next""#))
         return mirror
     }
 
@@ -88,6 +91,7 @@ import Testing
         for path in ["manifests/v1", "blobs/\(digestOf(layer))"] {
             #expect(mirror.get("/v2/team/app/\(path)?ns=\(Self.host)").status == 200)
         }
+        mirror.wait(until: { mirror.store.blobSize(digestOf(layer)) == .present(Int64(layer.count)) })
         for _ in 0..<2 {
             #expect(mirror.get(manifest).body == Self.image.manifest)
             #expect(mirror.get(blob).body == layer)

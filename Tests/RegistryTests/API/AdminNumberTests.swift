@@ -42,14 +42,14 @@ import Testing
     func tagLists(_ text: String) throws {
         let query = Array("n=\(PercentEncoding.encode(text))".utf8)
         let parsed = query.withUnsafeBytes { bytes in
-            Result { () throws(RegistryError) in try TagsQuery(QueryItems(bytes)) }
+            Result { () throws(RegistryError) in try PageQuery(QueryItems(bytes)) }
         }
-        let limit = OutsideNumber.decimal(text, clampedTo: 0...TagsQuery.maximumLimit)
+        let limit = OutsideNumber.decimal(text, clampedTo: 0...PageQuery.maximumLimit)
         #expect((try? parsed.get())?.limit == limit)
         if limit == nil { #expect(parsed.refusal?.status == 400) }
         guard let parameters = try? parsed.get() else { return }
-        let page = try TagsPage(
-            Array(#"{"tags":["a","b","c"]}"#.utf8), of: try #require(RepositoryName("a/b")), parameters, hasNext: false)
+        let entries = ["a", "b", "c"].map { CatalogScan.RepositoryEntry(host: "x.y", repository: $0) }
+        let page = CatalogPage(entries, host: "x.y", limit: parameters.limit ?? 10, after: nil)
         #expect(page.last == (limit == 1 ? "a" : nil))
     }
 

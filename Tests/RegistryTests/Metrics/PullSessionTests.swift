@@ -128,7 +128,7 @@ import Testing
         #expect(mirror.get("/v2/").status == 200)
         #expect(mirror.get("/v2/auth").status == 200)
         #expect(mirror.get("/v2/app/manifests/v1").status == 400)
-        #expect(mirror.get("/v2/app/blobs/\(digestOf([1]))").status == 400)
+        #expect(mirror.get("/v2/app/blobs/\(digestOf([1]))").status == 404)
         #expect(mirror.get("/v2/registry.test/app/manifests/v1").status == 404)
         #expect(mirror.get("/v2/registry.test/app/manifests/sha256:1").status == 400)
         #expect(mirror.get("/v2/registry.test/app/blobs/\(digestOf([1]))").status == 404)

@@ -114,7 +114,7 @@ import Testing
 
     @Test(
         "an invalid, plain-text or local realm is refused",
-        arguments: ["http://registry.a/token", "https://127.0.0.1/token", "nonsense", "https://u:p@registry.a/token"])
+        arguments: ["http://other.a/token", "https://127.0.0.1/token", "nonsense", "https://u:p@registry.a/token"])
     func badRealms(realm: String) throws {
         var machine = try Self.machine()
         _ = machine.handle(.begin(authorization: nil))

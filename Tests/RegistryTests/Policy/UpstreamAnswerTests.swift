@@ -27,7 +27,9 @@ import Testing
             (401, .blob, 403, .denied), (403, .manifest, 403, .denied), (451, .manifest, 403, .denied),
             (429, .manifest, 429, .tooManyRequests), (500, .manifest, 503, .unavailable),
             (502, .blob, 503, .unavailable),
-            (503, .tags, 503, .unavailable), (408, .tags, 503, .unavailable), (400, .tags, 502, .unknown),
+            (503, .tags, 503, .unavailable), (408, .tags, 503, .unavailable), (400, .tags, 400, .unsupported),
+            (422, .tags, 422, .unsupported),
+            (400, .referrers, 502, .unknown),
             (302, .blob, 502, .unknown), (204, .blob, 502, .unknown), (405, .referrers, 502, .unknown),
             (999, .blob, 502, .unknown),
         ])
@@ -108,6 +110,12 @@ import Testing
         #expect(try next("<p>; rel=\"prev\"", "<n>; title=\"t\"; REL=\"Next\"") == "n")
         #expect(try next("<p>; rel=\"prev\"") == nil)
         #expect(try next("p; rel=\"next\"") == nil)
+        #expect(try next("<f>; rel=\"first\", <n?a=1,2>; rel=\"next\"") == "n?a=1,2", "several in one field")
+        #expect(try next("<n>; rel=\"next\", <f>; rel=\"first\"") == "n")
+        #expect(try next("<f>; title=\"a, <b>; rel=next; \\\" \"; rel=first,,<n>;rel=\"last  next\"") == "n")
+        for bad in ["<", "<>", "<a", "<a>; rel=\"", "<a>; rel=\"next", "<a>; rel", "<a>; =next", ",", ";", "<a>,<b>;"] {
+            #expect(try next(bad) == (bad == "<a>; rel=\"next" ? "a" : nil), "\(bad)")
+        }
         #expect(try next() == nil)
     }
 

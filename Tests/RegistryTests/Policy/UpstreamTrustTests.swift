@@ -72,7 +72,7 @@ import Testing
             ("https://com/auth", "anonymous"), ("https://auth.registry.gitlab.com/", "anonymous"),
             ("https://evil.com/auth", "anonymous"), ("https://registry.gitlab.com.evil.com/", "anonymous"),
             ("https://xgitlab.com/", "anonymous"), ("http://gitlab.com/jwt/auth", "refuse"),
-            ("http://registry.gitlab.com/auth", "refuse"), ("https://127.0.0.1/auth", "refuse"),
+            ("http://registry.gitlab.com/auth", "anonymous"), ("https://127.0.0.1/auth", "refuse"),
             ("https://localhost/auth", "refuse"), ("https://169.254.169.254/auth", "refuse"),
         ] {
             #expect(try Self.decide(realm, gitlab) == expected, "\(realm)")

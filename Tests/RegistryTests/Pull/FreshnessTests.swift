@@ -115,7 +115,7 @@ import Testing
                 .adding("Link", "</v2/team/app/tags/list?n=2&last=b>; rel=\"next\""))
         let list = mirror.get("/v2/team/app/tags/list?n=2&ns=registry.test")
         #expect(list.status == 200)
-        #expect(list.text.contains("[\"A\",\"b\"]"))
+        #expect(list.text == "{\"name\":\"team/app\",\"tags\":[\"b\",\"A\"]}", "as the upstream sent it")
         #expect(list.header("oci-namespace") == "registry.test")
         let link = list.header("link") ?? ""
         #expect(

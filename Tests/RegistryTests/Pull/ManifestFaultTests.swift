@@ -36,7 +36,10 @@ import Testing
         (.manifest(image.manifest, type: FakeImage.type, digest: "nonsense"), 502, "MANIFEST_INVALID", "Digest"),
         (image.answer.corrupted(at: 40), 502, "DIGEST_INVALID", "digest"),
         (image.answer.cut(after: 20), 503, "UNAVAILABLE", ""),
-        (.manifest(image.manifest, type: MediaType.ociIndex.text, digest: nil), 200, "", ""),
+        (
+            .manifest(image.manifest, type: MediaType.ociIndex.text, digest: nil), 502, "MANIFEST_INVALID",
+            "without a list"
+        ),
         (.manifest(image.manifest, type: "text/plain", digest: nil), 200, "", ""),
     ]
 

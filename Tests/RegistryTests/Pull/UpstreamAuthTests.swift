@@ -227,7 +227,8 @@ import Testing
     private static let failing: [(FakeAnswer, Int, RegistryError.Code)] = [
         (.status(500), 503, .unavailable), (.status(503), 503, .unavailable), (.status(401), 403, .denied),
         (.status(403), 403, .denied), (.status(429, [("Retry-After", "5")]), 429, .tooManyRequests),
-        (.status(404), 502, .unknown), (.redirect(to: "/elsewhere"), 502, .unknown), (.json("<html>"), 502, .unknown),
+        (.status(404), 502, .unknown), (.redirect(to: "ftp://a.b/"), 403, .denied), (.status(302), 502, .unknown),
+        (.json("<html>"), 502, .unknown),
         (.json("{}"), 502, .unknown), (.json("{\"token\":\"a\\nb\"}"), 502, .unknown),
         (.ok([UInt8](repeating: 0x20, count: 200_000)), 502, .unknown),
     ]

@@ -113,13 +113,17 @@ extension API {
         if policy.airGapped { return connection.respond(.blobUnknown("\(digest) is not in the cache")) }
         let running = puller.growingBlob(owned.source.key(digest))
         if owned.isHead, running?.sizeBytes == nil { return forwardHead(connection, digest, owned) }
-        if running != nil { metrics.pulls.joined(.blob) }
+        pull(connection, digest, owned, isJoined: running != nil)
+    }
+
+    private func pull(_ connection: Connection, _ digest: Digest, _ owned: OwnedRequest, isJoined: Bool) {
+        if isJoined { metrics.pulls.joined(.blob) }
         guard let growing = puller.blob(digest, from: owned.source) else {
             return connection.respond(.unavailable("too many pulls are waiting"))
         }
         let pending = makePendingResponse(connection, owned.source)
         growing.whenAnswered { [self] in
-            follow(pending, growing, digest, owned, running == nil ? .miss : .joined)
+            follow(pending, growing, digest, owned, isJoined ? .joined : .miss)
         }
     }
 
@@ -170,10 +174,14 @@ extension API {
         puller.head(.blob(.head, digest, owned.source), from: owned.source) { [self] result in
             pending.answer { connection in
                 switch result {
+                // A link that was made for a GET refuses a HEAD: the pull says what the HEAD does not.
+                case .failure(let error) where error.mayConcernHeadOnly:
+                    pull(connection, digest, owned, isJoined: puller.growingBlob(owned.source.key(digest)) != nil)
                 case .failure(let error): connection.respond(error)
                 case .success(let entity):
                     guard let size = entity.sizeBytes else {
-                        return connection.respond(.unavailable("the upstream does not say how large the blob is"))
+                        let isJoined = puller.growingBlob(owned.source.key(digest)) != nil
+                        return pull(connection, digest, owned, isJoined: isJoined)
                     }
                     if case .notModified = owned.conditions.plan(digest: digest, sizeBytes: size) {
                         return notModified(connection, digest, .miss)

@@ -65,10 +65,10 @@ extension API {
     /// Lists the repositories of the upstream that the request names, or of the default one; of all upstreams when
     /// there is neither.
     func catalog(_ connection: Connection, _ route: Route, _ head: RequestHead, _ bytes: UnsafeRawBufferPointer) {
-        let parameters: TagsQuery
+        let parameters: PageQuery
         let host: String?
         do throws(RegistryError) {
-            parameters = try TagsQuery(QueryItems(head.query.in(bytes)))
+            parameters = try PageQuery(QueryItems(head.query.in(bytes)))
             host = try upstream(connection, route, head, bytes)?.host.host.text
         } catch {
             return connection.respond(error)
@@ -86,7 +86,7 @@ extension API {
             ]
         catalogScan.list { [self] entries in
             guard let entries else { return pending.answer { $0.respond(.unavailable("the cache cannot be read")) } }
-            let (limit, last) = (parameters.limit ?? TagsQuery.maximumLimit, parameters.last)
+            let (limit, last) = (parameters.limit ?? PageQuery.maximumLimit, parameters.last)
             offload.run {
                 CatalogPage(Array(Set(entries + builtinEntries)), host: host, limit: limit, after: last)
             } then: { (result: Result<CatalogPage, any Error>) in

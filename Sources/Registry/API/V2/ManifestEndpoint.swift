@@ -145,13 +145,16 @@ extension API {
         // A client that can get a cached manifest does not wait for the end of the repository's pause.
         puller.manifestHead(.tag(tag), from: owned.source, waitsForPause: false) { [self] result in
             countEnd(tally)
-            guard case .success(let entity) = result else { return pending.answer(serveStale) }
-            if let digest = entity.digest, digest == cached.digest {
+            switch result {
+            case .failure(let error) where error.mayConcernHeadOnly: break
+            case .failure: return pending.answer(serveStale)
+            case .success(let entity) where entity.digest == cached.digest:
                 return pending.answer { [self] connection in
                     completeImage(cached, owned)
                     countServed(tally)
                     send(connection, cached, owned.conditions, .hit)
                 }
+            case .success: break
             }
             puller.manifest(.tag(tag), from: owned.source) { [self] result, joined in
                 guard case .success(let fresh) = result else { return pending.answer(serveStale) }
@@ -199,6 +202,7 @@ extension API {
         let tally = countPull(owned.source, isJoined: puller.isAsking(head, from: owned.source))
         puller.manifestHead(reference, from: owned.source) { [self] result in
             switch result {
+            case .failure(let error) where error.mayConcernHeadOnly: pullManifest(pending, reference, owned, tally)
             case .failure(let error):
                 countEnd(tally)
                 pending.answer { $0.respond(error) }
@@ -215,7 +219,8 @@ extension API {
     ) {
         var digest = entity.digest
         if case .digest(let known) = reference { digest = known }
-        guard let digest, let sizeBytes = entity.sizeBytes, let type = entity.contentType.flatMap({ MediaType($0) })
+        guard let digest, let sizeBytes = entity.sizeBytes, sizeBytes > 0,
+            let type = entity.contentType.flatMap({ MediaType($0) })
         else { return pullManifest(pending, reference, owned, tally) }
         countEnd(tally)
         pending.answer { connection in
@@ -236,7 +241,7 @@ extension API {
             return connection.respond(
                 RegistryError(
                     status: 502, code: .digestInvalid,
-                    message: "the upstream names another digest than the one owned for"))
+                    message: "the upstream names another digest than the one asked for"))
         }
         if case .notModified = owned.conditions.plan(digest: digest, sizeBytes: sizeBytes) {
             return notModified(connection, digest, verdict)

@@ -17,9 +17,10 @@ extension API {
                 .manifestUnknown("referrers are not cached, and this server is air-gapped"))
         }
         let page = ReferrersPage(
-            subject: subject, artifactType: query.value(named: "artifactType"), namespace: query.value(named: "ns"),
-            path: request.route.shownPath("referrers/\(subject)"),
-            upstreamQuery: ReferrersPage.forwarded(request.head.query.in(request.bytes)))
+            subject: subject, artifactType: query.value(named: "artifactType"),
+            link: ListLink(
+                path: request.route.shownPath("referrers/\(subject)"), namespace: query.value(named: "ns")),
+            upstreamQuery: ListLink.forwarded(request.head.query.in(request.bytes)))
         fetchReferrers(makePendingResponse(connection, owned.source), page, owned)
     }
 
@@ -45,7 +46,7 @@ extension API {
         let isIndex = answer.head.contentType.flatMap { MediaType($0) } == .ociIndex
         read(answer.body, page.artifactType) { [self] list in
             if let list {
-                let next = answer.head.nextLink.flatMap { page.link(to: $0) }
+                let next = answer.head.nextLink.flatMap { page.link.link(to: $0) }
                 pending.answer { send($0, list, next) }
             } else if isIndex {
                 // The upstream has the API: an empty fallback tag would not prove that there are no referrers.
@@ -103,29 +104,8 @@ extension API {
 struct ReferrersPage {
     let subject: Digest
     let artifactType: String?
-    let namespace: String?
-    let path: String
+    let link: ListLink
     let upstreamQuery: String?
-
-    /// The client's query without `ns`, which is meant for this server only. It contains only characters that a request
-    /// target may hold, so it is forwarded unchanged.
-    static func forwarded(_ query: UnsafeRawBufferPointer) -> String? {
-        let items = zip(query.split(separator: 0x26), QueryItems(query).names)
-        // An upstream would read an escaped name (`n%73`) as `ns` too.
-        let text = items.filter { $0.1 != "ns" }.map { String(decoding: $0.0, as: UTF8.self) }.joined(separator: "&")
-        return text.isEmpty ? nil : text
-    }
-
-    /// The upstream's next page as a `Link` to this server: the same path, the upstream's query without an `ns` sent to
-    /// it, and the client's `ns` again.
-    func link(to next: String) -> String? {
-        guard let mark = next.firstIndex(of: "?") else { return nil }
-        let items = Array(next[next.index(after: mark)...].utf8).withUnsafeBytes { ReferrersPage.forwarded($0) }
-        guard var query = items else { return nil }
-        if let namespace { query += "&ns=\(PercentEncoding.encode(namespace))" }
-        guard query.utf8.allSatisfy({ $0 > 0x20 && $0 < 0x7F && $0 != 0x3C && $0 != 0x3E }) else { return nil }
-        return "<\(path)?\(query)>; rel=\"next\""
-    }
 }
 
 /// A list of referrers in the form sent to a client.

@@ -62,17 +62,24 @@ package struct ExchangeMachine {
     static let maximumTokens = 3
 
     /// The redirects of RFC 9110 §15.4 that name another URL to request.
-    private static let redirects: Set<Int> = [301, 302, 303, 307, 308]
+    static let redirects: Set<Int> = [301, 302, 303, 307, 308]
 
     private let host: RegistryHost
     private let trust: UpstreamTrust
     private let defaultScope: String
     private let hasCredentials: Bool
+    /// `/v2/` of the registry.
+    private let pingURL: UpstreamURL?
 
     private var url: UpstreamURL
     private var authorization = Authorization.none
     /// False once a redirect has led to another origin: credentials are not sent there, nor after a redirect back.
     private var isSameOrigin = true
+    /// The anonymous token for the origin that a redirect has led to.
+    private var redirectedToken: String?
+    /// The registry's base is asked for the challenge that a 401 lacked.
+    private var isPinging = false
+    private var hasPinged = false
     private var hops = 0
     private var tokensAsked = 0
     private var lastTokenWasFresh = false
@@ -80,12 +87,14 @@ package struct ExchangeMachine {
     private var hint: String?
 
     package init(
-        host: RegistryHost, trust: UpstreamTrust, url: UpstreamURL, repository: RepositoryName, hasCredentials: Bool
+        host: RegistryHost, trust: UpstreamTrust, url: UpstreamURL, repository: RepositoryName, hasCredentials: Bool,
+        pingURL: UpstreamURL? = nil
     ) {
         self.host = host
         self.trust = trust
         self.url = url
         self.hasCredentials = hasCredentials
+        self.pingURL = pingURL
         defaultScope = "repository:\(repository.text):pull"
     }
 
@@ -108,12 +117,15 @@ package struct ExchangeMachine {
     }
 
     private func send(afterMilliseconds: UInt64 = 0) -> Action {
-        .send(url, isSameOrigin ? authorization : .none, afterMilliseconds: afterMilliseconds)
+        let foreign = redirectedToken.map { Authorization.bearer($0) } ?? .none
+        return .send(url, isSameOrigin ? authorization : foreign, afterMilliseconds: afterMilliseconds)
     }
 
     private mutating func received(_ answer: Answer) -> Action {
-        switch answer.status {
+        if isPinging { return pinged(answer) }
+        return switch answer.status {
         case 401 where isSameOrigin: unauthorized(answer)
+        case 401: unauthorizedElsewhere(answer)
         case let status where ExchangeMachine.redirects.contains(status) && answer.hasLocation:
             redirected(to: answer.location)
         default: .deliver(deniedHint: hint)
@@ -126,8 +138,39 @@ package struct ExchangeMachine {
         switch answer.challenge?.scheme {
         case .basic: return basicAsked()
         case .bearer: return tokenAsked(answer)
-        case nil: return .deliver(deniedHint: hint)
+        case nil: return ping()
         }
+    }
+
+    /// Some registries put their challenge on `/v2/` only, where the specification has clients ask first.
+    private mutating func ping() -> Action {
+        guard !hasPinged, let base = pingURL, base != url else {
+            return .deliver(deniedHint: hint)
+        }
+        hasPinged = true
+        isPinging = true
+        return .send(base, .none, afterMilliseconds: 0)
+    }
+
+    private mutating func pinged(_ answer: Answer) -> Action {
+        isPinging = false
+        guard answer.status == 401, answer.challenge != nil else {
+            return .fail(.refused(UpstreamAnswer.denied(host, status: 401, hint: hint)))
+        }
+        return unauthorized(answer)
+    }
+
+    /// A redirect has led to another registry, which wants a token of its own. It gets one without credentials.
+    private mutating func unauthorizedElsewhere(_ answer: Answer) -> Action {
+        guard let challenge = answer.challenge, challenge.scheme == .bearer, let realm = answer.realm,
+            redirectedToken == nil, tokensAsked < ExchangeMachine.maximumTokens, trust.admits(realm),
+            realm.scheme == .https || url.scheme == .http
+        else { return .deliver(deniedHint: hint) }
+        tokensAsked += 1
+        let request = TokenRequest(
+            realm: realm, service: challenge.service, scope: challenge.scope ?? defaultScope, withCredentials: false,
+            isForRedirect: true)
+        return .askToken(request, refusing: nil)
     }
 
     private mutating func basicAsked() -> Action {
@@ -160,8 +203,12 @@ package struct ExchangeMachine {
     }
 
     private mutating func use(_ token: String, isFresh: Bool) -> Action {
-        authorization = .bearer(token)
-        lastTokenWasFresh = isFresh
+        if isSameOrigin {
+            authorization = .bearer(token)
+            lastTokenWasFresh = isFresh
+        } else {
+            redirectedToken = token
+        }
         return send()
     }
 
@@ -180,7 +227,10 @@ package struct ExchangeMachine {
         case .refuse(let reason): return .fail(.refused(UpstreamAnswer.refused(host, reason)))
         case .follow(let keepsAuthorization):
             guard let location else { return .deliver(deniedHint: nil) }
-            if !keepsAuthorization { isSameOrigin = false }
+            if !keepsAuthorization {
+                isSameOrigin = false
+                redirectedToken = nil
+            }
             url = location
             return send()
         }

@@ -43,6 +43,14 @@ package enum UpstreamAnswer {
     package static func error(
         for head: UpstreamHead, kind: UpstreamRequest.Kind, host: RegistryHost
     ) -> RegistryError? {
+        var error = translation(of: head, kind, host)
+        if refusedSize(in: head, host: host) == nil { error?.upstreamStatus = head.status }
+        return error
+    }
+
+    private static func translation(
+        of head: UpstreamHead, _ kind: UpstreamRequest.Kind, _ host: RegistryHost
+    ) -> RegistryError? {
         switch head.status {
         case 200, 206: refusedSize(in: head, host: host)
         case 401, 403, 451: denied(host, status: head.status, hint: head.deniedHint)
@@ -50,6 +58,11 @@ package enum UpstreamAnswer {
         case 429: tooManyRequests(host, retryAfterSeconds: head.retryAfterSeconds)
         case 408, 500...599:
             .unavailable("\(host) answered \(head.status)", retryAfterSeconds: head.retryAfterSeconds)
+        // What an upstream finds wrong with the parameters of a list is the client's to know.
+        case 400...499 where kind == .tags:
+            RegistryError(
+                status: head.status, code: .unsupported,
+                message: "\(host) answered \(head.status) to the request for tags")
         default: .badGateway("\(host) answered \(head.status), an unexpected status")
         }
     }
@@ -104,6 +117,12 @@ package enum UpstreamAnswer {
 }
 
 extension RegistryError {
+    /// Statuses that registries, and the storage that they redirect to, give to a HEAD although a GET is answered.
+    private static let statusesOfHeads: Set<Int> = [400, 403, 404, 405, 501]
+
+    /// Whether a HEAD's failure says nothing about a GET of the same content.
+    package var mayConcernHeadOnly: Bool { upstreamStatus.map { RegistryError.statusesOfHeads.contains($0) } ?? false }
+
     /// The error when the upstream, or its token service, violates the protocol.
     package static func badGateway(_ reason: String) -> RegistryError {
         RegistryError(status: 502, code: .unknown, message: reason)

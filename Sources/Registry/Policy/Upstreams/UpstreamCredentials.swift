@@ -9,6 +9,18 @@ package struct TokenRequest: Hashable, Sendable {
     /// Space-separated.
     package let scope: String
     package let withCredentials: Bool
+    /// Whether another origin than the upstream's wants the token: one that a redirect has led to.
+    package let isForRedirect: Bool
+
+    package init(
+        realm: UpstreamURL, service: String?, scope: String, withCredentials: Bool, isForRedirect: Bool = false
+    ) {
+        self.realm = realm
+        self.service = service
+        self.scope = scope
+        self.withCredentials = withCredentials
+        self.isForRedirect = isForRedirect
+    }
 }
 
 /// The credentials for one upstream. They are used only to make a header.

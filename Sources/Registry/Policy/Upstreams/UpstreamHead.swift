@@ -82,13 +82,10 @@ package struct UpstreamHead: Sendable {
     package var contentType: String? { fields.first("content-type") }
     package var dockerContentDigest: String? { fields.first("docker-content-digest") }
 
-    /// The target of a `Link` with `rel="next"` (RFC 8288 §3), as written between the angle brackets.
+    /// The target of the first link with `rel="next"`, as written between the angle brackets.
     package var nextLink: String? {
         for value in fields.values("link") {
-            let parts = value.split(separator: ";").map { String($0).trimmed }
-            guard let target = parts.first, target.hasPrefix("<"), target.hasSuffix(">") else { continue }
-            let relations = parts.dropFirst().map { $0.asciiLowercased.filter { $0 != "\"" && $0 != " " } }
-            if relations.contains("rel=next") { return String(target.dropFirst().dropLast()) }
+            if let target = LinkField.next(value) { return target }
         }
         return nil
     }

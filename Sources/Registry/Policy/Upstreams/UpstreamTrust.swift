@@ -64,7 +64,11 @@ package enum CredentialPolicy {
             return .refuse(reason: "its token realm is on a loopback or link-local address, \(realm.host)")
         }
         guard realm.scheme == .https || trust.base.scheme == .http else {
-            return .refuse(reason: "its token realm is plain http, \(realm.redacted)")
+            // A registry behind a proxy that does its TLS may name its own realm as http; that redirects to https.
+            guard realm.host == trust.base.host || realm.host == trust.name else {
+                return .refuse(reason: "its token realm is plain http, \(realm.redacted)")
+            }
+            return .anonymous(hint: "the credentials were not sent to its token realm, which is plain http")
         }
         if isTrusted(realm, trust) { return .send }
         let port = realm.port == (realm.scheme == .https ? 443 : 80) ? "" : ":\(realm.port)"
