@@ -32,7 +32,7 @@ import Testing
         let first = #"{"name":"team/app","tags":["v2","v1","v10"],"next":"x"}"#
         let second = #"{ "name": "team/app", "tags": ["v3", "Latest"] }"#
         mirror.fake.on(Self.path) { request in
-            let isSecond = request.query?.contains("next_page=Mg%3D%3D") == true
+            let isSecond = request.query?.lowercased().contains("next_page=mg%3d%3d") == true
             return isSecond ? .json(second) : FakeAnswer.json(first).adding("Link", link)
         }
         #expect(
