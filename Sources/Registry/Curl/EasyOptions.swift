@@ -35,8 +35,7 @@ enum EasyOptions {
             (CURLOPT_MAXAGE_CONN, choices.maximumIdleSeconds),
             (CURLOPT_TCP_NODELAY, 1),
             (CURLOPT_TCP_KEEPALIVE, 1),
-            // Bytes are stored as received.
-            (CURLOPT_HTTP_CONTENT_DECODING, 0),
+            (CURLOPT_HTTP_CONTENT_DECODING, request.decodesContent ? 1 : 0),
             (CURLOPT_SUPPRESS_CONNECT_HEADERS, 1),
             (CURLOPT_NOBODY, request.method == .head ? 1 : 0),
             (CURLOPT_SSLVERSION, Int(CURL_SSLVERSION_TLSv1_2)),
@@ -50,6 +49,8 @@ enum EasyOptions {
             (CURLOPT_REDIR_PROTOCOLS_STR, "http,https"),
             (CURLOPT_USERAGENT, request.userAgent),
         ]
+        // curl decodes every encoding that it knows, whichever it has asked for, but only if it has asked for one.
+        if request.decodesContent { texts.append((CURLOPT_ACCEPT_ENCODING, "identity")) }
         if let file = request.tls.caFile { texts.append((CURLOPT_CAINFO, file)) }
         if let file = request.tls.certificateFile { texts.append((CURLOPT_SSLCERT, file)) }
         if let file = request.tls.keyFile { texts.append((CURLOPT_SSLKEY, file)) }

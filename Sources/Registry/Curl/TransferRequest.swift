@@ -29,6 +29,9 @@ package struct TransferRequest {
     package var client: NetworkAddress?
     /// Whether it is for a registry that the configuration names, also after redirects to other hosts.
     package var isConfigured = false
+    /// Whether an encoded body (`Content-Encoding`) is decoded. Identity is asked for, but some servers compress all
+    /// the same. A blob's bytes are stored as they come: its digest is often that of the compressed bytes.
+    package var decodesContent = true
     /// The size of curl's receive buffer.
     package var bufferBytes = TransferRequest.smallBufferBytes
 

@@ -28,6 +28,8 @@ final class BlobPull: UpstreamExchangeHandler {
     /// Bytes of the current answer to skip, since the file already holds them.
     private var toSkip: Int64 = 0
     private var isClosed = false
+    /// The `Content-Encoding` of the last answer, to be named when its bytes are not the blob's.
+    private var encoding: String?
 
     init(
         key: PullKey, source: PullSource, context: PullContext, ended: @escaping (BlobPull, GrowingBlob) -> Void
@@ -187,7 +189,9 @@ final class BlobPull: UpstreamExchangeHandler {
         end(succeeded: true)
     }
 
-    private func finish(with error: RegistryError, keepPartial: Bool) {
+    private func finish(with failure: RegistryError, keepPartial: Bool) {
+        var error = failure
+        if error.code == .digestInvalid, let encoding { error.detail = "it came with Content-Encoding: \(encoding)" }
         dropExchange()
         if keepPartial { ingest?.suspend() } else { ingest?.discard() }
         ingest = nil
@@ -222,6 +226,7 @@ final class BlobPull: UpstreamExchangeHandler {
         if let error = UpstreamAnswer.refusedSize(in: head, host: source.host) { return fail(.refused(error)) }
         if [200, 206, 416].contains(head.status) {
             waitingSinceMilliseconds = nil
+            encoding = head.encoding
             return handle(.answered(head.pullAnswer))
         }
         let error =

@@ -82,12 +82,12 @@ final class BufferedFetch: UpstreamExchangeHandler {
 
     func exchange(_ exchange: UpstreamExchange, received head: UpstreamHead) {
         if let error = UpstreamAnswer.error(for: head, kind: kind, host: host) { return finish(.failure(error)) }
-        if let length = head.contentLength, length > Int64(limitBytes), exchange.request.method == .get {
+        if let length = head.decodedLength, length > Int64(limitBytes), exchange.request.method == .get {
             return finish(.failure(tooLarge))
         }
         self.head = head
         // `limitBytes` has been checked above.
-        if request.method == .get, let length = head.contentLength, length > 0 { gather(Int(length)) }
+        if request.method == .get, let length = head.decodedLength, length > 0 { gather(Int(length)) }
     }
 
     /// Waits for memory for an answer of this size, if it exceeds what is held already.

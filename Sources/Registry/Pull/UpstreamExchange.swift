@@ -197,6 +197,7 @@ package final class UpstreamExchange {
         var asked = services.transferRequest(url, upstream, client: request.client)
         asked.method = request.method == .head ? .head : .get
         asked.headers = request.headerLines
+        asked.decodesContent = request.kind != .blob
         if request.kind == .blob, request.method == .get { asked.bufferBytes = TransferRequest.blobBufferBytes }
         usesBasic = authorization == .basic
         switch authorization {

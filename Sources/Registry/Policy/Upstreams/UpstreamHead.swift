@@ -79,6 +79,16 @@ package struct UpstreamHead: Sendable {
         value.split { !($0.isASCII && $0.isNumber) }.contains { ContentSize.read($0) == .tooLarge }
     }
 
+    /// The `Content-Encoding`, where it is not `identity`: the length that is stated is that of the encoded body.
+    package var encoding: String? {
+        let names = fields.values("content-encoding").flatMap { $0.split(separator: ",") }.map { String($0).trimmed }
+        let others = names.filter { !$0.isEmpty && $0.asciiLowercased != "identity" }
+        return others.isEmpty ? nil : others.joined(separator: ", ")
+    }
+
+    /// The length of the content itself, as far as it is stated.
+    package var decodedLength: Int64? { encoding == nil ? contentLength : nil }
+
     package var contentType: String? { fields.first("content-type") }
     package var dockerContentDigest: String? { fields.first("docker-content-digest") }
 
