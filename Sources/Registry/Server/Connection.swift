@@ -103,7 +103,7 @@ package final class Connection: TCPStream {
         if let metrics = server.metrics { measure.begin(metrics) }
         identity = RequestID(given: head.requestID?.in(bytes))
         if server.logsRequests {
-            logged = RequestLog(head, bytes, id: requestID, startMilliseconds: loop.nowMilliseconds)
+            logged = RequestLog(head, bytes, id: requestID, startMilliseconds: loop.nowMilliseconds, client: peerName)
         }
     }
 
@@ -248,7 +248,7 @@ package final class Connection: TCPStream {
         pump?.abandon()
         if let metrics = server.metrics { measure.abandon(metrics) }
         // The count is negative when the connection closed within the fields of a prepared response.
-        writeLog(bodyBytes: max(0, Int(pump?.bodyBytes ?? 0)))
+        writeLog(bodyBytes: max(0, Int(pump?.bodyBytes ?? 0)), isCut: true)
         pump = nil
         server.removed(self)
     }

@@ -13,9 +13,14 @@ struct RequestLog {
     private let method: String
     private let target: String
     private let startMilliseconds: UInt64
+    /// Read at the beginning: a connection that was reset has no peer any more.
+    private let client: String
 
-    init(_ head: RequestHead, _ bytes: UnsafeRawBufferPointer, id: String, startMilliseconds: UInt64) {
+    init(
+        _ head: RequestHead, _ bytes: UnsafeRawBufferPointer, id: String, startMilliseconds: UInt64, client: String
+    ) {
         self.id = id
+        self.client = client
         method = String(decoding: head.methodName.in(bytes), as: UTF8.self)
         target = String(decoding: head.target.in(bytes), as: UTF8.self)
         self.startMilliseconds = startMilliseconds
@@ -23,12 +28,14 @@ struct RequestLog {
 
     /// Writes one line: method, path, status, bytes, time, client, cache verdict, id, and the time spent on an
     /// upstream.
-    func write(to logger: Logger, bodyBytes: Int, nowMilliseconds: UInt64, client: String) {
+    /// - Parameter isCut: whether the response was not sent in full.
+    func write(to logger: Logger, bodyBytes: Int, nowMilliseconds: UInt64, isCut: Bool) {
         var metadata: Logger.Metadata = [
             "status": .stringConvertible(status), "bytes": .stringConvertible(bodyBytes),
             "ms": .stringConvertible(nowMilliseconds &- startMilliseconds), "id": "\(id)",
             "client": "\(client)", "cache": "\(verdict == .none ? "-" : verdict.label)",
         ]
+        if isCut { metadata["cut"] = "true" }
         if let upstreamMilliseconds { metadata["upstream_ms"] = .stringConvertible(upstreamMilliseconds) }
         logger.info("\(method) \(target)", metadata: metadata)
     }
@@ -40,13 +47,13 @@ extension Connection {
         if let metrics = server.metrics {
             measure.end(metrics, bodyBytes: bodyBytes, isBroken: isBroken, now: loop.readClock())
         }
-        if logged != nil { writeLog(bodyBytes: bodyBytes) }
+        if logged != nil { writeLog(bodyBytes: bodyBytes, isCut: isBroken) }
     }
 
-    func writeLog(bodyBytes: Int) {
+    func writeLog(bodyBytes: Int, isCut: Bool) {
         guard let logged else { return }
         self.logged = nil
-        logged.write(to: server.logger, bodyBytes: bodyBytes, nowMilliseconds: loop.nowMilliseconds, client: peerName)
+        logged.write(to: server.logger, bodyBytes: bodyBytes, nowMilliseconds: loop.nowMilliseconds, isCut: isCut)
     }
 
     /// Records that the response now starting has waited for an upstream.
