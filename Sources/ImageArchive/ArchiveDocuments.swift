@@ -20,6 +20,10 @@ package struct IndexEntry: Sendable, Decodable {
     package let platform: Platform?
     let annotations: [String: String]
 
+    package var descriptor: Descriptor {
+        Descriptor(mediaType: mediaType, digest: digest, sizeBytes: sizeBytes, urls: [])
+    }
+
     private enum Key: String, CodingKey { case mediaType, digest, size, platform, annotations }
 
     package init(from decoder: any Decoder) throws {

@@ -12,13 +12,19 @@ package struct Descriptor: Sendable, Equatable {
     package let sizeBytes: Int64?
     /// Where a foreign layer can be downloaded; such layers are not prefetched.
     package let urls: [String]
+    /// The content itself, which small descriptors may bring along (`data`), unverified; nil without it.
+    package let data: [UInt8]?
 
-    package init(mediaType: String, digest: Digest, sizeBytes: Int64?, urls: [String]) {
+    package init(mediaType: String, digest: Digest, sizeBytes: Int64?, urls: [String], data: [UInt8]? = nil) {
         self.mediaType = mediaType
         self.digest = digest
         self.sizeBytes = sizeBytes
         self.urls = urls
+        self.data = data
     }
+
+    /// Whether it refers to a manifest or index, as an index's entries usually do. One without a type is taken for one.
+    package var isManifest: Bool { mediaType.isEmpty || MediaType(mediaType) != nil || mediaType.contains("manifest") }
 }
 
 /// A decoded manifest or index.
@@ -33,7 +39,7 @@ package struct Manifest: Sendable {
     package let mediaType: MediaType
     package let config: Descriptor?
     package let layers: [Descriptor]
-    /// An index's entries; empty for an image manifest.
+    /// An index's entries that are manifests; empty for an image manifest. Its other entries are in `layers`.
     package let manifests: [Descriptor]
     /// Descriptors left out: their digest is missing, or of an algorithm that is not registered.
     package let unreadCount: Int
@@ -65,8 +71,12 @@ package struct Manifest: Sendable {
             unread += list.count - descriptors.count
             return descriptors
         }
-        manifests = type.isIndex ? read(body.manifests) : []
-        layers = type.isIndex ? [] : read(type == .ociArtifact ? body.blobs : body.layers)
+        let entries = type.isIndex ? read(body.manifests) : []
+        manifests = entries.filter(\.isManifest)
+        // BuildKit keeps a cache as an index whose entries are layers.
+        layers =
+            type.isIndex
+            ? entries.filter { !$0.isManifest } : read(type == .ociArtifact ? body.blobs : body.layers)
         config = type.isIndex || type == .ociArtifact ? nil : read(body.config.map { [$0] } ?? []).first
         unreadCount = unread
         lack =
@@ -79,6 +89,15 @@ package struct Manifest: Sendable {
     package var ownBlobs: [Descriptor] {
         var seen: Set<Digest> = []
         return ([config].compactMap { $0 } + layers).filter { $0.urls.isEmpty && seen.insert($0.digest).inserted }
+    }
+
+    /// Blobs whose content is in their descriptors and has their digests: no upstream needs to be asked for them.
+    package var inlineBlobs: [InlineBlob] {
+        ownBlobs.compactMap { blob in
+            guard let data = blob.data else { return nil }
+            let found = data.withUnsafeBytes { Digest.of($0, blob.digest.algorithm) }
+            return found == blob.digest ? InlineBlob(digest: blob.digest, bytes: data) : nil
+        }
     }
 
     /// Those of `ownBlobs` that may be prefetched: their descriptors state a size.
@@ -108,7 +127,7 @@ package struct Manifest: Sendable {
         struct Entry: Decodable {
             let descriptor: Descriptor?
 
-            private enum Key: String, CodingKey { case mediaType, digest, size, urls }
+            private enum Key: String, CodingKey { case mediaType, digest, size, urls, data }
 
             init(from decoder: any Decoder) throws {
                 guard let values = try? decoder.container(keyedBy: Key.self),
@@ -120,10 +139,17 @@ package struct Manifest: Sendable {
                 descriptor = Descriptor(
                     mediaType: (try? values.decode(String.self, forKey: .mediaType)) ?? "", digest: digest,
                     sizeBytes: (try? values.decode(StatedSize.self, forKey: .size))?.bytes,
-                    urls: (try? values.decode([String].self, forKey: .urls)) ?? [])
+                    urls: (try? values.decode([String].self, forKey: .urls)) ?? [],
+                    data: (try? values.decode(Data.self, forKey: .data)).map { Array($0) })
             }
         }
     }
+}
+
+/// A blob that came in its descriptor, verified.
+package struct InlineBlob: Sendable {
+    package let digest: Digest
+    package let bytes: [UInt8]
 }
 
 /// A descriptor's `size` in JSON. An invalid value is no error: the manifest is served verbatim anyway.

@@ -73,7 +73,7 @@ import Testing
         #expect(manifest.unreadCount == 1 && manifest.layers.count == 1 && manifest.config != nil)
         let index = Array(#"{"manifests":[\#(odd),\#(Self.descriptor)]}"#.utf8)
         let read = try Manifest.decode(index, contentType: MediaType.ociIndex.text)
-        #expect(read.manifests.count == 1 && read.unreadCount == 1)
+        #expect(read.layers.count == 1 && read.unreadCount == 1)
     }
 
     @Test("members of another shape count as missing")

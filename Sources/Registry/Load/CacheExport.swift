@@ -90,6 +90,11 @@ private struct ExportParts {
         guard let bytes = try? Disk.readFile(path, maximumBytes: Manifest.maximumSizeBytes) else {
             return "its manifest \(digest) cannot be read"
         }
+        guard let own = try? Manifest.decode(bytes, contentType: entry.mediaType.text).ownBlobs else {
+            return "its manifest \(digest) cannot be read"
+        }
+        let missing = own.filter { scan.blobs[$0.digest] == nil }
+        guard missing.isEmpty else { return "\(missing.count) of its \(own.count) blobs are not in the cache" }
         if entry.mediaType.isIndex {
             var reason: String?
             var hasAny = false
@@ -97,18 +102,11 @@ private struct ExportParts {
                 if let problem = take(child, depth: depth + 1) { reason = reason ?? problem } else { hasAny = true }
             }
             if !hasAny, let reason { return "none of its platforms is whole in the cache: \(reason)" }
-        } else {
-            // Foreign layers are downloaded from elsewhere and not redistributed.
-            guard let own = try? Manifest.decode(bytes, contentType: entry.mediaType.text).ownBlobs else {
-                return "its manifest \(digest) cannot be read"
-            }
-            let missing = own.filter { scan.blobs[$0.digest] == nil }
-            guard missing.isEmpty else { return "\(missing.count) of its \(own.count) blobs are not in the cache" }
-            for blob in own {
-                blobs[blob.digest] = LayoutBlob(
-                    digest: blob.digest, sizeBytes: scan.blobs[blob.digest]?.sizeBytes ?? 0,
-                    path: layout.blob(blob.digest))
-            }
+        }
+        // Foreign layers are downloaded from elsewhere and not redistributed.
+        for blob in own {
+            blobs[blob.digest] = LayoutBlob(
+                digest: blob.digest, sizeBytes: scan.blobs[blob.digest]?.sizeBytes ?? 0, path: layout.blob(blob.digest))
         }
         manifests[digest] = LayoutManifest(digest: digest, mediaType: entry.mediaType, bytes: bytes)
         return nil

@@ -76,9 +76,12 @@ final class ImageFetch {
             case .failure(let error as RegistryError): end(error.reason)
             case .failure: end("\(manifest.digest): cannot be understood")
             case .success(let parts):
-                for child in parts.children { take(child, depth: depth + 1) }
-                for blob in parts.blobs { take(blob) }
-                end()
+                // What the manifest brings along is stored first, so that it is not asked for.
+                context.store.putInline(parts.inline[...], host: source.host, repository: source.repository) { [self] in
+                    for child in parts.children { take(child, depth: depth + 1) }
+                    for blob in parts.blobs { take(blob) }
+                    end()
+                }
             }
         }
     }
@@ -125,15 +128,19 @@ private struct ManifestParts: Sendable {
 
     var children: [Digest] = []
     var blobs: [Descriptor] = []
+    var inline: [InlineBlob] = []
 
     /// Parses the manifest. Runs off the loop.
     init(_ bytes: [UInt8], _ type: MediaType, _ platforms: PlatformChoice) throws {
         guard type.isIndex else {
-            blobs = try Manifest.decode(bytes, contentType: type.text).ownBlobs
+            let manifest = try Manifest.decode(bytes, contentType: type.text)
+            (blobs, inline) = (manifest.ownBlobs, manifest.inlineBlobs)
             return
         }
         let depth = ArchiveLimits().documentDepth
-        let entries = try ArchiveDocuments.decode(IndexDocument.self, bytes, depth: depth).manifests
+        let all = try ArchiveDocuments.decode(IndexDocument.self, bytes, depth: depth).manifests
+        let entries = all.filter(\.descriptor.isManifest)
+        blobs = all.map(\.descriptor).filter { !$0.isManifest }
         // Attestations are fetched only when all platforms are wanted: clients do not request them when they pull.
         let images = platforms == .all ? entries : entries.filter { $0.platform?.isUnknown != true }
         children = images.filter { platforms.accepts($0.platform) }.map(\.digest)

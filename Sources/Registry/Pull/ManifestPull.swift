@@ -14,6 +14,7 @@ final class ManifestPull {
         let digest: Digest
         let mediaType: MediaType
         let blobs: [Digest]
+        let inline: [InlineBlob]
         /// Why parts of it could not be read; nil when all could.
         let unread: String?
     }
@@ -86,7 +87,10 @@ final class ManifestPull {
         case .digest(let digest):
             context.store.noteDigest(host: source.host, repository: source.repository, digest: digest)
         }
-        finish(.success(entry), ended)
+        guard !verified.inline.isEmpty else { return finish(.success(entry), ended) }
+        context.store.putInline(verified.inline[...], host: source.host, repository: source.repository) { [self] in
+            finish(.success(entry), ended)
+        }
     }
 
     private func finish(_ outcome: Outcome, _ ended: () -> Void) {
@@ -134,11 +138,12 @@ final class ManifestPull {
             let unread = manifest.unreadCount
             return Verified(
                 bytes: body, digest: actual, mediaType: manifest.mediaType, blobs: manifest.ownBlobs.map(\.digest),
-                unread: unread > 0 ? "descriptors without a known digest: \(unread)" : nil)
+                inline: manifest.inlineBlobs, unread: unread > 0 ? "descriptors without a known digest: \(unread)" : nil
+            )
         } catch {
             // A digest vouches for bytes that cannot be read; an error page comes without one.
             guard expected != nil, let type = contentType.flatMap({ MediaType($0) }) else { throw error }
-            return Verified(bytes: body, digest: actual, mediaType: type, blobs: [], unread: error.message)
+            return Verified(bytes: body, digest: actual, mediaType: type, blobs: [], inline: [], unread: error.message)
         }
     }
 }

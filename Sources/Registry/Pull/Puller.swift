@@ -178,7 +178,7 @@ package final class Puller {
             let waiting = heads.removeValue(forKey: key) ?? []
             let entity = result.map { answer in
                 UpstreamEntity(
-                    contentType: answer.head.contentType, sizeBytes: answer.head.contentLength,
+                    contentType: answer.head.contentType, sizeBytes: answer.head.decodedLength,
                     digest: answer.head.dockerContentDigest.flatMap { Digest($0) })
             }
             context.loop.deferred.forEach(waiting) { $0(entity) }

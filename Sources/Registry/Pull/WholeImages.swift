@@ -10,25 +10,40 @@ extension Puller {
     /// answers it once the image is known to be whole.
     /// - Parameter fetches: whether an upstream may be asked for missing blobs.
     package func completeImage(_ manifest: CachedManifest, from source: PullSource, fetches: Bool) {
-        guard context.loop.nowMilliseconds >= manifest.nextWholeCheckMilliseconds, !isClosed else { return }
-        // Not again while this check is under way.
-        manifest.nextWholeCheckMilliseconds = .max
+        let now = context.loop.nowMilliseconds
+        let key = source.key(manifest.digest)
+        guard now >= manifest.nextWholeCheckMilliseconds, now >= manifest.nextWholeChecks[key] ?? 0, !isClosed else {
+            return
+        }
+        if manifest.nextWholeChecks.count >= Puller.maximumWholeChecks { manifest.nextWholeChecks = [:] }
+        // Not again for this source while this check is under way.
+        manifest.nextWholeChecks[key] = .max
         // Shared, not copied: any number of these jobs may wait for a thread.
         let (body, mediaType) = (manifest.sharedBody, manifest.mediaType.text)
         context.offload.run {
             let decoded = try Manifest.decode(body.bytes, contentType: mediaType)
             return (decoded.prefetchedBlobs, decoded.layers.map(\.digest))
         } then: { [self] (result: Result<([Descriptor], [Digest]), any Error>) in
-            guard case .success(let (blobs, layers)) = result else { return }
+            guard case .success(let (blobs, layers)) = result, !blobs.isEmpty else {
+                manifest.nextWholeChecks[key] = nil
+                return manifest.nextWholeCheckMilliseconds = .max
+            }
             findMissing(blobs) { [self] missing in
-                guard !missing.isEmpty else { return }
-                manifest.nextWholeCheckMilliseconds =
-                    context.loop.nowMilliseconds + Puller.wholeCheckPauseMilliseconds
-                if fetches { complete(manifest, missing, layers, source) }
+                manifest.nextWholeChecks[key] = nil
+                guard !missing.isEmpty else { return manifest.nextWholeCheckMilliseconds = .max }
+                let next = context.loop.nowMilliseconds + Puller.wholeCheckPauseMilliseconds
+                guard fetches, context.prefetchLayers != .never else {
+                    return manifest.nextWholeCheckMilliseconds = next
+                }
+                // Another repository may have what this one lacks.
+                manifest.nextWholeChecks[key] = next
+                complete(manifest, missing, layers, source)
             }
         }
     }
 
+    /// Sources of one image that is not whole: beyond this all are checked again with their next GET.
+    static let maximumWholeChecks = 64
     /// Pause before an image whose layers could not all be fetched is checked again.
     static let wholeCheckPauseMilliseconds: UInt64 = 30_000
 

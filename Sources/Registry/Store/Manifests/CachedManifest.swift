@@ -10,6 +10,8 @@ package final class CachedManifest: ReadyAnswer {
     /// When the image is next checked for completeness, on the loop's clock; `.max` once it is known to be complete,
     /// and for an index, which has nothing to check.
     package var nextWholeCheckMilliseconds: UInt64
+    /// The same for each source, while the image is not whole.
+    package var nextWholeChecks: [PullKey: UInt64] = [:]
 
     /// When its next use is recorded, on the loop's clock.
     package var nextTouchMilliseconds: UInt64 = 0
