@@ -65,7 +65,8 @@ import Testing
             "/v2/team/app/blobs/\(digestOf(layer))", FakeAnswer.ok(packed).adding("Content-Encoding", "gzip"))
         #expect(mirror.get("/v2/team/app/blobs/\(digestOf(packed))").body == packed)
         var reason: RegistryError?
-        let source = PullSource(host: MirrorKit.host, repository: RepositoryName("team/app")!, via: "1.1 test")  // valid
+        let repository = try #require(RepositoryName("team/app"))
+        let source = PullSource(host: MirrorKit.host, repository: repository, via: "1.1 test")
         _ = mirror.puller.fetchBlob(digestOf(layer), from: source) { reason = $0 }
         mirror.wait(until: { reason != nil })
         #expect(reason?.code == .digestInvalid && reason?.detail == "it came with Content-Encoding: gzip")
