@@ -10,7 +10,7 @@ final class AdminListeners {
     private static let descriptors = 64
 
     let endpoint: AdminEndpoint
-    private let work: AdminJobs
+    private let jobs: AdminJobs
     private let socketPath: String
     private let socketServer: Server
     private let portServer: (server: Server, point: ListenPoint)?
@@ -24,10 +24,10 @@ final class AdminListeners {
     ) throws {
         self.logger = logger
         let (loop, offload) = (context.loop, context.offload)
-        work = AdminJobs(context, isAirGapped: config.airGapped, logger: logger)
+        jobs = AdminJobs(context, isAirGapped: config.airGapped, logger: logger)
         socketPath = Store.adminSocket(imagePath: config.imagePath)
-        let desk = AdminQueries(store: context.store, ignoresLeases: false)
-        let endpoint = AdminEndpoint(desk: desk, work: work, logger: logger, stop: stop)
+        let queries = AdminQueries(store: context.store, ignoresLeases: false)
+        let endpoint = AdminEndpoint(queries: queries, jobs: jobs, logger: logger, stop: stop)
         self.endpoint = endpoint
         func server(_ access: AdminAccess) -> Server {
             Server(on: loop, offload: offload, logger: logger, descriptorLimit: AdminListeners.descriptors) {
@@ -52,7 +52,7 @@ final class AdminListeners {
     }
 
     /// Stops running admin jobs, and calls `then` after their last events are sent.
-    func finish(then: @escaping () -> Void) { work.stop(then: then) }
+    func finish(then: @escaping () -> Void) { jobs.stop(then: then) }
 
     /// Closes both listeners before the store releases its lock: the next server creates a socket of the same name.
     func close() {

@@ -40,14 +40,14 @@ private struct Unattended {
         let loop = try EventLoop()
         let offload = Offload(on: loop)
         let store = try Store.open(imagePath: config.imagePath, loop: loop, offload: offload, logger: logger)
-        let desk = AdminQueries(store: store, ignoresLeases: true)
+        let queries = AdminQueries(store: store, ignoresLeases: true)
         var answer: Result<[UInt8], RegistryError>?
         store.startRecovery { report in
             guard report.isComplete else {
                 answer = .failure(.unavailable("the cache cannot be read; the log says why"))
                 return store.close { loop.stop() }
             }
-            desk.answer(command, asJSON: asJSON) { result in
+            queries.answer(command, asJSON: asJSON) { result in
                 answer = result
                 store.close { loop.stop() }
             }

@@ -156,7 +156,7 @@ final class Running {
     private func closeRest() {
         deadline?.close()
         let timer = Timer(on: loop) { [unowned self] in
-            logger.error("something did not end in time; leaving it")
+            logger.error("the store or upstream transfers did not close in time; exiting")
             loop.stop()
         }
         timer.start(afterMilliseconds: Running.closeMilliseconds)

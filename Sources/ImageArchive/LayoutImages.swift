@@ -68,7 +68,7 @@ struct LayoutImages {
         } catch {
             throw failure(name, .badDocument(error.message))
         }
-        guard manifest.unreadCount == 0 else {
+        guard manifest.skippedDescriptorCount == 0 else {
             throw failure(name, .badDocument("a descriptor has no digest of a known algorithm"))
         }
         let listed = manifest.mediaType.isIndex ? try decode(IndexDocument.self, name).manifests : []

@@ -36,7 +36,7 @@ package struct Digest: Sendable, BitwiseCopyable {
     /// The raw hash, eight bytes a word in memory order; unused words are zero.
     @usableFromInline let words: Words
 
-    /// The first eight bytes of the hash: as good a key as the whole hash, since no collision is known.
+    /// The first eight bytes of the hash, to spread tables by.
     @inlinable package var firstWord: UInt64 { words.0 }
 
     /// Reads `sha256:` or `sha512:` followed by lower-case hexadecimal of the exact length; anything else is nil.

@@ -23,7 +23,8 @@ package struct Descriptor: Sendable, Equatable {
         self.data = data
     }
 
-    /// Whether it refers to a manifest or index, as an index's entries usually do. One without a type is taken for one.
+    /// Whether it refers to a manifest or index, as an index's entries usually do. One without a media type is assumed
+    /// to be one.
     package var isManifest: Bool { mediaType.isEmpty || MediaType(mediaType) != nil || mediaType.contains("manifest") }
 }
 
@@ -42,9 +43,9 @@ package struct Manifest: Sendable {
     /// An index's entries that are manifests; empty for an image manifest. Its other entries are in `layers`.
     package let manifests: [Descriptor]
     /// Descriptors left out: their digest is missing, or of an algorithm that is not registered.
-    package let unreadCount: Int
-    /// What an image manifest or index of this type has to have, and this one lacks; nil when it has that.
-    package let lack: String?
+    package let skippedDescriptorCount: Int
+    /// The required member that is missing (`config` or `manifests`), as text; nil if none is.
+    package let missingPart: String?
 
     /// Decodes and classifies manifest bytes.
     /// - Parameter contentType: the upstream's; where it is no manifest type, the body's own `mediaType` decides.
@@ -78,8 +79,8 @@ package struct Manifest: Sendable {
             type.isIndex
             ? entries.filter { !$0.isManifest } : read(type == .ociArtifact ? body.blobs : body.layers)
         config = type.isIndex || type == .ociArtifact ? nil : read(body.config.map { [$0] } ?? []).first
-        unreadCount = unread
-        lack =
+        skippedDescriptorCount = unread
+        missingPart =
             type.isIndex
             ? (body.hasManifests ? nil : "an index without a list of manifests")
             : type == .ociArtifact || config != nil ? nil : "an image manifest without a config"

@@ -56,7 +56,7 @@ import Testing
             for type in MediaType.allCases {
                 let manifest = try Manifest.decode(Array(text.utf8), contentType: type.text)
                 #expect(manifest.mediaType == type && manifest.ownBlobs.isEmpty && manifest.manifests.isEmpty)
-                #expect((manifest.lack == nil) == (type == .ociArtifact))
+                #expect((manifest.missingPart == nil) == (type == .ociArtifact))
             }
         }
     }
@@ -70,10 +70,10 @@ import Testing
     func unreadDescriptors(_ odd: String) throws {
         let text = #"{"config":\#(Self.descriptor),"layers":[\#(odd),\#(Self.foreign)]}"#
         let manifest = try Manifest.decode(Array(text.utf8), contentType: MediaType.ociManifest.text)
-        #expect(manifest.unreadCount == 1 && manifest.layers.count == 1 && manifest.config != nil)
+        #expect(manifest.skippedDescriptorCount == 1 && manifest.layers.count == 1 && manifest.config != nil)
         let index = Array(#"{"manifests":[\#(odd),\#(Self.descriptor)]}"#.utf8)
         let read = try Manifest.decode(index, contentType: MediaType.ociIndex.text)
-        #expect(read.layers.count == 1 && read.unreadCount == 1)
+        #expect(read.layers.count == 1 && read.skippedDescriptorCount == 1)
     }
 
     @Test("members of another shape count as missing")

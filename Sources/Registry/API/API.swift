@@ -106,7 +106,8 @@ package final class API {
         }
     }
 
-    /// Counts a request at its arrival, whatever its outcome. The reference does not count tags and referrers.
+    /// Counts a request at its arrival, whatever its outcome. *ociregistry* 1.17, whose metrics these are, does not
+    /// count tags and referrers.
     @inline(__always)
     func count(_ connection: Connection, _ kind: Route.Kind) {
         switch kind {
@@ -155,7 +156,8 @@ package final class API {
         connection.respond(status: 200, fields: ResponseFields.json(length: body.count), body: body, verdict: verdict)
     }
 
-    /// A response with a deadline. A response that is late because its repository is paused after a 429 is a 429 too.
+    /// A response with a deadline. If the deadline passes while the repository is paused after a 429, the client gets
+    /// 429 instead of 503.
     func makePendingResponse(_ connection: Connection, _ source: PullSource) -> PendingResponse {
         PendingResponse(connection, deadlineMilliseconds: policy.answerDeadlineMilliseconds) { [self] connection in
             connection.respond(

@@ -3,7 +3,7 @@
 
 package import OCI
 
-/// The counts of one `ns` value.
+/// The counts of one upstream (label `ns`).
 package struct NamespaceCounts: Sendable {
     /// Labels of responses to upstream requests: the status classes, and last the requests without a response.
     package static let answerLabels = StatusClass.allCases.map(\.label) + ["error"]
@@ -38,7 +38,7 @@ package final class Metrics {
         upstreamFirstBytes = HistogramTable(.upstreams, rows: count)
     }
 
-    /// The host's number; nil when it has none of its own.
+    /// The index of the host's counters; nil if the host is counted under `other`.
     package func number(of host: RegistryHost) -> Int? { namespaces.number(of: host) }
 
     /// Gives a host its own number, after a good response or because the cache contains something of it.

@@ -36,7 +36,7 @@ package final class GrowingBlob {
     /// Counts fresh starts: a reader that was given bytes of an older file cannot continue with a newer one.
     package private(set) var generation = 0
 
-    /// Readers woken in one iteration: each may send up to `BodyPump.bytesPerTurn`, and all other connections wait
+    /// Readers woken in one iteration: each may send up to `BodyPump.bytesPerIteration`, and all other connections wait
     /// meanwhile.
     static let maximumWokenPerIteration = 64
 

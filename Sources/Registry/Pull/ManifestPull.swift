@@ -134,8 +134,8 @@ final class ManifestPull {
         do throws(RegistryError) {
             let manifest = try Manifest.decode(body, contentType: contentType)
             // A digest says that these are the bytes; without one, something else may have been sent with the type.
-            if expected == nil, let lack = manifest.lack { throw RegistryError.badManifest(lack) }
-            let unread = manifest.unreadCount
+            if expected == nil, let missing = manifest.missingPart { throw RegistryError.badManifest(missing) }
+            let unread = manifest.skippedDescriptorCount
             return Verified(
                 bytes: body, digest: actual, mediaType: manifest.mediaType, blobs: manifest.ownBlobs.map(\.digest),
                 inline: manifest.inlineBlobs, unread: unread > 0 ? "descriptors without a known digest: \(unread)" : nil

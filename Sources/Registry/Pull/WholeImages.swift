@@ -1,13 +1,14 @@
-// A cached image is a whole image: when a client pulls one, the rest of its config and layers is fetched as well. What
-// begins that is `prefetchLayers`: a request for one of its layers, or for its manifest.
+// Completes cached images: when a client pulls one, the rest of its config and layers is prefetched. `prefetchLayers`
+// decides when: with the first request for a layer, or with the request for the manifest.
 
 internal import Configuration
 package import OCI
 
 extension Puller {
-    /// Checks whether a cached image is whole: has the rest of it fetched, now or with the first layer that a client
-    /// asks for, and has blobs hashed whose size is not the manifest's. Called for every GET of a manifest; a flag
-    /// answers it once the image is known to be whole.
+    /// Finds the blobs of a cached image that are missing, and prefetches them: now, or when a client requests one of
+    /// its layers (`prefetchLayers`). A cached blob whose size differs from the manifest's is hashed again. Called for
+    /// every GET of a manifest. Returns immediately once the image is complete (`nextWholeCheckMilliseconds` is
+    /// `.max`).
     /// - Parameter fetches: whether an upstream may be asked for missing blobs.
     package func completeImage(_ manifest: CachedManifest, from source: PullSource, fetches: Bool) {
         let now = context.loop.nowMilliseconds

@@ -21,8 +21,8 @@ package final class BodyPump: GrowingReader {
         case lines(LineFeed)
     }
 
-    /// Bytes sent to one client before others get their turn.
-    static let bytesPerTurn = 2 * 1024 * 1024
+    /// Bytes sent to one client in one iteration of the loop.
+    static let bytesPerIteration = 2 * 1024 * 1024
 
     let content: Content
     /// Retained, since the pool may report on cold pages when nothing else retains the connection. The connection
@@ -90,7 +90,7 @@ package final class BodyPump: GrowingReader {
 
     /// Sends as much as possible now.
     func run() {
-        var budget = BodyPump.bytesPerTurn
+        var budget = BodyPump.bytesPerIteration
         while !isWaiting, !connection.isClosing, !connection.isBlocked {
             switch step(&budget) {
             case .again: continue

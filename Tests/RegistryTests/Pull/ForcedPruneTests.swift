@@ -15,9 +15,9 @@ import Testing
 
     /// Runs what `DELETE /cmd/prune` does.
     private static func prune(_ mirror: MirrorKit, _ prune: AdminCommand.Prune) -> String {
-        let desk = AdminQueries(store: mirror.store, ignoresLeases: false)
+        let queries = AdminQueries(store: mirror.store, ignoresLeases: false)
         var answer: Result<[UInt8], RegistryError>?
-        desk.answer(.prune(prune), asJSON: false) { answer = $0 }
+        queries.answer(.prune(prune), asJSON: false) { answer = $0 }
         mirror.wait(until: { answer != nil })
         return (try? answer?.get()).map { String(decoding: $0, as: UTF8.self) } ?? "\(String(describing: answer))"
     }

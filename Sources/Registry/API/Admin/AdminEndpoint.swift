@@ -6,15 +6,15 @@ internal import OCI
 
 /// Answers admin requests.
 package final class AdminEndpoint {
-    private let desk: AdminQueries
-    private let work: AdminJobs
+    private let queries: AdminQueries
+    private let jobs: AdminJobs
     private let logger: Logger
     /// Stops the server; its argument is the logged cause.
     private let stop: (String) -> Void
 
-    package init(desk: AdminQueries, work: AdminJobs, logger: Logger, stop: @escaping (String) -> Void) {
-        self.desk = desk
-        self.work = work
+    package init(queries: AdminQueries, jobs: AdminJobs, logger: Logger, stop: @escaping (String) -> Void) {
+        self.queries = queries
+        self.jobs = jobs
         self.logger = logger
         self.stop = stop
     }
@@ -40,7 +40,7 @@ package final class AdminEndpoint {
             guard methods.contains(head.method) else { return answer.refuse(allowing: methods) }
             guard !command.isFollowed || access.isSocket else { throw AdminEndpoint.forTheSocket }
             if command.isMutating { log(head, bytes, connection) }
-            if command.isFollowed { return answer.follow(work.start(command)) }
+            if command.isFollowed { return answer.follow(jobs.start(command)) }
             carryOut(command, answer)
         } catch {
             answer.refuse(error)
@@ -52,7 +52,7 @@ package final class AdminEndpoint {
 
     private func carryOut(_ command: AdminCommand, _ answer: AdminAnswer) {
         guard command == .stop else {
-            return desk.answer(command, asJSON: answer.asJSON) { result in
+            return queries.answer(command, asJSON: answer.asJSON) { result in
                 switch result {
                 case .success(let text): answer.give(text)
                 case .failure(let error): answer.refuse(error)

@@ -35,7 +35,7 @@ package struct PullMachine {
     }
 
     private var state: State = .opening
-    /// Bytes in the file when the current request was sent.
+    /// Bytes in the file at the last request or interruption.
     private var have: Int64 = 0
     /// The size that the upstream stated, or the length of the whole body.
     package private(set) var size: Int64?

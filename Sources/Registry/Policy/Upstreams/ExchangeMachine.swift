@@ -58,7 +58,7 @@ package struct ExchangeMachine {
 
     /// Delay before the retry of a failed connection: enough for a listener that is being restarted.
     package static let retryDelayMilliseconds: UInt64 = 200
-    /// One cached token, one that another exchange fetched meanwhile, and one of this exchange's own.
+    /// A cached token, one fetched meanwhile by another exchange, and a new one.
     static let maximumTokens = 3
 
     /// The redirects of RFC 9110 §15.4 that name another URL to request.
@@ -77,13 +77,14 @@ package struct ExchangeMachine {
     private var isSameOrigin = true
     /// The anonymous token for the origin that a redirect has led to.
     private var redirectedToken: String?
-    /// The registry's base is asked for the challenge that a 401 lacked.
+    /// Whether `/v2/` is being requested, because a 401 had no challenge.
     private var isPinging = false
     private var hasPinged = false
     private var hops = 0
     private var tokensAsked = 0
     private var lastTokenWasFresh = false
     private var hasRetried = false
+    /// Why the credentials were not sent, for the error message.
     private var hint: String?
 
     package init(
@@ -142,7 +143,7 @@ package struct ExchangeMachine {
         }
     }
 
-    /// Some registries put their challenge on `/v2/` only, where the specification has clients ask first.
+    /// Some registries send the challenge only for `/v2/`, which the specification lets clients request first.
     private mutating func ping() -> Action {
         guard !hasPinged, let base = pingURL, base != url else {
             return .deliver(deniedHint: hint)

@@ -38,17 +38,16 @@ extension Store {
     /// Grants room, after evicting partial files and images if necessary. The callback gets the granted bytes: all of
     /// `bytes`, or the available room if that is at least `least`.
     func admit(_ bytes: Int64, atLeast least: Int64, then: @escaping (Result<Int64, StoreError>) -> Void) {
-        admit(bytes, least, looks: 2, then)
+        admit(bytes, least, evictionsLeft: 2, then)
     }
 
-    /// - Parameter looks: how many more evictions may end without enough room. An eviction that found enough does not
-    ///   count, although another waiting pull may have taken the room; this can repeat as long as images are evicted.
-    ///   After its own failed eviction a pull gives up. After another's it may try once more, since that one may have
-    ///   begun before content became removable; more tries would make many pulls evict one after the other.
+    /// - Parameter evictionsLeft: how many more evictions may fail before the pull is refused. A pull's own failed
+    ///   eviction refuses it. After another pull's failed eviction it tries once more, because content may have become
+    ///   removable since then. A successful eviction is not counted, even if another pull took the space.
     private func admit(
-        _ bytes: Int64, _ least: Int64, looks: Int, _ then: @escaping (Result<Int64, StoreError>) -> Void
+        _ bytes: Int64, _ least: Int64, evictionsLeft: Int, _ then: @escaping (Result<Int64, StoreError>) -> Void
     ) {
-        // Without a budget nobody counts.
+        // Without a limit every request is granted.
         guard !limits.budget.isUnlimited else { return loop.deferred.complete(then, .success(bytes)) }
         levels { [self] result in
             switch result {
@@ -56,16 +55,19 @@ extension Store {
             case .success(let levels) where limits.budget.fits(bytes, levels): then(.success(bytes))
             case .success(let levels):
                 let excess = limits.budget.excess(bytes, levels)
-                guard looks > 0, excess > 0 else {
+                guard evictionsLeft > 0, excess > 0 else {
                     let room = limits.budget.room(levels)
                     guard room < least else { return then(.success(room)) }
-                    // Content that can never fit is refused at once; that is not for lack of evictable images.
+                    // `excess` is 0 for content larger than the limit. That is refused without an eviction, and not
+                    // counted.
                     if excess > 0 { refusedAdmissions &+= 1 }
                     return then(.failure(.noSpace(call: "budget", path: layout.root)))
                 }
-                let isOthers = isEvicting
+                let joinsAnother = isEvicting
                 evict(excess) { [self] foundEnough in
-                    admit(bytes, least, looks: foundEnough ? looks : isOthers ? looks - 1 : 0, then)
+                    admit(
+                        bytes, least, evictionsLeft: foundEnough ? evictionsLeft : joinsAnother ? evictionsLeft - 1 : 0,
+                        then)
                 }
             }
         }
