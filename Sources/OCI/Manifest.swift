@@ -94,7 +94,7 @@ package struct Manifest: Sendable {
 
     /// Blobs whose content is in their descriptors and has their digests: no upstream needs to be asked for them.
     package var inlineBlobs: [InlineBlob] {
-        ownBlobs.compactMap { blob in
+        ownBlobs.lazy.filter { $0.data != nil }.prefix(InlineBlob.maximumPerManifest).compactMap { blob in
             guard let data = blob.data else { return nil }
             let found = data.withUnsafeBytes { Digest.of($0, blob.digest.algorithm) }
             return found == blob.digest ? InlineBlob(digest: blob.digest, bytes: data) : nil
@@ -149,6 +149,10 @@ package struct Manifest: Sendable {
 
 /// A blob that came in its descriptor, verified.
 package struct InlineBlob: Sendable {
+    /// Inline blobs taken of one manifest; artifacts have one or two. Each is a file and an fsync, and a manifest can
+    /// name 30,000: the others are left to pulls.
+    package static let maximumPerManifest = 16
+
     package let digest: Digest
     package let bytes: [UInt8]
 }

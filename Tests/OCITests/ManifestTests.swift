@@ -84,6 +84,17 @@ import Testing
         #expect(manifest.config == Descriptor(mediaType: "", digest: digest, sizeBytes: 3, urls: []))
     }
 
+    @Test("few of a manifest's inline blobs are taken")
+    func inlineBlobsAreBounded() throws {
+        let layers = (0..<100).map { number in
+            let data = Array("\(number)".utf8)
+            return #"{"digest":"\#(digestOf(data))","data":"\#(Base64.encode("\(number)"))"}"#
+        }
+        let text = #"{"layers":[\#(layers.joined(separator: ","))]}"#
+        let manifest = try Manifest.decode(Array(text.utf8), contentType: MediaType.ociManifest.text)
+        #expect(manifest.ownBlobs.count == 100 && manifest.inlineBlobs.count == InlineBlob.maximumPerManifest)
+    }
+
     @Test("an artifact manifest has no schemaVersion, and blobs in place of layers")
     func artifact() throws {
         let text = #"{"mediaType":"\#(MediaType.ociArtifact.text)","blobs":[\#(Self.descriptor)]}"#
