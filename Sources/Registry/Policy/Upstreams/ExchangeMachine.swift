@@ -76,7 +76,7 @@ package struct ExchangeMachine {
     /// False once a redirect has led to another origin: credentials are not sent there, nor after a redirect back.
     private var isSameOrigin = true
     /// The anonymous token for the origin that a redirect has led to.
-    private var redirectedToken: String?
+    private var redirectedToken: (text: String, isFresh: Bool)?
     /// Whether `/v2/` is being requested, because a 401 had no challenge.
     private var isPinging = false
     private var hasPinged = false
@@ -118,7 +118,7 @@ package struct ExchangeMachine {
     }
 
     private func send(afterMilliseconds: UInt64 = 0) -> Action {
-        let foreign = redirectedToken.map { Authorization.bearer($0) } ?? .none
+        let foreign = redirectedToken.map { Authorization.bearer($0.text) } ?? .none
         return .send(url, isSameOrigin ? authorization : foreign, afterMilliseconds: afterMilliseconds)
     }
 
@@ -155,23 +155,25 @@ package struct ExchangeMachine {
 
     private mutating func pinged(_ answer: Answer) -> Action {
         isPinging = false
-        guard answer.status == 401, answer.challenge != nil else {
-            return .fail(.refused(UpstreamAnswer.denied(host, status: 401, hint: hint)))
+        switch answer.status {
+        case 401 where answer.challenge != nil: return unauthorized(answer)
+        // An error that says something of the registry's state is the answer; any other tells no more than the 401 did.
+        case 408, 429, 500...599: return .deliver(deniedHint: hint)
+        default: return .fail(.refused(UpstreamAnswer.denied(host, status: 401, hint: hint)))
         }
-        return unauthorized(answer)
     }
 
     /// A redirect has led to another registry, which wants a token of its own. It gets one without credentials.
     private mutating func unauthorizedElsewhere(_ answer: Answer) -> Action {
         guard let challenge = answer.challenge, challenge.scheme == .bearer, let realm = answer.realm,
-            redirectedToken == nil, tokensAsked < ExchangeMachine.maximumTokens, trust.admits(realm),
+            redirectedToken?.isFresh != true, tokensAsked < ExchangeMachine.maximumTokens, trust.admits(realm),
             realm.scheme == .https || url.scheme == .http
         else { return .deliver(deniedHint: hint) }
         tokensAsked += 1
         let request = TokenRequest(
             realm: realm, service: challenge.service, scope: challenge.scope ?? defaultScope, withCredentials: false,
             isForRedirect: true)
-        return .askToken(request, refusing: nil)
+        return .askToken(request, refusing: redirectedToken?.text)
     }
 
     private mutating func basicAsked() -> Action {
@@ -208,7 +210,7 @@ package struct ExchangeMachine {
             authorization = .bearer(token)
             lastTokenWasFresh = isFresh
         } else {
-            redirectedToken = token
+            redirectedToken = (token, isFresh)
         }
         return send()
     }
@@ -240,7 +242,9 @@ package struct ExchangeMachine {
     private mutating func failed(_ failure: TransferFailure) -> Action {
         if failure.isRetryable, !hasRetried {
             hasRetried = true
-            return send(afterMilliseconds: ExchangeMachine.retryDelayMilliseconds)
+            let delay = ExchangeMachine.retryDelayMilliseconds
+            if isPinging, let pingURL { return .send(pingURL, .none, afterMilliseconds: delay) }
+            return send(afterMilliseconds: delay)
         }
         return .fail(UpstreamFailure(failure, host: host))
     }
