@@ -106,7 +106,6 @@ import Testing
     @Test("the catalog lists the repositories of the cache, sorted, in pages")
     func catalog() throws {
         let mirror = try mirror()
-        #expect(mirror.get("/v2/_catalog").text == #"{"repositories":[]}"# + "\n")
         mirror.store.putManifest(Self.image.manifest, digest: Self.image.digest, mediaType: .ociManifest)
         let names = [
             ("docker.io", "library/b"), ("docker.io", "library/a"), (Self.host, "team/z"), (Self.host, "team/app"),

@@ -4,12 +4,16 @@
 internal import BuiltinImage
 internal import OCI
 
-/// Lists the cache's repositories off the loop, once for all requests that wait meanwhile: each list reads the whole
-/// cache.
+/// Lists the cache's repositories off the loop, once for all requests that wait meanwhile, and again only after a
+/// pause: each list reads the whole cache, and any client may ask for one.
 final class CatalogScan {
+    /// How old a list may be.
+    static let lifetimeMilliseconds: UInt64 = 10_000
+
     private let store: Store
     private let loop: EventLoop
     private var waiting: [([RepositoryEntry]?) -> Void] = []
+    private var latest: (entries: [RepositoryEntry], endMilliseconds: UInt64)?
 
     init(_ store: Store, on loop: EventLoop) {
         self.store = store
@@ -24,6 +28,9 @@ final class CatalogScan {
 
     /// - Parameter then: called later with the repositories, or nil when the cache cannot be read.
     func list(then: @escaping ([RepositoryEntry]?) -> Void) {
+        if let latest, loop.nowMilliseconds < latest.endMilliseconds {
+            return loop.deferred.complete(then, latest.entries)
+        }
         waiting.append(then)
         guard waiting.count == 1 else { return }
         store.images { images in
@@ -31,7 +38,9 @@ final class CatalogScan {
         } then: { [self] result in
             let all = waiting
             waiting = []
-            loop.deferred.forEach(all) { $0(try? result.get()) }
+            let entries = try? result.get()
+            latest = entries.map { ($0, loop.nowMilliseconds + CatalogScan.lifetimeMilliseconds) }
+            loop.deferred.forEach(all) { $0(entries) }
         }
     }
 }
