@@ -16,7 +16,11 @@ extension Puller {
         guard now >= manifest.nextWholeCheckMilliseconds, now >= manifest.nextWholeChecks[key] ?? 0, !isClosed else {
             return
         }
-        if manifest.nextWholeChecks.count >= Puller.maximumWholeChecks { manifest.nextWholeChecks = [:] }
+        guard manifest.nextWholeChecks.count < Puller.maximumWholeChecks else {
+            // A check decodes the manifest, and a client can name any number of repositories.
+            manifest.nextWholeChecks = [:]
+            return manifest.nextWholeCheckMilliseconds = now + Puller.wholeCheckPauseMilliseconds
+        }
         // Not again for this source while this check is under way.
         manifest.nextWholeChecks[key] = .max
         // Shared, not copied: any number of these jobs may wait for a thread.
@@ -43,7 +47,7 @@ extension Puller {
         }
     }
 
-    /// Sources of one image that is not whole: beyond this all are checked again with their next GET.
+    /// Sources of one image that is not whole: beyond this none is checked for a while.
     static let maximumWholeChecks = 64
     /// Pause before an image whose layers could not all be fetched is checked again.
     static let wholeCheckPauseMilliseconds: UInt64 = 30_000

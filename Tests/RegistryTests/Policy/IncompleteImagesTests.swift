@@ -43,6 +43,19 @@ import Testing
         #expect(images.take(key(layer), now: 1_600_000).isEmpty && images.isEmpty)
     }
 
+    @Test("images that were taken leave nothing behind one that is waited for")
+    func taken() {
+        var images = IncompleteImages()
+        images.note(image(1), layers: [digestOf([200])], now: 0)
+        for number in 0..<5000 {
+            let layer = digestOf(Array("\(number)".utf8))
+            images.note(image(2), layers: [layer], now: 1)
+            #expect(images.take(key(layer), now: 1).count == 1)
+        }
+        #expect(images.orderCount <= 2 * IncompleteImages.maximumImages + 1)
+        #expect(images.take(key(digestOf([200])), now: 2).count == 1)
+    }
+
     @Test("images and layers are bounded, and the oldest leave first")
     func bounds() {
         var images = IncompleteImages()

@@ -46,6 +46,8 @@ package struct IncompleteImages {
 
     package var isEmpty: Bool { entries.isEmpty }
     package var count: Int { entries.count }
+    /// Places in the order of age, those of images that are gone included.
+    var orderCount: Int { order.count }
 
     /// Remembers an image whose manifest was asked for.
     /// - Parameter layers: the layers that a client may ask for next, present ones included.
@@ -92,5 +94,7 @@ package struct IncompleteImages {
             byLayer[key]?.removeAll { $0 == number }
             if byLayer[key]?.isEmpty == true { byLayer[key] = nil }
         }
+        // Numbers of images that were taken stay behind one that is still waited for.
+        if order.count > 2 * IncompleteImages.maximumImages { order.removeAll { entries[$0] == nil } }
     }
 }
