@@ -13,12 +13,15 @@ import Testing
 
     private static func url(_ text: String) throws -> UpstreamURL { try #require(UpstreamURL(text)) }
 
-    private static func machine(hasCredentials: Bool = false, base: String = "https://registry.a") throws -> Machine {
+    private static func machine(hasCredentials: Bool = false, base: String = "https://registry.a", ping: String? = nil)
+        throws -> Machine
+    {
         let base = try url(base)
         let trust = UpstreamTrust(name: base.host, base: base, isConfigured: true)
         return Machine(
             host: try #require(RegistryHost("registry.a")), trust: trust, url: try url(home),
-            repository: try #require(RepositoryName("x")), hasCredentials: hasCredentials)
+            repository: try #require(RepositoryName("x")), hasCredentials: hasCredentials,
+            pingURL: try ping.map { try url($0) })
     }
 
     private static func bearer(realm: String, scope: String? = nil) throws -> Machine.Event {
@@ -48,6 +51,18 @@ import Testing
         var machine = try Self.machine()
         #expect(machine.handle(.begin(authorization: nil)) == (try Self.send(Self.home, .none)))
         #expect(machine.handle(.answer(.init(status: 200))) == .deliver(deniedHint: nil))
+    }
+
+    @Test("a ping that fails is sent again, and its 429 is delivered") func failedPing() throws {
+        let address = "https://registry.a/v2/"
+        var machine = try Self.machine(ping: address)
+        _ = machine.handle(.begin(authorization: nil))
+        #expect(machine.handle(.answer(.init(status: 401))) == (try Self.send(address, .none)))
+        let unreachable = TransferFailure(kind: .unreachable, reason: "r", hadAnswer: false)
+        let again = Machine.Action.send(
+            try Self.url(address), .none, afterMilliseconds: Machine.retryDelayMilliseconds)
+        #expect(machine.handle(.failed(unreachable)) == again)
+        #expect(machine.handle(.answer(.init(status: 429))) == .deliver(deniedHint: nil))
     }
 
     @Test("a Bearer challenge fetches a token for its scope, and the request is sent again with it")
