@@ -35,6 +35,23 @@ import Testing
         try fixture.wait(until: { answers == 1 })
     }
 
+    @Test("a blob that is stored before its absence has been reported is found") func storedMeanwhile() throws {
+        let fixture = try StoreFixture()
+        let digest = try fixture.put(pattern(10))
+        let file = try #require(try fixture.find(digest))
+        fixture.store.blobs[digest] = nil
+        fixture.store.openFiles.remove(digest)
+        var found: OpenFile?
+        var isAnswered = false
+        fixture.store.findBlob(digest) {
+            found = $0
+            isAnswered = true
+        }
+        fixture.store.addBlob(digest, file)
+        try fixture.wait(until: { isAnswered })
+        #expect(found === file)
+    }
+
     @Test("before the recovery a blob is looked up on the disk") func beforeRecovery() throws {
         let fixture = try StoreFixture()
         let digest = try fixture.put(pattern(5000))

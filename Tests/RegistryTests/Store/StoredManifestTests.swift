@@ -35,6 +35,20 @@ import Testing
         #expect(fixture.store.cachedManifest(digestOf(body)) === found)
     }
 
+    @Test("a manifest that is stored before its absence has been reported is found") func storedMeanwhile() throws {
+        let fixture = try StoreFixture()
+        let body = Array("{}".utf8)
+        var found: CachedManifest?
+        var isAnswered = false
+        fixture.store.findManifest(digestOf(body)) {
+            found = $0
+            isAnswered = true
+        }
+        let stored = fixture.store.putManifest(body, digest: digestOf(body), mediaType: .ociManifest)
+        try fixture.wait(until: { isAnswered })
+        #expect(found === stored)
+    }
+
     @Test("before the recovery a manifest is looked up on the disk") func beforeRecovery() throws {
         let fixture = try StoreFixture()
         let digest = try put(fixture, Array("{}".utf8), .dockerManifest)

@@ -176,13 +176,10 @@ extension API {
                 switch result {
                 // A link that was made for a GET refuses a HEAD: the pull says what the HEAD does not.
                 case .failure(let error) where error.mayConcernHeadOnly:
-                    pull(connection, digest, owned, isJoined: puller.growingBlob(owned.source.key(digest)) != nil)
+                    pullForHead(connection, digest, owned)
                 case .failure(let error): connection.respond(error)
                 case .success(let entity):
-                    guard let size = entity.sizeBytes else {
-                        let isJoined = puller.growingBlob(owned.source.key(digest)) != nil
-                        return pull(connection, digest, owned, isJoined: isJoined)
-                    }
+                    guard let size = entity.sizeBytes else { return pullForHead(connection, digest, owned) }
                     if case .notModified = owned.conditions.plan(digest: digest, sizeBytes: size) {
                         return notModified(connection, digest, .miss)
                     }
@@ -190,6 +187,12 @@ extension API {
                 }
             }
         }
+    }
+
+    /// Answers a HEAD by a pull; a request for the same blob may have brought it into the store meanwhile.
+    private func pullForHead(_ connection: Connection, _ digest: Digest, _ owned: OwnedRequest) {
+        if let file = store.blobAtOnce(digest) { return send(connection, file, digest, owned) }
+        pull(connection, digest, owned, isJoined: puller.growingBlob(owned.source.key(digest)) != nil)
     }
 }
 

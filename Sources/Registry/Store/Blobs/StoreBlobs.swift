@@ -25,12 +25,15 @@ extension Store {
     }
 
     /// Finds a blob and opens it; nil when the store does not have it. Opens of one digest at the same time are one.
+    ///
+    /// Between the lookup and the call of `then`, a pull of the blob may end. So absence is checked again just before
+    /// the call: a caller that fetches what is absent would otherwise fetch it a second time.
     package func findBlob(_ digest: Digest, then: @escaping (OpenFile?) -> Void) {
         if waitForSizeCheck(of: digest, then: { [self] in findBlob(digest, then: then) }) { return }
         if let file = blobAtOnce(digest) { return loop.deferred.complete(then, file) }
         let sizeBytes = blobs[digest]?.sizeBytes
         if pendingRemoval[digest] != nil || (sizeBytes == nil && isRecovered) {
-            return loop.deferred.complete(then, nil)
+            return loop.deferred.enqueue { [self] in then(blobAtOnce(digest)) }
         }
         if opening[digest] != nil {
             opening[digest]?.append(then)
@@ -42,7 +45,9 @@ extension Store {
             try BlobOpening.open(path, digest: digest, sizeBytes: sizeBytes)
         }) { result in
             let file = self.finishOpening(digest, result)
-            self.loop.deferred.forEach(self.opening.removeValue(forKey: digest) ?? []) { $0(file) }
+            self.loop.deferred.forEach(self.opening.removeValue(forKey: digest) ?? []) {
+                $0(file ?? self.blobAtOnce(digest))
+            }
         }
     }
 

@@ -16,11 +16,14 @@ extension Store {
     }
 
     /// Finds a manifest in memory or on disk; nil when the store does not have it. Concurrent loads of one digest share
-    /// one job. A file that does not hash to its name is moved to the quarantine, and the result is nil.
+    /// one job. A file that does not hash to its name is moved to the quarantine, and the result is nil. As in
+    /// `findBlob`, absence is checked again just before the call.
     package func findManifest(_ digest: Digest, then: @escaping (CachedManifest?) -> Void) {
         if let manifest = manifestAtOnce(digest) { return loop.deferred.complete(then, manifest) }
         let known = manifests[digest]?.detail
-        if known == nil && isRecovered { return loop.deferred.complete(then, nil) }
+        if known == nil && isRecovered {
+            return loop.deferred.enqueue { [self] in then(manifestAtOnce(digest)) }
+        }
         if loading[digest] != nil {
             loading[digest]?.append(then)
             return
@@ -30,7 +33,9 @@ extension Store {
         let layout = layout
         perform({ () throws(StoreError) in try ManifestFile.load(digest, types, layout) }) { result in
             let manifest = self.finishLoading(digest, result)
-            self.loop.deferred.forEach(self.loading.removeValue(forKey: digest) ?? []) { $0(manifest) }
+            self.loop.deferred.forEach(self.loading.removeValue(forKey: digest) ?? []) {
+                $0(manifest ?? self.manifestAtOnce(digest))
+            }
         }
     }
 

@@ -14,12 +14,15 @@ extension Store {
     }
 
     /// A tag from memory, or from the disk while recovery has not finished. Nil when the store does not have it.
+    /// As in `findBlob`, absence is checked again just before the call.
     package func findTag(
         host: RegistryHost, repository: RepositoryName, tag: String, then: @escaping (TagRecord?) -> Void
     ) {
         let name = TagName(host: host, repository: repository, tag: tag)
         let record = name.withBytes { tags.record($0) }
-        if record != nil || isRecovered || !name.isStorable { return loop.deferred.complete(then, record) }
+        if record != nil || isRecovered || !name.isStorable {
+            return loop.deferred.enqueue { [self] in then(record ?? name.withBytes { tags.record($0) }) }
+        }
         if tagReads[name] != nil {
             tagReads[name]?.append(then)
             return
@@ -28,7 +31,9 @@ extension Store {
         let path = layout.tag(name)
         perform({ () throws(StoreError) in try TagRecord.read(path) }) { result in
             let record = self.finishReading(name, path, result)
-            self.loop.deferred.forEach(self.tagReads.removeValue(forKey: name) ?? []) { $0(record) }
+            self.loop.deferred.forEach(self.tagReads.removeValue(forKey: name) ?? []) {
+                $0(record ?? name.withBytes { self.tags.record($0) })
+            }
         }
     }
 
