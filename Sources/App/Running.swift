@@ -63,7 +63,7 @@ final class Running {
         puller = Puller(
             context: PullContext(
                 loop: loop, offload: offload, store: store, client: client, logger: logger, metrics: metrics,
-                prefetchLayers: config.prefetchLayers))
+                prefetchLayers: config.prefetchLayers, aheadLimits: config.rangesAhead ? AheadLimits() : nil))
         api = API(
             loop: loop, offload: offload, store: store, puller: puller,
             policy: API.Policy(

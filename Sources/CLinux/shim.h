@@ -57,6 +57,9 @@ static inline int linux_open_cached(const char *path, int flags) {
     return (int)syscall(437 /* SYS_openat2 */, -100 /* AT_FDCWD */, path, &how, sizeof how);
 }
 
+/// Offset of the first hole, or the file's size (lseek(2), SEEK_HOLE).
+static inline int64_t linux_first_hole(int descriptor) { return lseek(descriptor, 0, 4 /* SEEK_HOLE */); }
+
 /// fallocate(2) with FALLOC_FL_KEEP_SIZE: reserves room and leaves the file's size as it is.
 static inline int linux_reserve(int descriptor, int64_t offset, int64_t length) {
 #if defined(__LP64__)

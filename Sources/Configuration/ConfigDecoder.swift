@@ -101,6 +101,9 @@ package enum ConfigDecoder {
             .init(name: "prefetchLayers") { value, config throws(Refusal) in
                 try value.assign(ConfigRules.prefetchLayers, to: &config.prefetchLayers)
             },
+            .init(name: "rangesAhead") { value, config throws(Refusal) in
+                try value.assign(ConfigRules.flag, to: &config.rangesAhead)
+            },
             .init(name: "preloadImages") { value, config throws(Refusal) in
                 try value.assignUnlessEmpty(ConfigRules.path, to: &config.preloadImages)
             },

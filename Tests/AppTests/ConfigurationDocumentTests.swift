@@ -49,7 +49,7 @@ struct ConfigurationDocumentTests {
             "logFormat": config.logFormat.rawValue, "port": "\(config.port)",
             "host": config.host, "pullTimeout": "\(config.pullTimeoutMilliseconds)", "airGapped": "\(config.airGapped)",
             "alwaysPullLatest": "\(config.alwaysPullLatest)", "helloWorld": "\(config.helloWorld)",
-            "prefetchLayers": config.prefetchLayers.rawValue,
+            "prefetchLayers": config.prefetchLayers.rawValue, "rangesAhead": "\(config.rangesAhead)",
         ]
         for (key, value) in defaults {
             #expect(rows.first { $0[0] == "`\(key)`" }?[3] == "`\(value)`", "\(key)")

@@ -74,6 +74,7 @@ struct ConfigDecoderTests {
             helloWorld: true
             defaultNs: Index.Docker.io
             prefetchLayers: false
+            rangesAhead: false
             """
         var expected = Config()
         expected.imagePath = "cache"
@@ -87,6 +88,7 @@ struct ConfigDecoderTests {
         expected.helloWorld = true
         expected.defaultNamespace = RegistryHost("docker.io")
         expected.prefetchLayers = .never
+        expected.rangesAhead = false
         #expect(try decode(yaml) == expected)
     }
 

@@ -84,7 +84,14 @@ enum RequestEntries {
     }
 
     private static func check(_ range: ByteRange, size: Int64) {
-        guard case .some(let bytes) = range else { return }
-        require(bytes.lowerBound >= 0 && bytes.upperBound < size, "\(bytes) of \(size)")
+        let ranges: [ClosedRange<Int64>]
+        switch range {
+        case .some(let bytes): ranges = [bytes]
+        case .several(let set): ranges = set
+        case .none, .tooMany, .unsatisfiable: return
+        }
+        for bytes in ranges { require(bytes.lowerBound >= 0 && bytes.upperBound < size, "\(bytes) of \(size)") }
+        let parts = MultipartRanges(ranges, sizeBytes: size, partType: "a/b")
+        require(ranges.isEmpty || parts.lengthBytes > 0, "a body of \(parts.lengthBytes)")
     }
 }

@@ -70,9 +70,11 @@ package struct FakeAnswer {
     package static func blob(_ bytes: [UInt8], for request: FakeRequest) -> FakeAnswer {
         guard let start = request.rangeStart else { return ok(bytes) }
         guard start < bytes.count else { return status(416, [("Content-Range", "bytes */\(bytes.count)")]) }
-        var answer = ok(Array(bytes[start...]))
+        let last = min(request.rangeLast ?? bytes.count - 1, bytes.count - 1)
+        guard start <= last else { return ok(bytes) }
+        var answer = ok(Array(bytes[start...last]))
         answer.status = 206
-        answer.headers.append(("Content-Range", "bytes \(start)-\(bytes.count - 1)/\(bytes.count)"))
+        answer.headers.append(("Content-Range", "bytes \(start)-\(last)/\(bytes.count)"))
         return answer
     }
 

@@ -22,10 +22,18 @@ package struct FakeRequest {
     package func header(_ name: String) -> String? { headers.first { $0.name == name }?.value }
     package func headers(_ name: String) -> [String] { headers.filter { $0.name == name }.map(\.value) }
 
-    /// The N of `Range: bytes=N-`.
+    /// The N of `Range: bytes=N-` or `bytes=N-M`.
     package var rangeStart: Int? {
-        guard let range = header("range"), range.hasPrefix("bytes="), range.hasSuffix("-") else { return nil }
-        return Int(range.dropFirst(6).dropLast())
+        guard let range = header("range"), range.hasPrefix("bytes=") else { return nil }
+        return Int(range.dropFirst(6).prefix { $0 != "-" })
+    }
+
+    /// The M of `Range: bytes=N-M`.
+    package var rangeLast: Int? {
+        guard let range = header("range"), range.hasPrefix("bytes="), let dash = range.firstIndex(of: "-") else {
+            return nil
+        }
+        return Int(range[dash...].dropFirst())
     }
 
     /// A query parameter, decoded; all values of a repeated one, joined by spaces.

@@ -42,7 +42,13 @@ struct Conditions {
         case unsatisfiable
         case whole
         case part(ClosedRange<Int64>)
+        case parts([ClosedRange<Int64>])
+        case refused(RegistryError)
     }
+
+    /// Whether the range ends where the content does because no end was requested: such a request is the rest of an
+    /// interrupted one, or one of several that read the whole.
+    var isOpenEnded: Bool { range?.withUnsafeBytes { ByteRange.isOpenEnded($0) } ?? true }
 
     func plan(digest: Digest, sizeBytes: Int64) -> Plan {
         if let ifNoneMatch, ifNoneMatch.withUnsafeBytes({ EntityTag.matches(ifNoneMatch: $0, digest: digest) }) {
@@ -56,6 +62,12 @@ struct Conditions {
         case .none: return .whole
         case .unsatisfiable: return .unsatisfiable
         case .some(let part): return .part(part)
+        case .several(let parts): return .parts(parts)
+        case .tooMany:
+            return .refused(
+                RegistryError(
+                    status: 400, code: .unsupported,
+                    message: "more than \(ByteRange.maximumRanges) ranges in one request"))
         }
     }
 }

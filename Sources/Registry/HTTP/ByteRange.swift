@@ -1,4 +1,4 @@
-// The requested range of a representation: Range and If-Range (RFC 9110 §14), and the entity tags that they and
+// The requested ranges of a representation: Range and If-Range (RFC 9110 §14), and the entity tags that they and
 // If-None-Match contain (§8.8.3). An entity tag is always the digest in quotes, so comparing tags means parsing a
 // digest.
 
@@ -9,13 +9,50 @@ package enum ByteRange: Equatable, Sendable {
     case none
     /// These bytes, first to last.
     case some(ClosedRange<Int64>)
+    /// Several ranges, in the order of the request; the unsatisfiable ones of the set are left out (§15.3.7.2).
+    case several([ClosedRange<Int64>])
+    /// More than `maximumRanges`.
+    case tooMany
     /// 416.
     case unsatisfiable
 
-    /// Resolves `header`, the value of a Range field, for a representation of `size` bytes. Several ranges → `.none`.
+    /// Most ranges of one request. containers/image asks for up to 1,023, and for half as many after a 400.
+    package static let maximumRanges = 1024
+
+    /// Resolves `header`, the value of a Range field, for a representation of `size` bytes. A set with an invalid
+    /// range is ignored, and so is one whose ranges have more bytes than the whole (§14.2).
     package static func resolve(_ header: UnsafeRawBufferPointer, size: Int64) -> ByteRange {
         guard header.startsIgnoringCase(with: "bytes=") else { return .none }
         let spec = header.part(6, header.count)
+        return spec.contains(0x2C) ? resolveSet(spec, size: size) : resolveOne(spec, size: size)
+    }
+
+    /// Whether `header` is one range without an end (`bytes=500-`).
+    package static func isOpenEnded(_ header: UnsafeRawBufferPointer) -> Bool {
+        header.last == 0x2D && !header.contains(0x2C)
+    }
+
+    private static func resolveSet(_ set: UnsafeRawBufferPointer, size: Int64) -> ByteRange {
+        var ranges: [ClosedRange<Int64>] = []
+        var total: Int64 = 0
+        var count = 0
+        for spec in CommaList(set) {
+            count += 1
+            guard count <= maximumRanges else { return .tooMany }
+            switch resolveOne(spec, size: size) {
+            case .unsatisfiable: continue
+            case .some(let range):
+                ranges.append(range)
+                total = total.addingSaturated(range.upperBound - range.lowerBound).addingSaturated(1)
+            case .none, .several, .tooMany: return .none
+            }
+        }
+        guard count > 0, total <= size else { return .none }
+        guard let first = ranges.first else { return .unsatisfiable }
+        return count == 1 ? .some(first) : .several(ranges)
+    }
+
+    private static func resolveOne(_ spec: UnsafeRawBufferPointer, size: Int64) -> ByteRange {
         guard let dash = spec.firstIndex(of: 0x2D) else { return .none }
         let first = spec.part(0, dash)
         let last = spec.part(dash + 1, spec.count)

@@ -6,6 +6,9 @@ package enum ParseFailure: UInt8, Error, Equatable, Sendable, CaseIterable {
     case missingHost, repeatedHost, invalidHost
     case contentLength, repeatedContentLength, transferEncoding, bothLengths, repeatedRegistry
     case headTooLarge, tooManyFields
+    /// The head is too large because of its Range field. Clients that pull partially take a 400 for "ask for fewer
+    /// ranges", and give up after a 431.
+    case rangeTooLong
     case unknownCoding, version
 
     package var status: Int {
@@ -34,6 +37,7 @@ package enum ParseFailure: UInt8, Error, Equatable, Sendable, CaseIterable {
         case .bothLengths: "both Content-Length and Transfer-Encoding"
         case .repeatedRegistry: "X-Registry sent more than once"
         case .headTooLarge: "request head too large"
+        case .rangeTooLong: "Range field too long"
         case .tooManyFields: "too many header fields"
         case .unknownCoding: "transfer coding not implemented"
         case .version: "HTTP version not supported"

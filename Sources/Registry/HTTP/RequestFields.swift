@@ -80,6 +80,18 @@ extension HeadReader {
         }
     }
 
+    /// Whether the bytes of a head without an end have a long Range field, whole or cut off.
+    var isRangeLong: Bool {
+        var start = Int(head.target.end)
+        while let lineEnd = part(start, end).firstIndex(of: 0x0A) {
+            let rest = part(start + lineEnd + 1, end)
+            let length = rest.firstIndex(of: 0x0A) ?? rest.count
+            if length >= RequestParser.longRangeBytes, rest.startsIgnoringCase(with: "range:") { return true }
+            start += lineEnd + 1
+        }
+        return false
+    }
+
     private func bytes(of value: Slice) -> UnsafeRawBufferPointer {
         part(Int(value.start), Int(value.end))
     }

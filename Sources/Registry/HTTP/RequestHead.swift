@@ -2,7 +2,7 @@
 // the connection need on every request. `Headers` finds all other fields in `fields`. The offsets are valid while the
 // caller keeps those bytes in place.
 
-/// A range of the parsed bytes, by offset from their beginning. A head is at most 16 KiB, so 16 bits suffice.
+/// A range of the parsed bytes, by offset from their beginning. A head is at most 32 KiB, so 16 bits suffice.
 package struct Slice: Equatable, Sendable {
     package var start: UInt16
     package var end: UInt16

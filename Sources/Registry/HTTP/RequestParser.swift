@@ -5,9 +5,12 @@
 // fields in RequestFields.swift.
 
 package enum RequestParser {
-    /// Enough for a bearer token of several KiB with the longest `Accept` lists of clients; nginx and Apache stop at 8
-    /// KiB per line.
-    package static let maximumHeadBytes = 16 * 1024
+    /// Enough for a bearer token of several KiB with the longest `Accept` lists of clients, and for the longest Range
+    /// fields: containers/image sends up to 1,023 ranges, some 18 KiB, in one.
+    package static let maximumHeadBytes = 32 * 1024
+    /// In a head that is too large, a Range field from this length on is the reason: a client of partial pulls then
+    /// asks for fewer ranges.
+    static let longRangeBytes = 16 * 1024
 
     /// Clients send about ten fields; proxies add as many again.
     package static let maximumFields = 128
@@ -38,7 +41,8 @@ package enum RequestParser {
         } catch {
             switch error {
             case .failure(let failure): return .failure(failure)
-            case .incomplete: return bytes.count < maximumHeadBytes ? .incomplete : .failure(.headTooLarge)
+            case .incomplete where bytes.count < maximumHeadBytes: return .incomplete
+            case .incomplete: return .failure(reader.isRangeLong ? .rangeTooLong : .headTooLarge)
             }
         }
     }

@@ -28,6 +28,16 @@ package enum ResponseFields {
         return block.ended
     }
 
+    /// For 206 with several ranges; their Content-Range is in the parts (RFC 9110 §15.3.7.2).
+    package static func multipart(_ parts: MultipartRanges, digest: Digest) -> [UInt8] {
+        var block = FieldBlock()
+        block.add("Content-Type", parts.contentType)
+        block.add("Content-Length", parts.lengthBytes)
+        block.addIdentity(digest)
+        block.add("Accept-Ranges", "bytes")
+        return block.ended
+    }
+
     /// For 304: the identity fields that the 200 would have (RFC 9110 §15.4.5), and no length.
     package static func notModified(digest: Digest) -> [UInt8] {
         var block = FieldBlock()

@@ -163,6 +163,21 @@ extension Catalog {
             $2.sample($0.pulls.resumed)
         },
         counter(
+            "ociregistry_pulls_passed_through_total",
+            "Blobs and ranges of blobs passed to clients without being kept, since the cache could not store them."
+        ) { $2.sample($0.pulls.passed) },
+        counter(
+            "ociregistry_range_requests_ahead_total",
+            "Requests for ranges far ahead of a blob pull, whose bytes are sent before the digest is verified.",
+            ["result"]
+        ) { metrics, _, text in
+            text.sample(metrics.pulls.aheadSucceeded, Labels("result", "success"))
+            text.sample(metrics.pulls.aheadFailed, Labels("result", "failure"))
+        },
+        counter("ociregistry_range_bytes_ahead_total", "Bytes received for ranges far ahead of a blob pull.") {
+            $2.sample($0.pulls.aheadBytes)
+        },
+        counter(
             "ociregistry_verification_failures_total", "Content from upstreams that did not match its digest.", ["kind"]
         ) { metrics, _, text in
             for kind in PullKind.allCases {

@@ -30,6 +30,8 @@ package enum Verdict: UInt8, CaseIterable, Sendable {
     case miss
     /// From the cache, because the upstream could not say whether it is current.
     case stale
+    /// From the upstream, without being kept, because the cache has no room.
+    case bypass
     case error
     /// Not about content: `/v2/` and similar.
     case none
@@ -40,6 +42,7 @@ package enum Verdict: UInt8, CaseIterable, Sendable {
         case .joined: "joined"
         case .miss: "miss"
         case .stale: "stale"
+        case .bypass: "bypass"
         case .error: "error"
         case .none: "none"
         }

@@ -129,6 +129,18 @@ package struct PullCounts: Sendable {
     /// Requests that joined another request's pull.
     package var coalesced: [UInt64] = Array(repeating: 0, count: PullKind.allCases.count)
 
+    /// Blobs and ranges of blobs that passed through, since the cache had no room.
+    package var passed: UInt64 = 0
+    /// Requests for ranges ahead of a pull that have ended.
+    package var aheadSucceeded: UInt64 = 0
+    package var aheadFailed: UInt64 = 0
+    package var aheadBytes: UInt64 = 0
+
+    package mutating func aheadEnded(receivedBytes: Int64, succeeded isSuccess: Bool) {
+        if isSuccess { aheadSucceeded &+= 1 } else { aheadFailed &+= 1 }
+        aheadBytes &+= UInt64(clamping: receivedBytes)
+    }
+
     package mutating func ended(_ kind: PullKind, succeeded isSuccess: Bool) {
         if isSuccess { succeeded[Int(kind.rawValue)] &+= 1 } else { failed[Int(kind.rawValue)] &+= 1 }
     }

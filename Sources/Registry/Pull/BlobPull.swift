@@ -5,31 +5,41 @@ internal import Logging
 internal import OCI
 
 /// One blob pull in progress: it connects an Ingest, upstream exchanges, and the growing blob that readers see.
-final class BlobPull: UpstreamExchangeHandler {
+final class BlobPull {
     let blob: GrowingBlob
-    private let source: PullSource
-    private let context: PullContext
+    let source: PullSource
+    let context: PullContext
     private let ended: (BlobPull, GrowingBlob) -> Void
     /// Called when the pull must wait for the end of its repository's pause; `start` then resumes it.
     var onPause: (BlobPull) -> Void = { _ in }
+    /// Called when its window is no longer in use.
+    var onWindowReleased: () -> Void = {}
+    /// Called when the cache has no room for the blob. Returns whether it may pass through instead.
+    var onNoRoom: (BlobPull) -> Bool = { _ in false }
     /// When it began to wait for the end of one or more pauses; nil once an answer has come.
-    private(set) var waitingSinceMilliseconds: UInt64?
+    var waitingSinceMilliseconds: UInt64?
     /// Whether it has waited for the end of a pause and may be sent next.
     var isReleased = false
     /// Whether it is a prefetch that was refused by a 429 and waits for the end of its host's slowdown.
     var wasPutBack = false
     private var hasStarted = false
-    private var machine: PullMachine
-    private var ingest: Ingest?
-    private var exchange: UpstreamExchange?
+    private(set) var machine: PullMachine
+    var sink: (any PullSink)?
+    var exchange: UpstreamExchange?
     private var backOff: Timer?
     /// Bytes passed to the ingest, written or not.
-    private var received: Int64 = 0
+    var received: Int64 = 0
     /// Bytes of the current answer to skip, since the file already holds them.
-    private var toSkip: Int64 = 0
+    var toSkip: Int64 = 0
+    /// Whether the next request only continues behind a span that was requested ahead.
+    var followsSpan = false
     private var isClosed = false
+    /// The end of the range that the current request asked for; nil: the rest of the content.
+    var requestedEnd: Int64?
+    /// Requests ahead for clients that read distant ranges.
+    var ahead: RangesAhead?
     /// The `Content-Encoding` of the last answer, to be named when its bytes are not the blob's.
-    private var encoding: String?
+    var encoding: String?
 
     init(
         key: PullKey, source: PullSource, context: PullContext, ended: @escaping (BlobPull, GrowingBlob) -> Void
@@ -40,6 +50,9 @@ final class BlobPull: UpstreamExchangeHandler {
         self.ended = ended
         machine = PullMachine(firstBackOffMilliseconds: context.firstBackOffMilliseconds)
     }
+
+    /// The size that the upstream stated; nil when it is unknown.
+    var statedSizeBytes: Int64? { machine.size }
 
     /// Opens the file and begins, or resumes after a pause.
     func start() {
@@ -76,28 +89,63 @@ final class BlobPull: UpstreamExchangeHandler {
             return
         }
         switch result {
-        case .success(let ingest): begin(ingest)
-        case .failure(let error): handle(.storeFailed(error.registryError))
+        case .success(let ingest):
+            if let limits = context.aheadLimits {
+                ahead = RangesAhead(of: blob, ingest, from: source, context: context, limits: limits)
+            }
+            begin(ingest)
+        case .failure(let error): storeFailed(error)
         }
     }
 
-    private func begin(_ ingest: Ingest) {
-        self.ingest = ingest
-        received = ingest.writtenBytes
-        ingest.onProgress = { [weak self] in self?.progressed() }
-        ingest.onDrained = { [weak self] in self?.exchange?.resume() }
-        ingest.onFailure = { [weak self] error in self?.handle(.storeFailed(error.registryError)) }
-        blob.opened(ingest.file)
-        handle(.opened(offset: ingest.writtenBytes))
+    private func begin(_ sink: any PullSink) {
+        self.sink = sink
+        received = sink.writtenBytes
+        sink.onProgress = { [weak self] in self?.progressed() }
+        sink.onDrained = { [weak self] in self?.exchange?.resume() }
+        sink.onFailure = { [weak self] in self?.storeFailed($0) }
+        sink.open(for: blob)
+        handle(.opened(offset: sink.writtenBytes))
     }
 
     private func progressed() {
-        if let ingest { blob.grew(to: ingest.writtenBytes) }
+        if let sink { blob.grew(to: sink.writtenBytes) }
+    }
+
+    // MARK: No room
+
+    /// Handles a failure of the store. When it has no room for the blob or cannot write, and no reader has been given
+    /// any of it, the blob passes through.
+    private func storeFailed(_ error: StoreError) {
+        guard !isClosed else { return }
+        if error.meansFullOrFailing, onNoRoom(self) { return passThrough(because: error.registryError.message) }
+        handle(.storeFailed(error.registryError))
+    }
+
+    /// Begins anew, with a window in place of the file.
+    /// - Parameter reason: why it is not stored; for the log, once.
+    func passThrough(because reason: String?) {
+        dropExchange()
+        ahead?.close()
+        ahead = nil
+        sink?.discard()
+        context.metrics.pulls.passed &+= 1
+        if let reason {
+            context.logger.warning(
+                "a blob passes through without being kept", metadata: metadata(["reason": "\(reason)"]))
+        }
+        let window = PassingWindow(digest: blob.key.digest, loop: context.loop, offload: context.offload)
+        window.onAbandoned = { [weak self] in self?.close("no client reads it any more") }
+        window.onReleased = onWindowReleased
+        window.onCut = { [weak self] in self?.blob.wake() }
+        hasStarted = true
+        machine = PullMachine(firstBackOffMilliseconds: context.firstBackOffMilliseconds)
+        begin(window)
     }
 
     // MARK: Events and actions
 
-    private func handle(_ event: PullMachine.Event) {
+    func handle(_ event: PullMachine.Event) {
         guard !isClosed else { return }
         perform(machine.handle(event))
     }
@@ -114,11 +162,12 @@ final class BlobPull: UpstreamExchangeHandler {
             blob.announce(sizeBytes: size)
             progressed()
         case .reserve(let total):
-            let asking = ingest
+            let asking = sink
             asking?.reserve(totalBytes: total) { [self] error in
-                guard asking === ingest else { return }
-                handle(error.map { .storeFailed($0.registryError) } ?? .reserved)
+                guard asking === sink else { return }
+                if let error { storeFailed(error) } else { handle(.reserved) }
             }
+        case .takeSpan(let position): takeSpan(at: position)
         case .dropExchange: dropExchange()
         case .backOff(let milliseconds): wait(milliseconds)
         case .waitForPause: onPause(self)
@@ -130,18 +179,19 @@ final class BlobPull: UpstreamExchangeHandler {
         }
     }
 
-    private func request(from offset: Int64) {
-        toSkip = 0
-        if offset > 0 || received > 0 {
-            context.metrics.pulls.resumed &+= 1
-            context.logger.info("resuming blob pull", metadata: metadata(["offset": .stringConvertible(offset)]))
+    private func takeSpan(at position: Int64) {
+        let took: (Int64) -> Void = { [weak self] end in
+            guard let self, !isClosed else { return }
+            received = end
+            followsSpan = true
+            handle(.tookSpan(position: end))
+            followsSpan = false
         }
-        var request = UpstreamRequest.blob(.get, blob.key.digest, source)
-        request.rangeStart = offset > 0 ? offset : nil
-        exchange = context.client.start(request, to: context.client.upstream(for: source.host), handler: self)
+        guard let ahead else { return context.loop.deferred.enqueue { took(position) } }
+        ahead.take(at: position, then: took)
     }
 
-    private func dropExchange() {
+    func dropExchange() {
         exchange?.cancel()
         exchange = nil
     }
@@ -153,39 +203,46 @@ final class BlobPull: UpstreamExchangeHandler {
     }
 
     private func verify() {
-        ingest?.verify { [self] result in
+        sink?.verify { [self] result in
             switch result {
             case .success(let matches):
                 if !matches { context.metrics.pulls.verificationFailed(.blob) }
                 handle(.verified(matches))
-            case .failure(let error): handle(.storeFailed(error.registryError))
+            case .failure(let error): storeFailed(error)
             }
         }
     }
 
     private func startOver() {
+        ahead?.close()
+        ahead = nil
         context.logger.warning(
             "content of a resumed pull does not match its digest; starting from zero", metadata: metadata())
-        ingest?.restart { [self] result in
-            guard !isClosed, case .success(let fresh) = result else { return opened(result) }
-            blob.startOver(with: fresh.file)
-            begin(fresh)
+        sink?.startOver { [self] result in
+            guard !isClosed else {
+                if case .success(let fresh) = result { fresh.suspend() }
+                return
+            }
+            switch result {
+            case .success(let fresh):
+                blob.startOver()
+                begin(fresh)
+            case .failure(let error): storeFailed(error)
+            }
         }
     }
 
     /// Readers do not wait for the disk: the digest is verified, and only the rename to the final name is left.
     private func commit() {
         blob.complete(sizeBytes: received)
-        ingest?.commit { [self] result in
-            switch result {
-            case .success: handle(.committed)
-            case .failure(let error): handle(.storeFailed(error.registryError))
-            }
+        sink?.keep { [self] error in
+            if let error { storeFailed(error) } else { handle(.committed) }
         }
     }
 
     private func finishComplete() {
-        ingest = nil
+        ahead?.close()
+        sink = nil
         end(succeeded: true)
     }
 
@@ -193,15 +250,16 @@ final class BlobPull: UpstreamExchangeHandler {
         var error = failure
         if error.code == .digestInvalid, let encoding { error.detail = "it came with Content-Encoding: \(encoding)" }
         dropExchange()
-        if keepPartial { ingest?.suspend() } else { ingest?.discard() }
-        ingest = nil
+        ahead?.close()
+        if keepPartial { sink?.suspend() } else { sink?.discard() }
+        sink = nil
         context.logger.warning("blob pull failed", metadata: metadata(["reason": "\(error.message)"]))
         if case .complete = blob.phase {} else { blob.fail(error) }
         end(succeeded: false)
     }
 
     /// The metadata of every log line about this pull: the blob, the host, and the request that began the pull.
-    private func metadata(_ more: Logger.Metadata = [:]) -> Logger.Metadata {
+    func metadata(_ more: Logger.Metadata = [:]) -> Logger.Metadata {
         var metadata = more
         metadata["digest"] = "\(blob.key.digest)"
         metadata["host"] = "\(source.host)"
@@ -217,84 +275,5 @@ final class BlobPull: UpstreamExchangeHandler {
         backOff = nil
         exchange = nil
         ended(self, blob)
-    }
-
-    // MARK: UpstreamExchangeHandler
-
-    func exchange(_ exchange: UpstreamExchange, received head: UpstreamHead) {
-        guard exchange === self.exchange else { return }
-        if let error = UpstreamAnswer.refusedSize(in: head, host: source.host) { return fail(.refused(error)) }
-        if [200, 206, 416].contains(head.status) {
-            waitingSinceMilliseconds = nil
-            encoding = head.encoding
-            return handle(.answered(head.pullAnswer))
-        }
-        let error =
-            UpstreamAnswer.error(for: head, kind: .blob, host: source.host)
-            ?? .unavailable("\(source.host) answered \(head.status)")
-        fail(head.status >= 500 ? .broke(error, received: received) : refusal(error))
-    }
-
-    /// The event for a refusal: after a 429 the pull may wait.
-    private func refusal(_ error: RegistryError) -> PullMachine.Event {
-        guard error.status == 429 else { return .refused(error) }
-        let since = waitingSinceMilliseconds ?? context.loop.nowMilliseconds
-        return .rateLimited(error, canWait: context.client.rateLimits.canWait(source.limited, since: since))
-    }
-
-    /// Ends the exchange without waiting for the answer's body, which is not used.
-    private func fail(_ event: PullMachine.Event) {
-        dropExchange()
-        handle(event)
-    }
-
-    func exchange(_ exchange: UpstreamExchange, received bytes: UnsafeRawBufferPointer) -> Bool {
-        guard exchange === self.exchange, let ingest else { return true }
-        var fresh = bytes
-        if toSkip > 0 {
-            let passed = Int(min(toSkip, Int64(bytes.count)))
-            toSkip -= Int64(passed)
-            fresh = UnsafeRawBufferPointer(rebasing: bytes[passed...])
-        }
-        guard !fresh.isEmpty else { return true }
-        received += Int64(fresh.count)
-        if let size = machine.size, received > size {
-            // Only bodies without a stated length can exceed the size; an endless one would fill the disk.
-            fail(.broke(.unavailable("the upstream's body is longer than it said"), received: received))
-            return true
-        }
-        return ingest.append(fresh)
-    }
-
-    func exchange(_ exchange: UpstreamExchange, ended failure: UpstreamFailure?) {
-        guard exchange === self.exchange else { return }
-        self.exchange = nil
-        if case .refused(let error) = failure, error.status < 500 {
-            // Refused by this server or by a token service: an immediate retry would not help.
-            handle(refusal(error))
-        } else if let failure {
-            handle(.broke(failure.registryError(host: source.host), received: received))
-        } else if toSkip > 0 {
-            handle(.broke(.unavailable("the upstream's body is shorter than before"), received: received))
-        } else {
-            handle(.bodyEnded(total: received))
-        }
-    }
-}
-
-extension UpstreamHead {
-    /// The parts of the head that a pull needs.
-    fileprivate var pullAnswer: PullMachine.Answer {
-        PullMachine.Answer(
-            status: status, contentLength: contentLength, rangeFirst: contentRange?.first,
-            rangeTotal: contentRange?.total ?? unsatisfiedTotal)
-    }
-
-    /// The size in a 416's `Content-Range: bytes */N` (RFC 9110 §14.4).
-    private var unsatisfiedTotal: Int64? {
-        guard let text = fields.first("content-range"), text.hasPrefix("bytes */"),
-            case .bytes(let total) = ContentSize.read(text.dropFirst("bytes */".count))
-        else { return nil }
-        return total
     }
 }

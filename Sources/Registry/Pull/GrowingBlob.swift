@@ -30,9 +30,15 @@ package final class GrowingBlob {
     package private(set) var sizeBytes: Int64?
     /// The file to read from; set before the phase becomes `growing`.
     package private(set) var file: OpenFile?
+    /// What to read from instead of a file, where the cache has no room for the blob.
+    package private(set) var window: PassingWindow?
     /// Readers may read up to here. One byte is held back until the digest is verified, so that a wrong body is never
     /// complete.
     package private(set) var readableBytes: Int64 = 0
+    /// What the file has further on, or is about to have, since it was requested ahead.
+    var ahead = AheadSpans()
+    /// Called when a reader wants bytes that the file does not have, and may be sent them before they are verified.
+    var onDistantRead: ((Range<Int64>) -> Void)?
     /// Counts fresh starts: a reader that was given bytes of an older file cannot continue with a newer one.
     package private(set) var generation = 0
 
@@ -61,6 +67,17 @@ package final class GrowingBlob {
         if case .asking = phase { waitingForHead.append(then) } else { loop.deferred.enqueue(then) }
     }
 
+    /// The end of the bytes that can be read from `position` on; not above `position` when there are none yet.
+    /// - Parameters:
+    ///   - wanted: the end of what the reader wants next.
+    ///   - readsAhead: whether it reads a range that may be sent before the digest is verified.
+    func readableEnd(from position: Int64, wanted: Int64, readsAhead: Bool) -> Int64 {
+        guard readsAhead, position >= readableBytes, case .growing = phase else { return readableBytes }
+        if let end = ahead.writtenEnd(at: position) { return end }
+        onDistantRead?(position..<max(position, wanted))
+        return readableBytes
+    }
+
     /// Parks a reader until something changes; each park allows one wake-up.
     /// - Returns: its place, for `unpark`.
     @discardableResult
@@ -73,6 +90,11 @@ package final class GrowingBlob {
 
     func opened(_ file: OpenFile) {
         self.file = file
+    }
+
+    func opened(_ window: PassingWindow) {
+        file = nil
+        self.window = window
     }
 
     /// Records that the upstream has answered.
@@ -106,9 +128,9 @@ package final class GrowingBlob {
         wake()
     }
 
-    /// Replaces a file whose content was wrong by a new, empty one.
-    func startOver(with file: OpenFile) {
-        self.file = file
+    /// Records that the content so far was wrong; a new file follows.
+    func startOver() {
+        file = nil
         generation += 1
         readableBytes = 0
         wake()
@@ -122,7 +144,7 @@ package final class GrowingBlob {
 
     /// Wakes all parked readers in order, a limited number per iteration. Readers that park again meanwhile have seen
     /// the current state and wait for the next call.
-    private func wake() {
+    func wake() {
         wakeTicket = parked.nextTicket
         if !isWaking { wakeSome() }
     }

@@ -14,12 +14,14 @@ package struct PullContext {
     package let metrics: Metrics
     /// When an image's config and layers are prefetched.
     package let prefetchLayers: PrefetchLayers
+    /// Limits of requests ahead of a pull; nil: none are made (`rangesAhead`).
+    package var aheadLimits: AheadLimits?
     /// The first pause before a broken transfer is resumed.
     package var firstBackOffMilliseconds = PullMachine.firstBackOffMilliseconds
 
     package init(
         loop: EventLoop, offload: Offload, store: Store, client: UpstreamClient, logger: Logger, metrics: Metrics,
-        prefetchLayers: PrefetchLayers
+        prefetchLayers: PrefetchLayers, aheadLimits: AheadLimits? = AheadLimits()
     ) {
         self.loop = loop
         self.offload = offload
@@ -28,6 +30,7 @@ package struct PullContext {
         self.logger = logger
         self.metrics = metrics
         self.prefetchLayers = prefetchLayers
+        self.aheadLimits = aheadLimits
     }
 }
 

@@ -46,6 +46,8 @@ package final class Puller {
     /// What lists of tags and referrers are gathered in; they never go to the disk, and do not wait for it.
     private let listMemory: MemoryBudget
     private(set) var isClosed = false
+    /// Blobs that pass through, since the cache has no room for them.
+    var passing = PassingPulls()
     /// Pulls that wait for the end of their repository's pause.
     var held: [PullKey: RateLimitGate.Ticket] = [:]
     /// Runs while pulls wait for the end of a host's slowdown.
@@ -66,7 +68,7 @@ package final class Puller {
     // MARK: Blobs
 
     /// The pull of this blob that is in flight, if one is.
-    package func growingBlob(_ key: PullKey) -> GrowingBlob? { blobs[key]?.blob }
+    package func growingBlob(_ key: PullKey) -> GrowingBlob? { blobs[key]?.blob ?? joinablePassing(key) }
 
     /// Joins the blob's pull, or starts it.
     /// - Returns: the growing blob; nil when too many pulls wait already.
@@ -74,6 +76,10 @@ package final class Puller {
         _ digest: Digest, from source: PullSource, demand: PullQueue<PullKey>.Demand = .client
     ) -> GrowingBlob? {
         let key = source.key(digest)
+        if demand == .client, blobs[key] == nil {
+            if let joined = joinablePassing(key) { return joined }
+            if hasNoRoom(key) { return startPassing(digest, from: source) }
+        }
         guard !isClosed, queue.add(key, host: source.host, demand: demand) else { return nil }
         if demand == .client { wantedOfSlowHosts.remove(key) }
         let pull =
@@ -82,6 +88,7 @@ package final class Puller {
                 self?.ended(blob)
             }
         pull.onPause = { [weak self] in self?.hold($0) }
+        pull.onNoRoom = { [weak self] in self?.hasNoRoom($0) ?? false }
         blobs[key] = pull
         startWaiting()
         return pull.blob
@@ -115,7 +122,12 @@ package final class Puller {
         blobs[key]?.close("nobody waits for it any more")
     }
 
-    private func ended(_ blob: GrowingBlob) {
+    func ended(_ blob: GrowingBlob) {
+        if !passingEnded(blob) { leaveQueue(blob) }
+    }
+
+    /// Forgets a pull, so that another of its blob can begin, and lets others start.
+    func leaveQueue(_ blob: GrowingBlob) {
         blobs[blob.key] = nil
         queue.remove(blob.key)
         let waiting = endings.removeValue(forKey: blob.key) ?? []
@@ -243,6 +255,7 @@ package final class Puller {
         slowdownTimer?.close()
         slowdownTimer = nil
         for pull in Array(blobs.values) { pull.close("the server is stopping") }
+        for pull in Array(passing.pulls.values) { pull.close("the server is stopping") }
         for pull in Array(manifests.values) { pull.cancel(.unavailable("the server is stopping")) }
         for fetch in Array(fetches.values) { fetch.cancel(.unavailable("the server is stopping")) }
     }

@@ -23,6 +23,8 @@ package final class Upstream {
     var exchangeCount = 0
     /// Exchanges in progress that are not for a blob's content.
     var unqueuedCount = 0
+    /// Requests in progress for ranges ahead of a pull.
+    var aheadCount = 0
     var lastUsedMilliseconds: UInt64 = 0
 
     init(host: RegistryHost, config: RegistryConfig?) {

@@ -1,7 +1,7 @@
 // Responses whose body a pump sends: files, growing blobs and lines. When the pump finds damage before the head is
 // sent, another response is sent instead.
 
-internal import OCI
+package import OCI
 
 extension Connection {
     /// Sends another response when the first one failed. Called once, while nothing has been sent.
@@ -14,14 +14,27 @@ extension Connection {
         }
     }
 
-    /// - Parameter retry: creates the other response for damaged content of which nothing has been sent. It is called
-    ///   before this returns, and only when it may be needed.
+    /// Answers with several ranges of the content.
     package func respond(
-        status: Int, fields: [UInt8], content: BodyPump.Content, verdict: Verdict, orElse retry: () -> Retry
+        _ parts: MultipartRanges, digest: Digest, of content: BodyPump.Content, verdict: Verdict,
+        orElse retry: () -> Retry = { { $0.respond(.unavailable("the content cannot be read now")) } }
+    ) {
+        respond(
+            status: 206, fields: ResponseFields.multipart(parts, digest: digest), content: content, parts: parts,
+            verdict: verdict, orElse: retry)
+    }
+
+    /// - Parameters:
+    ///   - parts: the ranges of the content to send; nil for all of it.
+    ///   - retry: creates the other response for damaged content of which nothing has been sent. It is called before
+    ///     this returns, and only when it may be needed.
+    package func respond(
+        status: Int, fields: [UInt8], content: BodyPump.Content, parts: MultipartRanges? = nil, verdict: Verdict,
+        orElse retry: () -> Retry
     ) {
         guard !isHead, !isClosing else { return respond(status: status, fields: fields, verdict: verdict) }
         let extraField = extraField
-        let pump = start(content, head: startAnswer(status, verdict) + fields)
+        let pump = start(content, parts, head: startAnswer(status, verdict) + fields)
         // Most responses have been sent or queued by now; otherwise the pool is reading, or the content is damaged.
         guard self.pump === pump, pump.hasSentNothing else { return }
         measure.firstByte(now: 0)
@@ -49,10 +62,12 @@ extension Connection {
     }
 
     @discardableResult
-    func start(_ content: BodyPump.Content, head: [UInt8] = [], counting bytes: Int = 0) -> BodyPump {
+    func start(
+        _ content: BodyPump.Content, _ parts: MultipartRanges? = nil, head: [UInt8] = [], counting bytes: Int = 0
+    ) -> BodyPump {
         waitingSinceMilliseconds = loop.nowMilliseconds
         if server.metrics != nil { measure.firstByte(now: loop.readClock()) }
-        let pump = BodyPump(content, head: head, alreadyCounted: Int64(bytes), connection: self)
+        let pump = BodyPump(content, head: head, parts: parts, alreadyCounted: Int64(bytes), connection: self)
         self.pump = pump
         pump.run()
         return pump

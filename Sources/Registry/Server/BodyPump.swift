@@ -13,8 +13,9 @@ package final class BodyPump: GrowingReader {
         case memory(UnsafeRawBufferPointer, owner: AnyObject)
         /// The bytes `range` of a file.
         case file(OpenFile, Range<Int64>)
-        /// The bytes `range` of a growing blob whose size is known.
-        case growing(GrowingBlob, Range<Int64>)
+        /// The bytes `range` of a growing blob whose size is known. `readsAhead`: they may be requested ahead of the
+        /// pull, and are sent before the digest is verified then.
+        case growing(GrowingBlob, Range<Int64>, readsAhead: Bool)
         /// A growing blob of unknown size, in chunks.
         case growingChunked(GrowingBlob)
         /// Lines sent as they are added, in chunks.
@@ -23,16 +24,21 @@ package final class BodyPump: GrowingReader {
 
     /// Bytes sent to one client in one iteration of the loop.
     static let bytesPerIteration = 2 * 1024 * 1024
+    /// What the beginning of a part takes of these bytes, however short the part is: two system calls cost as much as
+    /// sending that many bytes.
+    static let bytesPerPart = 16 * 1024
 
     let content: Content
     /// Retained, since the pool may report on cold pages when nothing else retains the connection. The connection
     /// releases its pump when the body has ended or its handle has closed.
     let connection: Connection
     var head: [UInt8]
-    private var file: OpenFile?
     var position: Int64 = 0
-    private let first: Int64
-    private let end: Int64?
+    /// The range being sent: the whole content, or one part of it.
+    private var range: Range<Int64>
+    /// The parts of a multipart body, and the position of the one being sent; after the last part comes the end.
+    private let parts: MultipartRanges?
+    private var part = 0
     /// Below this offset the pages have just been read; checking them again could repeat for ever on a machine short of
     /// memory.
     var warmUntil: Int64 = 0
@@ -40,44 +46,46 @@ package final class BodyPump: GrowingReader {
     var sendsByReading = false
     private var generation = 0
     var isWaiting = false
+    /// Whether a window keeps bytes for it.
+    private var isAttached = false
     /// Its position among the readers parked on a growing blob.
     private var place = 0
-    private let alreadyCounted: Int64
+    /// Body bytes before those of `range`, except the ones in `head`.
+    private var alreadyCounted: Int64
     /// Sends another response when the content turns out to be damaged before any byte of this one has been sent.
     var retry: Connection.Retry?
     /// Whether the body ended early before `retry` was set.
     var isBroken = false
 
-    init(_ content: Content, head: [UInt8], alreadyCounted: Int64, connection: Connection) {
+    init(_ content: Content, head: [UInt8], parts: MultipartRanges?, alreadyCounted: Int64, connection: Connection) {
         self.content = content
         self.head = head
+        self.parts = parts
         self.alreadyCounted = alreadyCounted
         self.connection = connection
         switch content {
-        case .nothing: (first, end) = (0, 0)
-        case .memory(let bytes, _): (first, end) = (0, Int64(bytes.count))
-        case .file(let open, let range):
-            (first, end) = (range.lowerBound, range.upperBound)
-            file = open
-        case .growing(let blob, let range):
-            (first, end) = (range.lowerBound, range.upperBound)
+        case .nothing, .lines: range = 0..<0
+        case .memory(let bytes, _): range = 0..<Int64(bytes.count)
+        case .file(_, let whole): range = whole
+        case .growing(let blob, let whole, _):
+            range = whole
             generation = blob.generation
         case .growingChunked(let blob):
-            (first, end) = (0, nil)
+            range = 0..<0
             generation = blob.generation
-        case .lines: (first, end) = (0, nil)
         }
-        position = first
+        if let parts { begin(parts, 0) }
+        position = range.lowerBound
     }
 
     /// Whether nothing has been sent or queued, so that another response is still possible.
-    var hasSentNothing: Bool { !head.isEmpty }
+    var hasSentNothing: Bool { !head.isEmpty && part == 0 }
 
     /// Whether the content is a file that no longer grows.
     var isFinished: Bool { if case .file = content { true } else { false } }
 
     /// Body bytes handed to the kernel or queued.
-    var bodyBytes: Int64 { alreadyCounted + position - first }
+    var bodyBytes: Int64 { alreadyCounted + position - range.lowerBound }
 
     enum Step {
         case again
@@ -95,17 +103,43 @@ package final class BodyPump: GrowingReader {
             switch step(&budget) {
             case .again: continue
             case .wait: return
-            case .complete: return connection.pumpEnded(self, isComplete: true)
-            case .broken: return connection.pumpEnded(self, isComplete: false)
+            case .complete:
+                guard !beginNextPart(&budget) else { continue }
+                detach()
+                return connection.pumpEnded(self, isComplete: true)
+            case .broken:
+                detach()
+                return connection.pumpEnded(self, isComplete: false)
             case .gone: return connection.close()
             }
         }
     }
 
+    /// Begins the part after the one that is complete, or the end of the parts.
+    /// - Returns: false when the body is complete.
+    private func beginNextPart(_ budget: inout Int) -> Bool {
+        guard let parts, part < parts.ranges.count else { return false }
+        alreadyCounted += position - range.lowerBound
+        begin(parts, part + 1)
+        position = range.lowerBound
+        warmUntil = 0
+        budget -= BodyPump.bytesPerPart
+        return true
+    }
+
+    private func begin(_ parts: MultipartRanges, _ number: Int) {
+        part = number
+        let header = number < parts.ranges.count ? parts.header(of: number) : parts.end
+        head += header
+        alreadyCounted += Int64(header.count)
+        range = number < parts.ranges.count ? Range(parts.ranges[number]) : 0..<0
+    }
+
     /// The connection has closed.
     func abandon() {
+        detach()
         switch content {
-        case .growing(let blob, _), .growingChunked(let blob): blob.unpark(self, at: place)
+        case .growing(let blob, _, _), .growingChunked(let blob): blob.unpark(self, at: place)
         default: inputEnded()
         }
     }
@@ -127,8 +161,8 @@ package final class BodyPump: GrowingReader {
         switch content {
         case .nothing: return .complete
         case .memory(let bytes, _): return sendMemory(bytes, &budget)
-        case .file(let open, let range): return sendFile(open, upTo: range.upperBound, end: range.upperBound, &budget)
-        case .growing(let blob, let range): return follow(blob, range, &budget)
+        case .file(let open, _): return sendFile(open, upTo: range.upperBound, end: range.upperBound, &budget)
+        case .growing(let blob, _, let readsAhead): return follow(blob, readsAhead, &budget)
         case .growingChunked(let blob): return followInChunks(blob, &budget)
         case .lines(let feed): return follow(feed, &budget)
         }
@@ -151,16 +185,19 @@ package final class BodyPump: GrowingReader {
 
     private func sendMemory(_ bytes: UnsafeRawBufferPointer, _ budget: inout Int) -> Step {
         if !head.isEmpty { return sendHeadAlone(&budget, then: .again) }
-        let rest = UnsafeRawBufferPointer(rebasing: bytes[Int(position)...])
+        let rest = UnsafeRawBufferPointer(rebasing: bytes[Int(position)..<Int(range.upperBound)])
         if rest.isEmpty { return .complete }
         let count = min(rest.count, budget)
         return moved(connection.tryWrite(UnsafeRawBufferPointer(rebasing: rest[..<count])), &budget)
     }
 
-    private func follow(_ blob: GrowingBlob, _ range: Range<Int64>, _ budget: inout Int) -> Step {
+    private func follow(_ blob: GrowingBlob, _ readsAhead: Bool, _ budget: inout Int) -> Step {
         if position == range.upperBound { return sendHeadAlone(&budget, then: .complete) }
         guard agrees(with: blob) else { return .broken }
-        let limit = min(blob.readableBytes, range.upperBound)
+        if let window = blob.window { return follow(window, of: blob, &budget) }
+        let wanted = parts?.end(from: part, gapBytes: AheadLimits.gapBytes) ?? range.upperBound
+        let limit = min(
+            blob.readableEnd(from: position, wanted: wanted, readsAhead: readsAhead), range.upperBound)
         if position < limit, let file = blob.file {
             return sendFile(file, upTo: limit, end: range.upperBound, &budget)
         }
@@ -169,11 +206,42 @@ package final class BodyPump: GrowingReader {
         return head.isEmpty ? park(on: blob) : sendHeadAlone(&budget, then: .again)
     }
 
+    /// Sends what passes through a window. Its readers attach before the head is sent: a window that has moved on is
+    /// of no use to a new one, which gets another response then.
+    private func follow(_ window: PassingWindow, of blob: GrowingBlob, _ budget: inout Int) -> Step {
+        guard attach(to: window) else { return .broken }
+        let limit = min(blob.readableBytes, range.upperBound)
+        guard position < limit else {
+            if case .failed = blob.phase { return .broken }
+            return head.isEmpty ? park(on: blob) : sendHeadAlone(&budget, then: .again)
+        }
+        if !head.isEmpty { return sendHeadAlone(&budget, then: .again) }
+        guard let bytes = window.bytes(from: position, upTo: limit) else { return .broken }
+        let step = moved(bytes.withUnsafeBytes { connection.tryWrite($0) }, &budget)
+        window.advance(self, to: position)
+        return step
+    }
+
+    func attach(to window: PassingWindow) -> Bool {
+        if isAttached { return true }
+        isAttached = window.attach(self, at: position)
+        return isAttached
+    }
+
+    private func detach() {
+        guard isAttached else { return }
+        isAttached = false
+        switch content {
+        case .growing(let blob, _, _), .growingChunked(let blob): blob.window?.detach(self)
+        default: break
+        }
+    }
+
     /// Whether this reader can continue: a blob that started over has a new file, which suits only a reader that has
     /// sent none of the old one.
     func agrees(with blob: GrowingBlob) -> Bool {
         if blob.generation == generation { return true }
-        guard position == first else { return false }
+        guard position == range.lowerBound, part == 0 else { return false }
         generation = blob.generation
         return true
     }

@@ -3,9 +3,10 @@
 
 extension BodyPump {
     func followInChunks(_ blob: GrowingBlob, _ budget: inout Int) -> Step {
-        guard agrees(with: blob) else { return .broken }
+        guard agrees(with: blob), blob.window.map({ attach(to: $0) }) ?? true else { return .broken }
         if !head.isEmpty { return sendHeadAlone(&budget, then: .again) }
         let limit = blob.readableBytes
+        if position < limit, let window = blob.window { return sendChunk(of: window, upTo: limit, &budget) }
         guard position < limit, let file = blob.file else {
             switch blob.phase {
             case .failed: return .broken
@@ -20,6 +21,15 @@ extension BodyPump {
         budget -= count
         return queueOrBreak(
             ChunkFraming.head(byteCount: count) + scratch[..<count] + ChunkFraming.tail, then: .again)
+    }
+
+    private func sendChunk(of window: PassingWindow, upTo limit: Int64, _ budget: inout Int) -> Step {
+        guard let bytes = window.bytes(from: position, upTo: limit) else { return .broken }
+        position += Int64(bytes.count)
+        budget -= bytes.count
+        let step = queueOrBreak(ChunkFraming.head(byteCount: bytes.count) + bytes + ChunkFraming.tail, then: .again)
+        window.advance(self, to: position)
+        return step
     }
 
     func follow(_ feed: LineFeed, _ budget: inout Int) -> Step {

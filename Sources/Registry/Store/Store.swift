@@ -131,6 +131,10 @@ package final class Store {
     /// Refused requests for room since the start, because too little could be evicted.
     var refusedAdmissions: UInt64 = 0
     var removals = Removals()
+    /// Whether an eviction found too little a short time ago, so that another would find nothing.
+    package var isEvictionBackedOff: Bool { evictionBackOff.isActive(now: loop.nowMilliseconds) }
+    /// Images removed since the start.
+    package var removedImages: UInt64 { removals.prunedImages &+ removals.evictedImages }
     var accessTimes = AccessTimes()
     var accessTimer: Timer?
     /// The jobs that read and write `ACCESS`.

@@ -30,6 +30,14 @@ package enum StoreError: Error, Sendable, Equatable, CustomStringConvertible {
         if case .noSpace = self { true } else { false }
     }
 
+    /// Whether the disk accepts no more content: it has no room, or calls fail.
+    var meansFullOrFailing: Bool {
+        switch self {
+        case .noSpace, .system: true
+        case .locked, .unusable, .notVerified, .closed: false
+        }
+    }
+
     /// Whether the path does not exist.
     var isMissing: Bool {
         if case .system(_, _, let code) = self { code == ENOENT || code == ENOTDIR } else { false }

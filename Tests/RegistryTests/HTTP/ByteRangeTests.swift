@@ -17,7 +17,13 @@ import Testing
         arguments: [
             ("bytes=0-499", 10000, ByteRange.some(0...499)), ("bytes=500-999", 10000, .some(500...999)),
             ("bytes=-500", 10000, .some(9500...9999)), ("bytes=9500-", 10000, .some(9500...9999)),
-            ("bytes=0-0,-1", 10000, .none), ("bytes=500-600,601-999", 10000, .none), ("bytes=0-4,", 10000, .none),
+            ("bytes=0-0,-1", 10000, .several([0...0, 9999...9999])),
+            ("bytes=500-600,601-999", 10000, .several([500...600, 601...999])),
+            ("bytes=500-700,601-999", 10000, .several([500...700, 601...999])),
+            ("bytes=9-9 , ,\t1-", 10, .several([9...9, 1...9])), ("bytes=9-9 , ,\t0-", 10, .none),
+            ("bytes=0-4,", 10000, .some(0...4)), ("bytes=,", 10, .none), ("bytes=0-4,4-3", 10, .none),
+            ("bytes=0-4,1", 10, .none), ("bytes=0-4,20-", 10, .several([0...4])), ("bytes=10-,20-", 10, .unsatisfiable),
+            ("bytes=0-5,5-9", 10, .none), ("bytes=0-9,0-9", 10, .none),
             ("bytes=0-", 10, .some(0...9)), ("bytes=9-9", 10, .some(9...9)), ("bytes=9-100", 10, .some(9...9)),
             ("BYTES=1-2", 10, .some(1...2)), ("bytes=007-0008", 10, .some(7...8)),
             ("bytes=10-", 10, .unsatisfiable), ("bytes=10-20", 10, .unsatisfiable), ("bytes=-0", 10, .unsatisfiable),
@@ -76,8 +82,14 @@ import Testing
             let count = Int.random(in: 0...30, using: &random)
             let bytes = prefix + (0..<count).map { _ in alphabet[Int.random(in: 0..<alphabet.count, using: &random)] }
             let size = Int64.random(in: 0...1000, using: &random)
-            guard case .some(let range) = bytes.withUnsafeBytes({ ByteRange.resolve($0, size: size) }) else { continue }
-            #expect(range.lowerBound >= 0 && range.upperBound < size, "seed \(seed)")
+            let ranges: [ClosedRange<Int64>]
+            switch bytes.withUnsafeBytes({ ByteRange.resolve($0, size: size) }) {
+            case .some(let range): ranges = [range]
+            case .several(let set): ranges = set
+            case .none, .tooMany, .unsatisfiable: continue
+            }
+            #expect(ranges.allSatisfy { $0.lowerBound >= 0 && $0.upperBound < size }, "seed \(seed)")
+            #expect(ranges.reduce(0) { $0 + Int64($1.count) } <= size, "seed \(seed)")
         }
     }
 }

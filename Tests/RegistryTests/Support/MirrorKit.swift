@@ -19,6 +19,7 @@ final class MirrorKit {
         var firstBackOffMilliseconds: UInt64 = 1
         var policy = API.Policy(airGapped: false, alwaysPullLatest: false, defaultHost: MirrorKit.host)
         var prefetchLayers = PrefetchLayers.never
+        var aheadLimits: AheadLimits? = AheadLimits()
         var auth: RegistryAuth?
         var imagePath: String?
         var limits = StoreLimits()
@@ -77,7 +78,7 @@ final class MirrorKit {
             metrics: metrics, limits: options.connectLimits)
         var context = PullContext(
             loop: loop, offload: offload, store: store, client: client, logger: logger, metrics: metrics,
-            prefetchLayers: options.prefetchLayers)
+            prefetchLayers: options.prefetchLayers, aheadLimits: options.aheadLimits)
         context.firstBackOffMilliseconds = options.firstBackOffMilliseconds
         puller = Puller(context: context)
         let api = API(

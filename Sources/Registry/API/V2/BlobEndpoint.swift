@@ -71,6 +71,11 @@ extension API {
             connection.respond(
                 status: 206, fields: API.blobFields(digest, file.sizeBytes, range),
                 content: .file(file, range.lowerBound..<range.upperBound + 1), verdict: .hit, orElse: retry)
+        case .parts(let ranges):
+            connection.respond(
+                API.blobParts(ranges, file.sizeBytes), digest: digest, of: .file(file, 0..<file.sizeBytes),
+                verdict: .hit, orElse: retry)
+        case .refused(let error): connection.respond(error)
         case .notModified: notModified(connection, digest, .hit)
         case .unsatisfiable: unsatisfiable(connection, file.sizeBytes, .hit)
         }
@@ -82,6 +87,10 @@ extension API {
         switch conditions.plan(digest: digest, sizeBytes: size) {
         case .notModified: return notModified(connection, digest, .hit)
         case .unsatisfiable: return unsatisfiable(connection, size, .hit)
+        case .refused(let error): return connection.respond(error)
+        case .parts(let ranges):
+            return connection.respond(
+                API.blobParts(ranges, size), digest: digest, of: .memory(bytes.memory, owner: bytes), verdict: .hit)
         case .part(let part):
             range = Int(part.lowerBound)..<Int(part.upperBound) + 1
             let content = UnsafeRawBufferPointer(rebasing: bytes.memory[range])
@@ -107,6 +116,10 @@ extension API {
             range: range.map { ($0.lowerBound, $0.upperBound) })
     }
 
+    private static func blobParts(_ ranges: [ClosedRange<Int64>], _ sizeBytes: Int64) -> MultipartRanges {
+        MultipartRanges(ranges, sizeBytes: sizeBytes, partType: blobContentType)
+    }
+
     // MARK: Misses
 
     private func pull(_ connection: Connection, _ digest: Digest, _ owned: OwnedRequest) {
@@ -118,6 +131,12 @@ extension API {
 
     private func pull(_ connection: Connection, _ digest: Digest, _ owned: OwnedRequest, isJoined: Bool) {
         if isJoined { metrics.pulls.joined(.blob) }
+        if !isJoined, let size = puller.sizeWithoutRoom(owned.source.key(digest)),
+            case .part(let range) = owned.conditions.plan(digest: digest, sizeBytes: size),
+            !owned.conditions.isOpenEnded
+        {
+            return passRange(makePendingResponse(connection, owned.source), range, digest, size, owned)
+        }
         guard let growing = puller.blob(digest, from: owned.source) else {
             return connection.respond(.unavailable("too many pulls are waiting"))
         }
@@ -127,10 +146,35 @@ extension API {
         }
     }
 
+    /// Passes a range of a blob that the cache has no room for. From an upstream without ranges, the range is taken
+    /// from the whole blob as it passes.
+    private func passRange(
+        _ pending: PendingResponse, _ range: ClosedRange<Int64>, _ digest: Digest, _ sizeBytes: Int64,
+        _ owned: OwnedRequest
+    ) {
+        let whole: () -> Void = { [self] in
+            guard let growing = puller.startPassing(digest, from: owned.source) else {
+                return pending.answer { $0.respond(.unavailable("too many pulls are waiting")) }
+            }
+            growing.whenAnswered { [self] in
+                follow(pending, growing, digest, owned, .bypass, relaysRanges: false)
+            }
+        }
+        guard let relayed = puller.passRange(range, of: digest, sizeBytes: sizeBytes, from: owned.source) else {
+            return whole()
+        }
+        relayed.whenAnswered { [self] in
+            if case .failed(let error) = relayed.phase, error.upstreamStatus == nil { return whole() }
+            follow(pending, relayed, digest, owned, .bypass, relaysRanges: false)
+        }
+    }
+
     /// Continues after the upstream has answered or failed.
     private func follow(
-        _ pending: PendingResponse, _ growing: GrowingBlob, _ digest: Digest, _ owned: OwnedRequest, _ verdict: Verdict
+        _ pending: PendingResponse, _ growing: GrowingBlob, _ digest: Digest, _ owned: OwnedRequest, _ stored: Verdict,
+        relaysRanges: Bool = true
     ) {
+        let verdict = growing.window == nil ? stored : .bypass
         if case .failed(let error) = growing.phase { return pending.answer { $0.respond(error) } }
         guard let size = growing.sizeBytes else {
             if owned.isHTTP10 {
@@ -139,6 +183,7 @@ extension API {
                 return WholeWaiter.wait(for: growing) { [self] in follow(pending, growing, digest, owned, verdict) }
             }
             return pending.answer {
+                markPassing($0, growing)
                 $0.respond(
                     status: 200, fields: API.blobFields(digest, nil), content: .growingChunked(growing),
                     verdict: verdict)
@@ -148,25 +193,60 @@ extension API {
             // An empty body has no last byte to hold back, so the client waits until the digest has been verified.
             return WholeWaiter.wait(for: growing) { [self] in follow(pending, growing, digest, owned, verdict) }
         }
-        pending.answer { send($0, growing, size, digest, owned.conditions, verdict) }
+        if relaysRanges, growing.window != nil, !owned.conditions.isOpenEnded,
+            case .part(let range) = owned.conditions.plan(digest: digest, sizeBytes: size)
+        {
+            return passRange(pending, range, digest, size, owned)
+        }
+        pending.answer { send($0, growing, size, digest, owned, verdict) }
     }
 
+    private func markPassing(_ connection: Connection, _ growing: GrowingBlob) {
+        if growing.window != nil, connection.extraField.isEmpty { connection.extraField = API.bypassField }
+    }
+
+    private static let bypassField = Array("X-Ociregistry-Cache: bypass\r\n".utf8)
+
     private func send(
-        _ connection: Connection, _ growing: GrowingBlob, _ size: Int64, _ digest: Digest, _ conditions: Conditions,
+        _ connection: Connection, _ growing: GrowingBlob, _ size: Int64, _ digest: Digest, _ owned: OwnedRequest,
         _ verdict: Verdict
     ) {
+        markPassing(connection, growing)
+        let conditions = owned.conditions
+        let again: () -> Connection.Retry = { [self] in
+            // A window that has moved on cannot be read from the beginning: the client gets a transfer of its own.
+            growing.window == nil
+                ? { $0.respond(.unavailable("the content cannot be read now")) }
+                : { [self] in pull($0, digest, owned, isJoined: false) }
+        }
         switch conditions.plan(digest: digest, sizeBytes: size) {
-        case .whole:
-            connection.respond(
-                status: 200, fields: API.blobFields(digest, size), content: .growing(growing, 0..<size),
-                verdict: verdict)
+        case .whole: sendWhole(connection, growing, size, digest, verdict, orElse: again)
+        // The ranges of a set may be in any order, and the bytes that pass are not.
+        case .parts where growing.window != nil:
+            sendWhole(connection, growing, size, digest, verdict, orElse: again)
         case .part(let range):
             connection.respond(
                 status: 206, fields: API.blobFields(digest, size, range),
-                content: .growing(growing, range.lowerBound..<range.upperBound + 1), verdict: verdict)
+                content: .growing(
+                    growing, range.lowerBound..<range.upperBound + 1, readsAhead: !conditions.isOpenEnded),
+                verdict: verdict, orElse: again)
+        case .parts(let ranges):
+            connection.respond(
+                API.blobParts(ranges, size), digest: digest, of: .growing(growing, 0..<size, readsAhead: true),
+                verdict: verdict)
+        case .refused(let error): connection.respond(error)
         case .notModified: notModified(connection, digest, verdict)
         case .unsatisfiable: unsatisfiable(connection, size, verdict)
         }
+    }
+
+    private func sendWhole(
+        _ connection: Connection, _ growing: GrowingBlob, _ size: Int64, _ digest: Digest, _ verdict: Verdict,
+        orElse retry: () -> Connection.Retry
+    ) {
+        connection.respond(
+            status: 200, fields: API.blobFields(digest, size), content: .growing(growing, 0..<size, readsAhead: false),
+            verdict: verdict, orElse: retry)
     }
 
     private func forwardHead(_ connection: Connection, _ digest: Digest, _ owned: OwnedRequest) {

@@ -80,6 +80,12 @@ extension API {
                 range: (range.lowerBound, range.upperBound))
             connection.respond(
                 status: 206, fields: fields, content: .memory(body, owner: manifest), verdict: verdict)
+        case .parts(let ranges):
+            let parts = MultipartRanges(
+                ranges, sizeBytes: Int64(manifest.sizeBytes), partType: manifest.mediaType.text)
+            connection.respond(
+                parts, digest: manifest.digest, of: .memory(manifest.body, owner: manifest), verdict: verdict)
+        case .refused(let error): connection.respond(error)
         case .notModified: notModified(connection, manifest.digest, verdict)
         case .unsatisfiable: unsatisfiable(connection, Int64(manifest.sizeBytes), verdict)
         }

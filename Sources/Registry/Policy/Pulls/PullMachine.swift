@@ -27,6 +27,8 @@ package struct PullMachine {
         case requesting(offset: Int64)
         case reserving
         case streaming
+        /// The file has the next bytes already, since they were requested ahead.
+        case takingSpan
         case backingOff
         case verifying
         case startingOver
@@ -81,6 +83,9 @@ package struct PullMachine {
             // The store may have to make room first, and content without room is not kept.
             endedLength = total
             return []
+        case (.streaming, .reachedSpan(let position)), (.requesting, .reachedSpan(let position)):
+            return reachedSpan(position)
+        case (.takingSpan, .tookSpan(let position)): return tookSpan(position)
         case (.reserving, .bodyEnded(let total)), (.streaming, .bodyEnded(let total)): return ended(total: total)
         case (.requesting, .broke(let error, let received)), (.reserving, .broke(let error, let received)),
             (.streaming, .broke(let error, let received)):
@@ -130,9 +135,12 @@ package struct PullMachine {
     private mutating func streamRest(_ answer: Answer) -> [Action] {
         let (end, overflow) = have.addingReportingOverflow(answer.contentLength ?? 0)
         guard !overflow else { return contradiction() }
-        let total = answer.rangeTotal ?? (answer.contentLength == nil ? nil : end)
+        let isRest = answer.contentLength != nil && answer.requestedEnd == nil
+        let total = answer.rangeTotal ?? (isRest ? end : nil)
         guard agree(on: total) else { return contradiction() }
-        if let total, answer.contentLength != nil, end != total { return cannotResume(answer) }
+        if let total, answer.contentLength != nil, end != total, end != answer.requestedEnd {
+            return cannotResume(answer)
+        }
         isPieced = true
         return reserveOrStream()
     }
@@ -189,6 +197,21 @@ package struct PullMachine {
     private mutating func contradiction() -> [Action] {
         [.dropExchange]
             + fail(.unavailable("the upstream changed the blob's size between two answers"), keepPartial: false)
+    }
+
+    private mutating func reachedSpan(_ position: Int64) -> [Action] {
+        have = max(have, position)
+        // This request brought all that it was made for.
+        attempts = max(0, attempts - 1)
+        attemptsWithoutProgress = 0
+        state = .takingSpan
+        return [.dropExchange, .takeSpan(position: position)]
+    }
+
+    private mutating func tookSpan(_ position: Int64) -> [Action] {
+        have = max(have, position)
+        isPieced = true
+        return have == size ? ended(total: have) : request()
     }
 
     private mutating func ended(total: Int64) -> [Action] {

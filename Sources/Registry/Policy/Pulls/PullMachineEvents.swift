@@ -10,8 +10,14 @@ extension PullMachine {
         /// `Content-Range` of a 206: first byte and total, where stated; of a 416 only the total.
         package var rangeFirst: Int64?
         package var rangeTotal: Int64?
+        /// The end of the requested range; nil when the rest of the content was requested.
+        package var requestedEnd: Int64?
 
-        package init(status: Int, contentLength: Int64? = nil, rangeFirst: Int64? = nil, rangeTotal: Int64? = nil) {
+        package init(
+            status: Int, contentLength: Int64? = nil, rangeFirst: Int64? = nil, rangeTotal: Int64? = nil,
+            requestedEnd: Int64? = nil
+        ) {
+            self.requestedEnd = requestedEnd
             self.status = status
             self.contentLength = contentLength
             self.rangeFirst = rangeFirst
@@ -28,6 +34,10 @@ extension PullMachine {
         case reserved
         /// The upstream's body ended; `total` bytes are in the file or on their way to it.
         case bodyEnded(total: Int64)
+        /// The file has the bytes up to `position`, and a span that was requested ahead begins there.
+        case reachedSpan(position: Int64)
+        /// The span's bytes, up to `position`, are hashed and belong to the content.
+        case tookSpan(position: Int64)
         /// The exchange failed before or during the body; `received` bytes are in the file or on their way to it.
         case broke(RegistryError, received: Int64)
         /// The upstream refused the request (404, 403 and the like). A retry would not help.
@@ -52,6 +62,8 @@ extension PullMachine {
         case announce(sizeBytes: Int64?)
         /// Reserve this many bytes in total; nil: for a body of unknown length, as it grows.
         case reserve(Int64?)
+        /// Hash the span that begins here, when its request has ended.
+        case takeSpan(position: Int64)
         /// Cancel the exchange, whose answer is not used.
         case dropExchange
         case backOff(milliseconds: UInt64)

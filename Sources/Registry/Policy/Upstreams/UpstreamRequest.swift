@@ -16,8 +16,10 @@ package struct UpstreamRequest: Sendable {
     package var repository: RepositoryName
     /// Media types in order, sent as one header line.
     package var accept: [String]
-    /// The first byte of `Range: bytes=N-`.
+    /// The first byte of `Range`; nil for the whole content.
     package var rangeStart: Int64?
+    /// The end of `Range`, which is the byte after the last one; nil for the rest of the content.
+    package var rangeEnd: Int64?
     /// The whole `Via` value.
     package var via: String?
     package var kind: Kind
@@ -45,7 +47,7 @@ package struct UpstreamRequest: Sendable {
     package var headerLines: [String] {
         var lines = ["Accept-Encoding: identity"]
         if !accept.isEmpty { lines.append("Accept: " + accept.joined(separator: ", ")) }
-        if let rangeStart { lines.append("Range: bytes=\(rangeStart)-") }
+        if let rangeStart { lines.append("Range: bytes=\(rangeStart)-\(rangeEnd.map { "\($0 - 1)" } ?? "")") }
         if let via { lines.append("Via: \(via)") }
         // Some values come from clients, and none of them may end a line.
         return lines.filter { $0.utf8.allSatisfy { ($0 >= 0x20 || $0 == 0x09) && $0 != 0x7F } }

@@ -139,6 +139,9 @@ package final class Ingest {
         }
     }
 
+    /// Calls `action` when the last bytes have been passed to a job.
+    func whenHandedOver(_ action: @escaping () -> Void) { whenHanded = action }
+
     /// Makes the verified content durable under its final name. Ends this ingest, whatever the result.
     package func commit(then: @escaping (Result<OpenFile, StoreError>) -> Void) {
         guard state == .verified else {

@@ -52,7 +52,7 @@ extension Ingest {
         }
     }
 
-    private func finishWrite(_ result: Result<Int64, StoreError>) {
+    func finishWrite(_ result: Result<Int64, StoreError>) {
         writesInFlight -= 1
         switch result {
         case .success(let offset):

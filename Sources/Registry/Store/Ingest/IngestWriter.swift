@@ -120,6 +120,39 @@ final class IngestWriter: @unchecked Sendable {
         return offset
     }
 
+    /// Writes the buffers in order, at another place than the rest. A failure concerns only them.
+    /// - Returns: the end of their bytes.
+    func write(_ buffers: [IngestBuffer], ahead start: Int64) throws(StoreError) -> Int64 {
+        var end = start
+        for buffer in buffers {
+            try Disk.write(buffer.filled, to: descriptor, at: end, path)
+            end += Int64(buffer.count)
+        }
+        return end
+    }
+
+    /// Hashes the bytes that the file has after those written in order, up to `end`.
+    /// - Returns: the number of bytes in the file now.
+    func take(upTo end: Int64) throws(StoreError) -> Int64 {
+        if let failure { throw failure }
+        do throws(StoreError) {
+            let buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: BufferPool.bufferBytes, alignment: 4096)
+            defer { buffer.deallocate() }
+            while offset < end {
+                let wanted = Int(min(Int64(buffer.count), end - offset))
+                let count = try Disk.read(
+                    descriptor, into: UnsafeMutableRawBufferPointer(rebasing: buffer[..<wanted]), at: offset, path)
+                guard count > 0 else { throw .unusable(path: path, reason: "a span of it is missing") }
+                hash.update(UnsafeRawBufferPointer(rebasing: UnsafeRawBufferPointer(buffer)[..<count]))
+                offset += Int64(count)
+            }
+        } catch {
+            failure = error
+            throw error
+        }
+        return offset
+    }
+
     /// Hashes the next part of the existing file.
     /// - Returns: the bytes hashed so far, and whether the whole file is hashed.
     func rehash() throws(StoreError) -> (offset: Int64, isDone: Bool) {
@@ -215,53 +248,4 @@ struct IngestEnd: Sendable {
     var isNamed = false
     /// The errors, the cause first.
     var errors: [StoreError] = []
-}
-
-/// The file of an ingest, just opened. The receiver owns the descriptor.
-struct OpenedPartial: Sendable {
-    let descriptor: Int32
-    let sizeBytes: Int64
-    let device: UInt64
-
-    /// Takes ownership of the descriptor, and closes it when `fstat` fails.
-    init(descriptor: Int32, path: String) throws(StoreError) {
-        self.descriptor = descriptor
-        do throws(StoreError) {
-            let status = try Disk.status(of: descriptor, path)
-            (sizeBytes, device) = (status.sizeBytes, status.device)
-        } catch {
-            close(descriptor)
-            throw error
-        }
-    }
-
-    /// Opens the file of an earlier ingest, or a new one. Anything but a regular file with one name is set aside: a
-    /// second name could be a finished blob's, which must never be written to.
-    static func open(_ path: String, _ layout: Layout) throws(StoreError) -> OpenedPartial {
-        let status: FileStatus?
-        do throws(StoreError) { status = try Disk.status(at: path) } catch {
-            guard error.isMissing else { throw error }
-            status = nil
-        }
-        if let status, !status.isRegular || status.linkCount != 1 {
-            try layout.setAside(path, reason: "not an ordinary file")
-        }
-        try Disk.makeDirectories(layout.partial, layout.group)
-        let descriptor: Int32
-        do throws(StoreError) { descriptor = try Disk.create(path, O_RDWR, layout.group) } catch {
-            // The file belongs to another user and is not writable by the group.
-            guard error.isPermission else { throw error }
-            return try openFresh(path, layout)
-        }
-        return try OpenedPartial(descriptor: descriptor, path: path)
-    }
-
-    /// Removes the old file and makes a new, empty one. Readers of the old file keep its descriptor.
-    static func openFresh(_ path: String, _ layout: Layout) throws(StoreError) -> OpenedPartial {
-        try Disk.unlink(path)
-        return try OpenedPartial(descriptor: Disk.create(path, O_RDWR | O_EXCL, layout.group), path: path)
-    }
-
-    /// Size of the file at a path; 0 if there is none.
-    static func bytes(at path: String) -> Int64 { (try? Disk.status(at: path))?.sizeBytes ?? 0 }
 }

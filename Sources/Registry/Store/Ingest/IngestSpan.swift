@@ -1,0 +1,170 @@
+// A part of an ingest's file that is written ahead of the rest. When the rest arrives there, the ingest takes it over
+// by hashing it from the file. It is written by jobs of the ingest's own chain: so a write ahead and a write of the
+// rest never run at once, and the rest is never written before a span that it replaces.
+
+internal import OCI
+
+/// One span being written. Its owner ends it (`finish` or `cancel`) before the ingest ends.
+package final class IngestSpan {
+    /// Full buffers that may wait while a job runs.
+    static let maximumWaitingBuffers = 2
+
+    /// The end of the bytes in the file.
+    package private(set) var writtenEnd: Int64
+    /// Called when `writtenEnd` has grown.
+    package var onProgress: (() -> Void)?
+    /// Called when `append` may be called again after it returned false.
+    package var onDrained: (() -> Void)?
+    /// Called once when a write has failed; nothing more is written.
+    package var onFailure: (() -> Void)?
+
+    private let ingest: Ingest
+    private var store: Store { ingest.store }
+    /// The end of the bytes passed to jobs.
+    private var handedEnd: Int64
+    private var filling: IngestBuffer?
+    private var full: [IngestBuffer] = []
+    private var isWriting = false
+    private var hasRefused = false
+    private var isOver = false
+    private var memoryTicket: Int?
+    private var whenWritten: (() -> Void)?
+
+    /// - Parameter first: the offset of its first byte. The ingest has room for its end.
+    package init(of ingest: Ingest, first: Int64) {
+        self.ingest = ingest
+        writtenEnd = first
+        handedEnd = first
+    }
+
+    /// Takes a copy of the bytes.
+    /// - Returns: false when the caller should pause until `onDrained`; these bytes count as taken.
+    package func append(_ bytes: UnsafeRawBufferPointer) -> Bool {
+        guard !isOver else { return true }
+        var rest = bytes
+        while !rest.isEmpty {
+            let buffer = filling ?? store.buffers.take(for: rest.count)
+            filling = buffer
+            rest = UnsafeRawBufferPointer(rebasing: rest[buffer.take(rest)...])
+            if buffer.isFull {
+                full.append(buffer)
+                filling = nil
+            }
+        }
+        write()
+        hasRefused = true
+        acceptIfRoom()
+        return !hasRefused
+    }
+
+    /// Writes what is left, and calls `then` later.
+    package func finish(then: @escaping () -> Void) {
+        guard !isOver else { return store.loop.deferred.enqueue(then) }
+        whenWritten = then
+        write()
+        endIfWritten()
+    }
+
+    /// Drops what has not been passed to a job.
+    package func cancel() {
+        guard !isOver else { return }
+        end()
+    }
+
+    private func end() {
+        isOver = true
+        for buffer in full { store.buffers.give(buffer) }
+        if let filling { store.buffers.give(filling) }
+        full = []
+        filling = nil
+        if let memoryTicket { store.backlog.cancel(memoryTicket) }
+        memoryTicket = nil
+        (onProgress, onDrained, onFailure, whenWritten) = (nil, nil, nil, nil)
+    }
+
+    private func endIfWritten() {
+        guard !isWriting, full.isEmpty, filling == nil, let then = whenWritten else { return }
+        end()
+        store.loop.deferred.enqueue(then)
+    }
+
+    private func write() {
+        guard !isWriting, !isOver else { return }
+        let job = full + (filling.map { [$0] } ?? [])
+        guard !job.isEmpty else { return }
+        full = []
+        filling = nil
+        isWriting = true
+        let (writer, offset) = (ingest.writer, handedEnd)
+        handedEnd += job.reduce(0) { $0 + Int64($1.count) }
+        ingest.chain.attempt({ () throws(StoreError) in try writer.write(job, ahead: offset) }) { [self] result in
+            isWriting = false
+            for buffer in job { store.buffers.give(buffer) }
+            guard !isOver else { return }
+            written(result)
+        }
+    }
+
+    private func written(_ result: Result<Int64, StoreError>) {
+        guard case .success(let end) = result else {
+            if let error = result.failure { store.noteFailure(error) }
+            let report = onFailure
+            self.end()
+            report?()
+            return
+        }
+        writtenEnd = end
+        onProgress?()
+        write()
+        acceptIfRoom()
+        endIfWritten()
+    }
+
+    /// Accepts bytes again, or waits: until its own buffers are written, or for memory of the shared budget.
+    private func acceptIfRoom() {
+        guard hasRefused, full.count < IngestSpan.maximumWaitingBuffers, memoryTicket == nil, !isOver else { return }
+        guard store.backlog.isFull else {
+            hasRefused = false
+            onDrained?()
+            return
+        }
+        memoryTicket = store.backlog.whenRoom { [weak self] in
+            self?.memoryTicket = nil
+            self?.acceptIfRoom()
+        }
+    }
+}
+
+extension Ingest {
+    /// Bytes hashed in one job, as in a resumed file.
+    static let takenStepBytes = IngestWriter.rehashStepBytes
+
+    /// Takes over bytes that the file has ahead, up to `end`: hashes them, in order after all bytes so far. The content
+    /// continues at `end`. A failure is reported by `onFailure`, and `then` is not called.
+    package func take(upTo end: Int64, then: @escaping () -> Void) {
+        guard state == .open, failure == nil else { return }
+        flush()
+        guard waitingBytes == 0 else {
+            return whenHandedOver { [self] in take(upTo: end, then: then) }
+        }
+        // Both chains have to be idle: from here on the job hashes what it reads, in the chain that writes.
+        hashing.attempt({ () throws(StoreError) in }) { [self] (_: Result<Void, StoreError>) in
+            takeStep(upTo: end, then)
+        }
+    }
+
+    private func takeStep(upTo end: Int64, _ then: @escaping () -> Void) {
+        guard state == .open, failure == nil else { return }
+        let step = min(end, handedBytes.addingSaturated(Ingest.takenStepBytes))
+        let writer = writer
+        handedBytes = step
+        writesInFlight += 1
+        hashingWrites += 1
+        chain.attempt({ () throws(StoreError) in try writer.take(upTo: step) }) { [self] result in
+            hashingWrites -= 1
+            finishWrite(result)
+            guard failure == nil else { return }
+            if step < end { takeStep(upTo: end, then) } else { then() }
+        }
+    }
+}
