@@ -1,5 +1,5 @@
-// Selects images by regular expressions. Compiling and matching are bounded, since operators may type anything, and run
-// off the loop: see `Expression` for the limits.
+// Selects images by regular expressions, and says why a pattern is refused. Compiling and matching are bounded, since
+// operators may type anything, and run off the loop: see `Expression` for the limits.
 
 /// Comma-separated regular expressions, in the form of `--pattern REGEX[,REGEX]`. A text matches when any of them
 /// matches anywhere in it.
@@ -54,5 +54,32 @@ package struct Pattern: Sendable {
     package func matches(_ text: UnsafeRawBufferPointer) throws(PatternError) -> Bool {
         for expression in expressions where try expression.matches(text) { return true }
         return false
+    }
+}
+
+/// A pattern that does not compile, or a match that failed. Each case contains the pattern or expression, so that its
+/// author can find it.
+package enum PatternError: Error, Sendable, Equatable, CustomStringConvertible {
+    /// An empty expression. The reference lets it match everything, so that a typing error (`prune --pattern old,`)
+    /// empties the cache.
+    case empty(pattern: String)
+    /// Longer than `Pattern.maximumBytes`, or more than `Pattern.maximumExpressions` expressions.
+    case tooLong(limit: String)
+    /// PCRE2 refuses the expression. The offset is in bytes from the start of this one expression.
+    case syntax(expression: String, offset: Int, reason: String)
+    /// The match needs more steps, depth or memory than allowed, so that its result is unknown.
+    case limit(expression: String, text: String, reason: String)
+    /// Any other PCRE2 error.
+    case failed(expression: String, reason: String)
+
+    package var description: String {
+        switch self {
+        case .empty(let pattern): "pattern '\(pattern)': an empty expression would match everything"
+        case .tooLong(let limit): "the pattern is longer than \(limit)"
+        case .syntax(let expression, let offset, let reason): "pattern '\(expression)', at \(offset): \(reason)"
+        case .limit(let expression, let text, let reason):
+            "pattern '\(expression)' on '\(text)': \(reason); it backtracks too much to be used"
+        case .failed(let expression, let reason): "pattern '\(expression)': \(reason)"
+        }
     }
 }

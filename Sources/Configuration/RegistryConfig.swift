@@ -1,5 +1,5 @@
-// The settings of one upstream: an entry of `registries`. An upstream without an entry is reached anonymously over
-// verified HTTPS.
+// The settings of one upstream: an entry of `registries`, with its credentials. An upstream without an entry is reached
+// anonymously over verified HTTPS.
 
 package import OCI
 
@@ -51,4 +51,17 @@ package struct RegistryTLS: Sendable, Equatable {
     package var insecureSkipVerify = false
 
     package init() {}
+}
+
+/// A text that must not be printed: logs and test failures show configurations. Equal when the texts are equal;
+/// `description`, `debugDescription` and reflection give `***`.
+package struct Secret: Equatable, Sendable, CustomStringConvertible, CustomDebugStringConvertible, CustomReflectable {
+    /// The text itself, for the code that sends it.
+    package let revealed: String
+
+    package init(_ text: String) { revealed = text }
+
+    package var description: String { "***" }
+    package var debugDescription: String { "***" }
+    package var customMirror: Mirror { Mirror(self, children: []) }
 }
