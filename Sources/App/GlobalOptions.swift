@@ -1,10 +1,11 @@
-// The options of every sub-command. They are accepted before the sub-command, as in the reference, or after it; the
-// last value counts.
+// The options that sub-commands share. The global ones are accepted before the sub-command, as in the reference, or
+// after it; the last value counts.
 
 import ArgumentParser
 import Configuration
 import Registry
 
+/// The options of every sub-command.
 struct GlobalOptions: ParsableArguments {
     @Option(
         help: .init("Least severe level logged: debug, info, warn or error (default: error).", valueName: "level"),
@@ -65,5 +66,31 @@ extension Config {
         } catch {
             throw StartFailure.report("log file: \(error)", Exit.configuration)
         }
+    }
+}
+
+/// The platforms of images: options of every sub-command that fills the cache.
+struct PlatformOptions: ParsableArguments {
+    @Option(
+        help: .init("Operating system of the images to load (default: this machine's).", valueName: "os"),
+        transform: { try ConfigRules.os($0) })
+    var os: String?
+
+    @Option(
+        help: .init("Their architecture, such as amd64 or arm/v7 (default: this machine's).", valueName: "arch"),
+        transform: { try ConfigRules.arch($0) })
+    var arch: String?
+
+    @Option(
+        defaultAsFlag: Switch.on, parsing: .next,
+        help: .init("Load the images of all platforms.", valueName: "true|false"))
+    var allPlatforms: Switch?
+
+    func validate() throws { try Switch.check(allPlatforms, "--all-platforms") }
+
+    func apply(to config: inout Config) {
+        if let os { config.os = os }
+        if let arch { config.arch = arch }
+        if let allPlatforms { config.allPlatforms = allPlatforms == .on }
     }
 }

@@ -1,5 +1,4 @@
-// The wiring of `load` without a running server: the server's parts except its listeners, run until the load or a
-// signal ends them.
+// The wiring of loads: `load` without a running server, and `--preload-images` inside one.
 
 import ArgumentParser
 import Configuration
@@ -8,6 +7,7 @@ import Logging
 import OCI
 import Registry
 
+/// A load without a running server: the server's parts except its listeners, run until the load or a signal ends them.
 final class Loading {
     private let loop: EventLoop
     private let store: Store
@@ -66,5 +66,30 @@ final class Loading {
         puller.close()
         client.close()
         store.close { [unowned self] in loop.stop() }
+    }
+}
+
+extension Loader {
+    /// `--preload-images`: starts loading the configured files and logs the events; nil when none are configured. The
+    /// server serves from the start; an image that is not loaded yet is pulled on request.
+    static func preload(_ config: Config, _ context: LoadContext, logger: Logger) -> Loader? {
+        guard let files = config.preloadImages else { return nil }
+        let choices = LoadChoices(platforms: config.platforms, isAirGapped: config.airGapped)
+        let loader = Loader(context, choices) { event in
+            switch event {
+            case .loaded(let image, let file):
+                logger.info("preloaded", metadata: ["image": "\(image)", "file": "\(file)"])
+            case .present(let image, let file):
+                logger.debug("preload: in the cache already", metadata: ["image": "\(image)", "file": "\(file)"])
+            case .failed(let failure):
+                var metadata: Logger.Metadata = ["file": "\(failure.file)", "reason": "\(failure.reason)"]
+                if let image = failure.image { metadata["image"] = "\(image)" }
+                logger.error("preload failed", metadata: metadata)
+            }
+        }
+        loader.load(files) { report in
+            logger.info("preload ended", metadata: report.counts)
+        }
+        return loader
     }
 }

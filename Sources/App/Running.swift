@@ -172,3 +172,16 @@ final class Running {
         }
     }
 }
+
+extension StoreLimits {
+    /// The configured limits of the cache, for the server and for the commands that open the store themselves.
+    /// - Throws: when the pattern of pinned images is invalid.
+    init(_ config: Config) throws {
+        self.init()
+        budget = config.budget
+        leaseSeconds = config.leaseSeconds
+        guard let text = config.pinned else { return }
+        let pattern = try Pattern(text)
+        isPinned = { try pattern.matches($0.name) }
+    }
+}

@@ -1,5 +1,7 @@
-// The version of this program, and of the compiler and libraries it was built with.
+// The version of this program, and of the compiler and libraries it was built with; the `version` command, which prints
+// them.
 
+import ArgumentParser
 import OCI
 import Registry
 
@@ -32,5 +34,17 @@ enum Version {
     private static func number(_ text: String, after mark: Character) -> String {
         let parts = text.split(whereSeparator: { $0 == mark || $0 == " " })
         return parts.count > 1 ? String(parts[1]) : text
+    }
+}
+
+/// The `version` command: prints this program's version and those of the system libraries it runs on.
+struct ShowVersion: ParsableCommand {
+    static let configuration = CommandConfiguration(commandName: "version", abstract: "Show the version.")
+
+    @OptionGroup var global: GlobalOptions
+
+    func run() {
+        print("ociregistry \(Version.text)")
+        print("libuv \(EventLoop.libraryVersion), \(CurlMulti.libraryVersion), \(SHA256.libraryVersion)")
     }
 }
