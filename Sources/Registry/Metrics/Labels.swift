@@ -1,4 +1,7 @@
-// The label values of metrics: closed sets, so that every series exists from the start with the value 0.
+// The label values of metrics. All but those of `ns` are closed sets, so that every series exists from the start with
+// the value 0.
+
+package import OCI
 
 /// The endpoint of a request.
 package enum Endpoint: UInt8, CaseIterable, Sendable {
@@ -79,4 +82,43 @@ package enum PullKind: UInt8, CaseIterable, Sendable {
     case blob, manifest
 
     package var label: String { self == .blob ? "blob" : "manifest" }
+}
+
+/// The values of the `ns` label: upstream hosts, by number. Clients choose host names freely, so a host gets its own
+/// value only when it is configured or has given a good response, and only up to a limit.
+package struct Namespaces: Sendable {
+    /// Unconfigured hosts that get their own value; later ones share `other`. Each costs about 60 series; a cluster
+    /// pulls from a few dozen registries at most.
+    package static let maximumUnconfigured = 100
+
+    /// The number of hosts without their own value.
+    package static let other = 0
+
+    /// Indexed by number.
+    package private(set) var labels = ["other"]
+    private var numbers: [RegistryHost: Int] = [:]
+    private var roomLeft = Namespaces.maximumUnconfigured
+
+    package init(configured: [RegistryHost] = []) {
+        for host in configured where numbers[host] == nil { add(host) }
+    }
+
+    /// The host's number; nil when it has none of its own.
+    package func number(of host: RegistryHost) -> Int? { numbers[host] }
+
+    /// Gives a host its own number while there is room, after a good response.
+    /// - Returns: its number, or `other`, and whether it is new.
+    mutating func admit(_ host: RegistryHost) -> (number: Int, isNew: Bool) {
+        if let known = numbers[host] { return (known, false) }
+        guard roomLeft > 0 else { return (Namespaces.other, false) }
+        roomLeft -= 1
+        return (add(host), true)
+    }
+
+    @discardableResult
+    private mutating func add(_ host: RegistryHost) -> Int {
+        numbers[host] = labels.count
+        labels.append(host.text)
+        return labels.count - 1
+    }
 }
