@@ -1,4 +1,4 @@
-// Listening sockets: accepting connections, for TCP addresses and for Unix sockets (UnixListener.swift), and binding
+// Listening sockets: accepting connections, for TCP addresses and for Unix sockets (UnixSocket.swift), and binding
 // TCP addresses.
 
 internal import CLibuv

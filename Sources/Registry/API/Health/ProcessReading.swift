@@ -1,5 +1,7 @@
-// Values of this process from the kernel and the C library: the standard `process_*` metrics (prometheus.io, "Writing
-// client libraries"). Read in the pool: with ten thousand connections, listing the descriptors takes milliseconds.
+// This process, as the kernel and the C library account for it: the standard `process_*` metrics (prometheus.io,
+// "Writing client libraries") and the heap's, and the allocator's setting, which decides how much of the heap goes back
+// to the system. Readings are made in the pool: with ten thousand connections, listing the descriptors takes
+// milliseconds.
 
 internal import CLinux
 internal import Glibc
@@ -93,5 +95,19 @@ extension ProcessReadings {
             }
         }
         return String(decoding: bytes, as: UTF8.self)
+    }
+}
+
+/// Settings of the allocator (mallopt(3)).
+package enum Heap {
+    /// Blocks of at least this size are mapped individually, so that freeing one returns its memory to the system at
+    /// once: buffers of pulls and of libcurl's transfers.
+    static let mappedBytes: Int32 = 128 * 1024
+
+    /// Must be called once, at the start. By default glibc raises this threshold when a large block is freed
+    /// (mallopt(3), M_MMAP_THRESHOLD) and then keeps such blocks in the heap: after some pulls it stays megabytes
+    /// larger.
+    package static func configure() {
+        linux_map_from(mappedBytes)
     }
 }
