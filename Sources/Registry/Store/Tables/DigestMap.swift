@@ -1,11 +1,10 @@
-// A dictionary by digest for any number of entries. A single dictionary of a million entries would move all of them
-// when it grows, or when it is changed while a job shares it, and block the loop. This one has 256 shards by a byte of
-// the hash, each of which moves only its own entries. Nearly all digests are sha256; their keys take half the memory
-// here.
+// Tables by digest for any number of entries.
 
 internal import OCI
 
-/// Values by digest, in 256 shards.
+/// A dictionary by digest. A single dictionary of a million entries would move all of them when it grows, or when it is
+/// changed while a job shares it, and block the loop. This one has 256 shards by a byte of the hash, each of which
+/// moves only its own entries. Nearly all digests are sha256; their keys take half the memory here.
 struct DigestMap<Value> {
     private static var shardCount: Int { 256 }
 
@@ -51,5 +50,35 @@ extension DigestMap: Equatable where Value: Equatable {}
 extension DigestMap: ExpressibleByDictionaryLiteral {
     init(dictionaryLiteral elements: (Digest, Value)...) {
         for (digest, value) in elements { self[digest] = value }
+    }
+}
+
+/// Content by digest, with its size and a detail such as a media type. The sum of sizes is kept up to date, so that it
+/// need not be computed over a hundred thousand entries.
+struct ContentIndex<Detail> {
+    struct Entry {
+        let sizeBytes: Int64
+        let detail: Detail
+    }
+
+    private var entries = DigestMap<Entry>()
+    private(set) var totalBytes: Int64 = 0
+
+    var count: Int { entries.count }
+
+    subscript(digest: Digest) -> Entry? {
+        get { entries[digest] }
+        set {
+            let others = max(0, totalBytes.subtractingSaturated(entries[digest]?.sizeBytes ?? 0))
+            totalBytes = others.addingSaturated(newValue?.sizeBytes ?? 0)
+            entries[digest] = newValue
+        }
+    }
+}
+
+extension ContentIndex where Detail == Void {
+    /// Sets the size of content without details.
+    mutating func set(_ digest: Digest, sizeBytes: Int64) {
+        self[digest] = Entry(sizeBytes: sizeBytes, detail: ())
     }
 }
