@@ -1,7 +1,7 @@
 // The registry's HTTP interface: routes a request head to its endpoint.
 //
 // A request is first answered by reference into its own bytes: a cached manifest or blob is found without copying.
-// Only a request that has to wait is copied to an owned form (`OwnedRequest`).
+// Only a request that has to wait is copied to an owned form (`OwnedRequest`) and answered by a `PendingResponse`.
 
 package import Logging
 package import OCI
@@ -211,5 +211,38 @@ package final class API {
         guard query.count > 3, query[0] == 0x6E, query[1] == 0x73, query[2] == 0x3D else { return nil }
         let value = UnsafeRawBufferPointer(rebasing: query[3...])
         return value.offset(of: 0x26) == nil && value.offset(of: 0x25) == nil ? value : nil
+    }
+}
+
+/// A response that waits for an upstream. It is sent once, by the result or by its deadline. The request's log line
+/// contains the waiting time.
+final class PendingResponse {
+    /// Released after the response, since the completion may hold this object much longer.
+    private var connection: Connection?
+    private var timer: Timer?
+    private let startMilliseconds: UInt64
+    private(set) var isAnswered = false
+
+    /// - Parameter late: called when the deadline passes without a response.
+    init(_ connection: Connection, deadlineMilliseconds: UInt64, late: @escaping (Connection) -> Void) {
+        self.connection = connection
+        startMilliseconds = connection.loop.nowMilliseconds
+        let timer = Timer(on: connection.loop) { [weak self] in
+            self?.answer(late)
+        }
+        timer.start(afterMilliseconds: deadlineMilliseconds)
+        timer.unreference()
+        self.timer = timer
+    }
+
+    /// Sends the response unless one has been sent.
+    func answer(_ body: (Connection) -> Void) {
+        guard let connection, !isAnswered else { return }
+        isAnswered = true
+        self.connection = nil
+        timer?.close()
+        timer = nil
+        connection.waitedForUpstream(milliseconds: connection.loop.nowMilliseconds &- startMilliseconds)
+        body(connection)
     }
 }

@@ -1,6 +1,7 @@
-// Long admin jobs of a running server: load and verify, run by the same code as without a server. A job stops when its
-// client disconnects.
+// Long admin jobs of a running server: load and verify, run by the same code as without a server, and the lines that
+// report on them. A job stops when its client disconnects.
 
+internal import FoundationEssentials
 package import Logging
 
 /// The running admin jobs.
@@ -104,5 +105,22 @@ extension LoadReport {
             "loaded": "\(progress.loaded)", "present": "\(progress.present)", "failed": "\(failures.count)",
             "bytes": "\(progress.arrivedBytes)",
         ]
+    }
+}
+
+/// One event of a job as a line of JSON (NDJSON). Both ends are this program; the keys are plain words, since people
+/// read them with curl.
+package enum NDJSONLine {
+    package static func encode(_ event: some Encodable) -> [UInt8] {
+        let encoder = JSONEncoder()
+        encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
+        // Strings and whole numbers, the only contents of events, can always be encoded.
+        guard let data = try? encoder.encode(event) else { return [] }
+        return Array(data) + [0x0A]
+    }
+
+    /// Nil when the line is not such an event.
+    package static func decode<Event: Decodable>(_ line: some Sequence<UInt8>, as type: Event.Type) -> Event? {
+        try? JSONDecoder().decode(type, from: Data(line))
     }
 }
