@@ -54,6 +54,9 @@ package struct FakeAnswer {
 
     // MARK: Making a response
 
+    /// A 429 without `Retry-After`.
+    package static let limited = json("{\"errors\":[{\"code\":\"TOOMANYREQUESTS\"}]}", status: 429)
+
     package static func status(_ status: Int, _ headers: [(String, String)] = [], body: String = "") -> FakeAnswer {
         FakeAnswer(status: status, headers: headers, body: Array(body.utf8))
     }

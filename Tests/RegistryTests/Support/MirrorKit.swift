@@ -198,6 +198,11 @@ final class MirrorKit {
         return Scrape(client.response.text)
     }
 
+    /// How many 429s `registry.test` has given.
+    func rateLimitedCount() throws -> Double? {
+        try scrape()["ociregistry_upstream_rate_limited_total{ns=\"registry.test\"}"]
+    }
+
     // MARK: What must hold at the end
 
     /// Digests of files under `blobs/` whose content is not what their name says, and how many files there are.
