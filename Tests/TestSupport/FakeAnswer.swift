@@ -55,7 +55,7 @@ package struct FakeAnswer {
     // MARK: Making a response
 
     /// A 429 without `Retry-After`.
-    package static let limited = json("{\"errors\":[{\"code\":\"TOOMANYREQUESTS\"}]}", status: 429)
+    package static var limited: FakeAnswer { json("{\"errors\":[{\"code\":\"TOOMANYREQUESTS\"}]}", status: 429) }
 
     package static func status(_ status: Int, _ headers: [(String, String)] = [], body: String = "") -> FakeAnswer {
         FakeAnswer(status: status, headers: headers, body: Array(body.utf8))
