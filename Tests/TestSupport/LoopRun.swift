@@ -48,6 +48,15 @@ package final class LoopRun {
         timer.close()
     }
 
+    /// Runs until the condition holds. It is checked once a millisecond.
+    package func wait(until condition: @escaping () -> Bool, _ location: SourceLocation = #_sourceLocation) {
+        if condition() { return }
+        let timer = Timer(on: loop) { [self] in if condition() { finish() } }
+        timer.start(afterMilliseconds: 1, everyMilliseconds: 1)
+        run(location)
+        timer.close()
+    }
+
     /// Closes everything registered and the loop; a handle that is still open then is a leak.
     package func close(_ location: SourceLocation = #_sourceLocation) {
         for closer in closers.reversed() { closer() }

@@ -143,11 +143,7 @@ final class ObservedServer {
     }
 
     func wait(until condition: @escaping () -> Bool, _ location: SourceLocation = #_sourceLocation) {
-        if condition() { return }
-        let timer = Registry.Timer(on: run.loop) { [run] in if condition() { run.finish() } }
-        timer.start(afterMilliseconds: 1, everyMilliseconds: 1)
-        run.run(location)
-        timer.close()
+        run.wait(until: condition, location)
     }
 
     // MARK: Asking Prometheus

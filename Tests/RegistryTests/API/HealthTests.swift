@@ -139,10 +139,7 @@ import Testing
         answers[0](1)
         #expect(given == [1, 1] && late == 0)
         probe.ask(then: note)
-        let poll = Registry.Timer(on: run.loop) { if late > 0 { run.finish() } }
-        poll.start(afterMilliseconds: 1, everyMilliseconds: 1)
-        run.run()
-        poll.close()
+        run.wait(until: { late > 0 })
         probe.ask(then: note)
         run.run(milliseconds: 1)
         #expect(late == 2 && answers.count == 2, "what is late is not asked again")
