@@ -7,19 +7,6 @@ import Testing
 @testable import Registry
 
 @Suite struct CacheLifeTests {
-    private func decode(_ yaml: String) throws -> Config {
-        try ConfigDecoder.decode(yaml: Array(yaml.utf8), file: "c.yaml", environment: { _ in nil })
-    }
-
-    private func complaint(_ yaml: String) -> String {
-        do {
-            _ = try decode(yaml)
-            return ""
-        } catch {
-            return "\(error)"
-        }
-    }
-
     @Test("every key of the budget, pins, lease and prune schedule is read") func everyKey() throws {
         let config = try decode(
             """

@@ -7,10 +7,6 @@ import Testing
 @testable import Registry
 
 @Suite struct ScrubScheduleTests {
-    private func decode(_ yaml: String) throws -> Config {
-        try ConfigDecoder.decode(yaml: Array(yaml.utf8), file: "c.yaml", environment: { _ in nil })
-    }
-
     @Test("scrubbing is off without an interval")
     func offByDefault() throws {
         #expect(try decode("port: 1").scrub == nil && decode("scrub:").scrub == nil && decode("scrub: {}").scrub == nil)
