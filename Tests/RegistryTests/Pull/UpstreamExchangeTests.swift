@@ -1,4 +1,4 @@
-// The client against a fake upstream over real sockets: bodies, pausing, faults.
+// The client against a fake upstream over real sockets: bodies, heads, pausing and cancelling.
 
 import TestSupport
 import Testing
@@ -7,17 +7,10 @@ import Testing
 @testable import Registry
 
 @Suite struct UpstreamExchangeTests {
-    private static let path = "/v2/a/blobs/x"
-
-    private static func bytes(_ count: Int, seed: UInt64 = 1) -> [UInt8] {
-        var random = SeededRandom(seed: seed)
-        return random.bytes(count)
-    }
-
     @Test("a body of any size arrives whole", arguments: [0, 1, 16_384, 1_000_003]) func body(size: Int) throws {
         let kit = try UpstreamKit()
-        let body = Self.bytes(size)
-        kit.fake.on(Self.path, .ok(body))
+        let body = pattern(size)
+        kit.fake.on(UpstreamKit.path, .ok(body))
         let record = kit.ask()
         #expect(record.failure == nil)
         #expect(record.head?.status == 200)
@@ -31,10 +24,10 @@ import Testing
     @Test("a body arrives whole in random pieces with random pauses", arguments: 0..<20 as Range<UInt64>)
     func pieces(seed: UInt64) throws {
         let kit = try UpstreamKit()
-        let body = Self.bytes(200_000, seed: seed)
+        let body = pattern(200_000, seed: seed)
         kit.fake.chance = SeededRandom(seed: seed)
         var random = SeededRandom(seed: seed &+ 1)
-        kit.fake.on(Self.path, seed % 2 == 0 ? .ok(body) : .ok(body).chunked())
+        kit.fake.on(UpstreamKit.path, seed % 2 == 0 ? .ok(body) : .ok(body).chunked())
         let record = ExchangeRecord()
         record.onEnd = { kit.run.finish() }
         // Pauses at random places, resumes at once or after a while.
@@ -61,8 +54,8 @@ import Testing
 
     @Test("a chunked body has no length, and a close-delimited body is marked as such") func framing() throws {
         let kit = try UpstreamKit()
-        let body = Self.bytes(50_000)
-        kit.fake.on(Self.path, [.ok(body).chunked(), .ok(body).closeDelimited()])
+        let body = pattern(50_000)
+        kit.fake.on(UpstreamKit.path, [.ok(body).chunked(), .ok(body).closeDelimited()])
         let chunked = kit.ask()
         #expect(chunked.head?.contentLength == nil)
         #expect(chunked.head?.isCloseDelimited == false)
@@ -76,7 +69,7 @@ import Testing
 
     @Test("a HEAD response has its length and no body") func head() throws {
         let kit = try UpstreamKit()
-        kit.fake.on(Self.path, FakeAnswer.ok(Self.bytes(1000)).adding("Docker-Content-Digest", "sha256:abc"))
+        kit.fake.on(UpstreamKit.path, FakeAnswer.ok(pattern(1000)).adding("Docker-Content-Digest", "sha256:abc"))
         let record = kit.ask(method: .head)
         #expect(kit.fake.requests.map(\.method) == ["HEAD"])
         #expect(record.failure == nil)
@@ -89,7 +82,7 @@ import Testing
 
     @Test("an upstream request has the expected header fields and query") func requestFields() throws {
         let kit = try UpstreamKit()
-        kit.fake.on(Self.path, .ok([1]))
+        kit.fake.on(UpstreamKit.path, .ok([1]))
         _ = kit.ask(change: {
             $0.accept = ["a/b", "c/d"]
             $0.rangeStart = 17
@@ -110,7 +103,7 @@ import Testing
 
     @Test("requests reuse one connection") func reuse() throws {
         let kit = try UpstreamKit()
-        kit.fake.on(Self.path, [.ok([1]), .status(404, body: "no"), .ok([2])])
+        kit.fake.on(UpstreamKit.path, [.ok([1]), .status(404, body: "no"), .ok([2])])
         #expect(kit.ask().body == [1])
         let missing = kit.ask()
         #expect(missing.head?.status == 404)
@@ -124,7 +117,7 @@ import Testing
     @Test("interim responses are skipped") func interimResponses() throws {
         let kit = try UpstreamKit()
         let text = "HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
-        kit.fake.on(Self.path, .raw(text))
+        kit.fake.on(UpstreamKit.path, .raw(text))
         let record = kit.ask()
         #expect(record.head?.status == 200)
         #expect(record.head?.fields.first("link") == nil)
@@ -132,130 +125,9 @@ import Testing
         kit.run.close()
     }
 
-    // MARK: Faults
-
-    @Test("a body cut short is a broken transfer without retry") func cutBody() throws {
-        let kit = try UpstreamKit()
-        kit.fake.on(Self.path, .ok(Self.bytes(100_000)).cut(after: 60_000))
-        let record = kit.ask()
-        guard case .broken = record.failure else {
-            Issue.record("\(String(describing: record.failure))")
-            return
-        }
-        #expect(record.body == Array(Self.bytes(100_000)[..<60_000]))
-        #expect(kit.fake.requests.count == 1)
-        kit.run.close()
-    }
-
-    @Test("a reset body and a cut chunked body are broken transfers") func resetBody() throws {
-        let kit = try UpstreamKit()
-        let body = Self.bytes(100_000)
-        kit.fake.on(Self.path, [.ok(body).reset(after: 50_000), .ok(body).chunked().cut(after: 50_000)])
-        for _ in 0..<2 {
-            guard case .broken = kit.ask().failure else {
-                Issue.record("not broken")
-                return
-            }
-        }
-        kit.run.close()
-    }
-
-    @Test("a connection that ends before a response is retried once") func hangUp() throws {
-        let kit = try UpstreamKit()
-        kit.fake.on(Self.path, [.hangUp, .ok([7])])
-        #expect(kit.ask().body == [7])
-        #expect(kit.fake.requests.count == 2)
-        kit.fake.on(Self.path, .reset)
-        guard case .broken = kit.ask().failure else {
-            Issue.record("not broken")
-            return
-        }
-        kit.run.close()
-    }
-
-    @Test("a reused connection that ends is replaced by a new one") func deadReused() throws {
-        let kit = try UpstreamKit()
-        kit.fake.on(Self.path, [.ok([1]), .hangUp, .ok([2])])
-        #expect(kit.ask().body == [1])
-        #expect(kit.ask().body == [2])
-        kit.run.close()
-    }
-
-    @Test("an upstream without a listener is unreachable") func noListener() throws {
-        let kit = try UpstreamKit()
-        kit.fake.stopListening()
-        let record = kit.ask()
-        guard case .unreachable = record.failure else {
-            Issue.record("not unreachable")
-            return
-        }
-        #expect(record.failure?.registryError(host: UpstreamKit.host).status == 503)
-        kit.run.close()
-    }
-
-    @Test("a silent upstream and a stalled body time out without progress") func noProgress() throws {
-        let kit = try UpstreamKit(noProgressMilliseconds: 150)
-        kit.fake.on(Self.path, [.silent, .ok(Self.bytes(1000)).stall(after: 500)])
-        let silent = kit.ask()
-        guard case .timedOut = silent.failure else {
-            Issue.record("not timed out")
-            return
-        }
-        #expect(silent.head == nil)
-        let stalled = kit.ask()
-        guard case .timedOut = stalled.failure else {
-            Issue.record("not timed out")
-            return
-        }
-        #expect(stalled.body.count == 500)
-        #expect(kit.fake.requests.count == 2)
-        kit.run.close()
-    }
-
-    @Test("a slow body and a paused reader do not time out") func slowBody() throws {
-        let kit = try UpstreamKit(noProgressMilliseconds: 200)
-        kit.fake.on(Self.path, .ok(Self.bytes(40)).dripping(1, everyMilliseconds: 20))
-        #expect(kit.ask().body.count == 40)
-
-        kit.fake.on(Self.path, .ok(Self.bytes(1000)))
-        let record = ExchangeRecord()
-        record.onEnd = { kit.run.finish() }
-        record.onBytes = { exchange, _ in
-            let timer = Timer(on: kit.run.loop) { exchange.resume() }
-            timer.start(afterMilliseconds: 600)
-            kit.run.atClose { timer.close() }
-            return false
-        }
-        kit.fake.on(Self.path, .ok(Self.bytes(60_000)))
-        _ = kit.start(record: record)
-        kit.run.run()
-        #expect(record.failure == nil)
-        #expect(record.body.count == 60_000)
-        kit.run.close()
-    }
-
-    @Test("a response that is not valid HTTP is a broken transfer") func notHTTP() throws {
-        let kit = try UpstreamKit()
-        let contradiction = "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nhello!"
-        let huge =
-            "HTTP/1.1 200 OK\r\n" + String(repeating: "X-Y: \(String(repeating: "z", count: 1000))\r\n", count: 100)
-        for text in ["SSH-2.0-OpenSSH_9\r\n", contradiction, huge + "\r\n"] {
-            kit.fake.on(Self.path, .raw(text))
-            let record = kit.ask()
-            guard case .broken = record.failure else {
-                Issue.record("\(text.prefix(40)): not broken")
-                continue
-            }
-            #expect(record.head == nil)
-        }
-        kit.run.close()
-    }
-
-    // MARK: Leaving
-
     @Test("a cancelled exchange ends without further callbacks") func cancel() throws {
         let kit = try UpstreamKit()
-        kit.fake.on(Self.path, .ok(Self.bytes(5_000_000)))
+        kit.fake.on(UpstreamKit.path, .ok(pattern(5_000_000)))
         var started: [(record: ExchangeRecord, exchange: UpstreamExchange)] = []
         // At once, on the head, and amid the body.
         started.append(kit.start())
@@ -282,8 +154,8 @@ import Testing
 
     @Test("closing the client fails every running and later exchange") func closing() throws {
         let kit = try UpstreamKit()
-        kit.fake.on(Self.path, .silent)
-        kit.fake.on("/v2/a/blobs/y", .ok(Self.bytes(3_000_000)).paced(bytesPerSecond: 10_000))
+        kit.fake.on(UpstreamKit.path, .silent)
+        kit.fake.on("/v2/a/blobs/y", .ok(pattern(3_000_000)).paced(bytesPerSecond: 10_000))
         let records = [kit.start().record, kit.start("/v2/a/blobs/y").record, kit.start().record]
         kit.run.run(milliseconds: 100)
         kit.client.close()
@@ -299,20 +171,11 @@ import Testing
     @Test("a hundred concurrent exchanges each get their own body") func concurrent() throws {
         let kit = try UpstreamKit()
         kit.fake.chance = SeededRandom(seed: 7)
-        kit.fake.answer = { .ok(Self.bytes(30_000, seed: UInt64($0.path.split(separator: "/").last ?? "0") ?? 0)) }
-        var left = 100
-        let records = (0..<100).map { number in
-            let record = ExchangeRecord()
-            record.onEnd = {
-                left -= 1
-                if left == 0 { kit.run.finish() }
-            }
-            return kit.start("/v2/a/blobs/\(number)", record: record).record
-        }
-        kit.run.run()
+        kit.fake.answer = { .ok(pattern(30_000, seed: UInt64($0.path.split(separator: "/").last ?? "0") ?? 0)) }
+        let records = kit.askAll((0..<100).map { "/v2/a/blobs/\($0)" })
         for (number, record) in records.enumerated() {
             #expect(record.failure == nil)
-            #expect(record.body == Self.bytes(30_000, seed: UInt64(number)))
+            #expect(record.body == pattern(30_000, seed: UInt64(number)))
         }
         kit.run.close()
     }

@@ -1,4 +1,4 @@
-// A client and a fake upstream on one loop, and a handler that keeps what it is told.
+// A client and a fake upstream on one loop, and a handler that records what an exchange reports.
 
 import Logging
 import TestSupport
@@ -40,6 +40,19 @@ final class ExchangeRecord: UpstreamExchangeHandler {
         onEnd()
     }
 
+    /// The kind of `failure`, without its text.
+    enum FailureKind { case unreachable, broken, timedOut, other }
+
+    var failureKind: FailureKind? {
+        switch failure {
+        case nil: nil
+        case .unreachable: .unreachable
+        case .broken: .broken
+        case .timedOut: .timedOut
+        default: .other
+        }
+    }
+
     var refusal: RegistryError? {
         if case .refused(let error) = failure { error } else { nil }
     }
@@ -51,6 +64,9 @@ final class UpstreamKit {
     let fake: FakeUpstream
     let client: UpstreamClient
     static let host = RegistryHost("registry.test")!  // a valid host
+    /// The path of a request where the test names none.
+    static let path = "/v2/a/blobs/x"
+    static let auth = RegistryAuth(user: "me", password: Secret("s3cret"))
 
     /// - Parameter configure: changes to the entry for `registry.test`, and further entries.
     init(
@@ -72,7 +88,7 @@ final class UpstreamKit {
 
     /// Starts a request to `registry.test`, or to another host.
     func start(
-        _ path: String = "/v2/a/blobs/x", method: UpstreamRequest.Method = .get, kind: UpstreamRequest.Kind = .blob,
+        _ path: String = UpstreamKit.path, method: UpstreamRequest.Method = .get, kind: UpstreamRequest.Kind = .blob,
         repository: String = "a", host: RegistryHost = UpstreamKit.host,
         change: (inout UpstreamRequest) -> Void = { _ in }, record: ExchangeRecord = ExchangeRecord()
     ) -> (record: ExchangeRecord, exchange: UpstreamExchange) {
@@ -84,7 +100,7 @@ final class UpstreamKit {
 
     /// Asks and waits for the end.
     func ask(
-        _ path: String = "/v2/a/blobs/x", method: UpstreamRequest.Method = .get, kind: UpstreamRequest.Kind = .blob,
+        _ path: String = UpstreamKit.path, method: UpstreamRequest.Method = .get, kind: UpstreamRequest.Kind = .blob,
         repository: String = "a", host: RegistryHost = UpstreamKit.host,
         change: (inout UpstreamRequest) -> Void = { _ in }
     ) -> ExchangeRecord {
@@ -94,5 +110,36 @@ final class UpstreamKit {
             path, method: method, kind: kind, repository: repository, host: host, change: change, record: record)
         run.run()
         return record
+    }
+    /// Asks for all of these at once, and waits for the end of the last.
+    func askAll(_ paths: [String]) -> [ExchangeRecord] {
+        var left = paths.count
+        let records = paths.map { path in
+            let record = ExchangeRecord()
+            record.onEnd = { [run] in
+                left -= 1
+                if left == 0 { run.finish() }
+            }
+            return start(path, record: record).record
+        }
+        run.run()
+        return records
+    }
+
+    /// Makes the upstream require `Bearer <token>` for everything but `/token`, which gives a new token each time.
+    func requireTokens() {
+        var token = "none yet"
+        var count = 0
+        fake.answer = { [unowned fake] request in
+            if request.path == "/token" {
+                count += 1
+                token = "t\(count)"
+                return .token(token)
+            }
+            guard request.header("authorization") == "Bearer \(token)" else {
+                return .challenge(realm: "\(fake.url)/token", scope: "repository:a:pull")
+            }
+            return .ok(Array("content".utf8))
+        }
     }
 }
