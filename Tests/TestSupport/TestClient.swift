@@ -39,26 +39,6 @@ package final class TestClient {
         }
     }
 
-    /// A response, as far as it has arrived.
-    package struct Response {
-        package var status = 0
-        /// Names in lower case.
-        package var headers: [(name: String, value: String)] = []
-        package var body: [UInt8] = []
-        /// Whether the stated number of bytes, or the last chunk, has arrived.
-        package var isComplete = false
-        package var isChunked = false
-        package var contentLength: Int?
-
-        package func header(_ name: String) -> String? { headers.first { $0.name == name }?.value }
-        package var text: String { String(decoding: body, as: UTF8.self) }
-        /// The `code` of the specification's JSON error.
-        package var errorCode: String? {
-            let json = try? JSONSerialization.jsonObject(with: Data(body)) as? [String: Any]
-            return ((json?["errors"] as? [[String: Any]])?.first)?["code"] as? String
-        }
-    }
-
     /// How the connection ended, from the client's point of view.
     package enum End: Equatable {
         case fin
@@ -98,7 +78,7 @@ package final class TestClient {
     package let manner: ClientBehavior
     package private(set) var requests: [Request] = []
     /// One for each request answered so far; the last may be incomplete.
-    package private(set) var responses: [Response] = []
+    package var responses: [Response] { parser.responses }
     package private(set) var end: End?
     /// Called when a head, more of a body, or the end has arrived.
     package var onProgress: () -> Void = {}
@@ -110,7 +90,7 @@ package final class TestClient {
     private var poll: SocketPoll?
     private var timer: Registry.Timer?
     private var output: [UInt8] = []
-    private var input: [UInt8] = []
+    private var parser = ResponseParser()
     private var isOpen = true
     private var isPausing = false
     private var wasDone = true
@@ -237,8 +217,7 @@ package final class TestClient {
         let count = recv(descriptor, &buffer, buffer.count, 0)
         if count < 0 { return errno == EAGAIN ? () : close(.reset) }
         if count == 0 { return close(.fin) }
-        input += buffer[..<count]
-        parse()
+        parser.parse(buffer[..<count], answering: requests)
         guard isOpen else { return }
         if let limit = manner.leavesAfterBodyBytes, responses.contains(where: { $0.body.count >= limit }) {
             return leave(byReset: manner.leavesByReset)
@@ -250,64 +229,5 @@ package final class TestClient {
             timer?.start(afterMilliseconds: manner.pauseMilliseconds)
             watch()
         }
-    }
-
-    // MARK: Parsing responses
-
-    private func parse() {
-        while true {
-            if responses.last?.isComplete ?? true {
-                guard readHead() else { return }
-            }
-            let last = responses.count - 1
-            if responses[last].isComplete { continue }
-            if responses[last].isChunked {
-                guard readChunks(&responses[last]) else { return }
-            } else {
-                let wanted = (responses[last].contentLength ?? .max) - responses[last].body.count
-                let taken = min(wanted, input.count)
-                responses[last].body += input[..<taken]
-                input.removeFirst(taken)
-                responses[last].isComplete = taken == wanted
-                if taken < wanted { return }
-            }
-        }
-    }
-
-    private func readHead() -> Bool {
-        guard let end = input.firstRange(of: Array("\r\n\r\n".utf8))?.upperBound else { return false }
-        let lines = String(decoding: input[..<end], as: UTF8.self).components(separatedBy: "\r\n").filter {
-            !$0.isEmpty
-        }
-        input.removeFirst(end)
-        var response = Response()
-        response.status = Int(lines[0].split(separator: " ")[1]) ?? 0
-        response.headers = lines.dropFirst().map { line in
-            let parts = line.split(separator: ":", maxSplits: 1).map { $0.trimmingCharacters(in: .whitespaces) }
-            return (parts[0].lowercased(), parts.count > 1 ? parts[1] : "")
-        }
-        response.isChunked = response.header("transfer-encoding") == "chunked"
-        response.contentLength = response.header("content-length").flatMap { Int($0) }
-        let method = requests.count > responses.count ? requests[responses.count].method : "GET"
-        response.isComplete =
-            method == "HEAD" || response.status == 304
-            || (!response.isChunked && response.contentLength == 0)
-        responses.append(response)
-        return true
-    }
-
-    /// - Returns: whether the body is complete.
-    private func readChunks(_ response: inout Response) -> Bool {
-        while let lineEnd = input.firstRange(of: Array("\r\n".utf8)) {
-            let line = String(decoding: input[..<lineEnd.lowerBound], as: UTF8.self)
-            guard let size = Int(line, radix: 16), input.count >= lineEnd.upperBound + size + 2 else { return false }
-            response.body += input[lineEnd.upperBound..<(lineEnd.upperBound + size)]
-            input.removeFirst(lineEnd.upperBound + size + 2)
-            if size == 0 {
-                response.isComplete = true
-                return true
-            }
-        }
-        return false
     }
 }
