@@ -166,4 +166,34 @@ import Testing
         }
         #expect(!store.accessTimes.hasUnwritten)
     }
+
+    @Test("access times survive a restart, and invalid lines are skipped") func accessTimes() throws {
+        let cache = PruneFixture()
+        let fixture = try cache.fixture.get()
+        try cache.put(FakeImage(seed: 1), as: "v1", usedSecondsAgo: 5000)
+        try cache.put(FakeImage(seed: 2), as: "v2", usedSecondsAgo: 50)
+        let before = fixture.store.accessTimes.seconds
+        try fixture.reopen()
+        try fixture.wait(until: { fixture.store.accessTimes.seconds == before })
+        let file = try String(contentsOfFile: fixture.store.layout.access, encoding: .utf8)
+        #expect(file.split(separator: "\n").count >= 2)
+        // A torn last line, and lines of no meaning.
+        let handle = try #require(FileHandle(forWritingAtPath: fixture.store.layout.access))
+        try handle.seekToEnd()
+        try handle.write(contentsOf: Data("x\n12 sha256:zz\n99".utf8))
+        try fixture.reopen()
+        try fixture.wait(until: { fixture.store.accessTimes.seconds == before })
+    }
+
+    @Test("the access file is rewritten when most of it is outdated") func accessFileRewrite() throws {
+        let cache = PruneFixture()
+        let fixture = try cache.fixture.get()
+        let digest = digestOf([1])
+        let lines = (0..<3000).map { "\($0) \(digest)\n" }.joined()
+        try lines.write(toFile: fixture.store.layout.access, atomically: true, encoding: .utf8)
+        try fixture.reopen()
+        try fixture.wait(until: { !fixture.store.accessTimes.seconds.isEmpty })
+        #expect(fixture.store.accessTimes.seconds == [digest: 2999])
+        #expect(try String(contentsOfFile: fixture.store.layout.access, encoding: .utf8) == "2999 \(digest)\n")
+    }
 }

@@ -1,0 +1,39 @@
+// Scheduled pruning: old images are removed within its limit.
+
+import TestSupport
+import Testing
+
+@testable import Configuration
+@testable import Registry
+
+@Suite struct BackgroundPruningTests {
+    @Test("scheduled pruning removes old images within its limit, and keeps pinned ones") func schedule() throws {
+        let cache = PruneFixture()
+        let images = (1...4).map { FakeImage(layerBytes: [1000], seed: UInt64($0)) }
+        for (number, image) in images.enumerated() {
+            let days = [10, 5, 1, 20][number]
+            try cache.put(image, as: "v\(number)", usedSecondsAgo: Int64(days) * 86_400)
+        }
+        var schedule = PruneSchedule()
+        schedule.durationSeconds = 3 * 86_400
+        schedule.isDryRun = true
+        let fixture = try cache.fixture.get()
+        /// The tags that the log says went.
+        func run() throws -> [String] {
+            let pruning = BackgroundPruning(fixture.store, schedule) { $0.name.hasSuffix(":v3") }
+            let before = fixture.log.entries.count
+            #expect(try fixture.wait { pruning.run(then: $0) })
+            return fixture.log.entries[before...].compactMap { $0["image"].map { String($0.suffix(2)) } }
+        }
+        #expect(try run() == ["v0", "v1"])
+        schedule.isDryRun = false
+        schedule.limit = 1
+        #expect(try run() == ["v0"])
+        #expect(try run() == ["v1"])
+        #expect(try run() == [])
+        #expect(try cache.names() == ["team/app:v2", "team/app:v3"])
+        schedule.kind = .created
+        schedule.durationSeconds = -10
+        #expect(try run() == ["v2"], "all of them came just now")
+    }
+}
