@@ -15,17 +15,10 @@ import Testing
     @Test("the health listener answers until the process ends, and is not ready while it stops", .needs(.curl))
     func shutdown() throws {
         // An upstream that takes connections and says nothing keeps a client waiting, and with it the server's end.
-        let silent = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
-        defer { close(silent) }
-        #expect(listen(silent, 8) == 0)
-        var name = sockaddr_in()
-        var length = socklen_t(MemoryLayout<sockaddr_in>.size)
-        withUnsafeMutablePointer(to: &name) { pointer in
-            _ = pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) { getsockname(silent, $0, &length) }
-        }
+        let silent = try SilentSite()
+        defer { withExtendedLifetime(silent) {} }
         let server = try OciRegistryProcess(
-            upstreams: ["silent.test": "127.0.0.1:\(UInt16(bigEndian: name.sin_port))"],
-            arguments: ["--health", "0", "--log-level", "debug"])
+            upstreams: ["silent.test": silent.address], arguments: ["--health", "0", "--log-level", "debug"])
         let banner = try server.process.line(containing: "  health: http://127.0.0.1:", in: server.process.errors)
         let ready = String(banner.components(after: "health: "))
         let base = String(ready.dropLast("/readyz".count))

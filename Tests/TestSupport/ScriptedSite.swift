@@ -38,20 +38,9 @@ package final class ScriptedSite {
 
     /// - Parameter answer: returns the response to a path. Called on any thread.
     package init(answering answer: @escaping @Sendable (String) -> Answer) throws {
-        listener = socket(AF_INET, Int32(SOCK_STREAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue), 0)
-        var name = sockaddr_in()
-        name.sin_family = sa_family_t(AF_INET)
-        inet_pton(AF_INET, "127.0.0.1", &name.sin_addr)
-        var length = socklen_t(MemoryLayout<sockaddr_in>.size)
-        let (descriptor, size) = (listener, length)
-        let listens = withUnsafeMutablePointer(to: &name) { pointer in
-            pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) {
-                bind(descriptor, $0, size) == 0 && listen(descriptor, 512) == 0
-                    && getsockname(descriptor, $0, &length) == 0
-            }
-        }
-        guard listens else { throw POSIXError(POSIXErrorCode(rawValue: errno) ?? .EIO) }
-        address = "127.0.0.1:\(UInt16(bigEndian: name.sin_port))"
+        let (descriptor, port) = try PlainSocket.listen(backlog: 512)
+        listener = descriptor
+        address = "127.0.0.1:\(port)"
         Thread.detachNewThread {
             while true {
                 let client = accept(descriptor, nil, nil)

@@ -8,20 +8,9 @@ package final class SilentSite {
     private let listener: Int32
 
     package init() throws {
-        listener = socket(AF_INET, Int32(SOCK_STREAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue), 0)
-        var name = sockaddr_in()
-        name.sin_family = sa_family_t(AF_INET)
-        inet_pton(AF_INET, "127.0.0.1", &name.sin_addr)
-        var length = socklen_t(MemoryLayout<sockaddr_in>.size)
-        let (descriptor, size) = (listener, length)
-        let listens = withUnsafeMutablePointer(to: &name) { pointer in
-            pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) {
-                bind(descriptor, $0, size) == 0 && listen(descriptor, 8) == 0
-                    && getsockname(descriptor, $0, &length) == 0
-            }
-        }
-        guard listens else { throw POSIXError(POSIXErrorCode(rawValue: errno) ?? .EIO) }
-        address = "127.0.0.1:\(UInt16(bigEndian: name.sin_port))"
+        let (descriptor, port) = try PlainSocket.listen(backlog: 8)
+        listener = descriptor
+        address = "127.0.0.1:\(port)"
     }
 
     deinit { close(listener) }

@@ -30,6 +30,15 @@ final class TransferRecord: TransferHandler {
 }
 
 @Suite struct TransferTests {
+    private static func client() throws -> (LoopRun, CurlMulti, FakeUpstream) {
+        let run = try LoopRun()
+        let multi = try #require(CurlMulti(on: run.loop))
+        let fake = FakeUpstream(on: run.loop)
+        run.atClose { multi.close() }
+        run.atClose { fake.close() }
+        return (run, multi, fake)
+    }
+
     private static func get(
         _ url: String, isConfigured: Bool, run: LoopRun, multi: CurlMulti
     ) throws -> TransferRecord {
@@ -46,11 +55,7 @@ final class TransferRecord: TransferHandler {
 
     /// A name that resolves to loopback is caught when its address is known.
     @Test("a name that resolves to loopback is refused before a connection is made") func localName() throws {
-        let run = try LoopRun()
-        let multi = try #require(CurlMulti(on: run.loop))
-        let fake = FakeUpstream(on: run.loop)
-        run.atClose { multi.close() }
-        run.atClose { fake.close() }
+        let (run, multi, fake) = try Self.client()
         fake.answer = { _ in .ok([1]) }
         let refused = try Self.get("http://localhost:\(fake.port)/", isConfigured: false, run: run, multi: multi)
         #expect(refused.failure?.kind == .localAddress)
@@ -62,11 +67,7 @@ final class TransferRecord: TransferHandler {
 
     /// The connection is there already, opened by somebody who may.
     @Test("a reused connection to loopback is refused before a request is sent") func reusedConnection() throws {
-        let run = try LoopRun()
-        let multi = try #require(CurlMulti(on: run.loop))
-        let fake = FakeUpstream(on: run.loop)
-        run.atClose { multi.close() }
-        run.atClose { fake.close() }
+        let (run, multi, fake) = try Self.client()
         fake.answer = { _ in .ok([1]) }
         let url = "http://127.0.0.1:\(fake.port)/"
         #expect(try Self.get(url, isConfigured: true, run: run, multi: multi).body == [1])
@@ -80,11 +81,7 @@ final class TransferRecord: TransferHandler {
     /// cancelled is on its way then, and must not be taken for that of the new one.
     @Test("a transfer started while another is cancelled is not ended with it")
     func reusedHandle() throws {
-        let run = try LoopRun()
-        let multi = try #require(CurlMulti(on: run.loop))
-        let fake = FakeUpstream(on: run.loop)
-        run.atClose { multi.close() }
-        run.atClose { fake.close() }
+        let (run, multi, fake) = try Self.client()
         fake.answer = { _ in .ok([1, 2, 3]) }
         let request = TransferRequest(
             url: try #require(UpstreamURL("http://127.0.0.1:\(fake.port)/")),
@@ -111,19 +108,9 @@ final class TransferRecord: TransferHandler {
     @Test("a response that arrived before a reset is read in full") func bytesBeforeReset() throws {
         let run = try LoopRun()
         let multi = try #require(CurlMulti(on: run.loop))
-        let listener = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
+        let (listener, port) = try PlainSocket.listen(backlog: 1)
         run.atClose { multi.close() }
         run.atClose { close(listener) }
-        var name = sockaddr_in()
-        name.sin_family = sa_family_t(AF_INET)
-        name.sin_addr.s_addr = UInt32(0x7F00_0001).bigEndian
-        let bound = withUnsafePointer(to: &name) { pointer in
-            pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) {
-                bind(listener, $0, socklen_t(MemoryLayout<sockaddr_in>.size))
-            }
-        }
-        try #require(bound == 0 && listen(listener, 1) == 0)
-        let port = try #require(SocketName.of(listener)).port
         var taken: SocketPoll?
         let poll = try #require(
             SocketPoll(on: run.loop, descriptor: listener) { _, _, _ in

@@ -11,7 +11,7 @@ import Testing
     private struct Site {
         let run: LoopRun
         let listener: Int32
-        private let name: sockaddr_in
+        private let port: UInt16
 
         init() throws {
             run = try LoopRun()
@@ -28,18 +28,14 @@ import Testing
                     try #require(getsockname(descriptor, address, &length) == 0)
                 }
             }
-            self.name = name
+            port = UInt16(bigEndian: name.sin_port)
         }
 
         func listen() { #expect(Glibc.listen(listener, 16) == 0) }
 
         func connect() throws -> Int32 {
-            let client = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
-            try withUnsafePointer(to: name) { pointer in
-                try pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) {
-                    try #require(Glibc.connect(client, $0, socklen_t(MemoryLayout<sockaddr_in>.size)) == 0)
-                }
-            }
+            let client = PlainSocket.connect(to: port)
+            try #require(client >= 0)
             return client
         }
 
