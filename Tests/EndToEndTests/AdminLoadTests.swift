@@ -7,38 +7,25 @@ import Testing
 @testable import Registry
 
 @Suite(.needs(.sampleImages, .curl)) struct AdminLoadTests {
-    private let files: TemporaryDirectory
-    private let upstream: DockerRegistry
-    private let cache: CacheDirectory
-    private var upstreams: [String: String] { ["docker.io": upstream.address] }
+    private let fixture: LoadFixture
 
-    init() throws {
-        files = try TemporaryDirectory()
-        upstream = try DockerRegistry(storing: SampleImages.storage())
-        cache = try CacheDirectory()
-    }
+    init() throws { fixture = try LoadFixture() }
 
     /// `load` as run in a directory of its own, which is not the server's.
     private func load(in directory: String, _ arguments: String...) throws -> Command.Result {
         let command = "cd \"$0\" && exec \"$@\""
         return try Command.run(
-            ["sh", "-c", command, directory, Checkout.server, "load", "--image-path", cache.imagePath] + arguments)
-    }
-
-    private func pull(_ image: String, from server: OciRegistryProcess, to name: String) throws {
-        try Command.check([
-            "skopeo", "--insecure-policy", "copy", "--quiet", "--src-tls-verify=false",
-            "docker://\(server.address)/\(image)", "dir:\(files.file(name))",
-        ])
+            ["sh", "-c", command, directory, Checkout.server, "load", "--image-path", fixture.cache.imagePath]
+                + arguments)
     }
 
     /// Names, globs and several files; what fails, with the names that were given; nothing twice; exit statuses.
     @Test("load hands image lists to the running server and reports each failure") func lists() throws {
-        let place = try files.directory("a place [with] *")
-        try files.write("multi:1.0\nmulti:none\n", to: "a place [with] */one.txt")
-        try files.write("docker.io/library/classic\n", to: "a place [with] */two.txt")
-        try files.write("fine/name:1\nnot an image\n", to: "a place [with] */wrong.list")
-        let server = try OciRegistryProcess(upstreams: upstreams, imagePath: cache.imagePath)
+        let place = try fixture.files.directory("a place [with] *")
+        try fixture.files.write("multi:1.0\nmulti:none\n", to: "a place [with] */one.txt")
+        try fixture.files.write("docker.io/library/classic\n", to: "a place [with] */two.txt")
+        try fixture.files.write("fine/name:1\nnot an image\n", to: "a place [with] */wrong.list")
+        let server = try OciRegistryProcess(upstreams: fixture.upstreams, imagePath: fixture.cache.imagePath)
         let first = try load(in: place, "--image-file", "*.txt,wrong.list")
         #expect(first.status == 1)
         #expect(first.text.hasPrefix("2 loaded, 0 in the cache already, 1 failed; "), "\(first)")
@@ -51,9 +38,11 @@ import Testing
         let absent = try load(in: place, "--image-file", "absent.txt")
         #expect(absent.status == 1 && absent.errors.contains("absent.txt: there is no such file, and none matches"))
         // The server that has done it serves it, its upstream gone.
-        let asked = try upstream.stop().filter { $0.hasPrefix("GET ") && !$0.hasSuffix("/v2/") }
+        let asked = try fixture.upstream.stop().filter { $0.hasPrefix("GET ") && !$0.hasSuffix("/v2/") }
         #expect(Set(asked.filter { !$0.hasSuffix("/none") }).count == asked.filter { !$0.hasSuffix("/none") }.count)
-        for image in [SampleImage.multi, .classic] { try pull("docker.io/\(image)", from: server, to: image.tag) }
+        for image in [SampleImage.multi, .classic] {
+            try fixture.copy("docker.io/\(image)", from: server, to: image.tag)
+        }
         #expect(try server.stop() == 0)
         #expect(server.process.errors.text.contains("load ended"))
     }
@@ -63,89 +52,74 @@ import Testing
         let name = "docker.io/\(SampleImage.multi)"
         try Command.check(
             [
-                "skopeo", "--insecure-policy", "--tmpdir", files.path, "copy", "--quiet", "--all",
-                "--src-tls-verify=false", "docker://\(upstream.address)/\(SampleImage.multi)",
-                "oci-archive:\(files.file("saved.tar"))" + (isNamed ? ":\(name)" : ""),
-            ], environment: ["TMPDIR": files.path])
-        try upstream.stop()
-        let server = try cache.serveAirGapped()
+                "skopeo", "--insecure-policy", "--tmpdir", fixture.files.path, "copy", "--quiet", "--all",
+                "--src-tls-verify=false", "docker://\(fixture.upstream.address)/\(SampleImage.multi)",
+                "oci-archive:\(fixture.files.file("saved.tar"))" + (isNamed ? ":\(name)" : ""),
+            ], environment: ["TMPDIR": fixture.files.path])
+        try fixture.upstream.stop()
+        let server = try fixture.cache.serveAirGapped()
         if !isNamed {
-            let refused = try load(in: files.path, "--image-file", "saved.tar", "--all-platforms")
+            let refused = try load(in: fixture.files.path, "--image-file", "saved.tar", "--all-platforms")
             #expect(refused.status == 1 && refused.errors.contains("saved.tar: "), "\(refused)")
             #expect(refused.errors.contains("--resolve-ref does"), "\(refused)")
         }
         let resolve = isNamed ? "--all-platforms=true" : "--resolve-ref=\(name)"
-        let loaded = try load(in: files.path, "--image-file", "saved.tar", "--all-platforms", resolve)
+        let loaded = try load(in: fixture.files.path, "--image-file", "saved.tar", "--all-platforms", resolve)
         #expect(loaded.status == 0 && loaded.text.hasPrefix("1 loaded, 0 in the cache already; "), "\(loaded)")
-        let again = try load(in: files.path, "--image-file", "sav*", "--all-platforms", resolve)
+        let again = try load(in: fixture.files.path, "--image-file", "sav*", "--all-platforms", resolve)
         #expect(again.status == 0 && again.text.hasPrefix("0 loaded, 1 in the cache already; 0.0 MB"), "\(again)")
-        try Command.check([
-            "skopeo", "--insecure-policy", "copy", "--quiet", "--all", "--src-tls-verify=false",
-            "docker://\(server.address)/\(name)", "dir:\(files.file("got"))",
-        ])
-        #expect(try cache.check("verify").hasSuffix("; 0 wrong\n"))
+        try fixture.copy(name, from: server, to: "got", "--all")
+        #expect(try fixture.cache.check("verify").hasSuffix("; 0 wrong\n"))
         #expect(try server.stop() == 0)
     }
 
     /// One whose upstream says nothing: a signal ends it in the server too, and the server goes on.
     @Test("a signal to load ends the load in the server, which keeps running", arguments: [SIGINT, SIGTERM])
     func signal(_ signal: Int32) throws {
-        let silent = try SilentSite()
-        let list = try files.write("multi:1.0\n", to: "list")
-        let server = try OciRegistryProcess(
-            upstreams: ["docker.io": silent.address], imagePath: cache.imagePath)
-        let load = try cache.start("load", "--image-file", list)
-        silent.waitForAConnection()
+        let silent = try fixture.startSilentLoad(inServer: true)
+        let (load, server) = (silent.process, try #require(silent.server))
         #expect(load.stop(signal: signal) == 128 + signal)
         #expect(try load.wait() == 128 + signal)
         #expect(load.output.text.hasPrefix("0 loaded, 0 in the cache already; 0.0 MB; stopped before the end"))
         #expect(load.errors.text == "")
         _ = try server.process.line(containing: "load ended", in: server.process.errors)
-        #expect(try cache.run("list").status == 0)
+        #expect(try fixture.cache.run("list").status == 0)
         #expect(try server.stop() == 0)
-        try upstream.stop()
+        try fixture.upstream.stop()
     }
 
     /// One who is killed cannot say so; that the connection has gone is enough.
     @Test("the server ends a load whose client was killed") func killedClient() throws {
-        let silent = try SilentSite()
-        let list = try files.write("multi:1.0\n", to: "list")
-        let server = try OciRegistryProcess(
-            upstreams: ["docker.io": silent.address], imagePath: cache.imagePath)
-        let load = try cache.start("load", "--image-file", list)
-        silent.waitForAConnection()
+        let silent = try fixture.startSilentLoad(inServer: true)
+        let (load, server) = (silent.process, try #require(silent.server))
         load.stop(signal: SIGKILL)
         _ = try server.process.line(containing: "load ended", in: server.process.errors)
         #expect(try server.stop() == 0)
-        try upstream.stop()
+        try fixture.upstream.stop()
     }
 
     @Test("a stopping server ends its load, and the client reports that it stopped before the end")
     func stoppedServer() throws {
-        let silent = try SilentSite()
-        let list = try files.write("multi:1.0\n", to: "list")
-        let server = try OciRegistryProcess(
-            upstreams: ["docker.io": silent.address], imagePath: cache.imagePath)
-        let load = try cache.start("load", "--image-file", list)
-        silent.waitForAConnection()
+        let silent = try fixture.startSilentLoad(inServer: true)
+        let (load, server) = (silent.process, try #require(silent.server))
         #expect(try server.stop() == 0)
         #expect(try load.wait() == 1)
         #expect(load.output.text.contains("; stopped before the end"), "\(load.output.text)\(load.errors.text)")
-        try upstream.stop()
+        try fixture.upstream.stop()
     }
 
     /// The bar moves while an image of another registry is waited for, goes at the end, and the sum stands alone.
     @Test("load draws a progress bar on a terminal, with and without a server", arguments: [false, true])
     func progressBar(_ isBesideAServer: Bool) throws {
         var silent: SilentSite? = try SilentSite()
-        var all = upstreams
+        var all = fixture.upstreams
         all["silent.example"] = silent?.address
-        let list = try files.write("multi:1.0\nsilent.example/none:1\n", to: "list")
+        let list = try fixture.files.write("multi:1.0\nsilent.example/none:1\n", to: "list")
         var configuration = "registries:\n"
         for (host, address) in all { configuration += "- {name: \(host), endpoint: \"http://\(address)\"}\n" }
-        let file = try files.write(configuration, to: "config.yaml")
-        let server = isBesideAServer ? try OciRegistryProcess(upstreams: all, imagePath: cache.imagePath) : nil
-        let arguments = ["--config-file", file, "--image-path", cache.imagePath, "--image-file", list]
+        let file = try fixture.files.write(configuration, to: "config.yaml")
+        let server = isBesideAServer ? try OciRegistryProcess(upstreams: all, imagePath: fixture.cache.imagePath) : nil
+        let arguments = ["--config-file", file, "--image-path", fixture.cache.imagePath, "--image-file", list]
         let command = ([Checkout.server, "load"] + arguments).map { "'\($0)'" }.joined(separator: " ")
         // script(1) gives it a terminal, and what it writes there.
         let terminal = try ChildProcess(["script", "--quiet", "--return", "--command", command, "/dev/null"])
@@ -159,7 +133,7 @@ import Testing
         #expect(end.hasPrefix("\(list): silent.example/none:1: "), "\(text)")
         #expect(end.contains("\r\n1 loaded, 0 in the cache already, 1 failed; 1."), "\(text)")
         if let server { #expect(try server.stop() == 0) }
-        try upstream.stop()
+        try fixture.upstream.stop()
         withExtendedLifetime(silent) {}
     }
 
@@ -177,10 +151,10 @@ import Testing
         let lines = try scene.curl("/cmd/verify", ["-X", "POST"])
         #expect(lines.status == 200 && lines.lines.last?.hasPrefix("{\"ended\":") == true, "\(lines)")
         #expect(try server.stop() == 0)
-        try upstream.stop()
+        try fixture.upstream.stop()
     }
 
-    /// What cannot be read is said, and is never an empty cache.
+    /// What cannot be read is said, and is never an empty fixture.cache.
     @Test("list and prune report a cache that cannot be read instead of an empty one") func unreadableCache() throws {
         let scene = try AdminScene()
         let server = try scene.serve()
@@ -205,6 +179,6 @@ import Testing
         try FileManager.default.removeItem(atPath: "\(tags)/loop.example")
         #expect(try scene.run(["list"]).text.split(separator: "\n").count == 4)
         #expect(try server.stop() == 0)
-        try upstream.stop()
+        try fixture.upstream.stop()
     }
 }
