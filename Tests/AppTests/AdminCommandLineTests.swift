@@ -9,15 +9,6 @@ import Testing
 @testable import Configuration
 
 @Suite struct AdminCommandLineTests {
-    private func refusal(_ arguments: [String]) -> (message: String, status: Int32)? {
-        do {
-            _ = try OCIRegistry.parseAsRoot(arguments)
-            return nil
-        } catch {
-            return (OCIRegistry.message(for: error), OCIRegistry.exitCode(for: error).rawValue)
-        }
-    }
-
     private func prune(_ arguments: [String]) throws -> Prune {
         try #require(try OCIRegistry.parseAsRoot(["prune"] + arguments) as? Prune)
     }
@@ -53,7 +44,7 @@ import Testing
             (["--pattern", "x", "everything"], "everything"),
         ] as [([String], String)])
     func pruneRefusals(_ arguments: [String], _ word: String) throws {
-        let refusal = try #require(self.refusal(["prune"] + arguments))
+        let refusal = try #require(parseRefusal(["prune"] + arguments))
         #expect(refusal.status == 64 && refusal.message.contains(word), "\(refusal.message)")
     }
 
@@ -63,6 +54,6 @@ import Testing
         var config = Config()
         serve.options.apply(to: &config)
         #expect(config.adminListen == ListenPoint(host: "::1", port: 9000))
-        #expect(refusal(["serve", "--admin-listen", "example.com:1"])?.message.contains("--admin-listen") == true)
+        #expect(parseRefusal(["serve", "--admin-listen", "example.com:1"])?.message.contains("--admin-listen") == true)
     }
 }

@@ -19,16 +19,6 @@ struct CommandLineTests {
         return config
     }
 
-    /// The error's first line, as printed, and its exit status; nil when the arguments are accepted.
-    private func refusal(_ arguments: [String]) -> (message: String, status: Int32)? {
-        do {
-            _ = try OCIRegistry.parseAsRoot(arguments)
-            return nil
-        } catch {
-            return (OCIRegistry.message(for: error), OCIRegistry.exitCode(for: error).rawValue)
-        }
-    }
-
     private func withFile<R>(_ yaml: String, _ body: (String) throws -> R) throws -> R {
         let file = FileManager.default.temporaryDirectory.appending(path: "c-\(UUID().uuidString).yaml")
         try Data(yaml.utf8).write(to: file)
@@ -158,7 +148,7 @@ struct CommandLineTests {
         ])
     func refusedValues(_ arguments: [String]) throws {
         let flag = try #require(arguments.first { $0.hasPrefix("--") }?.prefix { $0 != "=" })
-        let refusal = try #require(self.refusal(arguments))
+        let refusal = try #require(parseRefusal(arguments))
         #expect(refusal.message.contains(flag))
         #expect(refusal.status == 64)
     }

@@ -15,6 +15,17 @@ import Testing
         return digestOf(body)
     }
 
+    /// Stores a manifest, restarts, and then replaces the bytes of its file.
+    private func putDamaged(
+        _ fixture: StoreFixture, _ body: [UInt8], onDisk: [UInt8]
+    ) throws -> (digest: Digest, path: String) {
+        let digest = try put(fixture, body)
+        try fixture.reopen()
+        let path = fixture.store.layout.manifest(digest, .ociManifest)
+        try Data(onDisk).write(to: URL(fileURLWithPath: path))
+        return (digest, path)
+    }
+
     @Test(
         "a stored manifest is found at once and after a restart, with its response fields",
         arguments: MediaType.allCases)
@@ -115,10 +126,7 @@ import Testing
     @Test("a manifest of another length than indexed is not served", arguments: [999, 1001])
     func wrongLength(_ sizeBytes: Int) throws {
         let fixture = try StoreFixture()
-        let digest = try put(fixture, pattern(1000))
-        try fixture.reopen()
-        let path = fixture.store.layout.manifest(digest, .ociManifest)
-        try Data(Array((pattern(1000) + [0])[..<sizeBytes])).write(to: URL(fileURLWithPath: path))
+        let (digest, path) = try putDamaged(fixture, pattern(1000), onDisk: Array((pattern(1000) + [0])[..<sizeBytes]))
         #expect(try fixture.findManifest(digest) == nil)
         try fixture.wait(until: { !fixture.exists(path) })
     }
@@ -126,10 +134,7 @@ import Testing
     @Test("a manifest with a wrong digest is quarantined, and can be stored again") func wrongDigest() throws {
         let fixture = try StoreFixture()
         let body = pattern(1000)
-        let digest = try put(fixture, body)
-        try fixture.reopen()
-        let path = fixture.store.layout.manifest(digest, .ociManifest)
-        try Data(pattern(1000, seed: 2)).write(to: URL(fileURLWithPath: path))
+        let (digest, path) = try putDamaged(fixture, body, onDisk: pattern(1000, seed: 2))
         #expect(try fixture.findManifest(digest) == nil)
         try fixture.wait(until: { !fixture.exists(path) })
         #expect(try fixture.quarantined() == ["\(digest.hex).hash-mismatch"])
@@ -142,10 +147,7 @@ import Testing
     @Test("a manifest stored again while its damage is found is not quarantined") func overwritten() throws {
         let fixture = try StoreFixture()
         let body = pattern(1000)
-        let digest = try put(fixture, body)
-        try fixture.reopen()
-        let path = fixture.store.layout.manifest(digest, .ociManifest)
-        try Data(pattern(1000, seed: 2)).write(to: URL(fileURLWithPath: path))
+        let digest = try putDamaged(fixture, body, onDisk: pattern(1000, seed: 2)).digest
         // The load finds the damage; the put is queued before the quarantine, whatever the pool's order.
         var found: CachedManifest??
         fixture.store.findManifest(digest) { found = .some($0) }
