@@ -24,10 +24,7 @@ final class Loading {
         let metrics = Metrics(configured: config.registries.map(\.name))
         store = try Store.open(
             imagePath: config.imagePath, loop: loop, offload: offload, logger: logger, limits: StoreLimits(config))
-        client = UpstreamClient(
-            loop: loop, registries: config.registries,
-            noProgressMilliseconds: UInt64(clamping: config.pullTimeoutMilliseconds),
-            userAgent: "ociregistry/\(Version.text)", logger: logger, metrics: metrics)
+        client = UpstreamClient(config, loop: loop, logger: logger, metrics: metrics)
         puller = Puller(
             context: PullContext(
                 loop: loop, offload: offload, store: store, client: client, logger: logger, metrics: metrics,

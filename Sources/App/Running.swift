@@ -56,10 +56,7 @@ final class Running {
         }
         scrub = config.scrub.map { [store] in StoreScrub(store, $0) }
         store.onHostKnown = { metrics.admit($0) }
-        client = UpstreamClient(
-            loop: loop, registries: config.registries,
-            noProgressMilliseconds: UInt64(clamping: config.pullTimeoutMilliseconds),
-            userAgent: "ociregistry/\(Version.text)", logger: logger, metrics: metrics)
+        client = UpstreamClient(config, loop: loop, logger: logger, metrics: metrics)
         puller = Puller(
             context: PullContext(
                 loop: loop, offload: offload, store: store, client: client, logger: logger, metrics: metrics,
@@ -183,5 +180,15 @@ extension StoreLimits {
         guard let text = config.pinned else { return }
         let pattern = try Pattern(text)
         isPinned = { try pattern.matches($0.name) }
+    }
+}
+
+extension UpstreamClient {
+    /// A client with the configured registries and time limit.
+    convenience init(_ config: Config, loop: EventLoop, logger: Logger, metrics: Metrics) {
+        self.init(
+            loop: loop, registries: config.registries,
+            noProgressMilliseconds: UInt64(clamping: config.pullTimeoutMilliseconds),
+            userAgent: "ociregistry/\(Version.text)", logger: logger, metrics: metrics)
     }
 }
