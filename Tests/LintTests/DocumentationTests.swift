@@ -23,16 +23,29 @@ import Testing
         }
     }
 
-    /// Links to files of the tree, `[text](path#anchor)`, lead somewhere.
-    @Test("relative links in the documentation lead to existing files") func links() throws {
+    @Test("relative links in the documentation lead to existing files and headings") func links() throws {
         for document in Self.documents {
             let folder = document.split(separator: "/").dropLast().joined(separator: "/")
             for piece in try SourceTree.text(document).components(separatedBy: "](").dropFirst() {
-                let target = piece.prefix { $0 != ")" && $0 != "#" && $0 != " " }
-                guard !target.isEmpty, !target.contains("://") else { continue }
-                let path = "\(Checkout.root)/\(folder)/\(target)"
+                let link = piece.prefix { $0 != ")" && $0 != " " }
+                let parts = link.split(separator: "#", maxSplits: 1, omittingEmptySubsequences: false)
+                guard !link.contains("://"), let file = parts.first else { continue }
+                let target = file.isEmpty ? document : folder.isEmpty ? "\(file)" : "\(folder)/\(file)"
+                let path = "\(Checkout.root)/\(target)"
                 #expect(FileManager.default.fileExists(atPath: path), "\(document) links to \(target)")
+                guard parts.count > 1, target.hasSuffix(".md") else { continue }
+                let text = try String(contentsOfFile: path, encoding: .utf8)
+                #expect(Self.anchors(text).contains("\(parts[1])"), "\(document) links to \(link)")
             }
+        }
+    }
+
+    /// The anchors that a heading gets where the documents are shown: lower case, hyphens for spaces, no punctuation.
+    private static func anchors(_ text: String) -> [String] {
+        text.split(separator: "\n").filter { $0.hasPrefix("#") }.map { heading in
+            let words = heading.drop { $0 == "#" || $0 == " " }.lowercased()
+            return String(
+                words.compactMap { $0 == " " ? "-" : $0.isLetter || $0.isNumber || "-_".contains($0) ? $0 : nil })
         }
     }
 

@@ -27,9 +27,9 @@ package enum ByteRange: Equatable, Sendable {
         return spec.contains(0x2C) ? resolveSet(spec, size: size) : resolveOne(spec, size: size)
     }
 
-    /// Whether `header` is one range without an end (`bytes=500-`).
+    /// Whether one of the ranges of `header` has no end (`bytes=500-`).
     package static func isOpenEnded(_ header: UnsafeRawBufferPointer) -> Bool {
-        header.last == 0x2D && !header.contains(0x2C)
+        CommaList(header).contains { $0.last == 0x2D }
     }
 
     private static func resolveSet(_ set: UnsafeRawBufferPointer, size: Int64) -> ByteRange {

@@ -14,25 +14,27 @@ final class BlobPull {
     var onPause: (BlobPull) -> Void = { _ in }
     /// Called when its window is no longer in use.
     var onWindowReleased: () -> Void = {}
-    /// Called when the cache has no room for the blob. Returns whether it may pass through instead.
+    /// Whether others wait for a window.
+    var isContended: () -> Bool = { false }
+    /// Called when the store has no room for the blob or cannot write. Returns whether the pull passes through now.
     var onNoRoom: (BlobPull) -> Bool = { _ in false }
     /// When it began to wait for the end of one or more pauses; nil once an answer has come.
     var waitingSinceMilliseconds: UInt64?
     /// Whether it has waited for the end of a pause and may be sent next.
     var isReleased = false
     /// Whether it is a prefetch that was refused by a 429 and waits for the end of its host's slowdown.
-    var wasPutBack = false
+    var isPutBack = false
     private var hasStarted = false
     private(set) var machine: PullMachine
     var sink: (any PullSink)?
     var exchange: UpstreamExchange?
     private var backOff: Timer?
-    /// Bytes passed to the ingest, written or not.
+    /// Bytes passed to the sink, written or not.
     var received: Int64 = 0
     /// Bytes of the current answer to skip, since the file already holds them.
-    var toSkip: Int64 = 0
+    var bytesToSkip: Int64 = 0
     /// Whether the next request only continues behind a span that was requested ahead.
-    var followsSpan = false
+    var isAfterSpan = false
     private var isClosed = false
     /// The end of the range that the current request asked for; nil: the rest of the content.
     var requestedEnd: Int64?
@@ -62,9 +64,9 @@ final class BlobPull {
         context.store.beginIngest(blob.key) { [self] result in opened(result) }
     }
 
-    /// It waits for the end of its repository's pause.
-    /// - Returns: since when, earlier pauses included.
-    func waits() -> UInt64 {
+    /// Records that the pull waits for the end of its repository's pause.
+    /// - Returns: when it began to wait, earlier pauses included.
+    func beginWaiting() -> UInt64 {
         let since = waitingSinceMilliseconds ?? context.loop.nowMilliseconds
         waitingSinceMilliseconds = since
         return since
@@ -101,14 +103,14 @@ final class BlobPull {
     private func begin(_ sink: any PullSink) {
         self.sink = sink
         received = sink.writtenBytes
-        sink.onProgress = { [weak self] in self?.progressed() }
+        sink.onProgress = { [weak self] in self?.publishProgress() }
         sink.onDrained = { [weak self] in self?.exchange?.resume() }
         sink.onFailure = { [weak self] in self?.storeFailed($0) }
-        sink.open(for: blob)
+        sink.attach(to: blob)
         handle(.opened(offset: sink.writtenBytes))
     }
 
-    private func progressed() {
+    private func publishProgress() {
         if let sink { blob.grew(to: sink.writtenBytes) }
     }
 
@@ -135,8 +137,9 @@ final class BlobPull {
                 "a blob passes through without being kept", metadata: metadata(["reason": "\(reason)"]))
         }
         let window = PassingWindow(digest: blob.key.digest, loop: context.loop, offload: context.offload)
-        window.onAbandoned = { [weak self] in self?.close("no client reads it any more") }
+        window.onAbandoned = { [weak self] in self?.close("no client reads it") }
         window.onReleased = onWindowReleased
+        window.isContended = isContended
         window.onCut = { [weak self] in self?.blob.wake() }
         hasStarted = true
         machine = PullMachine(firstBackOffMilliseconds: context.firstBackOffMilliseconds)
@@ -157,14 +160,14 @@ final class BlobPull {
     private func perform(_ action: PullMachine.Action) {
         switch action {
         case .request(let offset): request(from: offset)
-        case .skip(let count): toSkip = count
+        case .skip(let count): bytesToSkip = count
         case .announce(let size):
             blob.announce(sizeBytes: size)
-            progressed()
+            publishProgress()
         case .reserve(let total):
-            let asking = sink
-            asking?.reserve(totalBytes: total) { [self] error in
-                guard asking === sink else { return }
+            let reservingSink = sink
+            reservingSink?.reserve(totalBytes: total) { [self] error in
+                guard reservingSink === sink else { return }
                 if let error { storeFailed(error) } else { handle(.reserved) }
             }
         case .takeSpan(let position): takeSpan(at: position)
@@ -180,15 +183,15 @@ final class BlobPull {
     }
 
     private func takeSpan(at position: Int64) {
-        let took: (Int64) -> Void = { [weak self] end in
+        let onTaken: (Int64) -> Void = { [weak self] end in
             guard let self, !isClosed else { return }
             received = end
-            followsSpan = true
+            isAfterSpan = true
             handle(.tookSpan(position: end))
-            followsSpan = false
+            isAfterSpan = false
         }
-        guard let ahead else { return context.loop.deferred.enqueue { took(position) } }
-        ahead.take(at: position, then: took)
+        guard let ahead else { return context.loop.deferred.enqueue { onTaken(position) } }
+        ahead.takeSpans(at: position, onTaken: onTaken)
     }
 
     func dropExchange() {
@@ -217,7 +220,8 @@ final class BlobPull {
         ahead?.close()
         ahead = nil
         context.logger.warning(
-            "content of a resumed pull does not match its digest; starting from zero", metadata: metadata())
+            "content from several transfers does not match its digest; starting again from byte 0", metadata: metadata()
+        )
         sink?.startOver { [self] result in
             guard !isClosed else {
                 if case .success(let fresh) = result { fresh.suspend() }

@@ -1,17 +1,17 @@
-// The upstream's side of a blob pull: what it requests, and what it makes of the answers.
+// The upstream requests of a blob pull, and the events that are made of the answers.
 
 internal import Logging
 internal import OCI
 
 extension BlobPull {
     func request(from offset: Int64) {
-        toSkip = 0
-        let stop = received == offset ? ahead?.stop(from: offset) : nil
+        bytesToSkip = 0
+        let stop = received == offset ? ahead?.nextSpanStart(from: offset) : nil
         if stop == offset {
             return context.loop.deferred.enqueue { [weak self] in self?.handle(.reachedSpan(position: offset)) }
         }
         requestedEnd = offset > 0 ? stop : nil
-        if !followsSpan, offset > 0 || received > 0 {
+        if !isAfterSpan, offset > 0 || received > 0 {
             context.metrics.pulls.resumed &+= 1
             context.logger.info("resuming blob pull", metadata: metadata(["offset": .stringConvertible(offset)]))
         }
@@ -56,26 +56,27 @@ extension BlobPull: UpstreamExchangeHandler {
     func exchange(_ exchange: UpstreamExchange, received bytes: UnsafeRawBufferPointer) -> Bool {
         guard exchange === self.exchange, let sink else { return true }
         var fresh = bytes
-        if toSkip > 0 {
-            let passed = Int(min(toSkip, Int64(bytes.count)))
-            toSkip -= Int64(passed)
-            fresh = UnsafeRawBufferPointer(rebasing: bytes[passed...])
+        if bytesToSkip > 0 {
+            let skipped = Int(min(bytesToSkip, Int64(bytes.count)))
+            bytesToSkip -= Int64(skipped)
+            fresh = UnsafeRawBufferPointer(rebasing: bytes[skipped...])
         }
         guard !fresh.isEmpty else { return true }
-        let stop = ahead?.stop(from: received)
-        if let stop, stop - received <= Int64(fresh.count) {
+        let stop = ahead?.nextSpanStart(from: received)
+        let comesTooMuch = stop.map { $0 - received < Int64(fresh.count) } ?? false
+        if let stop, comesTooMuch {
             fresh = UnsafeRawBufferPointer(rebasing: fresh.prefix(Int(stop - received)))
         }
         received += Int64(fresh.count)
-        ahead?.passed(received)
+        ahead?.advance(to: received)
         if let size = machine.size, received > size {
             // Only bodies without a stated length can exceed the size; an endless one would fill the disk.
-            fail(.broke(.unavailable("the upstream's body is longer than it said"), received: received))
+            fail(.broke(.unavailable("\(source.host) sent more than the stated \(size) bytes"), received: received))
             return true
         }
         let takesMore = fresh.isEmpty || sink.append(fresh)
-        // A request that ends here by itself leaves its connection for the next one.
-        if received == stop, requestedEnd != stop { fail(.reachedSpan(position: received)) }
+        // A request that ends here by itself is left to complete, so that its connection can be reused.
+        if received == stop, requestedEnd != stop || comesTooMuch { fail(.reachedSpan(position: received)) }
         return takesMore
     }
 
@@ -89,7 +90,7 @@ extension BlobPull: UpstreamExchangeHandler {
             handle(.broke(failure.registryError(host: source.host), received: received))
         } else if received == requestedEnd, received != machine.size {
             handle(.reachedSpan(position: received))
-        } else if toSkip > 0 {
+        } else if bytesToSkip > 0 {
             handle(.broke(.unavailable("the upstream's body is shorter than before"), received: received))
         } else {
             handle(.bodyEnded(total: received))

@@ -37,6 +37,8 @@ package final class GrowingBlob {
     package private(set) var readableBytes: Int64 = 0
     /// What the file has further on, or is about to have, since it was requested ahead.
     var ahead = AheadSpans()
+    /// How far ahead of the pull a range is distant; nil while no requests ahead are made.
+    var distanceBytes: Int64?
     /// Called when a reader wants bytes that the file does not have, and may be sent them before they are verified.
     var onDistantRead: ((Range<Int64>) -> Void)?
     /// Counts fresh starts: a reader that was given bytes of an older file cannot continue with a newer one.
@@ -65,6 +67,12 @@ package final class GrowingBlob {
     /// wait, some are called in later iterations.
     package func whenAnswered(_ then: @escaping () -> Void) {
         if case .asking = phase { waitingForHead.append(then) } else { loop.deferred.enqueue(then) }
+    }
+
+    /// Whether a reader that begins at `position` may be sent bytes that were requested ahead.
+    func isDistant(_ position: Int64) -> Bool {
+        guard let distanceBytes else { return false }
+        return position.subtractingSaturated(readableBytes) > distanceBytes
     }
 
     /// The end of the bytes that can be read from `position` on; not above `position` when there are none yet.

@@ -6,11 +6,12 @@ package import OCI
 
 /// What is known of the blobs that pass through.
 struct PassingPulls {
-    /// The pulls by their blobs, and the one of each blob whose beginning is still in its window.
+    /// Running transfers, by their blob.
     var pulls: [ObjectIdentifier: BlobPull] = [:]
+    /// The latest transfer of each blob. It can be joined while its window has the first byte.
     var newest: [PullKey: GrowingBlob] = [:]
     /// Windows in use: those of running transfers, and of ended ones that are still read.
-    var windows = 0
+    var windowCount = 0
     private var withoutRoom: [PullKey: NoRoom] = [:]
 
     private struct NoRoom {
@@ -65,12 +66,14 @@ extension Puller {
 
     func hasNoRoom(_ key: PullKey) -> Bool { passing.hasNoRoom(key, context.store) }
 
-    /// Called when the cache has no room for a pull's blob.
-    /// - Returns: whether it passes through from now on.
-    func hasNoRoom(_ pull: BlobPull) -> Bool {
+    /// Called when the store has no room for a pull's blob or cannot write.
+    /// - Returns: whether the pull passes through from now on.
+    func passThroughIfPossible(_ pull: BlobPull) -> Bool {
         let key = pull.blob.key
         passing.noteNoRoom(key, sizeBytes: pull.statedSizeBytes, context.store)
-        guard case .asking = pull.blob.phase, blobs[key] === pull, !queue.isPrefetch(key), mayPass else { return false }
+        guard case .asking = pull.blob.phase, blobs[key] === pull, !queue.isPrefetch(key), hasFreeWindow else {
+            return false
+        }
         leaveQueue(pull.blob)
         admit(pull)
         return true
@@ -78,7 +81,7 @@ extension Puller {
 
     /// Starts a pull that passes through; nil when there are too many.
     func startPassing(_ digest: Digest, from source: PullSource) -> GrowingBlob? {
-        guard mayPass else { return nil }
+        guard hasFreeWindow else { return nil }
         let pull = BlobPull(key: source.key(digest), source: source, context: context) { [weak self] _, blob in
             self?.ended(blob)
         }
@@ -87,14 +90,15 @@ extension Puller {
         return pull.blob
     }
 
-    private var mayPass: Bool { !isClosed && passing.windows < Puller.maximumPassing }
+    private var hasFreeWindow: Bool { !isClosed && passing.windowCount < Puller.maximumPassing }
 
     private func admit(_ pull: BlobPull) {
-        passing.windows += 1
+        passing.windowCount += 1
         passing.pulls[ObjectIdentifier(pull.blob)] = pull
         passing.newest[pull.blob.key] = pull.blob
         pull.onPause = { [weak self] in self?.refusePassing($0) }
-        pull.onWindowReleased = { [weak self] in self?.passing.windows -= 1 }
+        pull.isContended = { [weak self] in self.map { !$0.hasFreeWindow } ?? false }
+        pull.onWindowReleased = { [weak self] in self?.passing.windowCount -= 1 }
     }
 
     /// A blob that passes through does not wait for the end of a pause.
@@ -114,11 +118,12 @@ extension Puller {
     package func passRange(
         _ range: ClosedRange<Int64>, of digest: Digest, sizeBytes: Int64, from source: PullSource
     ) -> GrowingBlob? {
-        guard mayPass else { return nil }
-        passing.windows += 1
+        guard hasFreeWindow else { return nil }
+        passing.windowCount += 1
         context.metrics.pulls.passed &+= 1
         let relay = RangeRelay(range, of: digest, sizeBytes: sizeBytes, from: source, context: context)
-        relay.window.onReleased = { [weak self] in self?.passing.windows -= 1 }
+        relay.window.isContended = { [weak self] in self.map { !$0.hasFreeWindow } ?? false }
+        relay.window.onReleased = { [weak self] in self?.passing.windowCount -= 1 }
         return relay.blob
     }
 }
@@ -132,6 +137,8 @@ private final class RangeRelay: UpstreamExchangeHandler {
     private let host: RegistryHost
     /// Retains this object until it ends.
     private var exchange: UpstreamExchange?
+    /// Whether the answer states its length, so that the exchange ends with the last byte.
+    private var hasLength = false
 
     init(
         _ range: ClosedRange<Int64>, of digest: Digest, sizeBytes: Int64, from source: PullSource, context: PullContext
@@ -150,7 +157,7 @@ private final class RangeRelay: UpstreamExchangeHandler {
             request, to: context.client.upstream(for: source.host), handler: self)
         window.onProgress = { [unowned self] in blob.grew(to: window.writtenBytes) }
         window.onDrained = { [weak self] in self?.exchange?.resume() }
-        window.onAbandoned = { [weak self] in self?.end(.unavailable("no client reads it any more")) }
+        window.onAbandoned = { [weak self] in self?.end(.unavailable("no client reads it")) }
     }
 
     private func end(_ error: RegistryError?) {
@@ -170,13 +177,16 @@ private final class RangeRelay: UpstreamExchangeHandler {
                 UpstreamAnswer.error(for: head, kind: .blob, host: host)
                     ?? .unavailable("\(host) does not answer ranges"))
         }
+        hasLength = head.contentLength == Int64(range.count)
         blob.announce(sizeBytes: sizeBytes)
     }
 
     func exchange(_ exchange: UpstreamExchange, received bytes: UnsafeRawBufferPointer) -> Bool {
         guard exchange === self.exchange else { return true }
         let left = range.upperBound + 1 - window.writtenBytes
-        return window.append(UnsafeRawBufferPointer(rebasing: bytes.prefix(Int(clamping: left))))
+        let takesMore = window.append(UnsafeRawBufferPointer(rebasing: bytes.prefix(Int(clamping: left))))
+        if !hasLength, window.writtenBytes == range.upperBound + 1 { end(nil) }
+        return takesMore
     }
 
     func exchange(_ exchange: UpstreamExchange, ended failure: UpstreamFailure?) {

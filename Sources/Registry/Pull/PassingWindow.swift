@@ -1,42 +1,62 @@
 // A blob that passes through without being stored: the bytes that have come and that not every reader has taken. They
 // are hashed as they pass, and the last one is withheld until the digest is right, as for a blob that is stored.
 
+internal import DequeModule
 internal import OCI
 
 /// The bytes between the slowest reader of a passing blob and its upstream.
 package final class PassingWindow: PullSink {
-    /// Bytes that the fastest reader may be ahead of the slowest one. With `Puller.maximumPassing` this bounds the
-    /// memory of all passing blobs.
+    /// Bytes that the fastest reader may be ahead of the slowestPosition one. With `Puller.maximumPassing` this bounds
+    /// the memory of all passing blobs.
     static let limitBytes: Int64 = 2 * 1024 * 1024
-    /// A reader that holds up others for this long is cut off; it can continue with a transfer of its own.
+    /// Time that a full window waits before readers that are half a window behind the fastest one are cut off. They can
+    /// continue with a transfer of their own.
     static let patienceMilliseconds: UInt64 = 5_000
     /// Without a reader for this long, the transfer ends.
     static let idleMilliseconds: UInt64 = 5_000
+
+    /// Bytes that one piece takes, however small the pieces are in which they come.
+    static let pieceBytes = 64 * 1024
 
     private let digest: Digest
     private let loop: EventLoop
     private let hashing: SerialOffload
     private let hash: IngestHash
-    private var unhashedBytes: Int64 = 0
+    /// Bytes that wait for the job that hashes, and bytes that it has.
+    private var unhashed: [UInt8] = []
+    private var hashingBytes = 0
     /// In order, without gaps.
-    private var pieces: [(start: Int64, bytes: [UInt8])] = []
+    private var pieces: Deque<Piece> = []
     /// The first byte that is still here, or that will be the first one.
     package private(set) var firstByte: Int64
     private(set) var writtenBytes: Int64
     private var readers: [ObjectIdentifier: Int64] = [:]
-    private var hasRefused = false
+    /// The position of the slowest reader, and how many are there: with thousands of readers, the minimum is not looked
+    /// for each time that one of them advances.
+    private var slowestPosition: Int64
+    private var slowestCount = 0
+    private var isPaused = false
     private var isOver = false
     private var timer: Timer?
+    private var isProgressEnqueued = false
+
+    private struct Piece {
+        let start: Int64
+        var bytes: [UInt8]
+        var end: Int64 { start + Int64(bytes.count) }
+    }
 
     var onProgress: (() -> Void)?
     var onDrained: (() -> Void)?
     var onFailure: ((StoreError) -> Void)?
-    /// Called once when nobody reads it any more.
+    /// Called once when it has no readers.
     var onAbandoned: (() -> Void)?
-    /// Called once, when it has ended and nobody reads it any more.
+    /// Called once, when it has ended and has no readers.
     var onReleased: (() -> Void)?
     /// Called when a reader has been cut off.
     var onCut: (() -> Void)?
+    /// Whether others wait for a window, so that a reader that takes nothing must go.
+    var isContended: () -> Bool = { false }
 
     /// - Parameter first: the offset of the first byte that will come.
     init(digest: Digest, first: Int64 = 0, loop: EventLoop, offload: Offload) {
@@ -46,7 +66,7 @@ package final class PassingWindow: PullSink {
         hash = IngestHash(digest.algorithm)
         firstByte = first
         writtenBytes = first
-        startTimer()
+        slowestPosition = first
     }
 
     // MARK: For readers
@@ -55,115 +75,180 @@ package final class PassingWindow: PullSink {
     /// - Returns: false when the window has passed it already.
     func attach(_ reader: AnyObject, at position: Int64) -> Bool {
         guard position >= firstByte else { return false }
+        let isFirst = readers.isEmpty
         readers[ObjectIdentifier(reader)] = position
+        if isFirst || position < slowestPosition {
+            (slowestPosition, slowestCount) = (position, 1)
+            drop(before: position)
+        } else if position == slowestPosition {
+            slowestCount += 1
+        }
+        // The timer of a window without readers says nothing of this one.
+        if !isPaused { stopTimer() }
         return true
     }
 
     /// The bytes from `position` on, as far as they are in one piece; nil when the window does not have them. Valid
     /// until the next call.
     func bytes(from position: Int64, upTo limit: Int64) -> ArraySlice<UInt8>? {
-        guard position >= firstByte, let piece = pieces.first(where: { position < $0.start + Int64($0.bytes.count) })
-        else { return nil }
+        guard position >= firstByte, let piece = pieces.first(where: { position < $0.end }) else { return nil }
         let start = Int(position - piece.start)
-        let end = min(piece.bytes.count, start + Int(limit - position))
-        return piece.bytes[start..<end]
+        return piece.bytes[start..<min(piece.bytes.count, start + Int(limit - position))]
     }
 
     /// A reader has taken the bytes before `position`.
     func advance(_ reader: AnyObject, to position: Int64) {
-        guard readers[ObjectIdentifier(reader)] != nil else { return }
-        readers[ObjectIdentifier(reader)] = position
-        release()
+        guard let former = readers.updateValue(position, forKey: ObjectIdentifier(reader)) else {
+            readers[ObjectIdentifier(reader)] = nil
+            return
+        }
+        moved(from: former, to: position)
     }
 
     func detach(_ reader: AnyObject) {
-        guard readers.removeValue(forKey: ObjectIdentifier(reader)) != nil else { return }
-        release()
+        guard let former = readers.removeValue(forKey: ObjectIdentifier(reader)) else { return }
+        moved(from: former, to: .max)
         guard readers.isEmpty else { return }
-        if isOver { released() } else { startTimer() }
+        if isOver { reportRelease() } else { startTimer() }
     }
 
-    private var slowest: Int64 { readers.values.min() ?? firstByte }
+    private func moved(from former: Int64, to position: Int64) {
+        guard former == slowestPosition, position > former else { return }
+        slowestCount -= 1
+        if slowestCount <= 0 { findSlowest() }
+    }
+
+    private func findSlowest() {
+        guard let least = readers.values.min() else { return }
+        slowestPosition = least
+        slowestCount = readers.values.reduce(0) { $0 + ($1 == least ? 1 : 0) }
+        drop(before: least)
+    }
+
     private var isFull: Bool {
-        writtenBytes - slowest >= PassingWindow.limitBytes || unhashedBytes >= PassingWindow.limitBytes
+        // The beginning stays until there is a reader.
+        let kept = writtenBytes - (readers.isEmpty ? firstByte : max(firstByte, slowestPosition))
+        return kept >= PassingWindow.limitBytes || unhashed.count + hashingBytes >= PassingWindow.limitBytes
     }
 
-    /// Drops what every reader has taken. The beginning stays until there is a reader.
-    private func release() {
-        guard !readers.isEmpty else { return }
-        drop(before: slowest)
-    }
-
+    /// Drops what every reader has taken.
     private func drop(before position: Int64) {
-        while let piece = pieces.first, piece.start + Int64(piece.bytes.count) <= position { pieces.removeFirst() }
+        while let piece = pieces.first, piece.end <= position { pieces.removeFirst() }
         firstByte = max(firstByte, min(position, writtenBytes))
         resume()
     }
 
     private func resume() {
-        guard hasRefused, !isFull else { return }
-        hasRefused = false
-        timer?.close()
-        timer = nil
+        guard isPaused, !isFull else { return }
+        isPaused = false
+        stopTimer()
         onDrained?()
     }
 
     // MARK: Time
 
+    private func stopTimer() {
+        timer?.close()
+        timer = nil
+    }
+
     private func startTimer() {
-        guard timer == nil, !isOver else { return }
-        let timer = Timer(on: loop) { [weak self] in self?.timeIsUp() }
+        guard timer == nil else { return }
+        let timer = Timer(on: loop) { [weak self] in self?.timerFired() }
         timer.start(
             afterMilliseconds: readers.isEmpty ? PassingWindow.idleMilliseconds : PassingWindow.patienceMilliseconds)
         self.timer = timer
     }
 
-    private func timeIsUp() {
-        timer?.close()
-        timer = nil
+    private func timerFired() {
+        stopTimer()
+        if isOver { return clearIfContended() }
         if readers.isEmpty {
             let report = onAbandoned
             onAbandoned = nil
             report?()
             return
         }
-        guard hasRefused, isFull else { return }
-        // Those who have taken everything wait for the others.
-        let fastest = readers.values.max() ?? 0
-        guard fastest - slowest >= PassingWindow.limitBytes / 2 else { return startTimer() }
-        readers = readers.filter { fastest - $0.value < PassingWindow.limitBytes / 2 }
-        release()
+        guard isPaused, isFull else { return }
+        // Nothing is cut off unless the fastest reader is half a window ahead: a lone slow client keeps its transfer,
+        // unless others wait for a window.
+        let half = PassingWindow.limitBytes / 2
+        let fastest = readers.values.reduce(0) { max($0, min($1, writtenBytes)) }
+        let isHeldUp = fastest - slowestPosition >= half
+        guard isHeldUp || isContended() else { return startTimer() }
+        readers = readers.filter { isHeldUp ? fastest - min($0.value, fastest) < half : $0.value > slowestPosition }
+        if readers.isEmpty { drop(before: writtenBytes) } else { findSlowest() }
+        onCut?()
+        if readers.isEmpty { startTimer() }
+    }
+
+    /// Readers that are slow to take the rest of an ended transfer must go when others wait for a window.
+    private func clearIfContended() {
+        guard !readers.isEmpty else { return }
+        guard isContended() else { return startTimer() }
+        readers = [:]
+        drop(before: writtenBytes)
+        reportRelease()
         onCut?()
     }
 
     // MARK: PullSink
 
-    func open(for blob: GrowingBlob) { blob.opened(self) }
+    func attach(to blob: GrowingBlob) { blob.opened(self) }
 
     func append(_ bytes: UnsafeRawBufferPointer) -> Bool {
         guard !isOver, !bytes.isEmpty else { return true }
-        let piece = Array(bytes)
-        pieces.append((writtenBytes, piece))
-        writtenBytes += Int64(piece.count)
-        unhashedBytes += Int64(piece.count)
-        let hash = hash
+        if let last = pieces.last, last.bytes.count + bytes.count <= PassingWindow.pieceBytes {
+            pieces[pieces.count - 1].bytes.append(contentsOf: bytes)
+        } else {
+            pieces.append(Piece(start: writtenBytes, bytes: Array(bytes)))
+        }
+        writtenBytes += Int64(bytes.count)
+        unhashed.append(contentsOf: bytes)
+        hashMore()
+        // Readers that want bytes further on need none of these.
+        if !readers.isEmpty { drop(before: slowestPosition) }
+        enqueueProgress()
+        isPaused = isFull
+        if isPaused || readers.isEmpty { startTimer() }
+        return !isPaused
+    }
+
+    /// Hashes what waits, one job at a time.
+    private func hashMore() {
+        guard hashingBytes == 0, !unhashed.isEmpty else { return }
+        let (hash, bytes) = (hash, unhashed)
+        unhashed = []
+        hashingBytes = bytes.count
         hashing.run {
-            piece.withUnsafeBytes { hash.update($0) }
+            bytes.withUnsafeBytes { hash.update($0) }
         } then: { [weak self] (_: Result<Void, any Error>) in
-            self?.unhashedBytes -= Int64(piece.count)
+            self?.hashingBytes = 0
+            self?.hashMore()
             self?.resume()
         }
-        onProgress?()
-        hasRefused = isFull
-        if hasRefused { startTimer() }
-        return !hasRefused
+    }
+
+    /// Reports progress once an iteration, however many pieces arrive in it.
+    private func enqueueProgress() {
+        guard !isProgressEnqueued else { return }
+        isProgressEnqueued = true
+        loop.deferred.enqueue { [weak self] in
+            self?.isProgressEnqueued = false
+            self?.onProgress?()
+        }
     }
 
     func reserve(totalBytes: Int64?, then: @escaping (StoreError?) -> Void) { loop.deferred.complete(then, nil) }
 
     func verify(then: @escaping (Result<Bool, StoreError>) -> Void) {
-        let (hash, digest) = (hash, digest)
-        hashing.attempt({ () throws(StoreError) in hash.digest() == digest }, then: then)
+        let (hash, digest, rest) = (hash, digest, unhashed)
+        unhashed = []
+        hashing.attempt(
+            { () throws(StoreError) in
+                rest.withUnsafeBytes { hash.update($0) }
+                return hash.digest() == digest
+            }, then: then)
     }
 
     func keep(then: @escaping (StoreError?) -> Void) {
@@ -185,15 +270,15 @@ package final class PassingWindow: PullSink {
     /// Nothing more comes. Readers can take what is here.
     private func end() {
         isOver = true
-        timer?.close()
-        timer = nil
+        stopTimer()
         (onProgress, onDrained, onFailure, onAbandoned) = (nil, nil, nil, nil)
-        if readers.isEmpty { released() }
+        if readers.isEmpty { reportRelease() } else { startTimer() }
     }
 
-    private func released() {
+    private func reportRelease() {
+        stopTimer()
         guard let report = onReleased else { return }
         onReleased = nil
-        loop.deferred.enqueue(report)
+        report()
     }
 }

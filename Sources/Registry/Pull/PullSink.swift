@@ -3,7 +3,7 @@
 
 internal import OCI
 
-/// The destination of one pull. Its completions run later.
+/// The destination of one pull. Completions run after the call has returned.
 protocol PullSink: AnyObject {
     /// Bytes that readers can be given, apart from the last one.
     var writtenBytes: Int64 { get }
@@ -12,26 +12,26 @@ protocol PullSink: AnyObject {
     var onDrained: (() -> Void)? { get set }
     var onFailure: ((StoreError) -> Void)? { get set }
 
-    /// Lets the blob's readers read from here.
-    func open(for blob: GrowingBlob)
+    /// Makes the blob's readers read from this sink.
+    func attach(to blob: GrowingBlob)
     /// Takes a copy of the bytes.
     /// - Returns: false when the caller should pause; these bytes count as taken.
     func append(_ bytes: UnsafeRawBufferPointer) -> Bool
     func reserve(totalBytes: Int64?, then: @escaping (StoreError?) -> Void)
     /// Compares the digest of all bytes.
     func verify(then: @escaping (Result<Bool, StoreError>) -> Void)
-    /// Keeps the verified content, where it is kept.
+    /// Publishes the verified content; a window only ends.
     func keep(then: @escaping (StoreError?) -> Void)
-    /// Begins anew, without the bytes so far.
+    /// Starts again from byte 0 with a new file; a window fails with `.closed`.
     func startOver(then: @escaping (Result<any PullSink, StoreError>) -> Void)
-    /// Ends it and keeps the bytes for a later pull, where they can be kept.
+    /// Ends the pull. A file is kept for resuming; a window is dropped.
     func suspend()
-    /// Ends it.
+    /// Ends the pull and drops its bytes.
     func discard()
 }
 
 extension Ingest: PullSink {
-    func open(for blob: GrowingBlob) { blob.opened(file) }
+    func attach(to blob: GrowingBlob) { blob.opened(file) }
 
     func keep(then: @escaping (StoreError?) -> Void) { commit { then($0.failure) } }
 

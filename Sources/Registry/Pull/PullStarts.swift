@@ -39,13 +39,13 @@ extension Puller {
         let key = pull.blob.key
         if queue.isPrefetch(key), queue.isSlow(key.host) {
             // Nothing is prefetched from this host for a minute: the pull must not run before pulls with a client.
-            guard !pull.wasPutBack else { return refuse(pull) }
-            pull.wasPutBack = true
+            guard !pull.isPutBack else { return refuse(pull) }
+            pull.isPutBack = true
             queue.putBack(key)
             return startWaitingLater()
         }
         pull.isReleased = false
-        let ticket = context.client.rateLimits.wait(key.limited, since: pull.waits()) { [weak self] end in
+        let ticket = context.client.rateLimits.wait(key.limited, since: pull.beginWaiting()) { [weak self] end in
             switch end {
             case .released: self?.resume(key)
             case .refused: self?.pauseGrew(key)

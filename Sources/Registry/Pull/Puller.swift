@@ -61,7 +61,7 @@ package final class Puller {
     }
 
     /// Blob pulls, running and waiting.
-    package var blobsInFlight: Int { blobs.count }
+    package var blobsInFlight: Int { blobs.count + passing.pulls.count }
     /// Running blob pulls.
     package var runningBlobs: Int { queue.running }
     package var manifestsInFlight: Int { manifests.count }
@@ -89,7 +89,7 @@ package final class Puller {
                 self?.ended(blob)
             }
         pull.onPause = { [weak self] in self?.hold($0) }
-        pull.onNoRoom = { [weak self] in self?.hasNoRoom($0) ?? false }
+        pull.onNoRoom = { [weak self] in self?.passThroughIfPossible($0) ?? false }
         blobs[key] = pull
         startWaiting()
         return pull.blob

@@ -1,7 +1,7 @@
-// Requests ahead of a blob pull: a client that reads a range far ahead of what has come would wait for the whole pull.
-// Its range is requested at once, written into the growing file at its place, and taken over by the pull when that
-// arrives there. The bytes are sent before the digest of the blob can be verified (docs/security.md); the blob itself
-// is published as ever, when the digest of the whole file is right.
+// Requests ahead of a blob pull. Without them, a client that reads a distant range would wait for most of the pull. The
+// range is requested at once and written at its offset in the growing file; the pull takes these bytes over when it
+// reaches that offset. Clients get them before the blob is verified (docs/security.md). The blob is published only
+// after its whole digest is verified.
 
 internal import Logging
 internal import OCI
@@ -18,10 +18,10 @@ final class RangesAhead {
     private var failures = 0
     /// The bytes before this are written by the pull itself, or about to be.
     private var frontier: Int64
-    /// Whether no more are made: the upstream does not answer ranges as it must, the pull has started over, or ended.
-    private var isRefused = false
-    /// The pull, where it waits for the end of the request that it has caught up with.
-    private var waiting: (position: Int64, then: (Int64) -> Void)?
+    /// Whether no more requests are made: the upstream refused a range, or the pull has started over or ended.
+    private var isDisabled = false
+    /// The pull's position and completion, while it waits for a running span.
+    private var waitingPull: (position: Int64, onTaken: (Int64) -> Void)?
 
     init(of blob: GrowingBlob, _ ingest: Ingest, from source: PullSource, context: PullContext, limits: AheadLimits) {
         self.blob = blob
@@ -31,91 +31,98 @@ final class RangesAhead {
         self.limits = limits
         upstream = context.client.upstream(for: source.host)
         frontier = ingest.writtenBytes
-        blob.onDistantRead = { [weak self] in self?.wanted($0) }
+        blob.distanceBytes = limits.distanceBytes
+        blob.onDistantRead = { [weak self] in self?.requestAhead($0) }
     }
 
     // MARK: For readers
 
     /// A reader wants these bytes, and the file does not have the first of them.
-    private func wanted(_ range: Range<Int64>) {
-        guard !isRefused, failures < limits.failuresPerBlob, let size = blob.sizeBytes,
-            range.lowerBound.subtractingSaturated(blob.readableBytes) > limits.distanceBytes,
-            range.lowerBound >= frontier,
-            upstream.aheadCount < limits.requestsPerUpstream,
+    private func requestAhead(_ range: Range<Int64>) {
+        guard !isDisabled, failures < limits.failuresPerBlob, let size = blob.sizeBytes,
+            blob.isDistant(range.lowerBound), range.lowerBound >= frontier,
+            upstream.aheadCount < limits.requestsPerUpstream, context.client.aheadCount < limits.requestsInAll,
             let span = blob.ahead.begin(at: range.lowerBound, upTo: range.upperBound, sizeBytes: size, limits)
         else { return }
         upstream.aheadCount += 1
+        context.client.aheadCount += 1
         fetches[span.number] = AheadFetch(
             span, sizeBytes: size, into: IngestSpan(of: ingest, first: span.first), from: source, upstream: upstream,
             context: context, digest: blob.key.digest,
             onProgress: { [weak self] end in
-                self?.blob.ahead.wrote(span.number, upTo: end)
+                self?.blob.ahead.recordWritten(span.number, upTo: end)
                 self?.blob.wake()
             },
-            onEnd: { [weak self] in self?.ended(span.number, $0) })
+            onEnd: { [weak self] in self?.fetchEnded(span.number, $0) })
     }
 
-    private func ended(_ number: Int, _ end: AheadFetch.End) {
+    private func fetchEnded(_ number: Int, _ end: AheadFetch.End) {
         guard let fetch = fetches.removeValue(forKey: number) else { return }
         upstream.aheadCount -= 1
+        context.client.aheadCount -= 1
         context.metrics.pulls.aheadEnded(receivedBytes: fetch.receivedBytes, succeeded: end == .complete)
         switch end {
         case .complete: break
         case .broken: failures += 1
         case .refused:
-            isRefused = true
+            isDisabled = true
             context.logger.info(
                 "upstream does not answer a range ahead of the pull; readers wait for the pull",
                 metadata: ["digest": "\(blob.key.digest)", "host": "\(source.host)"])
         }
-        blob.ahead.ended(number)
+        blob.ahead.recordEnd(number)
         blob.wake()
-        resumeWaiting()
+        resumeWaitingPull()
     }
 
     // MARK: For the pull
 
-    /// Where the pull has to stop when it has the bytes before `position`.
-    func stop(from position: Int64) -> Int64? { blob.ahead.isEmpty ? nil : blob.ahead.stop(from: position, limits) }
+    /// The offset of the next span at or after `position`, where the pull's own request has to end.
+    func nextSpanStart(from position: Int64) -> Int64? {
+        blob.ahead.isEmpty ? nil : blob.ahead.nextSpanStart(from: position, limits)
+    }
 
-    /// The pull has written the bytes before `position` itself.
-    func passed(_ position: Int64) {
+    /// Records that the pull has the bytes before `position`.
+    func advance(to position: Int64) {
         frontier = position
         guard !blob.ahead.isEmpty else { return }
-        for number in blob.ahead.passed(position) { cancel(number) }
+        for number in blob.ahead.removeSpans(before: position) { cancel(number) }
     }
 
     /// Takes over the spans that begin at `position`, one after the other, and waits for the running ones among them.
-    /// - Parameter then: called later with the end of the bytes that the pull has now.
-    func take(at position: Int64, then: @escaping (Int64) -> Void) {
+    /// - Parameter onTaken: called later with the end of the bytes that the pull has then.
+    func takeSpans(at position: Int64, onTaken: @escaping (Int64) -> Void) {
         guard let span = blob.ahead.span(at: position) else {
-            return context.loop.deferred.enqueue { then(position) }
+            return context.loop.deferred.enqueue { onTaken(position) }
         }
-        guard !span.isRunning else { return waiting = (position, then) }
+        guard !span.isRunning else { return waitingPull = (position, onTaken) }
         ingest.take(upTo: span.end) { [weak self] in
             guard let self else { return }
-            passed(span.end)
-            take(at: span.end, then: then)
+            advance(to: span.end)
+            takeSpans(at: span.end, onTaken: onTaken)
         }
     }
 
-    private func resumeWaiting() {
-        guard let (position, then) = waiting else { return }
-        waiting = nil
-        take(at: position, then: then)
+    private func resumeWaitingPull() {
+        guard let (position, onTaken) = waitingPull else { return }
+        waitingPull = nil
+        takeSpans(at: position, onTaken: onTaken)
     }
 
     /// Ends all requests, and makes no more.
     func close() {
-        isRefused = true
-        waiting = nil
+        isDisabled = true
+        waitingPull = nil
         blob.onDistantRead = nil
+        blob.distanceBytes = nil
         for number in blob.ahead.removeAll() { cancel(number) }
     }
 
     private func cancel(_ number: Int) {
         guard let fetch = fetches.removeValue(forKey: number) else { return }
         upstream.aheadCount -= 1
+        context.client.aheadCount -= 1
+        // A cancelled request is not an upstream's failure.
         context.metrics.pulls.aheadEnded(receivedBytes: fetch.receivedBytes, succeeded: true)
         fetch.cancel()
     }
@@ -125,9 +132,9 @@ final class RangesAhead {
 private final class AheadFetch: UpstreamExchangeHandler {
     enum End {
         case complete
-        /// It broke, or was answered by an error that need not last.
+        /// The transfer broke off, or the upstream answered with a temporary error.
         case broken
-        /// The upstream does not give this range of this blob.
+        /// The upstream does not serve this range.
         case refused
     }
 
@@ -137,6 +144,8 @@ private final class AheadFetch: UpstreamExchangeHandler {
     private let onEnd: (End) -> Void
     private var exchange: UpstreamExchange?
     private(set) var receivedBytes: Int64 = 0
+    /// Whether the answer states its length, so that the exchange ends with the last byte.
+    private var hasLength = false
 
     init(
         _ span: AheadSpans.Span, sizeBytes: Int64, into target: IngestSpan, from source: PullSource, upstream: Upstream,
@@ -171,12 +180,13 @@ private final class AheadFetch: UpstreamExchangeHandler {
     func exchange(_ exchange: UpstreamExchange, received head: UpstreamHead) {
         guard exchange === self.exchange else { return }
         guard head.status == 206 else {
-            let mayPass = head.status == 408 || head.status == 429 || head.status >= 500
-            return end(mayPass ? .broken : .refused)
+            let isTemporary = head.status == 408 || head.status == 429 || head.status >= 500
+            return end(isTemporary ? .broken : .refused)
         }
         guard let range = head.contentRange, range.first == span.first, range.last == span.end - 1,
             range.total == sizeBytes, head.encoding == nil
         else { return end(.refused) }
+        hasLength = head.contentLength == span.end - span.first
     }
 
     func exchange(_ exchange: UpstreamExchange, received bytes: UnsafeRawBufferPointer) -> Bool {
@@ -185,7 +195,9 @@ private final class AheadFetch: UpstreamExchangeHandler {
         let taken = UnsafeRawBufferPointer(rebasing: bytes.prefix(Int(clamping: min(left, Int64(bytes.count)))))
         guard !taken.isEmpty else { return true }
         receivedBytes += Int64(taken.count)
-        return target.append(taken)
+        let takesMore = target.append(taken)
+        if !hasLength, receivedBytes == span.end - span.first { end(.complete) }
+        return takesMore
     }
 
     func exchange(_ exchange: UpstreamExchange, ended failure: UpstreamFailure?) {

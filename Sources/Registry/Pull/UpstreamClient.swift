@@ -14,6 +14,9 @@ package final class UpstreamClient {
     /// Concurrent requests to one upstream, so that a slow one does not use up the others' share.
     static let maximumRequestsPerUpstream = 512
 
+    /// Requests in progress for ranges ahead of a pull, over all upstreams.
+    var aheadCount = 0
+
     private let services: UpstreamServices
     var loop: EventLoop { services.loop }
     /// Requests wait here for the end of a pause after a 429.

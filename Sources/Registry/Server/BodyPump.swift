@@ -38,7 +38,7 @@ package final class BodyPump: GrowingReader {
     private var range: Range<Int64>
     /// The parts of a multipart body, and the position of the one being sent; after the last part comes the end.
     private let parts: MultipartRanges?
-    private var part = 0
+    private var partIndex = 0
     /// Below this offset the pages have just been read; checking them again could repeat for ever on a machine short of
     /// memory.
     var warmUntil: Int64 = 0
@@ -46,11 +46,14 @@ package final class BodyPump: GrowingReader {
     var sendsByReading = false
     private var generation = 0
     var isWaiting = false
+    /// Whether the current part began so far ahead of the pull that it may be sent before it is verified; nil before
+    /// its first byte.
+    private var isPartAhead: Bool?
     /// Whether a window keeps bytes for it.
     private var isAttached = false
     /// Its position among the readers parked on a growing blob.
     private var place = 0
-    /// Body bytes before those of `range`, except the ones in `head`.
+    /// Body bytes before `range`, with the header of the part that is in `head`.
     private var alreadyCounted: Int64
     /// Sends another response when the content turns out to be damaged before any byte of this one has been sent.
     var retry: Connection.Retry?
@@ -79,12 +82,12 @@ package final class BodyPump: GrowingReader {
     }
 
     /// Whether nothing has been sent or queued, so that another response is still possible.
-    var hasSentNothing: Bool { !head.isEmpty && part == 0 }
+    var hasSentNothing: Bool { !head.isEmpty && partIndex == 0 }
 
     /// Whether the content is a file that no longer grows.
-    var isFinished: Bool { if case .file = content { true } else { false } }
+    var isFile: Bool { if case .file = content { true } else { false } }
 
-    /// Body bytes handed to the kernel or queued.
+    /// Body bytes handed to the kernel or queued; of a multipart body also the header of the current part.
     var bodyBytes: Int64 { alreadyCounted + position - range.lowerBound }
 
     enum Step {
@@ -92,8 +95,10 @@ package final class BodyPump: GrowingReader {
         /// The socket, the blob, the pool or the next iteration calls `run` again.
         case wait
         case complete
-        /// The rest is not available; the client has left.
-        case broken, gone
+        /// The rest of the body is not available.
+        case broken
+        /// The client has left.
+        case gone
     }
 
     /// Sends as much as possible now.
@@ -118,18 +123,19 @@ package final class BodyPump: GrowingReader {
     /// Begins the part after the one that is complete, or the end of the parts.
     /// - Returns: false when the body is complete.
     private func beginNextPart(_ budget: inout Int) -> Bool {
-        guard let parts, part < parts.ranges.count else { return false }
+        guard let parts, partIndex < parts.ranges.count else { return false }
         alreadyCounted += position - range.lowerBound
-        begin(parts, part + 1)
+        begin(parts, partIndex + 1)
         position = range.lowerBound
         warmUntil = 0
+        isPartAhead = nil
         budget -= BodyPump.bytesPerPart
         return true
     }
 
     private func begin(_ parts: MultipartRanges, _ number: Int) {
-        part = number
-        let header = number < parts.ranges.count ? parts.header(of: number) : parts.end
+        partIndex = number
+        let header = number < parts.ranges.count ? parts.header(of: number) : parts.closingDelimiter
         head += header
         alreadyCounted += Int64(header.count)
         range = number < parts.ranges.count ? Range(parts.ranges[number]) : 0..<0
@@ -193,11 +199,13 @@ package final class BodyPump: GrowingReader {
 
     private func follow(_ blob: GrowingBlob, _ readsAhead: Bool, _ budget: inout Int) -> Step {
         if position == range.upperBound { return sendHeadAlone(&budget, then: .complete) }
-        guard agrees(with: blob) else { return .broken }
+        guard isCompatible(with: blob) else { return .broken }
         if let window = blob.window { return follow(window, of: blob, &budget) }
-        let wanted = parts?.end(from: part, gapBytes: AheadLimits.gapBytes) ?? range.upperBound
-        let limit = min(
-            blob.readableEnd(from: position, wanted: wanted, readsAhead: readsAhead), range.upperBound)
+        // Decided once: a part that begins near the pull follows it to its end.
+        let isAhead = isPartAhead ?? (readsAhead && blob.isDistant(position))
+        isPartAhead = isAhead
+        let wanted = parts?.mergedEnd(from: partIndex, gapBytes: AheadLimits.gapBytes) ?? range.upperBound
+        let limit = min(blob.readableEnd(from: position, wanted: wanted, readsAhead: isAhead), range.upperBound)
         if position < limit, let file = blob.file {
             return sendFile(file, upTo: limit, end: range.upperBound, &budget)
         }
@@ -239,9 +247,9 @@ package final class BodyPump: GrowingReader {
 
     /// Whether this reader can continue: a blob that started over has a new file, which suits only a reader that has
     /// sent none of the old one.
-    func agrees(with blob: GrowingBlob) -> Bool {
+    func isCompatible(with blob: GrowingBlob) -> Bool {
         if blob.generation == generation { return true }
-        guard position == range.lowerBound, part == 0 else { return false }
+        guard position == range.lowerBound, partIndex == 0 else { return false }
         generation = blob.generation
         return true
     }

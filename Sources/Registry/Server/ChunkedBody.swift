@@ -3,7 +3,7 @@
 
 extension BodyPump {
     func followInChunks(_ blob: GrowingBlob, _ budget: inout Int) -> Step {
-        guard agrees(with: blob), blob.window.map({ attach(to: $0) }) ?? true else { return .broken }
+        guard isCompatible(with: blob), blob.window.map({ attach(to: $0) }) ?? true else { return .broken }
         if !head.isEmpty { return sendHeadAlone(&budget, then: .again) }
         let limit = blob.readableBytes
         if position < limit, let window = blob.window { return sendChunk(of: window, upTo: limit, &budget) }

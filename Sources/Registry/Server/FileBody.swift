@@ -88,7 +88,7 @@ extension BodyPump {
 
     /// Whether a finished file ends before the body does, as far as the page cache shows without waiting.
     private func isCutOff(_ open: OpenFile, _ end: Int64) -> Bool {
-        guard isFinished, case .beyondEnd = PageCache.residency(open.descriptor, at: end - 1) else { return false }
+        guard isFile, case .beyondEnd = PageCache.residency(open.descriptor, at: end - 1) else { return false }
         return true
     }
 
@@ -97,7 +97,7 @@ extension BodyPump {
     /// A growing blob's head is sent before its pages are in memory. A finished file's head waits for its first page:
     /// if that cannot be read, another response is sent.
     private func readColdPages(_ open: OpenFile, upTo limit: Int64, end: Int64, _ budget: inout Int) -> Step {
-        head.isEmpty || isFinished ? readIn(open, upTo: limit) : sendHeadAlone(&budget, then: .again)
+        head.isEmpty || isFile ? readIn(open, upTo: limit) : sendHeadAlone(&budget, then: .again)
     }
 
     /// Reads bytes at `position` from memory into the scratch buffer; negative when they are not there, 0 at the file's

@@ -44,6 +44,7 @@ struct ObservedSession {
         try fail()
         exchangeTokens()
         goStale()
+        readAhead()
         refuseContent()
     }
 
@@ -166,6 +167,23 @@ struct ObservedSession {
         #expect(get(.good, "manifests/latest").body == Self.image.manifest)
     }
 
+    /// A client that reads lazily, far ahead of a pull that stands still.
+    private func readAhead() {
+        let bytes = pattern(6_000_000, seed: 78)
+        let target = "/v2/\(Self.repository)/blobs/\(digestOf(bytes))"
+        scene[.good].on(target) {
+            $0.rangeStart == nil ? .ok(bytes).stall(after: 100_000) : .blob(bytes, for: $0)
+        }
+        let shown = "/v2/\(ObservedServer.Upstream.good.host)/\(target.dropFirst("/v2/".count))"
+        let whole = scene.start(.get(shown))
+        scene.wait { whole.response.body.count == 100_000 }
+        let range = scene.ask(.get(shown, range: "bytes=5000000-5000999"))
+        #expect(range.body == Array(bytes[5_000_000..<5_001_000]))
+        scene[.good].hangUp()
+        scene.wait { whole.isDone }
+        #expect(whole.isComplete)
+    }
+
     /// Content that is not what its digest says, from upstreams and in the cache; and content that never fits.
     private func refuseContent() {
         let (good, path) = (scene[.good], "/v2/\(Self.repository)")
@@ -178,7 +196,11 @@ struct ObservedSession {
         Self.broken.put(on: good, tag: "broken")
         #expect(get(.good, "manifests/\(Self.broken.digest)").body == Self.broken.manifest)
         let huge = digestOf([1, 2, 3])
-        good.on("\(path)/blobs/\(huge)", .ok([1, 2, 3]).claiming(length: 1 << 43).stall(after: 3))
-        #expect(get(.good, "blobs/\(huge)").status == 503)
+        // The second request is the one that passes through; it breaks off and cannot be resumed.
+        let claim = FakeAnswer.ok([1, 2, 3]).claiming(length: 1 << 43)
+        good.on(
+            "\(path)/blobs/\(huge)", { _ in claim.stall(after: 3) }, { _ in claim.cut(after: 3) }, { _ in .status(404) }
+        )
+        #expect(get(.good, "blobs/\(huge)").isComplete == false)
     }
 }

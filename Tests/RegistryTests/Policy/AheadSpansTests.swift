@@ -31,7 +31,7 @@ import Testing
         let before = try begin(&spans, 495, 600)
         #expect(before.end == 500)
         #expect(throws: (any Error).self, "three requests run") { try begin(&spans, 900, 910) }
-        spans.ended(before.number)
+        spans.recordEnd(before.number)
         let last = try begin(&spans, 995, 1000)
         #expect(last.end == 1000)
         #expect(throws: (any Error).self, "it is on its way") { try begin(&spans, 505, 506) }
@@ -41,9 +41,9 @@ import Testing
         var spans = AheadSpans()
         let span = try begin(&spans, 500, 600)
         #expect(spans.writtenEnd(at: 500) == nil)
-        spans.wrote(span.number, upTo: 550)
+        spans.recordWritten(span.number, upTo: 550)
         #expect(spans.writtenEnd(at: 549) == 550 && spans.writtenEnd(at: 550) == nil)
-        spans.ended(span.number)
+        spans.recordEnd(span.number)
         #expect(spans.writtenEnd(at: 500) == 550)
         let rest = try begin(&spans, 550, 600)
         #expect(rest.first == 550 && rest.end == 600)
@@ -53,14 +53,14 @@ import Testing
         var spans = AheadSpans()
         let short = try begin(&spans, 500, 600)
         let next = try begin(&spans, 700, 800)
-        #expect(spans.stop(from: 0, Self.limits) == 500)
-        spans.wrote(short.number, upTo: 503)
-        spans.ended(short.number)
-        #expect(spans.stop(from: 0, Self.limits) == 700, "three bytes are not worth a request")
-        let none = spans.passed(600)
+        #expect(spans.nextSpanStart(from: 0, Self.limits) == 500)
+        spans.recordWritten(short.number, upTo: 503)
+        spans.recordEnd(short.number)
+        #expect(spans.nextSpanStart(from: 0, Self.limits) == 700, "three bytes are not worth a request")
+        let none = spans.removeSpans(before: 600)
         #expect(none.isEmpty)
         #expect(spans.writtenEnd(at: 500) == nil)
-        let given = spans.passed(701)
+        let given = spans.removeSpans(before: 701)
         #expect(given == [next.number])
         #expect(spans.isEmpty)
     }
@@ -76,17 +76,17 @@ import Testing
                 let position = Int64.random(in: frontier...999, using: &random)
                 let end = Int64.random(in: position...1000, using: &random)
                 _ = spans.begin(at: position, upTo: end, sizeBytes: 1000, Self.limits)
-                if let span = spans.all.filter(\.isRunning).randomElement(using: &random) {
+                if let span = spans.spans.filter(\.isRunning).randomElement(using: &random) {
                     let reach = Int64.random(in: span.written...span.end, using: &random)
-                    spans.wrote(span.number, upTo: reach)
+                    spans.recordWritten(span.number, upTo: reach)
                     written.formUnion(span.first..<reach)
-                    if Bool.random(using: &random) { spans.ended(span.number) }
+                    if Bool.random(using: &random) { spans.recordEnd(span.number) }
                 }
                 if Int.random(in: 0..<8, using: &random) == 0 {
                     frontier = Int64.random(in: frontier...min(999, frontier + 100), using: &random)
-                    _ = spans.passed(frontier)
+                    _ = spans.removeSpans(before: frontier)
                 }
-                for (one, other) in zip(spans.all, spans.all.dropFirst()) {
+                for (one, other) in zip(spans.spans, spans.spans.dropFirst()) {
                     #expect(one.end <= other.first, "seed \(seed)")
                 }
                 for place in Int64(0)..<1000 where spans.writtenEnd(at: place) != nil {

@@ -23,7 +23,7 @@ import Testing
     }
 
     private func expectNothingKept(_ mirror: MirrorKit) {
-        mirror.wait(until: { mirror.puller.passing.windows == 0 })
+        mirror.wait(until: { mirror.puller.passing.windowCount == 0 })
         mirror.settle()
         #expect(mirror.inspectBlobs() == ([], 0))
         #expect(mirror.store.usedBytes == 0 && mirror.store.reservedBytes == 0)
@@ -121,7 +121,7 @@ import Testing
                 Self.bytes[Int(response.header("content-range")!.dropFirst(6).prefix { $0 != "-" })!...]
                     .starts(with: response.body))
         }
-        mirror.wait(until: { mirror.puller.passing.windows == 0 })
+        mirror.wait(until: { mirror.puller.passing.windowCount == 0 })
         expectNothingKept(mirror)
         mirror.close()
     }
@@ -135,6 +135,31 @@ import Testing
         #expect(second.isChunked && second.isComplete && second.body == Self.bytes)
         #expect(second.header("x-ociregistry-cache") == "bypass")
         expectNothingKept(mirror)
+        mirror.close()
+    }
+
+    @Test("an HTTP/1.0 client gets a 503 for a body of unknown size without room") func http10() throws {
+        let mirror = try full()
+        mirror.fake.on(Self.target) { _ in .ok(Self.bytes).chunked() }
+        #expect(!mirror.ask(.get(Self.target)).response.isComplete)
+        mirror.settle()
+        for range in [nil, "bytes=5-10"] {
+            var request = TestClient.Request.get(Self.target, range: range)
+            request.version = "1.0"
+            #expect(mirror.ask(request).response.status == 503)
+        }
+        let count = mirror.fake.requests.count
+        mirror.settle()
+        #expect(mirror.fake.requests.count == count)
+        mirror.close()
+    }
+
+    @Test("a range that is the whole is verified like the whole") func wholeRange() throws {
+        let mirror = try full()
+        mirror.fake.on(Self.target) { .blob(Self.bytes, for: $0).corrupted(at: 0) }
+        for range in ["bytes=0-2999999", "bytes=0-2999999", "bytes=-3000000", "bytes=0-,"] {
+            #expect(!mirror.ask(.get(Self.target, range: range)).response.isComplete)
+        }
         mirror.close()
     }
 
@@ -201,6 +226,55 @@ import Testing
         #expect(!window.attach(Reader(), at: 0), "the beginning has gone")
         window.detach(slow)
         #expect(window.firstByte == Int64(2 * half))
+        window.discard()
+        window.detach(fast)
+    }
+
+    @Test("a reader far ahead keeps nothing in the window, and lets the upstream send") func farAhead() throws {
+        let fixture = try StoreFixture()
+        let window = window(fixture)
+        let reader = Reader()
+        #expect(window.attach(reader, at: 100_000_000))
+        var isPaused = false
+        window.onDrained = { isPaused = false }
+        for _ in 0..<40 {
+            isPaused = !append(1_000_000, to: window)
+            try fixture.wait(until: { !isPaused })
+            #expect(window.firstByte == window.writtenBytes)
+        }
+        #expect(window.bytes(from: 0, upTo: 1) == nil)
+        window.discard()
+        window.detach(reader)
+    }
+
+    @Test("small pieces are kept and hashed together") func smallPieces() throws {
+        let bytes = pattern(100_000, seed: 3)
+        let fixture = try StoreFixture()
+        let window = PassingWindow(digest: digestOf(bytes), loop: fixture.loop, offload: fixture.offload)
+        let reader = Reader()
+        #expect(window.attach(reader, at: 0))
+        for byte in bytes { #expect(withUnsafeBytes(of: byte) { window.append($0) }) }
+        #expect(window.bytes(from: 0, upTo: 100_000)?.count == PassingWindow.pieceBytes)
+        let matches = try fixture.wait { window.verify(then: $0) }
+        #expect(try matches.get())
+        window.discard()
+        window.detach(reader)
+    }
+
+    @Test("thousands of readers find the slowest one") func manyReaders() throws {
+        let fixture = try StoreFixture()
+        let window = window(fixture)
+        let readers = (0..<3000).map { _ in Reader() }
+        for reader in readers { #expect(window.attach(reader, at: 0)) }
+        #expect(append(1000, to: window))
+        for step in 1...10 {
+            for (number, reader) in readers.enumerated() {
+                #expect(window.firstByte == Int64(step - 1) * 100 || number == 0)
+                window.advance(reader, to: Int64(step) * 100)
+            }
+            #expect(window.firstByte == Int64(step) * 100)
+        }
+        for reader in readers { window.detach(reader) }
         window.discard()
     }
 

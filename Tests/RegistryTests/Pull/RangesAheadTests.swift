@@ -93,6 +93,25 @@ import Testing
         mirror.close()
     }
 
+    @Test("a range that begins near the pull follows it to its end, through spans that others requested")
+    func nearBegin() throws {
+        var isFirst = true
+        let (mirror, first) = try stalled { request in
+            defer { isFirst = false }
+            let right = FakeAnswer.blob(Self.bytes, for: request)
+            return isFirst ? right.corrupted(at: right.body.count - 1) : right
+        }
+        // The last bytes of the blob are wrong, and have been sent to a client that asked for them.
+        #expect(mirror.get(Self.target, range: "bytes=-5000").body.count == 5000)
+        let whole = mirror.start(.get(Self.target, range: "bytes=0-299999"))
+        mirror.fake.hangUp()
+        mirror.wait(for: [whole, first])
+        #expect(!whole.isComplete && !first.isComplete)
+        mirror.settle()
+        #expect(mirror.inspectBlobs() == ([], 1))
+        mirror.close()
+    }
+
     @Test("without rangesAhead every range waits for the pull") func off() throws {
         let (mirror, first) = try stalled(limits: nil)
         let client = mirror.start(.get(Self.target, range: "bytes=200000-209999"))

@@ -1,5 +1,5 @@
-// GET and HEAD of blobs. A finished blob is a file that has stopped growing: hit and miss differ only in the limit of
-// the cursor, and in nothing that a client can see.
+// GET and HEAD of blobs. A stored blob and one that is being pulled are sent in the same way: as a file, up to a limit.
+// Exceptions are blobs of unknown size, which are sent in chunks, and blobs that pass through (Pull/PassingPulls).
 
 internal import OCI
 
@@ -59,7 +59,7 @@ extension API {
         send(connection, file, digest, owned.conditions) { { [self] in pull($0, digest, owned) } }
     }
 
-    /// - Parameter retry: makes what answers instead when the file is damaged.
+    /// - Parameter retry: creates the response for a damaged file.
     func send(
         _ connection: Connection, _ file: OpenFile, _ digest: Digest, _ conditions: Conditions,
         orElse retry: @escaping () -> Connection.Retry
@@ -132,8 +132,7 @@ extension API {
     private func pull(_ connection: Connection, _ digest: Digest, _ owned: OwnedRequest, isJoined: Bool) {
         if isJoined { metrics.pulls.joined(.blob) }
         if !isJoined, let size = puller.sizeWithoutRoom(owned.source.key(digest)),
-            case .part(let range) = owned.conditions.plan(digest: digest, sizeBytes: size),
-            !owned.conditions.isOpenEnded
+            let range = rangeToPass(owned, digest, size)
         {
             return passRange(makePendingResponse(connection, owned.source), range, digest, size, owned)
         }
@@ -146,31 +145,8 @@ extension API {
         }
     }
 
-    /// Passes a range of a blob that the cache has no room for. From an upstream without ranges, the range is taken
-    /// from the whole blob as it passes.
-    private func passRange(
-        _ pending: PendingResponse, _ range: ClosedRange<Int64>, _ digest: Digest, _ sizeBytes: Int64,
-        _ owned: OwnedRequest
-    ) {
-        let whole: () -> Void = { [self] in
-            guard let growing = puller.startPassing(digest, from: owned.source) else {
-                return pending.answer { $0.respond(.unavailable("too many pulls are waiting")) }
-            }
-            growing.whenAnswered { [self] in
-                follow(pending, growing, digest, owned, .bypass, relaysRanges: false)
-            }
-        }
-        guard let relayed = puller.passRange(range, of: digest, sizeBytes: sizeBytes, from: owned.source) else {
-            return whole()
-        }
-        relayed.whenAnswered { [self] in
-            if case .failed(let error) = relayed.phase, error.upstreamStatus == nil { return whole() }
-            follow(pending, relayed, digest, owned, .bypass, relaysRanges: false)
-        }
-    }
-
     /// Continues after the upstream has answered or failed.
-    private func follow(
+    func follow(
         _ pending: PendingResponse, _ growing: GrowingBlob, _ digest: Digest, _ owned: OwnedRequest, _ stored: Verdict,
         relaysRanges: Bool = true
     ) {
@@ -178,34 +154,30 @@ extension API {
         if case .failed(let error) = growing.phase { return pending.answer { $0.respond(error) } }
         guard let size = growing.sizeBytes else {
             if owned.isHTTP10 {
-                // HTTP/1.0 has no chunks, and a close could be taken for the end of the body: the client waits for the
-                // size.
+                guard growing.window == nil else {
+                    // The whole would have to wait in memory.
+                    return pending.answer { $0.respond(.unavailable("the cache has no room, and HTTP/1.0 no chunks")) }
+                }
+                // HTTP/1.0 has no chunks, and a close could be taken for the end of the body: the client waits until
+                // the blob is complete.
                 return WholeWaiter.wait(for: growing) { [self] in follow(pending, growing, digest, owned, verdict) }
             }
             return pending.answer {
                 markPassing($0, growing)
                 $0.respond(
                     status: 200, fields: API.blobFields(digest, nil), content: .growingChunked(growing),
-                    verdict: verdict)
+                    verdict: verdict, orElse: retry(growing, digest, owned))
             }
         }
         if size == 0, !growing.isComplete {
             // An empty body has no last byte to hold back, so the client waits until the digest has been verified.
             return WholeWaiter.wait(for: growing) { [self] in follow(pending, growing, digest, owned, verdict) }
         }
-        if relaysRanges, growing.window != nil, !owned.conditions.isOpenEnded,
-            case .part(let range) = owned.conditions.plan(digest: digest, sizeBytes: size)
-        {
+        if relaysRanges, growing.window != nil, let range = rangeToPass(owned, digest, size) {
             return passRange(pending, range, digest, size, owned)
         }
         pending.answer { send($0, growing, size, digest, owned, verdict) }
     }
-
-    private func markPassing(_ connection: Connection, _ growing: GrowingBlob) {
-        if growing.window != nil, connection.extraField.isEmpty { connection.extraField = API.bypassField }
-    }
-
-    private static let bypassField = Array("X-Ociregistry-Cache: bypass\r\n".utf8)
 
     private func send(
         _ connection: Connection, _ growing: GrowingBlob, _ size: Int64, _ digest: Digest, _ owned: OwnedRequest,
@@ -213,23 +185,17 @@ extension API {
     ) {
         markPassing(connection, growing)
         let conditions = owned.conditions
-        let again: () -> Connection.Retry = { [self] in
-            // A window that has moved on cannot be read from the beginning: the client gets a transfer of its own.
-            growing.window == nil
-                ? { $0.respond(.unavailable("the content cannot be read now")) }
-                : { [self] in pull($0, digest, owned, isJoined: false) }
-        }
         switch conditions.plan(digest: digest, sizeBytes: size) {
-        case .whole: sendWhole(connection, growing, size, digest, verdict, orElse: again)
-        // The ranges of a set may be in any order, and the bytes that pass are not.
+        case .whole: sendWhole(connection, growing, size, digest, verdict, orElse: retry(growing, digest, owned))
+        // A set's ranges may be in any order, but passing bytes come only in order.
         case .parts where growing.window != nil:
-            sendWhole(connection, growing, size, digest, verdict, orElse: again)
+            sendWhole(connection, growing, size, digest, verdict, orElse: retry(growing, digest, owned))
         case .part(let range):
             connection.respond(
                 status: 206, fields: API.blobFields(digest, size, range),
                 content: .growing(
                     growing, range.lowerBound..<range.upperBound + 1, readsAhead: !conditions.isOpenEnded),
-                verdict: verdict, orElse: again)
+                verdict: verdict, orElse: retry(growing, digest, owned))
         case .parts(let ranges):
             connection.respond(
                 API.blobParts(ranges, size), digest: digest, of: .growing(growing, 0..<size, readsAhead: true),
@@ -237,6 +203,17 @@ extension API {
         case .refused(let error): connection.respond(error)
         case .notModified: notModified(connection, digest, verdict)
         case .unsatisfiable: unsatisfiable(connection, size, verdict)
+        }
+    }
+
+    private func retry(
+        _ growing: GrowingBlob, _ digest: Digest, _ owned: OwnedRequest
+    ) -> () -> Connection.Retry {
+        {
+            // A window that has moved on cannot be read from the beginning: the client gets a transfer of its own.
+            growing.window == nil
+                ? { $0.respond(.unavailable("the content cannot be read now")) }
+                : { [self] in pull($0, digest, owned, isJoined: false) }
         }
     }
 
@@ -254,7 +231,7 @@ extension API {
         puller.head(.blob(.head, digest, owned.source), from: owned.source) { [self] result in
             pending.answer { connection in
                 switch result {
-                // A link that was made for a GET refuses a HEAD: the pull says what the HEAD does not.
+                // A link made for a GET refuses a HEAD: the pull finds the size that the HEAD did not give.
                 case .failure(let error) where error.mayConcernHeadOnly:
                     pullForHead(connection, digest, owned)
                 case .failure(let error): connection.respond(error)

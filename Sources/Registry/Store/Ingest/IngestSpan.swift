@@ -1,6 +1,6 @@
-// A part of an ingest's file that is written ahead of the rest. When the rest arrives there, the ingest takes it over
-// by hashing it from the file. It is written by jobs of the ingest's own chain: so a write ahead and a write of the
-// rest never run at once, and the rest is never written before a span that it replaces.
+// A part of an ingest's file that is written ahead of the ingest's own position. Its writes run in the ingest's chain
+// of jobs, so no two writes overlap in time, and bytes that are received again overwrite a given-up span, never the
+// reverse. When the ingest reaches the span, it takes it over by hashing it from the file.
 
 internal import OCI
 
@@ -25,7 +25,7 @@ package final class IngestSpan {
     private var filling: IngestBuffer?
     private var full: [IngestBuffer] = []
     private var isWriting = false
-    private var hasRefused = false
+    private var isPaused = false
     private var isOver = false
     private var memoryTicket: Int?
     private var whenWritten: (() -> Void)?
@@ -52,12 +52,12 @@ package final class IngestSpan {
             }
         }
         write()
-        hasRefused = true
+        isPaused = true
         acceptIfRoom()
-        return !hasRefused
+        return !isPaused
     }
 
-    /// Writes what is left, and calls `then` later.
+    /// Writes what is left, and calls `then` later. If a write fails, `onFailure` is called instead.
     package func finish(then: @escaping () -> Void) {
         guard !isOver else { return store.loop.deferred.enqueue(then) }
         whenWritten = then
@@ -122,16 +122,21 @@ package final class IngestSpan {
 
     /// Accepts bytes again, or waits: until its own buffers are written, or for memory of the shared budget.
     private func acceptIfRoom() {
-        guard hasRefused, full.count < IngestSpan.maximumWaitingBuffers, memoryTicket == nil, !isOver else { return }
+        guard isPaused, full.count < IngestSpan.maximumWaitingBuffers, memoryTicket == nil, !isOver else { return }
         guard store.backlog.isFull else {
-            hasRefused = false
+            isPaused = false
             onDrained?()
             return
         }
-        memoryTicket = store.backlog.whenRoom { [weak self] in
-            self?.memoryTicket = nil
-            self?.acceptIfRoom()
-        }
+        memoryTicket = store.backlog.whenRoom { [weak self] in self?.memoryFound() }
+    }
+
+    /// It is its turn: whether the budget is full for others is not asked again.
+    private func memoryFound() {
+        memoryTicket = nil
+        guard full.count < IngestSpan.maximumWaitingBuffers, !isOver else { return }
+        isPaused = false
+        onDrained?()
     }
 }
 
@@ -147,7 +152,7 @@ extension Ingest {
         guard waitingBytes == 0 else {
             return whenHandedOver { [self] in take(upTo: end, then: then) }
         }
-        // Both chains have to be idle: from here on the job hashes what it reads, in the chain that writes.
+        // The hashing chain has to be idle: from here on, jobs in the chain that writes hash what they read.
         hashing.attempt({ () throws(StoreError) in }) { [self] (_: Result<Void, StoreError>) in
             takeStep(upTo: end, then)
         }
