@@ -1,4 +1,5 @@
-"""A cache as the server keeps it (docs/architecture.md, "Store layout"), written without a server: small images that are whole."""
+"""A cache as the server keeps it (docs/architecture.md, "Store layout"), written without a server: small images that are whole, and
+manifests whose layer is missing."""
 
 import hashlib
 import json
@@ -47,7 +48,15 @@ class Cache:
         tags = self.root / "tags/docker.io" / repository / "_tags"
         tags.mkdir(parents=True)
         (tags / "v1").write_text(f"sha256:{manifest}\n")
+        missing = digest_of(content(10, f"missing {index}"))
+        partial, _ = self.put(json.dumps({
+            "schemaVersion": 2, "mediaType": f"{OCI}.manifest.v1+json",
+            "config": {"mediaType": f"{OCI}.config.v1+json", "digest": f"sha256:{config[0]}", "size": config[1]},
+            "layers": [{"mediaType": f"{OCI}.layer.v1.tar+gzip", "digest": f"sha256:{missing}", "size": 10}],
+        }, indent=2).encode(), "manifests/oci-manifest")
+        (tags / "partial").write_text(f"sha256:{partial}\n")
         return {
+            "partial": f"/v2/docker.io/{repository}/manifests/partial",
             "tag": f"/v2/docker.io/{repository}/manifests/v1",
             "digest": f"/v2/{repository}/manifests/sha256:{manifest}?ns=docker.io",
             "manifest bytes": size,

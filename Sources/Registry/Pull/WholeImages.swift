@@ -50,10 +50,10 @@ extension Puller {
     /// Sources of one image that is not whole: beyond this none is checked for a while.
     static let maximumWholeChecks = 64
     /// Pause before an image whose layers could not all be fetched is checked again.
-    static let wholeCheckPauseMilliseconds: UInt64 = 30_000
+    package static let wholeCheckPauseMilliseconds: UInt64 = 30_000
 
-    /// Whether a request for a blob may begin the prefetch of an image.
-    package var hasIncompleteImages: Bool { !incompleteImages.isEmpty }
+    /// Whether a request for this blob may begin the prefetch of an image.
+    package func mayCompleteImage(_ layer: Digest) -> Bool { incompleteImages.mayHave(layer) }
 
     /// A client has asked for a blob. If it is a layer of an image that is not whole, the rest is fetched.
     package func layerRequested(_ digest: Digest, from source: PullSource) {

@@ -28,14 +28,14 @@ import Testing
     func firstLayer() throws {
         let mirror = try mirror()
         #expect(mirror.get("/v2/team/app/manifests/v1").body == Self.image.manifest)
-        mirror.wait(until: { mirror.puller.hasIncompleteImages })
+        mirror.wait(until: { !mirror.puller.incompleteImages.isEmpty })
         #expect(mirror.get(Self.path(Self.image.config)).body == Self.image.config)
         mirror.settle()
         #expect(mirror.fake.requests.count == 2)
         #expect(mirror.get(Self.path(Self.image.layers[2])).body == Self.image.layers[2])
         mirror.wait(until: { isWhole(mirror) })
         mirror.settle()
-        #expect(mirror.fake.requests.count == 1 + Self.image.blobs.count && !mirror.puller.hasIncompleteImages)
+        #expect(mirror.fake.requests.count == 1 + Self.image.blobs.count && mirror.puller.incompleteImages.isEmpty)
         mirror.close()
     }
 
@@ -46,7 +46,7 @@ import Testing
             let target = Self.path(Self.image.layers[layer])
             for _ in 0..<3 { #expect(mirror.get(target).status == 200) }
             #expect(mirror.get("/v2/team/app/manifests/v1").status == 200)
-            mirror.wait(until: { mirror.puller.hasIncompleteImages })
+            mirror.wait(until: { !mirror.puller.incompleteImages.isEmpty })
             #expect(mirror.head(target).status == 200)
             mirror.settle()
             #expect(mirror.fake.requests.count == 2, "a HEAD is no request for a layer")
@@ -73,10 +73,10 @@ import Testing
         let mirror = try mirror()
         mirror.fake.on(Self.path(Self.image.layers[0], "team/other")) { .blob(Self.image.layers[0], for: $0) }
         #expect(mirror.get("/v2/team/app/manifests/v1").status == 200)
-        mirror.wait(until: { mirror.puller.hasIncompleteImages })
+        mirror.wait(until: { !mirror.puller.incompleteImages.isEmpty })
         #expect(mirror.get(Self.path(Self.image.layers[0], "team/other")).status == 200)
         mirror.settle()
-        #expect(mirror.fake.requests.count == 2 && mirror.puller.hasIncompleteImages)
+        #expect(mirror.fake.requests.count == 2 && !mirror.puller.incompleteImages.isEmpty)
         mirror.close()
     }
 }

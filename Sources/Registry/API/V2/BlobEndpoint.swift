@@ -12,7 +12,7 @@ extension API {
             throw RegistryError(status: 400, code: .digestInvalid, message: "invalid digest")
         }
         if let bytes = builtin?.blobs[digest] { return send(connection, bytes, digest, request.conditions) }
-        if puller.hasIncompleteImages, !request.isHead, !policy.airGapped {
+        if puller.mayCompleteImage(digest), !request.isHead, !policy.airGapped {
             let owned = try OwnedRequest(request, pseudonym: pseudonym, connection)
             puller.layerRequested(digest, from: owned.source)
         }

@@ -28,6 +28,10 @@ struct RecentAnswers: ~Copyable {
         let host: Unmanaged<HostTable.Entry>
         /// Whether the request named the host by `ns`, which is then echoed.
         let echoesHost: Bool
+        /// How long the answer may be repeated although images are not whole. Of a manifest: until when, since its image
+        /// was checked for this target, which names one repository. Of a blob: while no further image is noted
+        /// (`IncompleteImages.notedCount`), since it is a layer of none.
+        var checked: UInt64 = 0
 
         /// The generation of the cache that holds the content.
         @inline(__always)
@@ -139,7 +143,10 @@ extension API {
             case .manifest(let manifest):
                 return manifest._withUnsafeGuaranteedRef { manifest in
                     // The slower path checks whether the image is complete.
-                    guard manifest.nextWholeCheckMilliseconds > loop.nowMilliseconds else { return false }
+                    let now = loop.nowMilliseconds
+                    guard manifest.nextWholeCheckMilliseconds > now || answer.checked > now else {
+                        return false
+                    }
                     count(connection, .manifest)
                     store.manifestCache.use(at: answer.position)
                     if answer.echoesHost { connection.extraField = host.namespaceField }
@@ -147,8 +154,8 @@ extension API {
                     return true
                 }
             case .blob(let blob):
-                // The slower path checks whether the blob is a layer of an image that is not whole.
-                guard !puller.hasIncompleteImages else { return false }
+                // The slower path prefetches the rest of an image that is not whole.
+                guard answer.checked == puller.incompleteImages.notedCount else { return false }
                 return blob._withUnsafeGuaranteedRef { blob in
                     count(connection, .blob)
                     store.smallBlobs.use(at: answer.position)
@@ -163,9 +170,17 @@ extension API {
     /// Remembers that a request was answered from memory.
     func note(_ connection: Connection, _ request: Request, _ content: RecentAnswers.Answer.Content, position: Int?) {
         guard let position, request.head.registryHeader == nil else { return }
-        let answer = RecentAnswers.Answer(
+        var answer = RecentAnswers.Answer(
             content: content, position: position, host: .passUnretained(request.target.host),
             echoesHost: !connection.extraField.isEmpty)
+        switch content {
+        // A HEAD checks nothing.
+        case .manifest where request.isHead: break
+        case .manifest: answer.checked = loop.nowMilliseconds &+ Puller.wholeCheckPauseMilliseconds
+        case .blob(let blob):
+            let isLayer = blob._withUnsafeGuaranteedRef { puller.mayCompleteImage($0.digest) }
+            answer.checked = isLayer ? .max : puller.incompleteImages.notedCount
+        }
         recentAnswers.note(answer, to: request.head.target.in(request.bytes), generation: store.generation)
     }
 }

@@ -39,12 +39,21 @@ package struct IncompleteImages {
     private var entries: [UInt64: Entry] = [:]
     private var byLayer: [PullKey: [UInt64]] = [:]
     private var order: Deque<UInt64> = []
+    /// How many of the images have a layer, whatever their repositories: nearly every requested blob is a layer of none,
+    /// and one lookup finds that out.
+    private var imagesByDigest: [Digest: Int] = [:]
     private var layerCount = 0
     private var nextNumber: UInt64 = 0
 
     package init() {}
 
     package var isEmpty: Bool { entries.isEmpty }
+    /// Images noted so far.
+    package var notedCount: UInt64 { nextNumber }
+
+    /// Whether an image of any repository has this layer.
+    package func mayHave(_ layer: Digest) -> Bool { !entries.isEmpty && imagesByDigest[layer] != nil }
+
     package var count: Int { entries.count }
     /// Places in the order of age, those of images that are gone included.
     var orderCount: Int { order.count }
@@ -68,7 +77,10 @@ package struct IncompleteImages {
             image: image, layers: keys, endMilliseconds: now + IncompleteImages.lifetimeMilliseconds)
         order.append(nextNumber)
         layerCount += keys.count
-        for key in keys { byLayer[key, default: []].append(nextNumber) }
+        for key in keys {
+            byLayer[key, default: []].append(nextNumber)
+            imagesByDigest[key.digest, default: 0] += 1
+        }
     }
 
     /// A client has asked for a blob: the images that it is a layer of. Each is given once.
@@ -93,6 +105,8 @@ package struct IncompleteImages {
         for key in entry.layers {
             byLayer[key]?.removeAll { $0 == number }
             if byLayer[key]?.isEmpty == true { byLayer[key] = nil }
+            let others = (imagesByDigest[key.digest] ?? 1) - 1
+            imagesByDigest[key.digest] = others > 0 ? others : nil
         }
         // Numbers of images that were taken stay behind one that is still waited for.
         if order.count > 2 * IncompleteImages.maximumImages { order.removeAll { entries[$0] == nil } }

@@ -9,8 +9,11 @@ package final class CachedBlob: ReadyAnswer {
     /// Larger blobs are read from their file each time: compared with copying them, one more call costs little.
     static let maximumBytes: Int64 = 16 * 1024
 
+    package let digest: Digest
+
     /// Reads the file from the page cache; nil if not all of it is there.
-    init?(_ file: OpenFile, fields: [UInt8]) {
+    init?(_ digest: Digest, _ file: OpenFile, fields: [UInt8]) {
+        self.digest = digest
         super.init(fields: fields, bodyBytes: Int(file.sizeBytes)) { body in
             PageCache.read(file.descriptor, into: body, body.count, at: 0) == body.count
         }
@@ -27,7 +30,7 @@ extension Store {
     package func smallBlob(_ digest: Digest, fields: (Digest, Int64) -> [UInt8]) -> CachedBlob? {
         if let blob = smallBlobs.value(for: digest) { return blob }
         guard let file = openFiles.value(for: digest), file.sizeBytes <= CachedBlob.maximumBytes,
-            let blob = CachedBlob(file, fields: fields(digest, file.sizeBytes))
+            let blob = CachedBlob(digest, file, fields: fields(digest, file.sizeBytes))
         else { return nil }
         // The digest is checked once, before the blob stays in memory: 10 µs, as for a manifest.
         guard Digest.of(blob.body, digest.algorithm) == digest else {
