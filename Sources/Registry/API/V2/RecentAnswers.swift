@@ -28,8 +28,8 @@ struct RecentAnswers: ~Copyable {
         let host: Unmanaged<HostTable.Entry>
         /// Whether the request named the host by `ns`, which is then echoed.
         let echoesHost: Bool
-        /// How long the answer may be repeated although images are not whole. Of a manifest: until when, since its image
-        /// was checked for this target, which names one repository. Of a blob: while no further image is noted
+        /// How long the answer may be repeated although images are not whole. Of a manifest: until when. Its image was
+        /// checked for this target, which names one repository. Of a blob: while no further image is noted
         /// (`IncompleteImages.notedCount`), since it is a layer of none.
         var checked: UInt64 = 0
 

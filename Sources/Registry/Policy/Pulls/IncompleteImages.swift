@@ -39,8 +39,8 @@ package struct IncompleteImages {
     private var entries: [UInt64: Entry] = [:]
     private var byLayer: [PullKey: [UInt64]] = [:]
     private var order: Deque<UInt64> = []
-    /// How many of the images have a layer, whatever their repositories: nearly every requested blob is a layer of none,
-    /// and one lookup finds that out.
+    /// How many of the images have a layer, whatever their repositories. Nearly every requested blob is a layer of
+    /// none, which one lookup finds out.
     private var imagesByDigest: [Digest: Int] = [:]
     private var layerCount = 0
     private var nextNumber: UInt64 = 0
