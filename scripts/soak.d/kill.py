@@ -68,12 +68,15 @@ def main(program):
             wrong = wrong_files(bench.directory / "images")
             failed += bool(wrong)
             print(f"killed at {point:2} %: client had {count >> 20} MiB, partial file {partial >> 20} MiB, {len(wrong)} wrong files", flush=True)
+        final = bench.directory / "images/store-v1/blobs/sha256" / digest[7:9] / digest[7:]
+        # On a busy machine the pull may end before its client is at the last point; it is made again then.
+        is_resumed = not final.exists()
+        final.unlink(missing_ok=True)
         trace = bench.directory / "trace"
         process, port = bench.server(program, paced)
         tracer = bench.start("strace", "-f", "-y", "-qq", "-e", "trace=fsync,fdatasync,rename,renameat,renameat2", "-o", str(trace), "-p", str(process.pid))
         parts.wait_for(lambda: "TracerPid:\t0" not in pathlib.Path(f"/proc/{process.pid}/status").read_text(), what="strace")
         status, _, seconds, found, _ = parts.get(port, path)
-        final = bench.directory / "images/store-v1/blobs/sha256" / digest[7:9] / digest[7:]
         parts.wait_for(final.exists, what="the blob's final name")
         process.terminate()
         process.wait(30)
@@ -83,7 +86,7 @@ def main(program):
         ranges = [line.split('"')[2].split() for line in open(log)]
         print(f"upstream requests (status, bytes): {[(int(status), int(size)) for status, size in ranges]}")
         print("system calls:", *lines, sep="\n  ")
-        sys.exit(0 if not failed and found == digest and ordered and ranges[-1][0] in ("206", "416") else 1)
+        sys.exit(0 if not failed and found == digest and ordered and (not is_resumed or ranges[-1][0] in ("206", "416")) else 1)
 
 
 main(sys.argv[1])
