@@ -1,6 +1,6 @@
 // One HTTP request to an upstream, on one connection or, where a reused one does not answer, on a second and new one.
 // It reports a head, body bytes and one end. Statuses, redirects and logging belong to the exchange
-// (Pull/UpstreamExchange.swift).
+// (Pull/Upstreams/UpstreamExchange.swift).
 
 /// A running request. It ends by its `ended` callback or by `cancel`; after its owner has released it, no callback
 /// follows.

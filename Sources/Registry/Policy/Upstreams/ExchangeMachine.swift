@@ -1,5 +1,5 @@
 // One exchange with an upstream, from the first request to the final answer: 401 → token → again, redirects, one retry.
-// A pure value: events go in, one action comes out, and the runner (Pull/UpstreamExchange.swift) performs it.
+// A pure value: events go in, one action comes out, and the runner (Pull/Upstreams/UpstreamExchange.swift) performs it.
 
 package import OCI
 
