@@ -108,11 +108,11 @@ struct Readiness {
         case .asked(.late): lateText
         case .asked(.answered(.success(let disk), _)):
             if disk.isFull {
-                "no room: \(disk.freeBytes) bytes free, \(disk.wantedBytes) wanted"
+                "no room: \(max(0, disk.freeBytes)) bytes free, \(disk.wantedBytes) wanted"
             } else if disk.lacksInodes, let count = disk.freeInodes {
                 "no room: \(count) inodes free, \(Store.leastInodes) wanted"
             } else {
-                "\(disk.freeBytes) bytes free"
+                "\(max(0, disk.freeBytes)) bytes free"
             }
         case .asked(.answered(.failure(let error), _)): error.isNoSpace ? "no room: \(error)" : "\(error)"
         }
