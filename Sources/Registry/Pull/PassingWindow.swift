@@ -6,8 +6,8 @@ internal import OCI
 
 /// The bytes between the slowest reader of a passing blob and its upstream.
 package final class PassingWindow: PullSink {
-    /// Bytes that the fastest reader may be ahead of the slowestPosition one. With `Puller.maximumPassing` this bounds
-    /// the memory of all passing blobs.
+    /// Bytes kept for the slowest reader. When the window is full, the upstream transfer pauses. With
+    /// `Puller.maximumPassing` this bounds the memory of all passing blobs.
     static let limitBytes: Int64 = 2 * 1024 * 1024
     /// Time that a full window waits before readers that are half a window behind the fastest one are cut off. They can
     /// continue with a transfer of their own.
