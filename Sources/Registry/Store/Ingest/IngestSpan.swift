@@ -41,16 +41,7 @@ package final class IngestSpan {
     /// - Returns: false when the caller should pause until `onDrained`; these bytes count as taken.
     package func append(_ bytes: UnsafeRawBufferPointer) -> Bool {
         guard !isOver else { return true }
-        var rest = bytes
-        while !rest.isEmpty {
-            let buffer = filling ?? store.buffers.take(for: rest.count)
-            filling = buffer
-            rest = UnsafeRawBufferPointer(rebasing: rest[buffer.take(rest)...])
-            if buffer.isFull {
-                full.append(buffer)
-                filling = nil
-            }
-        }
+        store.buffers.copy(bytes, into: &filling, &full)
         write()
         isPaused = true
         acceptIfRoom()

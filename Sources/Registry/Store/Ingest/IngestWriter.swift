@@ -56,6 +56,20 @@ final class BufferPool {
         return buffer
     }
 
+    /// Copies bytes into buffers: first into `filling`, which moves to `full` when it is full.
+    func copy(_ bytes: UnsafeRawBufferPointer, into filling: inout IngestBuffer?, _ full: inout [IngestBuffer]) {
+        var rest = bytes
+        while !rest.isEmpty {
+            let buffer = filling ?? take(for: rest.count)
+            filling = buffer
+            rest = UnsafeRawBufferPointer(rebasing: rest[buffer.take(rest)...])
+            if buffer.isFull {
+                full.append(buffer)
+                filling = nil
+            }
+        }
+    }
+
     func give(_ buffer: IngestBuffer) {
         buffer.empty()
         inUse -= 1
