@@ -8,6 +8,24 @@ import Testing
 @testable import Registry
 
 @Suite struct IngestTests {
+    @Test("a partial file with a hole is resumed from what is before the hole") func hole() throws {
+        let fixture = try StoreFixture()
+        let bytes = pattern(2_000_000)
+        let key = try fixture.key(digestOf(bytes))
+        let path = fixture.store.layout.partialFile(key)
+        try Disk.makeDirectories(fixture.store.layout.partial, fixture.store.layout.group)
+        let descriptor = try Disk.open(path, O_RDWR | O_CREAT)
+        try bytes[..<500_000].withUnsafeBytes { try Disk.write($0, to: descriptor, at: 0, path) }
+        try bytes[1_500_000...].withUnsafeBytes { try Disk.write($0, to: descriptor, at: 1_500_000, path) }
+        close(descriptor)
+        let ingest = try fixture.begin(key)
+        #expect(ingest.offsetBytes > 400_000 && ingest.offsetBytes <= 500_000)
+        try fixture.append(Array(bytes[Int(ingest.offsetBytes)...]), to: ingest)
+        let matches = try fixture.wait { ingest.verify(then: $0) }
+        #expect(try matches.get())
+        ingest.discard()
+    }
+
     @Test(
         "a committed blob is found by its digest, after a restart too",
         arguments: Digest.Algorithm.allCases, [0, 1, 4096, 262_144, 3_000_001])
