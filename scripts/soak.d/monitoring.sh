@@ -2,13 +2,14 @@
 # Rules and dashboards with Prometheus 3 and VictoriaMetrics: scripts/soak monitoring, with the tests built already.
 #
 # Debian stable has older ones, so both come from a root of Debian sid, made here and removed at the end (about 700 MB and a minute).
+# MONITORING_ROOT names a directory where it is kept, and found the next time.
 # Wrappers that run its programs inside the root stand first on PATH: the tests of Tests/EndToEndTests/Observability then use them.
 set -euo pipefail
 
 checkout=$1
 temporary=${TMPDIR:-/tmp}
 work=$(mktemp -d "$temporary/ociregistry-monitoring-XXXXXX")
-sid=$work/sid
+sid=${MONITORING_ROOT:-$work/sid}
 # Nothing is mounted in there by then: mounts are made in a namespace that ends before.
 trap 'rm -rf "$work"' EXIT
 
@@ -30,6 +31,7 @@ in_sid() {
 }
 
 make_root() {
+    [ ! -x "$sid/usr/bin/vmalert-tool" ] || return 0
     debootstrap --variant=minbase sid "$sid" >"$work/debootstrap.log" || {
         tail -20 "$work/debootstrap.log" >&2
         exit 1
@@ -45,6 +47,9 @@ make_root() {
         tail -20 "$work/apt.log" >&2
         exit 1
     }
+}
+
+make_wrappers() {
     mkdir "$work/bin"
     local program
     for program in prometheus promtool prometheus-node-exporter vmalert-tool; do
@@ -63,6 +68,7 @@ tests() {
 }
 
 make_root
+make_wrappers
 say "$(in_sid chroot "$sid" prometheus --version 2>&1 | head -1)"
 say "the rules, by Prometheus 3's promtool"
 tests 'PrometheusRulesTests|DashboardRulesTests|CatalogueUseTests'

@@ -55,10 +55,24 @@ enum EasyOptions {
         if let file = request.tls.certificateFile { texts.append((CURLOPT_SSLCERT, file)) }
         if let file = request.tls.keyFile { texts.append((CURLOPT_SSLKEY, file)) }
         guard texts.allSatisfy({ ccurl_set_string(easy, $0.0, $0.1) == CURLE_OK }) else { return false }
+        guard setBody(request, easy) else { return false }
         if request.tls.caFile != nil, !request.tls.trustsSystem {
             return ccurl_set_string(easy, CURLOPT_CAPATH, nil) == CURLE_OK
         }
         return true
+    }
+
+    /// Sets the method and body of a POST or a PUT; curl copies the body.
+    private static func setBody(_ request: TransferRequest, _ easy: UnsafeMutableRawPointer) -> Bool {
+        guard request.method == .post || request.method == .put else { return true }
+        guard ccurl_set_long(easy, CURLOPT_POSTFIELDSIZE, request.body.count) == CURLE_OK else { return false }
+        let isCopied = request.body.withUnsafeBytes { bytes in
+            bytes.baseAddress.map {
+                ccurl_set_pointer(easy, CURLOPT_COPYPOSTFIELDS, UnsafeMutableRawPointer(mutating: $0))
+            } ?? ccurl_set_string(easy, CURLOPT_COPYPOSTFIELDS, "")
+        }
+        guard isCopied == CURLE_OK, request.method == .put else { return isCopied == CURLE_OK }
+        return ccurl_set_string(easy, CURLOPT_CUSTOMREQUEST, "PUT") == CURLE_OK
     }
 }
 

@@ -2,7 +2,7 @@
 
 /// A request to an upstream.
 package struct TransferRequest {
-    package enum Method: Sendable { case get, head }
+    package enum Method: Sendable { case get, head, post, put }
 
     /// TLS settings for this host. The files are read when the connection is made.
     package struct TLS: Sendable, Equatable {
@@ -20,6 +20,8 @@ package struct TransferRequest {
     package var method = Method.get
     /// Whole header lines, `Name: value`. They are the only way credentials are sent: curl follows no redirects here.
     package var headers: [String] = []
+    /// The body of a `post`; `put` has none.
+    package var body: [UInt8] = []
     package var userAgent = ""
     package var tls = TLS()
     package var addresses: AddressGuard

@@ -1,5 +1,6 @@
 // Credentials for an upstream: Basic credentials, and the parameters of a token request.
 
+package import Configuration
 internal import OCI
 
 /// The parameters of a token request.
@@ -23,16 +24,25 @@ package struct TokenRequest: Hashable, Sendable {
     }
 }
 
-/// The credentials for one upstream. They are used only to make a header.
-package struct UpstreamCredentials: Sendable, Equatable {
-    package let user: String
-    private let password: String
+/// The credentials for one upstream. They are used only to make a header or a token request.
+package enum UpstreamCredentials: Sendable, Equatable {
+    /// For basic authentication, or for the token exchange.
+    case password(user: String, Secret)
+    /// A bearer token that is sent as it is.
+    case bearer(Secret)
+    /// An OAuth 2 refresh token, as docker's `identitytoken` is: a token service gives an access token for it.
+    case identityToken(Secret)
 
-    package init(user: String, password: String) {
-        self.user = user
-        self.password = password
+    package init(user: String, password: String) { self = .password(user: user, Secret(password)) }
+
+    /// The user's name, where there is one; for the keys of caches, never with the secret.
+    package var user: String {
+        if case .password(let user, _) = self { user } else { "" }
     }
 
-    /// `Basic …` (RFC 7617).
-    package var basic: String { "Basic " + Base64.encode("\(user):\(password)") }
+    /// `Basic …` (RFC 7617); nil for tokens.
+    package var basic: String? {
+        guard case .password(let user, let password) = self else { return nil }
+        return "Basic " + Base64.encode("\(user):\(password.revealed)")
+    }
 }

@@ -202,7 +202,7 @@ package final class UpstreamExchange {
         usesBasic = authorization == .basic
         switch authorization {
         case .none: break
-        case .basic: asked.headers += upstream.credentials.map { ["Authorization: \($0.basic)"] } ?? []
+        case .basic: asked.headers += upstream.credentials?.basic.map { ["Authorization: \($0)"] } ?? []
         case .bearer(let token): asked.headers.append("Authorization: Bearer \(token)")
         }
         services.logger.debug(

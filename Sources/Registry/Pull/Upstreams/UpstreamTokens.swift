@@ -188,8 +188,8 @@ final class UpstreamTokens {
         asked.isConfigured = upstream.config != nil
         asked.client = client
         asked.headers = ["Accept: application/json", "Accept-Encoding: identity"]
-        if withCredentials, let credentials = upstream.credentials {
-            asked.headers.append("Authorization: \(credentials.basic)")
+        if withCredentials, let basic = upstream.credentials?.basic {
+            asked.headers.append("Authorization: \(basic)")
         }
         return asked
     }
