@@ -23,6 +23,8 @@ in_sid() {
         shift 3
         mount --bind "$sid" "$sid"
         mount -t proc proc "$sid/proc"
+        # node_exporter ends when it finds no processors in /sys.
+        mount --rbind /sys "$sid/sys"
         mount --rbind /dev "$sid/dev"
         mkdir -p "$sid$checkout" "$sid$temporary"
         mount --bind "$checkout" "$sid$checkout"
