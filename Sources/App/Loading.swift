@@ -21,7 +21,7 @@ final class Loading {
     init(config: Config, resolveAs: ImageName?, logger: Logger) throws {
         loop = try EventLoop()
         let offload = Offload(on: loop)
-        let metrics = Metrics(configured: config.registries.map(\.name))
+        let metrics = Metrics(configured: config.registries.compactMap(\.name.host))
         store = try Store.open(
             imagePath: config.imagePath, loop: loop, offload: offload, logger: logger, limits: StoreLimits(config))
         client = UpstreamClient(config, loop: loop, logger: logger, metrics: metrics)

@@ -45,7 +45,7 @@ final class Running {
         self.logger = logger
         self.log = log
         loop = try EventLoop()
-        let metrics = Metrics(configured: config.registries.map(\.name))
+        let metrics = Metrics(configured: config.registries.compactMap(\.name.host))
         self.metrics = metrics
         offload = Offload(on: loop)
         let limits = try StoreLimits(config)

@@ -60,8 +60,10 @@ package struct Config: Sendable, Equatable {
     package var pruneSchedule = PruneSchedule()
     /// Schedule for hashing the cache again in the background; nil: off.
     package var scrub: ScrubSchedule?
-    /// One entry per host at most.
+    /// One entry per host or pattern at most.
     package var registries: [RegistryConfig] = []
+    /// Docker's or podman's file of credentials, for upstreams without an `auth`.
+    package var dockerConfig: String?
 
     package init() {}
 

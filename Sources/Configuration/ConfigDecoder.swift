@@ -133,6 +133,9 @@ package enum ConfigDecoder {
             .init(name: "adminOnServingPort") { value, config throws(Refusal) in
                 try value.assign(ConfigRules.flag, to: &config.adminOnServingPort)
             },
+            .init(name: "dockerConfig") { value, config throws(Refusal) in
+                try value.assignUnlessEmpty(value.readableFile, to: &config.dockerConfig)
+            },
             .init(name: "registries", children: RegistryDecoder.allKeys.map { "[].\($0)" }) {
                 value, config throws(Refusal) in
                 config.registries = RegistryDecoder.decode(try value.items())

@@ -148,20 +148,6 @@ package enum ConfigRules {
         return scheme
     }
 
-    /// `http[s]://host[:port]` without a path, in lower case and without a trailing slash.
-    static func endpoint(_ text: String) throws(Refusal) -> (scheme: RegistryConfig.Scheme, url: String) {
-        // The error does not show the text, since it may contain a password.
-        if text.contains("@") { throw Refusal("must not hold a user or password; they belong under auth") }
-        let lower = text.lowercased()
-        for scheme in RegistryConfig.Scheme.allCases where lower.hasPrefix("\(scheme.rawValue)://") {
-            let rest = lower.dropFirst(scheme.rawValue.count + 3)
-            let host = rest.hasSuffix("/") ? rest.dropLast() : rest
-            guard RegistryHost(String(host)) != nil else { break }
-            return (scheme, "\(scheme.rawValue)://\(host)")
-        }
-        throw Refusal("must be https://host[:port] or http://host[:port] with nothing after it, not \(shown(text))")
-    }
-
     /// `host[:port]`, or an https URL reduced to that part.
     static func tokenRealm(_ text: String) throws(Refusal) -> String {
         let lower = text.lowercased()

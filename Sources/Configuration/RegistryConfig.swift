@@ -1,44 +1,83 @@
-// The settings of one upstream: an entry of `registries`, with its credentials. An upstream without an entry is reached
-// anonymously over verified HTTPS.
+// The settings of one upstream: an entry of `registries`, with its endpoints and credentials. An upstream without an
+// entry is reached anonymously over verified HTTPS.
 
 package import OCI
 
-/// One upstream.
+/// One upstream, or all whose hosts match a pattern.
 package struct RegistryConfig: Sendable, Equatable {
-    package enum Scheme: String, Sendable, CaseIterable { case https, http }
+    package typealias Scheme = EndpointAddress.Scheme
 
-    /// The host in image references.
-    package var name: RegistryHost
+    /// The host in image references, or a pattern of such hosts.
+    package var name: RegistryPattern
     /// Free text for people.
     package var description: String?
+    /// The protocol towards the registry's own address.
     package var scheme: Scheme = .https
-    /// The address that requests for `name` go to: `scheme://host[:port]`, lower case, no trailing slash. Nil: `name`.
-    package var endpoint: String?
+    /// Where requests go, in order of preference. Empty: to the registry's own address.
+    package var endpoints: [EndpointConfig] = []
+    /// Whether `endpoints` has been given as a list, whose items have credentials of their own.
+    package var isList = false
     /// Whether requests to an endpoint on another host carry `ns=<name>`, like containerd's requests to a mirror.
     package var sendsNamespace = true
+    /// For the registry's own address, or its only endpoint.
     package var auth: RegistryAuth?
     package var tls = RegistryTLS()
 
-    package init(name: RegistryHost) { self.name = name }
+    package init(name: RegistryHost) { self.name = RegistryPattern(name) }
+    package init(name: RegistryPattern) { self.name = name }
+}
 
-    /// `scheme://host[:port]`: the endpoint, otherwise the name.
-    package var origin: String { endpoint ?? "\(scheme.rawValue)://\(name.text)" }
+/// One address that a registry's requests may go to.
+package struct EndpointConfig: Sendable, Equatable {
+    package var address: EndpointAddress
+    /// Of an item of a list.
+    package var auth: RegistryAuth?
+    /// Instead of the registry's.
+    package var tls: RegistryTLS?
+    /// Whether this endpoint's 404 is the answer, and no other endpoint is asked.
+    package var is404Final = false
+
+    package init(_ address: EndpointAddress) { self.address = address }
 }
 
 /// Credentials for one upstream.
 package struct RegistryAuth: Sendable, Equatable {
-    package var user: String
-    /// From `password`, or from the variable that `passwordFromEnv` names.
-    package var password: Secret
+    package enum Kind: Sendable, Equatable {
+        /// From `password`, or from the variable that `passwordFromEnv` names.
+        case password(user: String, Secret)
+        /// The file is read again when it has changed.
+        case passwordFile(user: String, path: String)
+        /// A bearer token, sent as it is.
+        case token(Secret)
+        /// Amazon ECR's tokens, renewed by the server.
+        case ecr(ECRSettings)
+    }
+
+    package var kind: Kind
     /// An additional token realm, `host[:port]` in lower case, that may receive these credentials over HTTPS (or over
     /// plain HTTP when the upstream itself uses plain HTTP).
     package var tokenRealm: String?
 
-    package init(user: String, password: Secret, tokenRealm: String? = nil) {
-        self.user = user
-        self.password = password
+    package init(_ kind: Kind, tokenRealm: String? = nil) {
+        self.kind = kind
         self.tokenRealm = tokenRealm
     }
+
+    package init(user: String, password: Secret, tokenRealm: String? = nil) {
+        self.init(.password(user: user, password), tokenRealm: tokenRealm)
+    }
+}
+
+/// How ECR's tokens are got (`auth.token` with `provider: ecr`).
+package struct ECRSettings: Sendable, Equatable {
+    /// The profile of AWS's files; nil: the SDKs' order of sources.
+    package var profile: String?
+    /// Nil: the region in the registry's name.
+    package var region: String?
+    /// How long a token is used for when its answer does not tell: half of what ECR's are good for.
+    package var expiryMilliseconds: UInt64 = 6 * 3_600_000
+
+    package init() {}
 }
 
 /// TLS settings for one upstream. Relative paths begin at the working directory if the configuration file's path does.

@@ -1,4 +1,4 @@
-// Decodes the entries of `registries`. Rules over several keys (a scheme and an endpoint, a user and a password) are
+// Decodes the entries of `registries`. Rules over several keys (a scheme and an endpoint, two lists of endpoints) are
 // checked after an entry has been read, and reported at the key to change.
 
 internal import OCI
@@ -9,17 +9,28 @@ enum RegistryDecoder {
 
     static func decode(_ items: [ConfigValue]) -> [RegistryConfig] {
         var registries: [RegistryConfig] = []
-        var first: [RegistryHost: String] = [:]
         for item in items {
             guard let registry = decode(item) else { continue }
-            if let earlier = first[registry.name] {
-                (item.child("name") ?? item).report("\(registry.name) is configured already, by \(earlier)")
+            if let reason = conflict(registry.name, with: registries.map(\.name)) {
+                (item.child("name") ?? item).report(reason)
                 continue
             }
-            first[registry.name] = item.path
             registries.append(registry)
         }
         return registries
+    }
+
+    /// Why two entries could not be told apart: they have the same name, or are patterns of the same rank that both
+    /// match some host.
+    private static func conflict(_ name: RegistryPattern, with earlier: [RegistryPattern]) -> String? {
+        for (index, other) in earlier.enumerated() {
+            if other == name { return "\(name) is configured already, by registries[\(index)]" }
+            guard name.host == nil, other.host == nil, name.literalCount == other.literalCount else { continue }
+            if name.overlaps(other) {
+                return "matches hosts that registries[\(index)], \(other), matches too, and neither is more specific"
+            }
+        }
+        return nil
     }
 
     private static func decode(_ item: ConfigValue) -> RegistryConfig? {
@@ -36,43 +47,66 @@ enum RegistryDecoder {
         }
         var registry = RegistryConfig(name: name)
         registry.description = draft.description
-        registry.endpoint = draft.endpoint?.url
+        registry.isList = !draft.endpoints.isEmpty
+        registry.endpoints = registry.isList ? draft.endpoints : draft.endpoint.map { [EndpointConfig($0)] } ?? []
         registry.sendsNamespace = draft.sendsNamespace
-        registry.scheme = draft.scheme ?? draft.endpoint?.scheme ?? .https
-        registry.auth = auth(draft.auth, at: item.child("auth") ?? item)
+        registry.scheme = draft.scheme ?? .https
+        registry.auth = draft.auth
         registry.tls = draft.tls
-        check(draft, at: item)
+        check(draft, registry, at: item)
         return registry
     }
 
-    private static func check(_ draft: Draft, at item: ConfigValue) {
+    private static func check(_ draft: Draft, _ registry: RegistryConfig, at item: ConfigValue) {
         if let scheme = draft.scheme, let endpoint = draft.endpoint, scheme != endpoint.scheme {
             item.child("endpoint")?.report("begins with \(endpoint.scheme.rawValue), but scheme is \(scheme.rawValue)")
         }
-        guard let tls = item.child("tls") else { return }
-        if tls.isSet("key"), !tls.isSet("cert") {
-            tls.child("key")?.report("needs tls.cert, the certificate it belongs to")
+        if registry.isList, draft.endpoint != nil {
+            item.child("endpoint")?.report("endpoints is set too; only one of them can be")
         }
-        if tls.isSet("cert"), !tls.isSet("key") {
-            tls.child("cert")?.report("needs tls.key, the certificate's private key")
+        if registry.isList, draft.scheme != nil {
+            item.child("scheme")?.report("is not used beside endpoints, whose URLs begin with a scheme each")
         }
+        if registry.auth != nil, registry.isList, !draft.endpoints.contains(where: { isOwn($0, of: registry.name) }) {
+            item.child("auth")?.report(
+                "is sent to the registry's own host, which endpoints does not list; give the items an auth each")
+        }
+        if registry.name.isEveryHost {
+            // A password for every host would go to whichever host a client names.
+            if draft.auth != nil { item.child("auth")?.report("cannot be set for every host") }
+            if draft.tls.keyFile != nil { item.child("tls")?.report("cannot have a client key for every host") }
+        }
+        checkECR(registry, at: item)
+    }
+
+    /// ECR's tokens are sent to hosts of ECR, or where the configuration says.
+    private static func checkECR(_ registry: RegistryConfig, at item: ConfigValue) {
+        guard case .ecr = registry.auth?.kind, registry.endpoints.isEmpty, let host = registry.name.host else { return }
+        if !ECRNames.isRegistry(host.name) {
+            item.child("auth")?.report("provider ecr is for hosts of ECR, or needs an endpoint")
+        }
+    }
+
+    private static func isOwn(_ endpoint: EndpointConfig, of name: RegistryPattern) -> Bool {
+        RegistryHost(endpoint.address.authority).map(name.matches) ?? false
     }
 
     /// An entry before the rules over several keys are checked.
     private struct Draft {
-        var name: RegistryHost?
+        var name: RegistryPattern?
         var description: String?
         var scheme: RegistryConfig.Scheme?
-        var endpoint: (scheme: RegistryConfig.Scheme, url: String)?
+        var endpoint: EndpointAddress?
+        var endpoints: [EndpointConfig] = []
         var sendsNamespace = true
-        var auth = AuthDraft()
+        var auth: RegistryAuth?
         var tls = RegistryTLS()
     }
 
     private static var keys: [ConfigKey<Draft>] {
         [
             .init(name: "name") { value, draft throws(Refusal) in
-                try value.assign(ConfigRules.registryHost, to: &draft.name)
+                try value.assign(RegistryPattern.init(parsing:), to: &draft.name)
             },
             .init(name: "description") { value, draft throws(Refusal) in
                 try value.assign({ $0 }, to: &draft.description)
@@ -81,113 +115,122 @@ enum RegistryDecoder {
                 try value.assignUnlessEmpty(ConfigRules.scheme, to: &draft.scheme)
             },
             .init(name: "endpoint") { value, draft throws(Refusal) in
-                try value.assignUnlessEmpty(ConfigRules.endpoint, to: &draft.endpoint)
+                try value.assignUnlessEmpty(EndpointAddress.init(parsing:), to: &draft.endpoint)
+            },
+            .init(name: "endpoints", children: EndpointDecoder.allKeys.map { "[].\($0)" }) {
+                value, draft throws(Refusal) in
+                draft.endpoints = try EndpointDecoder.decode(value)
             },
             .init(name: "sendNamespace") { value, draft throws(Refusal) in
                 try value.assign(ConfigRules.flag, to: &draft.sendsNamespace)
             },
-            .init(name: "auth", children: authKeys.flatMap(\.paths)) { value, draft throws(Refusal) in
-                try value.decode(authKeys, into: &draft.auth)
-            },
-            .init(name: "tls", children: tlsKeys.flatMap(\.paths)) { value, draft throws(Refusal) in
-                try value.decode(tlsKeys, into: &draft.tls)
-            },
+            AuthDecoder.key { $0.auth = $1 },
+            TLSDecoder.key { $0.tls = $1 },
         ]
     }
 }
 
-// MARK: - auth
+/// Decodes the items of `endpoints`: a URL, or a mapping with one.
+enum EndpointDecoder {
+    /// More than anyone lists; each may cost a request a time limit.
+    private static let maximumCount = 16
 
-extension RegistryDecoder {
-    private struct AuthDraft {
-        var user: String?
-        var password: String?
-        var passwordFromEnv: String?
-        var tokenRealm: String?
+    static var allKeys: [String] { keys.flatMap(\.paths) }
+
+    static func decode(_ value: ConfigValue) throws(Refusal) -> [EndpointConfig] {
+        let items = try value.items()
+        guard items.count <= maximumCount else { throw Refusal("must have at most \(maximumCount) items") }
+        var endpoints: [EndpointConfig] = []
+        for item in items {
+            do throws(Refusal) {
+                let endpoint = try decode(item: item)
+                if endpoints.contains(where: { $0.address == endpoint.address }) { throw Refusal("is listed twice") }
+                endpoints.append(endpoint)
+            } catch {
+                item.report(error.reason)
+            }
+        }
+        return endpoints
     }
 
-    private static var authKeys: [ConfigKey<AuthDraft>] {
+    private static func decode(item: ConfigValue) throws(Refusal) -> EndpointConfig {
+        if case .scalar = item.node.content { return EndpointConfig(try EndpointAddress(parsing: try item.text())) }
+        var draft = Draft()
+        try item.decode(keys, into: &draft)
+        guard let address = draft.address else {
+            // A URL that is there and wrong has been reported.
+            if !item.isSet("url") { throw Refusal("needs a url") }
+            throw Refusal("has no usable url")
+        }
+        var endpoint = EndpointConfig(address)
+        endpoint.auth = draft.auth
+        endpoint.tls = draft.tls
+        endpoint.is404Final = draft.is404Final
+        return endpoint
+    }
+
+    private struct Draft {
+        var address: EndpointAddress?
+        var auth: RegistryAuth?
+        var tls: RegistryTLS?
+        var is404Final = false
+    }
+
+    private static var keys: [ConfigKey<Draft>] {
         [
-            .init(name: "user") { value, draft throws(Refusal) in
-                try value.assignUnlessEmpty(ConfigRules.line, to: &draft.user)
-                // RFC 7617 §2: the first colon ends the user name.
-                if draft.user?.contains(":") == true { throw Refusal("must not hold a colon") }
+            .init(name: "url") { value, draft throws(Refusal) in
+                try value.assignUnlessEmpty(EndpointAddress.init(parsing:), to: &draft.address)
             },
-            .init(name: "password") { value, draft throws(Refusal) in
-                try value.assignUnlessEmpty(ConfigRules.line, to: &draft.password)
+            .init(name: "final404") { value, draft throws(Refusal) in
+                try value.assign(ConfigRules.flag, to: &draft.is404Final)
             },
-            .init(name: "passwordFromEnv") { value, draft throws(Refusal) in
-                try value.assignUnlessEmpty(ConfigRules.line, to: &draft.passwordFromEnv)
-            },
-            .init(name: "tokenRealm") { value, draft throws(Refusal) in
-                try value.assignUnlessEmpty(ConfigRules.tokenRealm, to: &draft.tokenRealm)
-            },
-            .notBuilt("token", keys: ["provider", "providerOpts", "expiry", "static"]) { $0.holdsNothing() },
+            AuthDecoder.key { $0.auth = $1 },
+            TLSDecoder.key { $0.tls = $1 },
         ]
-    }
-
-    /// Nil when no credentials are set, or when they are invalid; invalid ones are reported.
-    private static func auth(_ draft: AuthDraft, at value: ConfigValue) -> RegistryAuth? {
-        guard value.isSet("user") else {
-            let orphan = ["password", "passwordFromEnv", "tokenRealm"].first { value.isSet($0) }
-            if let orphan { value.child(orphan)?.report("needs auth.user") }
-            return nil
-        }
-        guard value.isSet("password") || value.isSet("passwordFromEnv") else {
-            value.child("user")?.report("needs auth.password or auth.passwordFromEnv")
-            return nil
-        }
-        guard !(value.isSet("password") && value.isSet("passwordFromEnv")) else {
-            value.child("passwordFromEnv")?.report("password is set too; only one of them can be")
-            return nil
-        }
-        let fromVariable = draft.passwordFromEnv.flatMap { variable in
-            value.child("passwordFromEnv").flatMap { password(fromVariable: variable, at: $0) }
-        }
-        guard let user = draft.user, let password = draft.password ?? fromVariable else { return nil }
-        return RegistryAuth(user: user, password: Secret(password), tokenRealm: draft.tokenRealm)
-    }
-
-    private static func password(fromVariable variable: String, at value: ConfigValue) -> String? {
-        guard let password = value.reader.environment(variable), !password.isEmpty else {
-            value.report("the environment variable \(variable) is not set, or empty")
-            return nil
-        }
-        guard (try? ConfigRules.line(password)) != nil else {
-            value.report("the environment variable \(variable) holds a control character")
-            return nil
-        }
-        return password
     }
 }
 
-// MARK: - tls
+/// Decodes `tls` of a registry or an endpoint.
+enum TLSDecoder {
+    static func key<Target>(_ assign: @escaping (inout Target, RegistryTLS) -> Void) -> ConfigKey<Target> {
+        ConfigKey(name: "tls", children: keys.flatMap(\.paths)) { value, target throws(Refusal) in
+            var tls = RegistryTLS()
+            try value.decode(keys, into: &tls)
+            if value.isSet("key"), !value.isSet("cert") {
+                value.child("key")?.report("needs tls.cert, the certificate it belongs to")
+            }
+            if value.isSet("cert"), !value.isSet("key") {
+                value.child("cert")?.report("needs tls.key, the certificate's private key")
+            }
+            assign(&target, tls)
+        }
+    }
 
-extension RegistryDecoder {
-    private static var tlsKeys: [ConfigKey<RegistryTLS>] {
+    private static var keys: [ConfigKey<RegistryTLS>] {
         [
             .init(name: "ca") { value, tls throws(Refusal) in
-                try value.assignUnlessEmpty(readableFile(value.reader.directory), to: &tls.caFile)
+                try value.assignUnlessEmpty(value.readableFile, to: &tls.caFile)
             },
             .init(name: "cert") { value, tls throws(Refusal) in
-                try value.assignUnlessEmpty(readableFile(value.reader.directory), to: &tls.certificateFile)
+                try value.assignUnlessEmpty(value.readableFile, to: &tls.certificateFile)
             },
             .init(name: "key") { value, tls throws(Refusal) in
-                try value.assignUnlessEmpty(readableFile(value.reader.directory), to: &tls.keyFile)
+                try value.assignUnlessEmpty(value.readableFile, to: &tls.keyFile)
             },
             .init(name: "insecureSkipVerify") { value, tls throws(Refusal) in
                 try value.assign(ConfigRules.flag, to: &tls.insecureSkipVerify)
             },
         ]
     }
+}
 
-    /// A relative path begins at the configuration file's directory, not at the working directory.
-    private static func readableFile(_ directory: String) -> (String) throws(Refusal) -> String {
-        { text throws(Refusal) in
-            let path = try ConfigRules.path(text)
-            let full = path.hasPrefix("/") ? path : directory + path
-            try ConfigFile.check(full)
-            return full
-        }
+extension ConfigValue {
+    /// The path of a file that can be read. A relative one begins at the configuration file's directory, not at the
+    /// working directory.
+    func readableFile(_ text: String) throws(Refusal) -> String {
+        let path = try ConfigRules.path(text)
+        let full = path.hasPrefix("/") ? path : reader.directory + path
+        try ConfigFile.check(full)
+        return full
     }
 }

@@ -8,7 +8,7 @@ package enum ASCII {
     package static func isDigit(_ byte: UInt8) -> Bool { byte &- 0x30 < 10 }
     @inlinable @inline(__always)
     package static func isLower(_ byte: UInt8) -> Bool { byte &- 0x61 < 26 }
-    static func isUpper(_ byte: UInt8) -> Bool { byte &- 0x41 < 26 }
+    package static func isUpper(_ byte: UInt8) -> Bool { byte &- 0x41 < 26 }
     @inlinable
     package static func isLetter(_ byte: UInt8) -> Bool { isLower(byte | 0x20) }
     @inlinable

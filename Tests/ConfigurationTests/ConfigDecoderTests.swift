@@ -95,9 +95,9 @@ import Testing
             """
         let registries = try decode(yaml, environment: ["PW": "s"]).registries
         #expect(
-            registries.map(\.origin)
-                == ["http://127.0.0.1:5000", "http://my-registry.example:5000", "https://[::1]:5000"])
-        #expect(registries.map(\.scheme) == [.http, .http, .https])
+            registries.map { $0.endpoints.map(\.address.description) }
+                == [["http://127.0.0.1:5000"], [], ["https://[::1]:5000"]])
+        #expect(registries[1].name.text == "my-registry.example:5000" && registries[1].scheme == .http)
         #expect(registries[0].description == "two\nlines\n")
         #expect(registries.map(\.sendsNamespace) == [false, true, true])
         #expect(registries[0].auth == nil)
@@ -136,6 +136,6 @@ import Testing
         var dumped = ""
         dump(config, to: &dumped)
         for text in ["\(config)", String(reflecting: config), dumped] { #expect(!text.contains("hunter2")) }
-        #expect(config.registries.first?.auth?.password.revealed == "hunter2")
+        #expect(config.registries.first?.auth == RegistryAuth(user: "u", password: Secret("hunter2")))
     }
 }

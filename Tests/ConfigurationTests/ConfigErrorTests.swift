@@ -60,9 +60,9 @@ import Testing
             "c.yaml:1: registries[0].endpoint: must not hold a user or password; they belong under auth"
         ),
         (
-            "registries: [{name: x.y, endpoint: 'https://a.b/v2'}]",
-            "c.yaml:1: registries[0].endpoint: must be https://host[:port] or http://host[:port] "
-                + #"with nothing after it, not "https://a.b/v2""#
+            "registries: [{name: x.y, endpoint: 'https://a.b/?x'}]",
+            "c.yaml:1: registries[0].endpoint: must be https://host[:port] or http://host[:port], "
+                + #"with a path or without, not "https://a.b/?x""#
         ),
     ])
     func registryRefusals(_ yaml: String, _ printed: String) {
@@ -72,10 +72,10 @@ import Testing
     @Test(
         "wrong or incomplete credentials of a registry are refused with the key at fault",
         arguments: [
-            ("{user: u}", "user: needs auth.password or auth.passwordFromEnv"),
+            ("{user: u}", "user: needs auth.password, auth.passwordFromEnv or auth.passwordFile"),
             ("{user: '', password: p}", "password: needs auth.user"),
             ("{passwordFromEnv: SET}", "passwordFromEnv: needs auth.user"),
-            ("{tokenRealm: a.b}", "tokenRealm: needs auth.user"),
+            ("{tokenRealm: a.b}", "tokenRealm: needs auth.user or auth.token"),
             ("{user: 'a:b', password: p}", "user: must not hold a colon"),
             (#"{user: "a\nb", password: p}"#, "user: holds a control character"),
             (
@@ -98,8 +98,21 @@ import Testing
                 "{user: u, password: p, tokenRealm: 'http://a.b/token'}",
                 "tokenRealm: must be host[:port] or an https URL of the token realm"
             ),
-            ("{token: {static: t}}", "token: not built yet; leave it empty or take it out to start the server"),
-            ("{token: {provider: ecr}}", "token: not built yet; leave it empty or take it out to start the server"),
+            (
+                "{user: u, password: p, token: {static: t}}",
+                "token: user is set too; only one kind of credentials can be"
+            ),
+            (
+                "{token: {static: t, provider: ecr}}",
+                "token.static: provider is set too; only one kind of credentials can be"
+            ),
+            ("{token: {provider: gcr}}", #"token.provider: must be ecr, not "gcr""#),
+            ("{token: {providerOpts: 'profile=a'}}", "token.providerOpts: needs provider"),
+            ("{passwordFile: /etc/passwd}", "passwordFile: needs auth.user"),
+            (
+                "{user: u, passwordFile: /nowhere/pw}",
+                "passwordFile: /nowhere/pw: cannot be read: No such file or directory"
+            ),
         ])
     func authRefusals(_ auth: String, _ printed: String) {
         let environment = ["SET": "p", "EMPTY": "", "BAD": "a\r\nb"]
@@ -142,7 +155,7 @@ import Testing
         #expect(
             complaint(yaml) == """
                 c.yaml:2: registries[0].name: must be a registry host[:port], not "a/b"
-                c.yaml:4: registries[1].auth.user: needs auth.password or auth.passwordFromEnv
+                c.yaml:4: registries[1].auth.user: needs auth.password, auth.passwordFromEnv or auth.passwordFile
                 c.yaml:5: port: must be a port from 1 to 65535, or 0 for any free one, not "x"
                 c.yaml:6: airgapped: unknown key; did you mean airGapped?
                 """)

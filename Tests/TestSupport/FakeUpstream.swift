@@ -112,7 +112,7 @@ package final class FakeUpstream {
     package func config(name: String = "registry.test", auth: RegistryAuth? = nil) -> RegistryConfig {
         var config = RegistryConfig(name: RegistryHost(name)!)
         config.scheme = .http
-        config.endpoint = url
+        config.send(to: url)
         config.auth = auth
         return config
     }
@@ -326,5 +326,12 @@ private final class FakeConnection {
         if answer.endsConnection { return end(resetting: false) }
         watch(writable: false)
         next()
+    }
+}
+
+extension RegistryConfig {
+    /// Sends all requests to this URL.
+    package mutating func send(to url: String) {
+        endpoints = [EndpointConfig(try! EndpointAddress(parsing: url))]  // a test's own URL
     }
 }

@@ -12,18 +12,20 @@ package final class OciRegistryProcess {
     /// - Parameters:
     ///   - upstreams: maps a registry's host to the `host:port` of the plain-HTTP server that gets its requests.
     ///   - upstreamSettings: an additional line for each of these entries.
+    ///   - registries: further entries, as the lines of YAML that they are.
     ///   - imagePath: the cache directory, if it must outlive this server.
     ///   - settings: additional lines of the configuration file.
     ///   - launcher: a program with arguments that starts the server, for example as another user or traced.
     package init(
-        upstreams: [String: String] = [:], upstreamSettings: String? = nil, imagePath: String? = nil,
-        arguments: [String] = [], settings: String = "", launcher: [String] = [], environment: [String: String] = [:]
+        upstreams: [String: String] = [:], upstreamSettings: String? = nil, registries: String = "",
+        imagePath: String? = nil, arguments: [String] = [], settings: String = "", launcher: [String] = [],
+        environment: [String: String] = [:]
     ) throws {
         files = try TemporaryDirectory()
         // The other user must be able to read the configuration file.
         if !launcher.isEmpty { chmod(files.path, 0o755) }
         var configuration = "logLevel: info\n\(settings)"
-        if !upstreams.isEmpty { configuration += "registries:\n" }
+        if !upstreams.isEmpty || !registries.isEmpty { configuration += "registries:\n\(registries)" }
         for (host, address) in upstreams.sorted(by: { $0.key < $1.key }) {
             configuration += "- name: \"\(host)\"\n  endpoint: \"http://\(address)\"\n"
             if let upstreamSettings { configuration += "  \(upstreamSettings)\n" }

@@ -112,6 +112,12 @@ extension Catalog {
         ) { metrics, _, text in
             for (label, counts) in metrics.perNamespace { text.sample(counts.credentialsRefused, label) }
         },
+        counter(
+            "ociregistry_upstream_failovers_total",
+            "Requests that went to an upstream's next endpoint, since one failed or did not have the content.", ["ns"]
+        ) { metrics, _, text in
+            for (label, counts) in metrics.perNamespace { text.sample(counts.endpointsFailed, label) }
+        },
         gauge(
             "ociregistry_upstream_rate_limit_remaining_seconds",
             "Rest of the longest pause of the upstream's repositories after a 429; 0 is not limited.", ["ns"]

@@ -16,6 +16,7 @@ package struct NamespaceCounts: Sendable {
     package var tokensRefused: UInt64 = 0
     package var rateLimited: UInt64 = 0
     package var credentialsRefused: UInt64 = 0
+    package var endpointsFailed: UInt64 = 0
 }
 
 /// Counters of one server.
@@ -91,6 +92,11 @@ package final class Metrics {
     /// Counts a refusal of the configured credentials by an upstream or its token service.
     package func credentialsRefused(_ host: RegistryHost) {
         byNamespace[number(of: host) ?? Namespaces.other].credentialsRefused &+= 1
+    }
+
+    /// Counts a request that an upstream's endpoint did not answer usably, and that went to its next one.
+    package func endpointFailed(_ host: RegistryHost) {
+        byNamespace[number(of: host) ?? Namespaces.other].endpointsFailed &+= 1
     }
 
     /// Counts a token request, granted or not.

@@ -17,6 +17,7 @@ final class ObservedServer {
 
     /// Configured like the others, and nobody listens there.
     static let goneHost = "gone.test"
+    static let failoverHost = "failover.test"
     /// More than the tests store, and less than the largest blob that an upstream claims to have.
     private static let maxBytes = "1TB"
     /// Often, so that the test need not wait long; the rules are evaluated as often.
@@ -42,10 +43,17 @@ final class ObservedServer {
         var upstreams = Dictionary(uniqueKeysWithValues: fakes.map { ($0.host, $1.authority) })
         upstreams[Self.goneHost] = "127.0.0.1:\(LoopbackPort.free())"
         let images = try files.directory("images")
+        // Two endpoints, the first of which is gone.
+        let failover = """
+            - name: \(Self.failoverHost)
+              endpoints: ["http://127.0.0.1:\(LoopbackPort.free())", "http://\(upstreams[Upstream.good.host] ?? "")"]
+
+            """
         try prepare(Layout(imagePath: images))
         server = try OciRegistryProcess(
             // The token services that are asked answer the same whatever the password is.
-            upstreams: upstreams, upstreamSettings: "auth: {user: me, password: wrong}", imagePath: images,
+            upstreams: upstreams, upstreamSettings: "auth: {user: me, password: wrong}", registries: failover,
+            imagePath: images,
             arguments: [
                 "--metrics", "0", "--always-pull-latest", "--hello-world", "--max-bytes", Self.maxBytes,
                 "--min-free-bytes", "1MB",

@@ -63,6 +63,8 @@ struct ObservedSession {
             #expect(get(.good, layer).status == 200)
         }
         #expect(get(.good, "manifests/latest").status == 200)
+        let elsewhere = "/v2/\(ObservedServer.failoverHost)/\(Self.repository)/manifests/v1"
+        #expect(scene.ask(.get(elsewhere)).status == 200)
         // Of no image, so that nobody has fetched it ahead.
         let loose = pattern(5000, seed: 3)
         scene[.good].on("/v2/\(Self.repository)/blobs/\(digestOf(loose))") { .blob(loose, for: $0) }

@@ -50,6 +50,7 @@ import Testing
         "ociregistry_upstream_rate_limit_remaining_seconds{ns=\"limited.test\"}",
         "ociregistry_upstream_rate_limited_total{ns=\"limited.test\"}",
         "ociregistry_upstream_credentials_refused_total{ns=\"badtokens.test\"}",
+        "ociregistry_upstream_failovers_total{ns=\"failover.test\"}",
         "ociregistry_pulls_total{kind=\"blob\", result=\"failure\"}",
         "ociregistry_pulls_total{kind=\"manifest\", result=\"success\"}", "ociregistry_pulls_resumed_total",
         "ociregistry_verification_failures_total{kind=\"blob\"}",

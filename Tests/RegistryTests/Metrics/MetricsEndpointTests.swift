@@ -154,7 +154,7 @@ import Testing
             $0.imagePath = directory.path
             $0.registries = { [other = RegistryHost("other.test")!] port in  // a valid host
                 var config = RegistryConfig(name: other)
-                config.endpoint = "http://127.0.0.1:\(port)"
+                config.send(to: "http://127.0.0.1:\(port)")
                 return [config]
             }
         }

@@ -13,14 +13,16 @@ import Testing
 
     private static func url(_ text: String) throws -> UpstreamURL { try #require(UpstreamURL(text)) }
 
-    private static func machine(hasCredentials: Bool = false, base: String = "https://registry.a", ping: String? = nil)
+    private static func machine(
+        credentials: Machine.Credentials = .none, base: String = "https://registry.a", ping: String? = nil
+    )
         throws -> Machine
     {
         let base = try url(base)
         let trust = UpstreamTrust(name: base.host, base: base, isConfigured: true)
         return Machine(
             host: try #require(RegistryHost("registry.a")), trust: trust, url: try url(home),
-            repository: try #require(RepositoryName("x")), hasCredentials: hasCredentials,
+            repository: try #require(RepositoryName("x")), credentials: credentials,
             pingURL: try ping.map { try url($0) })
     }
 
@@ -79,7 +81,7 @@ import Testing
     }
 
     @Test("the scope is the repository's pull scope where the challenge has none") func defaultScope() throws {
-        var machine = try Self.machine(hasCredentials: true)
+        var machine = try Self.machine(credentials: .password)
         _ = machine.handle(.begin(authorization: nil))
         let asked = Self.asks(machine.handle(try Self.bearer(realm: "https://registry.a/token")))
         #expect(asked?.scope == "repository:x:pull")
@@ -109,7 +111,7 @@ import Testing
 
     @Test("credentials are not sent to a foreign realm, and the error suggests auth.tokenRealm")
     func foreignRealm() throws {
-        var machine = try Self.machine(hasCredentials: true)
+        var machine = try Self.machine(credentials: .password)
         _ = machine.handle(.begin(authorization: nil))
         #expect(Self.asks(machine.handle(try Self.bearer(realm: "https://stranger.b/token")))?.withCredentials == false)
         var refused = machine
@@ -141,7 +143,7 @@ import Testing
     }
 
     @Test("a Basic challenge is answered once, and only with configured credentials") func basicChallenge() throws {
-        var with = try Self.machine(hasCredentials: true)
+        var with = try Self.machine(credentials: .password)
         _ = with.handle(.begin(authorization: nil))
         #expect(with.handle(Self.basic) == (try Self.send(Self.home, .basic)))
         guard case .deliver(.some) = with.handle(Self.basic) else {
@@ -157,7 +159,7 @@ import Testing
     }
 
     @Test("credentials are dropped for good once a redirect leaves the origin") func redirectedAuthorization() throws {
-        var machine = try Self.machine(hasCredentials: true)
+        var machine = try Self.machine(credentials: .password)
         _ = machine.handle(.begin(authorization: .basic))
         #expect(
             machine.handle(Self.redirect("https://registry.a/2")) == (try Self.send("https://registry.a/2", .basic)))
@@ -208,7 +210,7 @@ import Testing
         let trust = UpstreamTrust(name: "127.0.0.1", base: base, isConfigured: false)
         var machine = Machine(
             host: try #require(RegistryHost("127.0.0.1:5000")), trust: trust, url: base,
-            repository: try #require(RepositoryName("x")), hasCredentials: false)
+            repository: try #require(RepositoryName("x")), credentials: .none)
         guard case .fail(.refused(let error)) = machine.handle(.begin(authorization: nil)) else {
             Issue.record("asked")
             return

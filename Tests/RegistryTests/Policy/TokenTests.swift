@@ -73,9 +73,8 @@ import Testing
 
     @Test("a repository's route finds its token until that token is dropped") func routes() throws {
         var cache = TokenCache()
-        let host = try #require(RegistryHost("a.test"))
-        let route = TokenCache.Route(upstream: host, repository: try #require(RepositoryName("x")))
-        let other = TokenCache.Route(upstream: host, repository: try #require(RepositoryName("y")))
+        let route = TokenCache.Route(endpoint: "https://r.test", repository: try #require(RepositoryName("x")))
+        let other = TokenCache.Route(endpoint: "https://r.test", repository: try #require(RepositoryName("y")))
         cache.remember(Self.key("x"), at: route)
         #expect(cache.token(at: route, now: 0) == nil)
         cache.insert(TokenReply(token: "t", expiresInSeconds: 100), for: Self.key("x"), now: 0)

@@ -177,7 +177,7 @@ import Testing
             $0.registries = { port in
                 var loop = RegistryConfig(name: host)
                 loop.scheme = .http
-                loop.endpoint = "http://127.0.0.1:\(port)"
+                loop.send(to: "http://127.0.0.1:\(port)")
                 return [loop]
             }
         }

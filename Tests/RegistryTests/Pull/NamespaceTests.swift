@@ -11,7 +11,7 @@ import Testing
     private static func upstream(_ name: String, endpoint: String?, sends: Bool = true) throws -> Upstream {
         let host = try #require(RegistryHost(name))
         var config = RegistryConfig(name: host)
-        config.endpoint = endpoint
+        if let endpoint { config.send(to: endpoint) }
         config.scheme = endpoint?.hasPrefix("http:") == true ? .http : .https
         config.sendsNamespace = sends
         return Upstream(host: host, config: config)
@@ -29,8 +29,8 @@ import Testing
 
     @Test("requests to another endpoint name the registry, percent-encoded", arguments: elsewhere)
     func otherEndpoint(name: String, endpoint: String, query: String) throws {
-        #expect(try Self.upstream(name, endpoint: endpoint).namespaceQuery == query)
-        #expect(try Self.upstream(name, endpoint: endpoint, sends: false).namespaceQuery == nil)
+        #expect(try Self.upstream(name, endpoint: endpoint).endpoints[0].namespaceQuery == query)
+        #expect(try Self.upstream(name, endpoint: endpoint, sends: false).endpoints[0].namespaceQuery == nil)
     }
 
     private static let own: [(String, String?)] = [
@@ -42,12 +42,12 @@ import Testing
 
     @Test("requests to the registry's own host do not name it", arguments: own)
     func ownHost(name: String, endpoint: String?) throws {
-        #expect(try Self.upstream(name, endpoint: endpoint).namespaceQuery == nil)
+        #expect(try Self.upstream(name, endpoint: endpoint).endpoints[0].namespaceQuery == nil)
     }
 
     @Test("requests to an upstream without an entry do not name it")
     func unconfigured() throws {
-        #expect(Upstream(host: .dockerHub, config: nil).namespaceQuery == nil)
+        #expect(Upstream(host: .dockerHub, config: nil).endpoints[0].namespaceQuery == nil)
     }
 
     @Test("every kind of upstream request has ns beside its own parameters")

@@ -99,10 +99,10 @@ import Testing
         let kit = try UpstreamKit()
         for number in 0..<1000 {
             let host = try #require(RegistryHost("r\(number).test"))
-            #expect(kit.client.upstream(for: host).base.text == "https://r\(number).test/")
+            #expect(kit.client.upstream(for: host).endpoints[0].base.text == "https://r\(number).test/")
         }
-        #expect(kit.client.upstream(for: UpstreamKit.host).base.port == kit.fake.port)
-        #expect(kit.client.upstream(for: .dockerHub).base.host == "registry-1.docker.io")
+        #expect(kit.client.upstream(for: UpstreamKit.host).endpoints[0].base.port == kit.fake.port)
+        #expect(kit.client.upstream(for: .dockerHub).endpoints[0].base.host == "registry-1.docker.io")
         kit.run.close()
     }
 

@@ -60,7 +60,7 @@ import Testing
     ) throws -> ExchangeRecord {
         let kit = try UpstreamKit { _, config, _ in
             config.scheme = .https
-            config.endpoint = "https://\(host):\(server.port)"
+            config.send(to: "https://\(host):\(server.port)")
             change(&config.tls)
         }
         let record = kit.ask()
@@ -127,7 +127,7 @@ import Testing
         limits.tlsMilliseconds = 150
         let kit = try UpstreamKit(limits: limits) { fake, config, _ in
             config.scheme = .https
-            config.endpoint = "https://\(fake.authority)"
+            config.send(to: "https://\(fake.authority)")
         }
         Self.expectUnreachable(kit.ask(), saying: "TLS handshake with 127.0.0.1 took longer than 150 ms")
         #expect(kit.fake.connectionCount == 1)
@@ -146,7 +146,7 @@ import Testing
         limits.proxyMilliseconds = 100
         let kit = try UpstreamKit(limits: limits) { _, config, _ in
             config.scheme = .https
-            config.endpoint = "https://127.0.0.1:\(relay.port)"
+            config.send(to: "https://127.0.0.1:\(relay.port)")
             config.tls.caFile = certificates.file("ca.pem")
         }
         let record = kit.ask()
@@ -162,11 +162,12 @@ import Testing
         config.tls.caFile = "/ca"
         config.tls.certificateFile = "/cert"
         config.tls.keyFile = "/key"
-        let upstream = Upstream(host: UpstreamKit.host, config: config)
+        let upstream = Upstream(host: UpstreamKit.host, config: config).endpoints[0]
         let own = upstream.tls(for: try #require(UpstreamURL("https://registry.test:8443/x")))
         #expect(own.certificateFile == "/cert" && own.keyFile == "/key" && own.caFile == "/ca" && !own.trustsSystem)
         let other = upstream.tls(for: try #require(UpstreamURL("https://cdn.test/x")))
         #expect(other.certificateFile == nil && other.keyFile == nil && other.caFile == "/ca" && other.trustsSystem)
-        #expect(Upstream(host: UpstreamKit.host, config: nil).tls(for: upstream.base) == TransferRequest.TLS())
+        let plain = Upstream(host: UpstreamKit.host, config: nil).endpoints[0]
+        #expect(plain.tls(for: upstream.base) == TransferRequest.TLS())
     }
 }

@@ -16,6 +16,17 @@ package struct ExchangeMachine {
         case tokenFailed(UpstreamFailure)
     }
 
+    /// The credentials that there are for the upstream.
+    package enum Credentials: Sendable, Equatable {
+        case none
+        /// For basic authentication and token services.
+        case password
+        /// For token services only.
+        case identityToken
+        /// A bearer token that is sent with every request; a token service gives no other.
+        case fixedToken(String)
+    }
+
     package enum Authorization: Equatable, Sendable {
         case none
         case basic
@@ -51,6 +62,10 @@ package struct ExchangeMachine {
         /// Send the request again when the repository's pause is over. Only the runner makes this action, since it
         /// keeps the record of 429s.
         case waitForPause
+        /// Send the request to the upstream's next endpoint, or with other credentials. Only the runner makes these,
+        /// since it has the endpoints and their credentials.
+        case tryNextEndpoint(reason: String)
+        case renewCredentials
         /// Deliver this head as the answer.
         case deliver(deniedHint: String?)
         case fail(UpstreamFailure)
@@ -67,9 +82,11 @@ package struct ExchangeMachine {
     private let host: RegistryHost
     private let trust: UpstreamTrust
     private let defaultScope: String
-    private let hasCredentials: Bool
+    private let credentials: Credentials
     /// `/v2/` of the registry.
     private let pingURL: UpstreamURL?
+    /// Whether a 403 or 404 for an anonymous request may mean that the credentials are wanted.
+    private let mayHideContent: Bool
 
     private var url: UpstreamURL
     private var authorization = Authorization.none
@@ -77,8 +94,9 @@ package struct ExchangeMachine {
     private var isSameOrigin = true
     /// The anonymous token for the origin that a redirect has led to.
     private var redirectedToken: (text: String, isFresh: Bool)?
-    /// Whether `/v2/` is being requested, because a 401 had no challenge.
+    /// Whether `/v2/` is being requested, because a 401 had no challenge, or content may be hidden.
     private var isPinging = false
+    private var isSeekingHidden = false
     private var hasPinged = false
     private var hops = 0
     private var tokensAsked = 0
@@ -87,15 +105,18 @@ package struct ExchangeMachine {
     /// Why the credentials were not sent, for the error message.
     private var hint: String?
 
+    /// - Parameter mayHideContent: whether the registry may answer 403 or 404 to anonymous requests for what the
+    ///   credentials would show; false when `/v2/` has lately not asked for any.
     package init(
-        host: RegistryHost, trust: UpstreamTrust, url: UpstreamURL, repository: RepositoryName, hasCredentials: Bool,
-        pingURL: UpstreamURL? = nil
+        host: RegistryHost, trust: UpstreamTrust, url: UpstreamURL, repository: RepositoryName,
+        credentials: Credentials, pingURL: UpstreamURL? = nil, mayHideContent: Bool = true
     ) {
         self.host = host
         self.trust = trust
         self.url = url
-        self.hasCredentials = hasCredentials
+        self.credentials = credentials
         self.pingURL = pingURL
+        self.mayHideContent = mayHideContent && credentials != .none
         defaultScope = "repository:\(repository.text):pull"
     }
 
@@ -114,6 +135,7 @@ package struct ExchangeMachine {
             return .fail(.refused(UpstreamAnswer.refused(host, ExchangeMachine.localAddress)))
         }
         if let known { authorization = known }
+        if case .fixedToken(let token) = credentials { authorization = .bearer(token) }
         return send()
     }
 
@@ -127,6 +149,7 @@ package struct ExchangeMachine {
         return switch answer.status {
         case 401 where isSameOrigin: unauthorized(answer)
         case 401: unauthorizedElsewhere(answer)
+        case 403 where mayBeHidden, 404 where mayBeHidden: seekHidden()
         case let status where ExchangeMachine.redirects.contains(status) && answer.hasLocation:
             redirected(to: answer.location)
         default: .deliver(deniedHint: hint)
@@ -135,7 +158,20 @@ package struct ExchangeMachine {
 
     // MARK: 401
 
+    private var mayBeHidden: Bool { isSameOrigin && mayHideContent && authorization == .none && !hasPinged }
+
+    /// Some registries say of what an anonymous user may not see that it is not there. `/v2/` tells whether they want
+    /// credentials.
+    private mutating func seekHidden() -> Action {
+        guard let pingURL else { return .deliver(deniedHint: hint) }
+        hasPinged = true
+        isPinging = true
+        isSeekingHidden = true
+        return .send(pingURL, .none, afterMilliseconds: 0)
+    }
+
     private mutating func unauthorized(_ answer: Answer) -> Action {
+        if case .fixedToken = credentials { return .deliver(deniedHint: UpstreamAnswer.credentialsHint) }
         switch answer.challenge?.scheme {
         case .basic: return basicAsked()
         case .bearer: return tokenAsked(answer)
@@ -155,10 +191,14 @@ package struct ExchangeMachine {
 
     private mutating func pinged(_ answer: Answer) -> Action {
         isPinging = false
+        let wasSeeking = isSeekingHidden
+        isSeekingHidden = false
         switch answer.status {
         case 401 where answer.challenge != nil: return unauthorized(answer)
         // An error that says something of the registry's state is the answer; any other tells no more than the 401 did.
         case 408, 429, 500...599: return .deliver(deniedHint: hint)
+        // The registry asks nobody for credentials; the first answer was dropped, so it is asked for once more.
+        case _ where wasSeeking: return send()
         default: return .fail(.refused(UpstreamAnswer.denied(host, status: 401, hint: hint)))
         }
     }
@@ -177,7 +217,10 @@ package struct ExchangeMachine {
     }
 
     private mutating func basicAsked() -> Action {
-        guard hasCredentials else { return .deliver(deniedHint: "it asks for a user and a password: set auth.user") }
+        guard credentials == .password else {
+            let hint = "it asks for a user and a password: set auth.user"
+            return .deliver(deniedHint: credentials == .none ? hint : "it asks for a password, not for a token")
+        }
         guard authorization != .basic else { return .deliver(deniedHint: UpstreamAnswer.credentialsHint) }
         authorization = .basic
         return send()
@@ -195,8 +238,8 @@ package struct ExchangeMachine {
         var withCredentials = false
         switch CredentialPolicy.decide(realm: realm, trust: trust) {
         case .refuse(let reason): return .fail(.refused(UpstreamAnswer.refused(host, reason)))
-        case .send: withCredentials = hasCredentials
-        case .anonymous(let reason): hint = hasCredentials ? reason : hint
+        case .send: withCredentials = credentials != .none
+        case .anonymous(let reason): hint = credentials != .none ? reason : hint
         }
         tokensAsked += 1
         let request = TokenRequest(
@@ -249,17 +292,6 @@ package struct ExchangeMachine {
         return .fail(UpstreamFailure(failure, host: host))
     }
 
-    fileprivate static let localAddress =
+    static let localAddress =
         "its address is a loopback or link-local one, allowed only where the configuration's registries name it"
-}
-
-extension UpstreamFailure {
-    package init(_ failure: TransferFailure, host: RegistryHost) {
-        switch failure.kind {
-        case .unreachable, .connectLimit, .untrusted: self = .unreachable(failure.reason)
-        case .timedOut: self = .timedOut(failure.reason)
-        case .broken: self = .broken(failure.reason)
-        case .localAddress: self = .refused(UpstreamAnswer.refused(host, ExchangeMachine.localAddress))
-        }
-    }
 }

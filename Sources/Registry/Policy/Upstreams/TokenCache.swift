@@ -23,11 +23,12 @@ package struct TokenCache {
 
     /// Where a token was used: the next request there sends it without waiting for a 401.
     package struct Route: Hashable, Sendable {
-        package let upstream: RegistryHost
+        /// The endpoint's address.
+        package let endpoint: String
         package let repository: RepositoryName
 
-        package init(upstream: RegistryHost, repository: RepositoryName) {
-            self.upstream = upstream
+        package init(endpoint: String, repository: RepositoryName) {
+            self.endpoint = endpoint
             self.repository = repository
         }
     }

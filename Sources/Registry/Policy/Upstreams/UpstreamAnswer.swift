@@ -37,6 +37,17 @@ package enum UpstreamFailure: Error, Sendable, Equatable {
     }
 }
 
+extension UpstreamFailure {
+    package init(_ failure: TransferFailure, host: RegistryHost) {
+        switch failure.kind {
+        case .unreachable, .connectLimit, .untrusted: self = .unreachable(failure.reason)
+        case .timedOut: self = .timedOut(failure.reason)
+        case .broken: self = .broken(failure.reason)
+        case .localAddress: self = .refused(UpstreamAnswer.refused(host, ExchangeMachine.localAddress))
+        }
+    }
+}
+
 /// Makes the errors for the answers of upstreams.
 package enum UpstreamAnswer {
     /// The error for an answer; nil for a 200 or 206.
@@ -96,6 +107,11 @@ package enum UpstreamAnswer {
     /// The error when the registry's token service refused them.
     package static func credentialsRefused(byTokenServiceOf host: RegistryHost) -> RegistryError {
         denied(host, status: 401, hint: "its token service refused auth.user and its password")
+    }
+
+    /// The error when the upstream denies access and its credentials could not be had.
+    static func noCredentials(_ host: RegistryHost, _ failure: CredentialFailure) -> RegistryError {
+        .unavailable("\(host): its credentials cannot be had: \(failure.reason)")
     }
 
     static let credentialsHint = "it refused auth.user and its password"

@@ -17,55 +17,59 @@ final class CredentialUse {
     }
 
     /// Whether the upstream's credentials may be sent now.
-    func admits(_ upstream: Upstream, to service: CredentialBackOff.Service, for repository: RepositoryName) -> Bool {
-        guard let credentials = upstream.credentials else { return true }
-        return upstream.credentialBackOff.admits(credentials, to: service, for: repository, now: loop.nowMilliseconds)
+    func admits(_ endpoint: UpstreamEndpoint, to service: CredentialBackOff.Service, for repository: RepositoryName)
+        -> Bool
+    {
+        guard let credentials = endpoint.source.current else { return true }
+        return endpoint.credentialBackOff.admits(credentials, to: service, for: repository, now: loop.nowMilliseconds)
     }
 
     /// The error for a request that would certainly need credentials that are paused; nil for other requests.
-    func denial(by upstream: Upstream, for repository: RepositoryName) -> RegistryError? {
-        guard upstream.credentials != nil,
-            let service = upstream.credentialBackOff.denyingService(for: repository, now: loop.nowMilliseconds)
+    func denial(by endpoint: UpstreamEndpoint, for repository: RepositoryName) -> RegistryError? {
+        guard endpoint.source.current != nil,
+            let service = endpoint.credentialBackOff.denyingService(for: repository, now: loop.nowMilliseconds)
         else { return nil }
         return switch service {
-        case .registry: UpstreamAnswer.credentialsRefused(by: upstream.host)
-        case .tokenService: UpstreamAnswer.credentialsRefused(byTokenServiceOf: upstream.host)
+        case .registry: UpstreamAnswer.credentialsRefused(by: endpoint.host)
+        case .tokenService: UpstreamAnswer.credentialsRefused(byTokenServiceOf: endpoint.host)
         }
     }
 
     /// Records the registry's answer to a request that had the credentials.
-    func answered(_ upstream: Upstream, _ status: Int, for repository: RepositoryName, askedMilliseconds: UInt64) {
-        upstream.prefersBasic = status != 401
+    func answered(
+        _ endpoint: UpstreamEndpoint, _ status: Int, for repository: RepositoryName, askedMilliseconds: UInt64
+    ) {
+        endpoint.prefersBasic = status != 401 && endpoint.source.current?.basic != nil
         switch status {
         case 401:
             refused(
-                upstream, by: .registry, for: repository, isAuthentication: false, askedMilliseconds: askedMilliseconds)
+                endpoint, by: .registry, for: repository, isAuthentication: false, askedMilliseconds: askedMilliseconds)
         // These answers do not show whether the registry checked the credentials.
         case 408, 429, 500...: break
-        default: accepted(upstream, by: .registry, for: repository)
+        default: accepted(endpoint, by: .registry, for: repository)
         }
     }
 
-    func accepted(_ upstream: Upstream, by service: CredentialBackOff.Service, for repository: RepositoryName) {
-        guard let credentials = upstream.credentials else { return }
-        upstream.credentialBackOff.accepted(credentials, by: service, for: repository)
+    func accepted(_ endpoint: UpstreamEndpoint, by service: CredentialBackOff.Service, for repository: RepositoryName) {
+        guard let credentials = endpoint.source.current else { return }
+        endpoint.credentialBackOff.accepted(credentials, by: service, for: repository)
     }
 
     /// - Parameter isAuthentication: whether the refusal is about the credentials as such.
     func refused(
-        _ upstream: Upstream, by service: CredentialBackOff.Service, for repository: RepositoryName,
+        _ endpoint: UpstreamEndpoint, by service: CredentialBackOff.Service, for repository: RepositoryName,
         isAuthentication: Bool, askedMilliseconds: UInt64
     ) {
-        guard let credentials = upstream.credentials else { return }
-        metrics.credentialsRefused(upstream.host)
-        let pause = upstream.credentialBackOff.refused(
+        guard let credentials = endpoint.source.current else { return }
+        metrics.credentialsRefused(endpoint.host)
+        let pause = endpoint.credentialBackOff.refused(
             credentials, by: service, for: repository, isAuthentication: isAuthentication,
             askedMilliseconds: askedMilliseconds, now: loop.nowMilliseconds)
         guard let pause else { return }
         logger.warning(
             "upstream refused the configured credentials; they are not sent again before the pause is over",
             metadata: [
-                "host": "\(upstream.host)", "by": "\(service)", "repository": "\(repository)", "ms": "\(pause)",
+                "host": "\(endpoint.host)", "by": "\(service)", "repository": "\(repository)", "ms": "\(pause)",
             ])
     }
 }

@@ -22,28 +22,49 @@ package final class UpstreamClient {
     /// Requests wait here for the end of a pause after a 429.
     var rateLimits: RateLimitGate { services.rateLimits }
     private let configured: [RegistryHost: Upstream]
+    /// Entries for patterns of hosts, the most specific first.
+    private let patterns: [RegistryConfig]
+    private let credentialSources: CredentialSources?
     private var others: [RegistryHost: Upstream] = [:]
 
-    /// - Parameter noProgressMilliseconds: how long an upstream may send nothing while this server is ready to receive.
+    /// - Parameters:
+    ///   - noProgressMilliseconds: how long an upstream may send nothing while this server is ready to receive.
+    ///   - credentialSources: makes the credentials that are not in the configuration file; nil: there are none.
     package init(
         loop: EventLoop, registries: [RegistryConfig], noProgressMilliseconds: UInt64, userAgent: String,
-        logger: Logger, metrics: Metrics, limits: ConnectLimits = ConnectLimits()
+        logger: Logger, metrics: Metrics, limits: ConnectLimits = ConnectLimits(),
+        credentialSources: CredentialSources? = nil
     ) {
+        self.credentialSources = credentialSources
         services = UpstreamServices(
             loop: loop, noProgressMilliseconds: noProgressMilliseconds, userAgent: userAgent, logger: logger,
             metrics: metrics, limits: limits)
-        configured = Dictionary(
-            registries.map { ($0.name, Upstream(host: $0.name, config: $0)) }, uniquingKeysWith: { first, _ in first })
+        var configured: [RegistryHost: Upstream] = [:]
+        for config in registries {
+            guard let host = config.name.host, configured[host] == nil else { continue }
+            configured[host] = UpstreamClient.upstream(host, config, credentialSources)
+        }
+        self.configured = configured
+        patterns = registries.filter { $0.name.host == nil }
+            .sorted { $0.name.literalCount > $1.name.literalCount }
     }
 
     /// The upstream of a host. An unknown one is made, and may replace an idle one without configuration.
     package func upstream(for host: RegistryHost) -> Upstream {
         if let known = configured[host] ?? others[host] { return known }
         if others.count >= UpstreamClient.maximumOtherUpstreams { dropIdle() }
-        let upstream = Upstream(host: host, config: nil)
+        let config = patterns.first { $0.name.matches(host) }
+        let upstream = UpstreamClient.upstream(host, config, credentialSources)
         upstream.lastUsedMilliseconds = services.loop.nowMilliseconds
         others[host] = upstream
         return upstream
+    }
+
+    private static func upstream(
+        _ host: RegistryHost, _ config: RegistryConfig?, _ sources: CredentialSources?
+    ) -> Upstream {
+        guard let sources else { return Upstream(host: host, config: config) }
+        return Upstream(host: host, config: config) { sources.source(for: $0, host: $1) }
     }
 
     /// Starts an exchange. The handler is not called before this returns, and is retained until its `ended` or a
@@ -138,12 +159,12 @@ final class UpstreamServices {
         }
     }
 
-    func transferRequest(_ url: UpstreamURL, _ upstream: Upstream, client: NetworkAddress?) -> TransferRequest {
-        let addresses = AddressGuard(hostIsConfigured: upstream.trust.names(host: url.host), proxies: proxies)
+    func transferRequest(_ url: UpstreamURL, _ endpoint: UpstreamEndpoint, client: NetworkAddress?) -> TransferRequest {
+        let addresses = AddressGuard(hostIsConfigured: endpoint.trust.names(host: url.host), proxies: proxies)
         var request = TransferRequest(url: url, addresses: addresses, noProgressMilliseconds: noProgressMilliseconds)
         request.userAgent = userAgent
-        request.tls = upstream.tls(for: url)
-        request.isConfigured = upstream.config != nil
+        request.tls = endpoint.tls(for: url)
+        request.isConfigured = endpoint.isConfigured
         request.client = client
         return request
     }

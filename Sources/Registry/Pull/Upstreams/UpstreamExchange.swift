@@ -23,7 +23,7 @@ package final class UpstreamExchange {
     /// Body bytes of a 401, a redirect or an error that are read so that the connection can be reused.
     static let maximumDrainedBytes = 64 * 1024
 
-    private enum Phase {
+    enum Phase {
         case asking
         /// The head was not the final answer; the action follows when its body has ended.
         case draining(then: ExchangeMachine.Action)
@@ -32,30 +32,33 @@ package final class UpstreamExchange {
         case swallowing
     }
 
-    private let services: UpstreamServices
-    private let route: TokenCache.Route
+    let services: UpstreamServices
+    /// The endpoint that is asked, and those that are left when it fails.
+    var endpoint: UpstreamEndpoint
+    var remaining: ArraySlice<UpstreamEndpoint>
     /// The scope of a 429.
-    private let limited: UpstreamRepository
-    /// The machine before its first event, to start again after a pause.
-    private let firstMachine: ExchangeMachine
-    private var machine: ExchangeMachine
-    private var handler: (any UpstreamExchangeHandler)?
-    private var phase = Phase.asking
-    private var drainedBytes = 0
-    private var usesBasic = false
+    let limited: UpstreamRepository
+    var machine: ExchangeMachine?
+    var handler: (any UpstreamExchangeHandler)?
+    var phase = Phase.asking
+    var drainedBytes = 0
+    /// Whether the current request carries the credentials themselves, not a token that was got for them.
+    var sendsCredentials = false
     /// Whether the current attempt has been allowed to send the credentials.
-    private var maySendBasic = false
-    private var transfer: Transfer?
+    private var maySendCredentials = false
+    /// Whether refused credentials have been asked for again.
+    var hasRenewed = false
+    var transfer: Transfer?
     private var ticket: UpstreamTokens.Ticket?
     private var waitTicket: RateLimitGate.Ticket?
     /// When it began to wait for the end of one or more pauses.
     private var waitingSinceMilliseconds: UInt64?
     /// When the current attempt began.
-    private var askedMilliseconds: UInt64 = 0
+    var askedMilliseconds: UInt64 = 0
     private var pause: Timer?
-    private var measure = UpstreamRequestMeasure()
+    var measure = UpstreamRequestMeasure()
     /// When it began; nil if it never did.
-    private var startNanoseconds: UInt64?
+    var startNanoseconds: UInt64?
 
     init(
         _ request: UpstreamRequest, to upstream: Upstream, services: UpstreamServices,
@@ -65,14 +68,14 @@ package final class UpstreamExchange {
         self.upstream = upstream
         self.services = services
         self.handler = handler
-        route = TokenCache.Route(upstream: upstream.host, repository: request.repository)
         limited = UpstreamRepository(host: upstream.host, repository: request.repository)
-        // If no URL can be made (such as an invalid host in brackets), the base alone is requested, which curl refuses.
-        firstMachine = ExchangeMachine(
-            host: upstream.host, trust: upstream.trust, url: upstream.url(for: request) ?? upstream.base,
-            repository: request.repository, hasCredentials: upstream.credentials != nil,
-            pingURL: upstream.base.with(path: "/v2/", query: nil))
-        machine = firstMachine
+        remaining = upstream.candidates(now: services.loop.nowMilliseconds)
+        // An upstream has at least one endpoint.
+        endpoint = remaining.removeFirst()
+    }
+
+    private var route: TokenCache.Route {
+        TokenCache.Route(endpoint: endpoint.label, repository: request.repository)
     }
 
     /// Ends the exchange without a callback to the handler.
@@ -119,20 +122,34 @@ package final class UpstreamExchange {
     }
 
     private func ask() {
-        guard handler != nil else { return }
         startNanoseconds = EventLoop.nowNanoseconds
-        askedMilliseconds = services.loop.nowMilliseconds
-        machine = firstMachine
-        maySendBasic = false
+        askEndpoint()
+    }
+
+    func askEndpoint() {
+        guard handler != nil else { return }
+        let now = services.loop.nowMilliseconds
+        askedMilliseconds = now
+        guard endpoint.source.isReady() else {
+            return endpoint.source.load { [weak self] in self?.askEndpoint() }
+        }
+        endpoint.isTried(now: now)
+        machine = endpoint.machine(for: request, now: now)
+        maySendCredentials = false
         var known: ExchangeMachine.Authorization?
-        if upstream.prefersBasic {
+        if endpoint.prefersBasic, endpoint.source.current?.basic != nil {
             known = .basic
         } else if let token = services.tokens.known(at: route) {
             known = .bearer(token)
-        } else if let denied = services.credentials.denial(by: upstream, for: request.repository) {
-            return end(.refused(denied))
+        } else if let denied = services.credentials.denial(by: endpoint, for: request.repository) {
+            return perform(canRenew ? .renewCredentials : .fail(.refused(denied)))
         }
-        perform(machine.handle(.begin(authorization: known)))
+        handle(.begin(authorization: known))
+    }
+
+    func handle(_ event: ExchangeMachine.Event) {
+        guard let action = machine?.handle(event) else { return }
+        perform(action)
     }
 
     // MARK: Pauses after a 429
@@ -155,11 +172,11 @@ package final class UpstreamExchange {
         if services.rateLimits.isPaused(limited) { begin() } else { ask() }
     }
 
-    private func endLimited() { end(.refused(services.rateLimits.error(limited))) }
+    func endLimited() { end(.refused(services.rateLimits.error(limited))) }
 
     /// Handles a 429 of the registry or its token service.
     /// - Returns: whether the request can wait for the end of the pause.
-    private func wasLimited(retryAfterSeconds: Int?) -> Bool {
+    func wasLimited(retryAfterSeconds: Int?) -> Bool {
         services.rateLimits.refused(limited, retryAfterSeconds: retryAfterSeconds, askedMilliseconds: askedMilliseconds)
         let since = waitingSinceMilliseconds ?? services.loop.nowMilliseconds
         return request.isUnqueued && request.waitsForPause && services.rateLimits.canWait(limited, since: since)
@@ -167,7 +184,7 @@ package final class UpstreamExchange {
 
     // MARK: Actions
 
-    private func perform(_ action: ExchangeMachine.Action) {
+    func perform(_ action: ExchangeMachine.Action) {
         guard handler != nil else { return }
         phase = .asking
         drainedBytes = 0
@@ -179,8 +196,9 @@ package final class UpstreamExchange {
             pause = timer
         case .askToken(let request, let refused): ask(request, refused)
         case .waitForPause: begin()
-        case .fail(.rateLimited(let seconds)): wasLimited(retryAfterSeconds: seconds) ? begin() : endLimited()
-        case .fail(let failure): end(failure)
+        case .tryNextEndpoint(let reason): tryNextEndpoint(reason: reason)
+        case .renewCredentials: renewCredentials()
+        case .fail(let failure): fail(failure)
         // `transfer(_:received:)` performs it, since it has the head.
         case .deliver: break
         }
@@ -190,19 +208,23 @@ package final class UpstreamExchange {
         pause?.close()
         pause = nil
         guard handler != nil else { return }
-        if authorization == .basic, !maySendBasic {
-            maySendBasic = services.credentials.admits(upstream, to: .registry, for: request.repository)
-            guard maySendBasic else { return end(.refused(UpstreamAnswer.credentialsRefused(by: upstream.host))) }
+        sendsCredentials = authorization == .basic || endpoint.isFixedToken(authorization)
+        if sendsCredentials, !maySendCredentials {
+            maySendCredentials = services.credentials.admits(endpoint, to: .registry, for: request.repository)
+            guard maySendCredentials else {
+                sendsCredentials = false
+                let refused = UpstreamFailure.refused(UpstreamAnswer.credentialsRefused(by: upstream.host))
+                return perform(canRenew ? .renewCredentials : .fail(refused))
+            }
         }
-        var asked = services.transferRequest(url, upstream, client: request.client)
+        var asked = services.transferRequest(url, endpoint, client: request.client)
         asked.method = request.method == .head ? .head : .get
         asked.headers = request.headerLines
         asked.decodesContent = request.kind != .blob
         if request.kind == .blob, request.method == .get { asked.bufferBytes = TransferRequest.blobBufferBytes }
-        usesBasic = authorization == .basic
         switch authorization {
         case .none: break
-        case .basic: asked.headers += upstream.credentials?.basic.map { ["Authorization: \($0)"] } ?? []
+        case .basic: asked.headers += endpoint.source.current?.basic.map { ["Authorization: \($0)"] } ?? []
         case .bearer(let token): asked.headers.append("Authorization: Bearer \(token)")
         }
         services.logger.debug(
@@ -212,88 +234,16 @@ package final class UpstreamExchange {
 
     private func ask(_ asked: TokenRequest, _ refused: String?) {
         ticket = services.tokens.ask(
-            asked, upstream: upstream, repository: request.repository, refusing: refused, client: request.client
+            asked, endpoint: endpoint, repository: request.repository, refusing: refused, client: request.client
         ) { [weak self] reply in
             guard let self else { return }
             switch reply {
-            case .success(let (token, isFresh)): perform(machine.handle(.token(token, isFresh: isFresh)))
-            case .failure(let failure): perform(machine.handle(.tokenFailed(failure)))
+            case .success(let (token, isFresh)): handle(.token(token, isFresh: isFresh))
+            case .failure(.refused(let error)) where error.code == .denied && asked.withCredentials && canRenew:
+                sendsCredentials = false
+                perform(.renewCredentials)
+            case .failure(let failure): handle(.tokenFailed(failure))
             }
-        }
-    }
-}
-
-// MARK: - From the transfer
-
-extension UpstreamExchange: TransferHandler {
-    package func transfer(_ transfer: Transfer, received head: UpstreamHead) {
-        let challenge = BearerChallenge.parse(head.fields.values("www-authenticate"))
-        let location = head.fields.first("location")
-        let answer = ExchangeMachine.Answer(
-            status: head.status, challenge: challenge, realm: challenge.flatMap { UpstreamURL($0.realm) },
-            hasLocation: location != nil, location: location.flatMap { head.url.resolving($0) })
-        if usesBasic {
-            services.credentials.answered(
-                upstream, head.status, for: request.repository, askedMilliseconds: askedMilliseconds)
-        }
-        var action = machine.handle(.answer(answer))
-        if case .deliver(let hint) = action {
-            guard head.status == 429, wasLimited(retryAfterSeconds: head.retryAfter) else {
-                return deliver(head, hint: hint)
-            }
-            action = .waitForPause
-        }
-        phase = .draining(then: action)
-        let isTooLong = head.contentLength ?? 0 > Int64(UpstreamExchange.maximumDrainedBytes)
-        if head.isCloseDelimited || head.refusedSize != nil || isTooLong { abandonBody() }
-    }
-
-    package func transfer(_ transfer: Transfer, received bytes: UnsafeRawBufferPointer) -> Bool {
-        if case .delivering = phase {
-            measure.receivedBytes &+= UInt64(bytes.count)
-            return handler?.exchange(self, received: bytes) ?? false
-        }
-        drainedBytes += bytes.count
-        if drainedBytes > UpstreamExchange.maximumDrainedBytes { abandonBody() }
-        return true
-    }
-
-    package func transfer(_ transfer: Transfer, ended failure: TransferFailure?) {
-        switch phase {
-        case .asking:
-            guard let failure else { return end(.broken("it gave no answer")) }
-            services.logger.debug(
-                "upstream request failed", metadata: ["host": "\(upstream.host)", "reason": "\(failure.reason)"])
-            perform(machine.handle(.failed(failure)))
-        case .draining(let action): perform(action)
-        case .swallowing: end(nil)
-        case .delivering: end(failure.map { UpstreamFailure($0, host: upstream.host) })
-        }
-    }
-
-    private func deliver(_ received: UpstreamHead, hint: String?) {
-        var head = received
-        head.deniedHint = hint
-        switch head.status {
-        case 429: head.retryAfterSeconds = services.rateLimits.error(limited).retryAfterSeconds
-        case 408, 500...: head.retryAfterSeconds = received.retryAfter
-        // Neither refused credentials nor an error shows that the repository is no longer limited.
-        case 401, 403: break
-        default: services.rateLimits.answered(limited, askedMilliseconds: askedMilliseconds)
-        }
-        let isWanted = head.status == 200 || head.status == 206
-        if isWanted { services.metrics.admit(upstream.host) }
-        measure.status = head.status
-        measure.firstByteNanoseconds = startNanoseconds.map { EventLoop.nowNanoseconds &- $0 }
-        phase = isWanted ? .delivering : .swallowing
-        handler?.exchange(self, received: head)
-    }
-
-    /// Gives up the connection, because the rest of the body is not worth reading.
-    private func abandonBody() {
-        transfer?.cancel()
-        services.loop.deferred.enqueue { [self] in
-            if case .draining(let action) = phase { perform(action) } else { end(nil) }
         }
     }
 }

@@ -21,7 +21,7 @@ final class TokenFetch: TransferHandler {
     /// Makes the request to where the service redirects; nil for a URL that is not usable.
     private let redirect: (UpstreamURL, _ withCredentials: Bool) -> TransferRequest?
     private var hops = 0
-    private let upstream: Upstream
+    private let endpoint: UpstreamEndpoint
     private let loop: EventLoop
     private let start: (TransferRequest, any TransferHandler) -> Transfer
     private var then: ((Result<TokenReply, UpstreamFailure>) -> Void)?
@@ -34,13 +34,13 @@ final class TokenFetch: TransferHandler {
 
     /// - Parameter then: called once, from a deferred action or a timer.
     init(
-        _ request: TransferRequest, upstream: Upstream, loop: EventLoop,
+        _ request: TransferRequest, endpoint: UpstreamEndpoint, loop: EventLoop,
         redirect: @escaping (UpstreamURL, _ withCredentials: Bool) -> TransferRequest?,
         start: @escaping (TransferRequest, any TransferHandler) -> Transfer,
         then: @escaping (Result<TokenReply, UpstreamFailure>) -> Void
     ) {
         self.request = request
-        self.upstream = upstream
+        self.endpoint = endpoint
         self.loop = loop
         self.redirect = redirect
         self.start = start
@@ -90,12 +90,12 @@ final class TokenFetch: TransferHandler {
         }
         hops += 1
         let target = request.url.resolving(location)
-        let decision = RedirectPolicy.decide(from: request.url, to: target, hop: hops, trust: upstream.trust)
+        let decision = RedirectPolicy.decide(from: request.url, to: target, hop: hops, trust: endpoint.trust)
         guard case .follow = decision, let target else {
             guard case .refuse(let reason) = decision else { return }
-            return finish(.failure(.refused(UpstreamAnswer.refused(upstream.host, "its token service: \(reason)"))))
+            return finish(.failure(.refused(UpstreamAnswer.refused(endpoint.host, "its token service: \(reason)"))))
         }
-        let mayHaveCredentials = CredentialPolicy.decide(realm: target, trust: upstream.trust) == .send
+        let mayHaveCredentials = CredentialPolicy.decide(realm: target, trust: endpoint.trust) == .send
         guard let next = redirect(target, mayHaveCredentials && hasCredentials) else {
             return finish(.failure(.refused(badGateway("it redirects to what is not a URL"))))
         }
@@ -118,7 +118,7 @@ final class TokenFetch: TransferHandler {
         let named = TransferFailure(
             kind: failure.kind, reason: "its token service \(request.url.host): \(failure.reason)",
             hadAnswer: failure.hadAnswer)
-        finish(.failure(UpstreamFailure(named, host: upstream.host)))
+        finish(.failure(UpstreamFailure(named, host: endpoint.host)))
     }
 
     private func isLate() {
@@ -145,7 +145,7 @@ final class TokenFetch: TransferHandler {
         case 401, 403: return denied(head.status)
         case 408, 500...599:
             return .unavailable(
-                "\(upstream.host): its token service answered \(head.status)", retryAfterSeconds: head.retryAfter)
+                "\(endpoint.host): its token service answered \(head.status)", retryAfterSeconds: head.retryAfter)
         default: return badGateway("it answered \(head.status)")
         }
     }
@@ -153,12 +153,12 @@ final class TokenFetch: TransferHandler {
     private func denied(_ status: Int) -> RegistryError {
         deniedStatus = status
         return hasCredentials
-            ? UpstreamAnswer.credentialsRefused(byTokenServiceOf: upstream.host)
+            ? UpstreamAnswer.credentialsRefused(byTokenServiceOf: endpoint.host)
             : UpstreamAnswer.denied(
-                upstream.host, status: status, hint: "its token service gives anonymous users nothing")
+                endpoint.host, status: status, hint: "its token service gives anonymous users nothing")
     }
 
     private func badGateway(_ reason: String) -> RegistryError {
-        .badGateway("\(upstream.host): token service \(request.url.host): \(reason)")
+        .badGateway("\(endpoint.host): token service \(request.url.host): \(reason)")
     }
 }

@@ -39,19 +39,19 @@ final class UpstreamTokens {
     private var trials: [Trial: TokenFetch] = [:]
 
     private struct Trial: Hashable {
-        let upstream: RegistryHost
+        let endpoint: String
         let service: CredentialBackOff.Service
     }
 
     /// An exchange's need for a token.
     private struct Wanted {
         let request: TokenRequest
-        let upstream: Upstream
+        let endpoint: UpstreamEndpoint
         let repository: RepositoryName
         let key: TokenCache.Key
         let client: NetworkAddress?
 
-        var trial: Trial { Trial(upstream: upstream.host, service: .tokenService(request.realm.origin)) }
+        var trial: Trial { Trial(endpoint: endpoint.label, service: .tokenService(request.realm.origin)) }
     }
 
     init(
@@ -75,18 +75,18 @@ final class UpstreamTokens {
     ///   - refusing: a token that the upstream has just refused; it is dropped from the cache.
     ///   - client: the client whose request needs the token.
     func ask(
-        _ request: TokenRequest, upstream: Upstream, repository: RepositoryName, refusing: String?,
+        _ request: TokenRequest, endpoint: UpstreamEndpoint, repository: RepositoryName, refusing: String?,
         client: NetworkAddress?, then: @escaping (Reply) -> Void
     ) -> Ticket {
         let ticket = Ticket(then)
         let key = TokenCache.Key(
             realm: request.realm.text, service: request.service, scope: request.scope,
-            identity: "\(upstream.host)/\(request.withCredentials ? upstream.credentials?.user ?? "" : "")")
-        let route = TokenCache.Route(upstream: upstream.host, repository: repository)
+            identity: "\(endpoint.label) \(request.withCredentials ? endpoint.source.current?.user ?? "" : "")")
+        let route = TokenCache.Route(endpoint: endpoint.label, repository: repository)
         if let refusing { forget(refusing, key, route) }
         // A token for another origin is not sent to the upstream itself.
         if !request.isForRedirect { cache.remember(key, at: route) }
-        answer(Wanted(request: request, upstream: upstream, repository: repository, key: key, client: client), ticket)
+        answer(Wanted(request: request, endpoint: endpoint, repository: repository, key: key, client: client), ticket)
         return ticket
     }
 
@@ -119,28 +119,28 @@ final class UpstreamTokens {
     }
 
     private func fetch(_ wanted: Wanted, _ ticket: Ticket) {
-        let (request, key, upstream) = (wanted.request, wanted.key, wanted.upstream)
-        guard let asked = transferRequest(request, upstream, wanted.client) else {
-            let error = UpstreamAnswer.refused(upstream.host, "its token realm is not usable")
+        let (request, key, endpoint) = (wanted.request, wanted.key, wanted.endpoint)
+        guard let asked = transferRequest(request, endpoint, wanted.client) else {
+            let error = UpstreamAnswer.refused(endpoint.host, "its token realm is not usable")
             return loop.deferred.enqueue { ticket.answer(.failure(.refused(error))) }
         }
         let service = wanted.trial.service
-        if request.withCredentials, !credentials.admits(upstream, to: service, for: wanted.repository) {
-            let error = UpstreamAnswer.credentialsRefused(byTokenServiceOf: upstream.host)
+        if request.withCredentials, !credentials.admits(endpoint, to: service, for: wanted.repository) {
+            let error = UpstreamAnswer.credentialsRefused(byTokenServiceOf: endpoint.host)
             return loop.deferred.enqueue { ticket.answer(.failure(.refused(error))) }
         }
         logger.debug(
-            "asking for a token", metadata: ["host": "\(upstream.host)", "realm": "\(request.realm.redacted)"])
+            "asking for a token", metadata: ["host": "\(endpoint.host)", "realm": "\(request.realm.redacted)"])
         let askedMilliseconds = loop.nowMilliseconds
-        let redirect = { [self] in transferRequest($0, upstream, wanted.client, withCredentials: $1) }
-        let fetch = TokenFetch(asked, upstream: upstream, loop: loop, redirect: redirect, start: start) {
+        let redirect = { [self] in transferRequest($0, endpoint, wanted.client, withCredentials: $1) }
+        let fetch = TokenFetch(asked, endpoint: endpoint, loop: loop, redirect: redirect, start: start) {
             [self] result in
             let fetch = running.removeValue(forKey: key)
             if request.withCredentials { note(result, fetch, wanted, askedMilliseconds) }
             if case .success = result {
-                metrics.tokenAnswered(upstream.host, granted: true)
+                metrics.tokenAnswered(endpoint.host, granted: true)
             } else {
-                metrics.tokenAnswered(upstream.host, granted: false)
+                metrics.tokenAnswered(endpoint.host, granted: false)
             }
             if case .success(let reply) = result { cache.insert(reply, for: key, now: loop.nowMilliseconds) }
             loop.deferred.forEach(fetch?.waiting ?? []) { $0.answer(result.map { ($0.token, true) }) }
@@ -149,7 +149,7 @@ final class UpstreamTokens {
         }
         fetch.waiting = [ticket]
         running[key] = fetch
-        if request.withCredentials, !upstream.credentialBackOff.isProven(at: service) { trials[wanted.trial] = fetch }
+        if request.withCredentials, !endpoint.credentialBackOff.isProven(at: service) { trials[wanted.trial] = fetch }
     }
 
     /// Records whether a token service has accepted or refused the credentials.
@@ -159,36 +159,36 @@ final class UpstreamTokens {
     ) {
         if let fetch, trials[wanted.trial] === fetch { trials[wanted.trial] = nil }
         if case .success = result {
-            credentials.accepted(wanted.upstream, by: wanted.trial.service, for: wanted.repository)
+            credentials.accepted(wanted.endpoint, by: wanted.trial.service, for: wanted.repository)
         } else if let status = fetch?.deniedStatus {
             credentials.refused(
-                wanted.upstream, by: wanted.trial.service, for: wanted.repository,
+                wanted.endpoint, by: wanted.trial.service, for: wanted.repository,
                 isAuthentication: status == 401, askedMilliseconds: askedMilliseconds)
         }
     }
 
     /// `GET realm?service=…&scope=…` (distribution's token specification).
     private func transferRequest(
-        _ request: TokenRequest, _ upstream: Upstream, _ client: NetworkAddress?
+        _ request: TokenRequest, _ endpoint: UpstreamEndpoint, _ client: NetworkAddress?
     ) -> TransferRequest? {
         var parameters = request.scope.split(separator: " ").map { (name: "scope", value: String($0)) }
         if let service = request.service { parameters.insert((name: "service", value: service), at: 0) }
         guard let url = request.realm.adding(parameters) else { return nil }
-        return transferRequest(url, upstream, client, withCredentials: request.withCredentials)
+        return transferRequest(url, endpoint, client, withCredentials: request.withCredentials)
     }
 
     private func transferRequest(
-        _ url: UpstreamURL, _ upstream: Upstream, _ client: NetworkAddress?, withCredentials: Bool
+        _ url: UpstreamURL, _ endpoint: UpstreamEndpoint, _ client: NetworkAddress?, withCredentials: Bool
     ) -> TransferRequest {
-        let addresses = AddressGuard(hostIsConfigured: upstream.trust.names(host: url.host), proxies: proxies)
+        let addresses = AddressGuard(hostIsConfigured: endpoint.trust.names(host: url.host), proxies: proxies)
         var asked = TransferRequest(
             url: url, addresses: addresses, noProgressMilliseconds: TokenFetch.answerMilliseconds)
         asked.userAgent = userAgent
-        asked.tls = upstream.tls(for: url)
-        asked.isConfigured = upstream.config != nil
+        asked.tls = endpoint.tls(for: url)
+        asked.isConfigured = endpoint.isConfigured
         asked.client = client
         asked.headers = ["Accept: application/json", "Accept-Encoding: identity"]
-        if withCredentials, let basic = upstream.credentials?.basic {
+        if withCredentials, let basic = endpoint.source.current?.basic {
             asked.headers.append("Authorization: \(basic)")
         }
         return asked

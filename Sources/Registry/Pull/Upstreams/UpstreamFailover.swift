@@ -1,0 +1,78 @@
+// What an exchange does when an endpoint fails or refuses the credentials: it asks the next endpoint, or gets other
+// credentials and asks again.
+
+internal import Logging
+internal import OCI
+
+extension UpstreamExchange {
+    var canRenew: Bool { endpoint.source.isRenewable && !hasRenewed }
+
+    /// Asks the next endpoint. The machine of this one is over.
+    func tryNextEndpoint(reason: String) {
+        guard let next = remaining.popFirst() else { return end(.unreachable(reason)) }
+        services.logger.warning(
+            "an endpoint of the upstream failed; the next one is asked",
+            metadata: [
+                "host": "\(upstream.host)", "endpoint": "\(endpoint.label)", "next": "\(next.label)",
+                "repository": "\(request.repository)", "reason": "\(reason)",
+            ])
+        services.metrics.endpointFailed(upstream.host)
+        endpoint = next
+        hasRenewed = false
+        askEndpoint()
+    }
+
+    /// Gets other credentials than the refused ones, and starts again; without others the refusal is the answer.
+    func renewCredentials() {
+        hasRenewed = true
+        endpoint.source.renew(endpoint.source.current) { [weak self] isChanged in
+            guard let self, handler != nil else { return }
+            if isChanged { return askEndpoint() }
+            if sendsCredentials { credentialsAnswered(401) }
+            fail(.refused(UpstreamAnswer.credentialsRefused(by: upstream.host)))
+        }
+    }
+
+    func credentialsAnswered(_ status: Int) {
+        services.credentials.answered(
+            endpoint, status, for: request.repository, askedMilliseconds: askedMilliseconds)
+    }
+
+    /// Ends the exchange, unless another endpoint can be asked.
+    func fail(_ failure: UpstreamFailure) {
+        let isDenial = if case .refused(let error) = failure { error.status < 500 } else { false }
+        if !isDenial { noteFailure() }
+        if !remaining.isEmpty { return tryNextEndpoint(reason: failure.reason) }
+        if case .rateLimited(let seconds) = failure {
+            return wasLimited(retryAfterSeconds: seconds) ? begin() : endLimited()
+        }
+        end(explained(failure))
+    }
+
+    /// Without credentials that could be had, a denial says nothing of the image.
+    func explained(_ failure: UpstreamFailure) -> UpstreamFailure {
+        guard case .refused(let error) = failure, error.status == 403, endpoint.source.current == nil,
+            let missing = endpoint.source.failure
+        else { return failure }
+        return .refused(UpstreamAnswer.noCredentials(upstream.host, missing))
+    }
+
+    func noteFailure() {
+        guard upstream.endpoints.count > 1 else { return }
+        endpoint.failed(askedMilliseconds: askedMilliseconds, now: services.loop.nowMilliseconds)
+    }
+
+    /// Why an answer is not taken while there are other endpoints; nil for one that is.
+    func reasonToTryNext(_ status: Int) -> String? {
+        guard !remaining.isEmpty else { return nil }
+        switch status {
+        case 404, 410: return endpoint.is404Final ? nil : "it answered \(status)"
+        case 401, 403, 408, 429, 451, 500...: return "it answered \(status)"
+        default: return nil
+        }
+    }
+
+    func denial(_ head: UpstreamHead, _ hint: String?) -> UpstreamFailure {
+        .refused(UpstreamAnswer.denied(upstream.host, status: head.status, hint: hint))
+    }
+}
