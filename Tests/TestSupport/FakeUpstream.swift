@@ -18,6 +18,8 @@ package struct FakeRequest {
     /// The number of its connection, from 0, and its number among all requests to the server.
     package let connection: Int
     package let number: Int
+    /// As long as `Content-Length` says.
+    package let body: [UInt8]
 
     package func header(_ name: String) -> String? { headers.first { $0.name == name }?.value }
     package func headers(_ name: String) -> [String] { headers.filter { $0.name == name }.map(\.value) }
@@ -243,7 +245,6 @@ private final class FakeConnection {
     private func next() {
         guard current == nil, isOpen, let end = input.firstRange(of: Array("\r\n\r\n".utf8))?.upperBound else { return }
         let text = String(decoding: input[..<end], as: UTF8.self)
-        input.removeFirst(end)
         let lines = text.components(separatedBy: "\r\n").filter { !$0.isEmpty }
         let words = lines[0].components(separatedBy: " ")
         let target = words[1].split(separator: "?", maxSplits: 1).map(String.init)
@@ -251,9 +252,13 @@ private final class FakeConnection {
             let parts = line.split(separator: ":", maxSplits: 1).map { $0.trimmingCharacters(in: .whitespaces) }
             return (parts[0].lowercased(), parts.count > 1 ? parts[1] : "")
         }
+        let length = headers.first { $0.name == "content-length" }.flatMap { Int($0.value) } ?? 0
+        guard input.count - end >= length else { return }
+        let body = Array(input[end..<(end + length)])
+        input.removeFirst(end + length)
         let request = FakeRequest(
             method: words[0], path: target[0], query: target.count > 1 ? target[1] : nil, headers: headers,
-            connection: number, number: server.requests.count)
+            connection: number, number: server.requests.count, body: body)
         begin(server.reply(to: request), isHead: words[0] == "HEAD")
     }
 

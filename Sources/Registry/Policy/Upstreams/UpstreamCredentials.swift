@@ -35,9 +35,14 @@ package enum UpstreamCredentials: Sendable, Equatable {
 
     package init(user: String, password: String) { self = .password(user: user, Secret(password)) }
 
-    /// The user's name, where there is one; for the keys of caches, never with the secret.
+    /// The user's name, for the keys of caches, never with the secret. Tokens have names that no user has, since a
+    /// token that they got must not be taken for an anonymous one.
     package var user: String {
-        if case .password(let user, _) = self { user } else { "" }
+        switch self {
+        case .password(let user, _): user
+        case .bearer: "<bearer>"
+        case .identityToken: "<token>"
+        }
     }
 
     /// `Basic …` (RFC 7617); nil for tokens.

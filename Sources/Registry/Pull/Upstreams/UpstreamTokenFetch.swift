@@ -95,17 +95,42 @@ final class TokenFetch: TransferHandler {
             guard case .refuse(let reason) = decision else { return }
             return finish(.failure(.refused(UpstreamAnswer.refused(endpoint.host, "its token service: \(reason)"))))
         }
+        if isExchange { return exchangeRedirected(head.status, to: target) }
         let mayHaveCredentials = CredentialPolicy.decide(realm: target, trust: endpoint.trust) == .send
         guard let next = redirect(target, mayHaveCredentials && hasCredentials) else {
             return finish(.failure(.refused(badGateway("it redirects to what is not a URL"))))
         }
+        follow(next)
+    }
+
+    private func follow(_ next: TransferRequest) {
         request = next
-        self.head = nil
+        head = nil
         body = []
         send()
     }
 
-    private var hasCredentials: Bool { request.headers.contains { $0.hasPrefix("Authorization:") } }
+    /// Whether the request has an identity token in its body.
+    private var isExchange: Bool { request.method == .post }
+
+    /// Sends the same form again, or ends the fetch.
+    private func exchangeRedirected(_ status: Int, to target: UpstreamURL) {
+        guard IdentityTokenExchange.follows(status: status, from: request.url, to: target),
+            var next = redirect(target, false)
+        else {
+            let reason =
+                "its token service redirects (\(status)) to \(target.redacted), where no identity token is sent"
+            return finish(.failure(.refused(UpstreamAnswer.refused(endpoint.host, reason))))
+        }
+        next.method = request.method
+        next.headers = request.headers
+        next.body = request.body
+        follow(next)
+    }
+
+    private var hasCredentials: Bool {
+        isExchange || request.headers.contains { $0.hasPrefix("Authorization:") }
+    }
 
     private func failed(_ failure: TransferFailure) {
         if !hasRetried, failure.isRetryable {
@@ -143,6 +168,7 @@ final class TokenFetch: TransferHandler {
     private func error(_ head: UpstreamHead) -> RegistryError {
         switch head.status {
         case 401, 403: return denied(head.status)
+        case 400 where isExchange && IdentityTokenExchange.isTokenRefused(body): return denied(401)
         case 408, 500...599:
             return .unavailable(
                 "\(endpoint.host): its token service answered \(head.status)", retryAfterSeconds: head.retryAfter)

@@ -1,6 +1,7 @@
 // Tokens for upstream requests: the cached ones, and the requests to token services in progress. A hundred exchanges
 // that need one token cause one request.
 
+internal import Configuration
 internal import Logging
 internal import OCI
 
@@ -171,10 +172,24 @@ final class UpstreamTokens {
     private func transferRequest(
         _ request: TokenRequest, _ endpoint: UpstreamEndpoint, _ client: NetworkAddress?
     ) -> TransferRequest? {
+        if request.withCredentials, case .identityToken(let token)? = upstream.credentials {
+            return exchange(of: token, request, upstream, client)
+        }
         var parameters = request.scope.split(separator: " ").map { (name: "scope", value: String($0)) }
         if let service = request.service { parameters.insert((name: "service", value: service), at: 0) }
         guard let url = request.realm.adding(parameters) else { return nil }
         return transferRequest(url, endpoint, client, withCredentials: request.withCredentials)
+    }
+
+    /// `POST realm` with the identity token in a form (distribution's OAuth 2 token specification).
+    private func exchange(
+        of token: Secret, _ request: TokenRequest, _ upstream: Upstream, _ client: NetworkAddress?
+    ) -> TransferRequest {
+        var asked = transferRequest(request.realm, upstream, client, withCredentials: false)
+        asked.method = .post
+        asked.headers.append(IdentityTokenExchange.contentTypeHeader)
+        asked.body = IdentityTokenExchange.form(token, service: request.service, scope: request.scope)
+        return asked
     }
 
     private func transferRequest(
