@@ -49,6 +49,9 @@ import Testing
     /// megabytes.
     static let foundationFiles: Set<String> = [
         "Sources/OCI/Manifest.swift", "Sources/Registry/Policy/Upstreams/TokenReply.swift",
+        "Sources/Registry/Policy/Upstreams/CredentialHelperReply.swift",
+        "Sources/Registry/Policy/Upstreams/DockerConfig.swift",
+        "Sources/Registry/Policy/Upstreams/IdentityTokenExchange.swift",
         "Sources/Registry/API/Admin/AdminJobs.swift", "Sources/Registry/API/V2/ReferrersEndpoint.swift",
         "Sources/Registry/API/V2/TagsEndpoint.swift",
         "Sources/ImageArchive/ArchiveDocuments.swift",

@@ -19,7 +19,8 @@ package struct ParserEntry: Sendable {
     package static let all: [ParserEntry] = [
         ParserEntry("access", FileEntries.access), ParserEntry("archive", ArchiveEntry.run),
         ParserEntry("challenge", UpstreamEntries.challenge), ParserEntry("config", FileEntries.config),
-        ParserEntry("head", UpstreamEntries.head), ParserEntry("list", FileEntries.list),
+        ParserEntry("docker", CredentialEntries.docker), ParserEntry("head", UpstreamEntries.head),
+        ParserEntry("list", FileEntries.list),
         ParserEntry("manifest", UpstreamEntries.manifest), ParserEntry("names", TextEntries.names),
         ParserEntry("news", FileEntries.news), ParserEntry("numbers", NumberEntries.run),
         ParserEntry("pattern", TextEntries.pattern), ParserEntry("pull", NumberEntries.pull),
