@@ -172,8 +172,8 @@ final class UpstreamTokens {
     private func transferRequest(
         _ request: TokenRequest, _ endpoint: UpstreamEndpoint, _ client: NetworkAddress?
     ) -> TransferRequest? {
-        if request.withCredentials, case .identityToken(let token)? = upstream.credentials {
-            return exchange(of: token, request, upstream, client)
+        if request.withCredentials, case .identityToken(let token)? = endpoint.source.current {
+            return exchange(of: token, request, endpoint, client)
         }
         var parameters = request.scope.split(separator: " ").map { (name: "scope", value: String($0)) }
         if let service = request.service { parameters.insert((name: "service", value: service), at: 0) }
@@ -183,9 +183,9 @@ final class UpstreamTokens {
 
     /// `POST realm` with the identity token in a form (distribution's OAuth 2 token specification).
     private func exchange(
-        of token: Secret, _ request: TokenRequest, _ upstream: Upstream, _ client: NetworkAddress?
+        of token: Secret, _ request: TokenRequest, _ endpoint: UpstreamEndpoint, _ client: NetworkAddress?
     ) -> TransferRequest {
-        var asked = transferRequest(request.realm, upstream, client, withCredentials: false)
+        var asked = transferRequest(request.realm, endpoint, client, withCredentials: false)
         asked.method = .post
         asked.headers.append(IdentityTokenExchange.contentTypeHeader)
         asked.body = IdentityTokenExchange.form(token, service: request.service, scope: request.scope)
