@@ -52,6 +52,7 @@ import Testing
         "Sources/Registry/Policy/Upstreams/CredentialHelperReply.swift",
         "Sources/Registry/Policy/Upstreams/DockerConfig.swift",
         "Sources/Registry/Policy/Upstreams/IdentityTokenExchange.swift",
+        "Sources/Registry/Policy/AWS/AWSAnswers.swift",
         "Sources/Registry/API/Admin/AdminJobs.swift", "Sources/Registry/API/V2/ReferrersEndpoint.swift",
         "Sources/Registry/API/V2/TagsEndpoint.swift",
         "Sources/ImageArchive/ArchiveDocuments.swift",

@@ -18,6 +18,7 @@ package struct ParserEntry: Sendable {
 
     package static let all: [ParserEntry] = [
         ParserEntry("access", FileEntries.access), ParserEntry("archive", ArchiveEntry.run),
+        ParserEntry("aws-answer", AWSEntries.answer), ParserEntry("aws-profiles", AWSEntries.profiles),
         ParserEntry("challenge", UpstreamEntries.challenge), ParserEntry("config", FileEntries.config),
         ParserEntry("docker", CredentialEntries.docker), ParserEntry("head", UpstreamEntries.head),
         ParserEntry("list", FileEntries.list),
