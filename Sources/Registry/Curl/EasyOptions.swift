@@ -51,6 +51,12 @@ enum EasyOptions {
         ]
         // curl decodes every encoding that it knows, whichever it has asked for, but only if it has asked for one.
         if request.decodesContent { texts.append((CURLOPT_ACCEPT_ENCODING, "identity")) }
+        if !request.usesProxy { texts.append((CURLOPT_NOPROXY, "*")) }
+        if let signature = request.awsSignature {
+            texts.append((CURLOPT_AWS_SIGV4, signature.provider))
+            texts.append((CURLOPT_USERNAME, signature.user))
+            texts.append((CURLOPT_PASSWORD, signature.password))
+        }
         if let file = request.tls.caFile { texts.append((CURLOPT_CAINFO, file)) }
         if let file = request.tls.certificateFile { texts.append((CURLOPT_SSLCERT, file)) }
         if let file = request.tls.keyFile { texts.append((CURLOPT_SSLKEY, file)) }

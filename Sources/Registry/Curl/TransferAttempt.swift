@@ -169,7 +169,7 @@ final class TransferAttempt {
     // MARK: Set-up
 
     private func setLists(_ easy: UnsafeMutableRawPointer) -> Bool {
-        for line in request.headers {
+        for line in request.headers + (request.awsSignature?.headerLine.map { [$0] } ?? []) {
             guard let longer = curl_slist_append(headerList, line) else { return false }
             headerList = longer
         }

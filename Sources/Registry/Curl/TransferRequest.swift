@@ -23,6 +23,11 @@ package struct TransferRequest {
     /// The body of a `post`; `put` has none.
     package var body: [UInt8] = []
     package var userAgent = ""
+    /// Signs the request with an AWS access key, whose session token is sent as a header.
+    package var awsSignature: AWSSignature?
+    /// Whether the proxy that the environment names is used. Metadata services are asked directly: a proxy would be
+    /// given the credentials of its own machine, or those of this one.
+    package var usesProxy = true
     package var tls = TLS()
     package var addresses: AddressGuard
     /// How long the upstream may send nothing, from the request on, while this server is ready to receive.

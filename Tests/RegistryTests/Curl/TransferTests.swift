@@ -53,6 +53,33 @@ final class TransferRecord: TransferHandler {
         return record
     }
 
+    @Test("a POST sends its body, and a PUT an empty one") func requestBodies() throws {
+        let (run, multi, fake) = try Self.client()
+        fake.answer = { _ in .ok([1]) }
+        for (method, body) in [
+            (TransferRequest.Method.post, [UInt8](repeating: 0, count: 100_000)), (.post, []), (.put, []),
+        ] {
+            let record = TransferRecord()
+            record.onEnd = { run.finish() }
+            var request = TransferRequest(
+                url: try #require(UpstreamURL("\(fake.url)/x")), addresses: AddressGuard(hostIsConfigured: true),
+                noProgressMilliseconds: 10_000)
+            request.method = method
+            request.body = body
+            request.headers = ["Content-Type: a/b"]
+            let transfer = Transfer(request, on: multi, loop: run.loop, handler: record)
+            run.run()
+            withExtendedLifetime(transfer) {}
+            #expect(record.body == [1])
+            let received = try #require(fake.requests.last)
+            #expect(received.method == (method == .post ? "POST" : "PUT"))
+            #expect(received.body == body)
+            #expect(received.header("content-length") == "\(body.count)")
+            #expect(received.headers("content-type") == ["a/b"])
+        }
+        run.close()
+    }
+
     /// A name that resolves to loopback is caught when its address is known.
     @Test("a name that resolves to loopback is refused before a connection is made") func localName() throws {
         let (run, multi, fake) = try Self.client()

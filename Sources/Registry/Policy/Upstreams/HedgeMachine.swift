@@ -2,7 +2,8 @@
 // without either end knowing: a firewall dropped it, or the upstream closed it while the request was on its way. A
 // second attempt distinguishes a dead connection from a slow upstream; the first answer counts.
 //
-// This is safe for GET and HEAD only (RFC 9110 §9.2.2), the only methods that are sent upstream.
+// This is safe for GET and HEAD (RFC 9110 §9.2.2), and for the requests for credentials that are sent by POST and PUT:
+// they change nothing at the service.
 
 /// Decides between the two attempts of one request. A pure value: events in, actions out.
 package struct HedgeMachine: Sendable {
