@@ -24,7 +24,7 @@ final class Loading {
         let metrics = Metrics(configured: config.registries.compactMap(\.name.host))
         store = try Store.open(
             imagePath: config.imagePath, loop: loop, offload: offload, logger: logger, limits: StoreLimits(config))
-        client = UpstreamClient(config, loop: loop, logger: logger, metrics: metrics)
+        client = UpstreamClient(config, loop: loop, offload: offload, logger: logger, metrics: metrics)
         puller = Puller(
             context: PullContext(
                 loop: loop, offload: offload, store: store, client: client, logger: logger, metrics: metrics,

@@ -56,7 +56,7 @@ final class Running {
         }
         scrub = config.scrub.map { [store] in StoreScrub(store, $0) }
         store.onHostKnown = { metrics.admit($0) }
-        client = UpstreamClient(config, loop: loop, logger: logger, metrics: metrics)
+        client = UpstreamClient(config, loop: loop, offload: offload, logger: logger, metrics: metrics)
         puller = Puller(
             context: PullContext(
                 loop: loop, offload: offload, store: store, client: client, logger: logger, metrics: metrics,
@@ -185,10 +185,13 @@ extension StoreLimits {
 
 extension UpstreamClient {
     /// A client with the configured registries and time limit.
-    convenience init(_ config: Config, loop: EventLoop, logger: Logger, metrics: Metrics) {
+    convenience init(_ config: Config, loop: EventLoop, offload: Offload, logger: Logger, metrics: Metrics) {
+        var credentials = CredentialSettings(offload: offload, environment: Environment.value)
+        credentials.dockerConfig = config.dockerConfig
+        credentials.secretVariables = config.secretVariables
         self.init(
             loop: loop, registries: config.registries,
             noProgressMilliseconds: UInt64(clamping: config.pullTimeoutMilliseconds),
-            userAgent: "ociregistry/\(Version.text)", logger: logger, metrics: metrics)
+            userAgent: "ociregistry/\(Version.text)", logger: logger, metrics: metrics, credentials: credentials)
     }
 }

@@ -22,7 +22,7 @@ enum AuthDecoder {
 
     private struct TokenDraft {
         var provider: String?
-        var options: (profile: String?, region: String?) = (nil, nil)
+        var options = ECRProviderOptions()
         var expiryMilliseconds: UInt64?
         var fixed: Secret?
     }
@@ -58,7 +58,7 @@ enum AuthDecoder {
                 try value.assignUnlessEmpty(ConfigRules.tokenProvider, to: &draft.provider)
             },
             .init(name: "providerOpts") { value, draft throws(Refusal) in
-                try value.assignUnlessEmpty(ECRNames.options, to: &draft.options)
+                try value.assignUnlessEmpty(ECRProviderOptions.init, to: &draft.options)
             },
             .init(name: "expiry") { value, draft throws(Refusal) in
                 try value.assignUnlessEmpty(ConfigRules.tokenExpiry, to: &draft.expiryMilliseconds)
@@ -90,7 +90,7 @@ enum AuthDecoder {
         if let fixed = draft.token.fixed { return RegistryAuth(.token(fixed), tokenRealm: draft.tokenRealm) }
         guard draft.token.provider != nil else { return nil }
         var settings = ECRSettings()
-        (settings.profile, settings.region) = draft.token.options
+        settings.options = draft.token.options
         if let expiry = draft.token.expiryMilliseconds { settings.expiryMilliseconds = expiry }
         return RegistryAuth(.ecr(settings), tokenRealm: draft.tokenRealm)
     }
@@ -137,7 +137,7 @@ enum AuthDecoder {
     }
 
     private static func password(fromVariable variable: String, at value: ConfigValue) -> String? {
-        guard let password = value.reader.environment(variable), !password.isEmpty else {
+        guard let password = value.reader.secret(variable) else {
             value.report("the environment variable \(variable) is not set, or empty")
             return nil
         }
@@ -165,56 +165,5 @@ extension ConfigRules {
             throw Refusal("must be from 1m to 12h, not \(shown(text))")
         }
         return milliseconds
-    }
-}
-
-/// What a configuration says of Amazon ECR.
-package enum ECRNames {
-    /// `profile=NAME,region=REGION`, each at most once, as the reference writes it.
-    static func options(_ text: String) throws(Refusal) -> (profile: String?, region: String?) {
-        var found: [String: String] = [:]
-        for part in text.split(separator: ",") {
-            let words = part.split(separator: "=", maxSplits: 1).map { $0.trimmingSpaces }
-            guard words.count == 2, ["profile", "region"].contains(words[0]), found[words[0]] == nil else {
-                throw Refusal("must be profile=NAME, region=REGION or both, with a comma between, not \(shown(text))")
-            }
-            found[words[0]] = try ConfigRules.line(words[1])
-        }
-        if let region = found["region"], !isRegion(region) {
-            throw Refusal("region must be like eu-central-1, not \(shown(region))")
-        }
-        return (found["profile"], found["region"])
-    }
-
-    private static func shown(_ text: String) -> String { ConfigRules.shown(text) }
-
-    /// A region is part of a host's name.
-    private static func isRegion(_ text: String) -> Bool {
-        (1...32).contains(text.utf8.count)
-            && text.utf8.allSatisfy { ASCII.isLower($0) || ASCII.isDigit($0) || $0 == UInt8(ascii: "-") }
-            && !text.hasPrefix("-") && !text.hasSuffix("-")
-    }
-
-    /// Whether a host is a private registry of ECR, by its name: `ACCOUNT.dkr.ecr.REGION.amazonaws.com` and its forms
-    /// with FIPS, dual stack and in China.
-    package static func isRegistry(_ host: String) -> Bool {
-        let labels = host.split(separator: ".", omittingEmptySubsequences: false).map(String.init)
-        guard let account = labels.first, account.utf8.count == 12, account.utf8.allSatisfy(ASCII.isDigit) else {
-            return false
-        }
-        let rest = labels.dropFirst()
-        let isClassic = rest.first == "dkr" && ["ecr", "ecr-fips"].contains(rest.dropFirst().first ?? "")
-        let isDual = ["dkr-ecr", "dkr-ecr-fips"].contains(rest.first ?? "")
-        let tail = rest.dropFirst(isClassic ? 2 : 1)
-        guard isClassic || isDual, let region = tail.first, isRegion(region) else { return false }
-        let domains =
-            isClassic ? ["amazonaws.com", "amazonaws.com.cn"] : ["on.aws", "on.amazonwebservices.com.cn"]
-        return domains.contains(tail.dropFirst().joined(separator: "."))
-    }
-}
-
-extension Substring {
-    fileprivate var trimmingSpaces: String {
-        String(drop { $0 == " " }.reversed().drop { $0 == " " }.reversed())
     }
 }

@@ -64,6 +64,8 @@ package struct Config: Sendable, Equatable {
     package var registries: [RegistryConfig] = []
     /// Docker's or podman's file of credentials, for upstreams without an `auth`.
     package var dockerConfig: String?
+    /// Environment variables that hold secrets of this configuration; programs that the server starts do not get them.
+    package var secretVariables: Set<String> = []
 
     package init() {}
 

@@ -29,6 +29,7 @@ package enum ConfigDecoder {
         guard reader.problems.isEmpty else {
             throw ConfigError(problems: reader.problems.sorted { ($0.line ?? 0) < ($1.line ?? 0) })
         }
+        config.secretVariables = reader.secretVariables
         return config
     }
 

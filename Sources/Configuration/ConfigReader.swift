@@ -21,11 +21,19 @@ final class ConfigReader {
     /// A variable's value; nil when it is not set.
     let environment: (String) -> String?
     private(set) var problems: [ConfigError.Problem] = []
+    /// Variables whose values are secrets of the configuration.
+    private(set) var secretVariables: Set<String> = []
 
     init(file: String, environment: @escaping (String) -> String?) {
         self.file = file
         self.environment = environment
         directory = file.lastIndex(of: "/").map { String(file[...$0]) } ?? ""
+    }
+
+    /// The value of a variable that holds a secret; nil when it is not set or empty.
+    func secret(_ variable: String) -> String? {
+        secretVariables.insert(variable)
+        return environment(variable).flatMap { $0.isEmpty ? nil : $0 }
     }
 
     func report(_ reason: String, line: Int, key: String) {
@@ -87,7 +95,7 @@ extension ConfigValue {
 extension ConfigValue {
     /// The value of an environment variable, checked as a token.
     func token(fromVariable name: String) throws(Refusal) -> Secret {
-        guard let text = reader.environment(name), !text.isEmpty else {
+        guard let text = reader.secret(name) else {
             throw Refusal("the environment variable \(ConfigRules.shown(name)) is not set")
         }
         return try ConfigRules.token(text)

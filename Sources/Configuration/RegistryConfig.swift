@@ -70,10 +70,7 @@ package struct RegistryAuth: Sendable, Equatable {
 
 /// How ECR's tokens are got (`auth.token` with `provider: ecr`).
 package struct ECRSettings: Sendable, Equatable {
-    /// The profile of AWS's files; nil: the SDKs' order of sources.
-    package var profile: String?
-    /// Nil: the region in the registry's name.
-    package var region: String?
+    package var options = ECRProviderOptions()
     /// How long a token is used for when its answer does not tell: half of what ECR's are good for.
     package var expiryMilliseconds: UInt64 = 6 * 3_600_000
 

@@ -82,7 +82,7 @@ enum RegistryDecoder {
     /// ECR's tokens are sent to hosts of ECR, or where the configuration says.
     private static func checkECR(_ registry: RegistryConfig, at item: ConfigValue) {
         guard case .ecr = registry.auth?.kind, registry.endpoints.isEmpty, let host = registry.name.host else { return }
-        if !ECRNames.isRegistry(host.name) {
+        if ECRHost(host) == nil {
             item.child("auth")?.report("provider ecr is for hosts of ECR, or needs an endpoint")
         }
     }

@@ -1,5 +1,6 @@
 // Fuzzes what AWS, and the files of its SDKs, say.
 
+import Configuration
 import OCI
 import Registry
 

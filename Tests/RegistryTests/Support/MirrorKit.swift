@@ -21,6 +21,8 @@ final class MirrorKit {
         var prefetchLayers = PrefetchLayers.never
         var aheadLimits: AheadLimits? = AheadLimits()
         var auth: RegistryAuth?
+        var dockerConfig: String?
+        var environment: [String: String] = [:]
         var imagePath: String?
         var limits = StoreLimits()
         /// Further registries; the argument is the port of the server under test.
@@ -70,12 +72,16 @@ final class MirrorKit {
             on: loop, offload: offload, logger: logger, descriptorLimit: 8192, metrics: metrics
         ) { handler($0, $1, $2) }
         port = try server.listen(host: "127.0.0.1", port: 0).port
+        var credentials = CredentialSettings(offload: offload) { [environment = options.environment] in
+            environment[$0]
+        }
+        credentials.dockerConfig = options.dockerConfig
         client = UpstreamClient(
             loop: loop,
             registries: [fake.config(auth: options.auth)] + options.registries(port)
                 + upstreams.flatMap { Self.registries($0) },
             noProgressMilliseconds: options.noProgressMilliseconds, userAgent: "test/1", logger: logger,
-            metrics: metrics, limits: options.connectLimits)
+            metrics: metrics, limits: options.connectLimits, credentials: credentials)
         var context = PullContext(
             loop: loop, offload: offload, store: store, client: client, logger: logger, metrics: metrics,
             prefetchLayers: options.prefetchLayers, aheadLimits: options.aheadLimits)

@@ -25,8 +25,15 @@ package struct CredentialFailure: Error, Sendable, Equatable, CustomStringConver
 
 /// A source of one upstream's credentials. Used on the loop only; when to ask again is decided by its user.
 package protocol CredentialProvider: AnyObject {
+    /// Whether it may be asked with every refused request, as a file may be; a program or a service may not.
+    var isCheap: Bool { get }
+
     /// Gets the credentials as they are now, without a cache of its own for them.
     /// - Parameter then: called once, on the loop, and not before this returns. Nil: the source has none for this
     ///   upstream, which is then asked anonymously.
     func provide(then: @escaping (Result<ProvidedCredentials?, CredentialFailure>) -> Void)
+}
+
+extension CredentialProvider {
+    package var isCheap: Bool { false }
 }

@@ -10,7 +10,7 @@ package final class CredentialSource {
     /// Credentials that do not say how long they live are asked for again after this time: a file or a helper program
     /// may have others by then.
     static let unknownLifeMilliseconds: UInt64 = 60_000
-    /// The least time between two attempts to get others after a refusal.
+    /// The least time between two attempts to get others after a refusal, from a provider that is not cheap.
     static let renewalMilliseconds: UInt64 = 1000
 
     /// Nil: the upstream is asked anonymously.
@@ -71,9 +71,11 @@ package final class CredentialSource {
     /// Gets others, since `refused` has been refused. `then` is called once, later, with whether there are others now;
     /// never for those that are not renewable.
     func renew(_ refused: UpstreamCredentials?, then: @escaping (Bool) -> Void) {
-        guard let loop, provider != nil else { return }
+        guard let loop, let provider else { return }
         if current != refused { return loop.deferred.enqueue { then(true) } }
-        guard renewal.mayAskAgain(now: loop.nowMilliseconds) else { return loop.deferred.enqueue { then(false) } }
+        guard provider.isCheap || renewal.mayAskAgain(now: loop.nowMilliseconds) else {
+            return loop.deferred.enqueue { then(false) }
+        }
         ask { [self] in then(current != refused) }
     }
 

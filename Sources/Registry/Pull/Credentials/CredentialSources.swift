@@ -1,23 +1,116 @@
 // Makes the credentials of endpoints, by what the configuration says of them.
 
 internal import Configuration
-package import Logging
+internal import Logging
 internal import OCI
 
-/// Makes each endpoint's `CredentialSource`.
-package final class CredentialSources {
-    private let loop: EventLoop
-    private let offload: Offload
-    private let logger: Logger
+/// What credentials need that are not in the configuration file themselves.
+package struct CredentialSettings {
+    package let offload: Offload
+    /// Docker's or podman's file of credentials, for upstreams without any of their own.
+    package var dockerConfig: String?
+    /// The value of an environment variable.
+    package var environment: (String) -> String?
+    /// Environment variables that helper programs do not get.
+    package var secretVariables: Set<String> = []
 
-    package init(loop: EventLoop, offload: Offload, logger: Logger) {
-        self.loop = loop
+    package init(offload: Offload, environment: @escaping (String) -> String?) {
         self.offload = offload
+        self.environment = environment
+    }
+}
+
+/// Makes each endpoint's `CredentialSource`.
+final class CredentialSources {
+    private let settings: CredentialSettings
+    private let loop: EventLoop
+    private let logger: Logger
+    private let programs: ChildPrograms
+    private let dockerFile: DockerConfigFile?
+    private let amazon: AWSServices
+    private var amazonProviders: [ECRCredentials] = []
+
+    /// - Parameter start: starts a transfer, as `Transfer.init` does.
+    init(
+        _ settings: CredentialSettings, loop: EventLoop, logger: Logger, userAgent: String,
+        proxies: Set<AddressGuard.Proxy>, start: @escaping (TransferRequest, any TransferHandler) -> Transfer
+    ) {
+        self.settings = settings
+        self.loop = loop
         self.logger = logger
+        let programs = ChildPrograms(on: loop, withheld: settings.secretVariables)
+        self.programs = programs
+        dockerFile = settings.dockerConfig.map { DockerConfigFile(path: $0, offload: settings.offload, logger: logger) }
+        amazon = AWSServices(
+            loop: loop, offload: settings.offload, environment: settings.environment, userAgent: userAgent,
+            proxies: proxies, wallSeconds: { EventLoop.unixSeconds },
+            runProgram: { arguments, input, then in
+                programs.run(arguments, input: input) { then(CredentialSources.output(of: arguments, $0)) }
+            }, start: start)
     }
 
-    /// - Parameter host: whose credentials they are: the registry, or the endpoint that has its own.
-    func source(for auth: RegistryAuth?, host: RegistryHost) -> CredentialSource {
-        CredentialSource(fixed: auth)
+    func close() {
+        for provider in amazonProviders { provider.close() }
+        amazonProviders = []
+        programs.close()
+    }
+
+    /// - Parameters:
+    ///   - host: the registry.
+    ///   - address: the host that its requests go to. What docker's file has for it is sent nowhere else.
+    func source(for auth: RegistryAuth?, host: RegistryHost, address: RegistryHost) -> CredentialSource {
+        switch auth?.kind {
+        case .password, .token: return CredentialSource(fixed: auth)
+        case .passwordFile(let user, let path):
+            return source(PasswordFileCredentials(user: user, path: path, offload: settings.offload), host)
+        case .ecr(let settings): return source(ECRHost(host) == nil ? address : host, settings)
+        case nil:
+            guard let dockerFile else { return CredentialSource(fixed: nil) }
+            return source(
+                DockerConfigCredentials(host: address, file: dockerFile, programs: programs, logger: logger), address)
+        }
+    }
+
+    private func source(_ host: RegistryHost, _ settings: ECRSettings) -> CredentialSource {
+        do throws(Refusal) {
+            let provider = try ECRCredentials(
+                host: host, options: settings.options, expiryMilliseconds: settings.expiryMilliseconds, services: amazon
+            )
+            amazonProviders.append(provider)
+            return source(provider, host)
+        } catch {
+            return source(NoCredentials(reason: error.reason, loop: loop), host)
+        }
+    }
+
+    private func source(_ provider: any CredentialProvider, _ host: RegistryHost) -> CredentialSource {
+        CredentialSource(provider, label: host.text, loop: loop, logger: logger)
+    }
+
+    /// What a program wrote, if it ended well.
+    private static func output(
+        of arguments: [String], _ result: Result<ChildOutput, ChildFailure>
+    ) -> Result<[UInt8], CredentialFailure> {
+        let name = arguments.first.map { $0.split(separator: "/").last.map(String.init) ?? $0 } ?? ""
+        switch result {
+        case .success(let output) where output.ending == .exited(status: 0): return .success(output.stdout)
+        case .success(let output): return .failure(CredentialFailure("\(name) \(output.ending)"))
+        case .failure(let failure): return .failure(CredentialFailure("\(name): \(failure.reason)"))
+        }
+    }
+}
+
+/// Credentials that cannot be had, because of what the configuration says.
+private final class NoCredentials: CredentialProvider {
+    private let reason: String
+    private let loop: EventLoop
+
+    init(reason: String, loop: EventLoop) {
+        self.reason = reason
+        self.loop = loop
+    }
+
+    func provide(then: @escaping (Result<ProvidedCredentials?, CredentialFailure>) -> Void) {
+        loop.deferred.complete(then, .failure(CredentialFailure(reason)))
     }
 }

@@ -21,7 +21,7 @@ package final class Upstream {
     /// - Parameter sources: makes the credentials of an endpoint.
     init(
         host: RegistryHost, config: RegistryConfig?,
-        sources: (RegistryAuth?, RegistryHost) -> CredentialSource = { auth, _ in CredentialSource(fixed: auth) }
+        sources: UpstreamEndpoint.Sources = { auth, _, _ in CredentialSource(fixed: auth) }
     ) {
         self.host = host
         self.config = config

@@ -29,16 +29,16 @@ package final class UpstreamClient {
 
     /// - Parameters:
     ///   - noProgressMilliseconds: how long an upstream may send nothing while this server is ready to receive.
-    ///   - credentialSources: makes the credentials that are not in the configuration file; nil: there are none.
+    ///   - credentials: where credentials are that the configuration file does not have; nil: there are none.
     package init(
         loop: EventLoop, registries: [RegistryConfig], noProgressMilliseconds: UInt64, userAgent: String,
         logger: Logger, metrics: Metrics, limits: ConnectLimits = ConnectLimits(),
-        credentialSources: CredentialSources? = nil
+        credentials: CredentialSettings? = nil
     ) {
-        self.credentialSources = credentialSources
         services = UpstreamServices(
             loop: loop, noProgressMilliseconds: noProgressMilliseconds, userAgent: userAgent, logger: logger,
             metrics: metrics, limits: limits)
+        credentialSources = credentials.map { [services] in services.credentialSources($0) }
         var configured: [RegistryHost: Upstream] = [:]
         for config in registries {
             guard let host = config.name.host, configured[host] == nil else { continue }
@@ -64,7 +64,7 @@ package final class UpstreamClient {
         _ host: RegistryHost, _ config: RegistryConfig?, _ sources: CredentialSources?
     ) -> Upstream {
         guard let sources else { return Upstream(host: host, config: config) }
-        return Upstream(host: host, config: config) { sources.source(for: $0, host: $1) }
+        return Upstream(host: host, config: config) { sources.source(for: $0, host: $1, address: $2) }
     }
 
     /// Starts an exchange. The handler is not called before this returns, and is retained until its `ended` or a
@@ -99,7 +99,10 @@ package final class UpstreamClient {
     package var rateLimitedCount: Int { rateLimits.waitingCount }
 
     /// Ends every exchange (`unreachable`) and closes every connection. Must not be called from a handler's callback.
-    package func close() { services.close() }
+    package func close() {
+        credentialSources?.close()
+        services.close()
+    }
 
     /// Removes the upstream that has been idle for longest.
     private func dropIdle() {
@@ -174,6 +177,12 @@ final class UpstreamServices {
         let addresses = AddressGuard(hostIsConfigured: false, proxies: proxies)
         TransferAttempt.warmUp(
             TransferRequest(url: url, addresses: addresses, noProgressMilliseconds: noProgressMilliseconds))
+    }
+
+    func credentialSources(_ settings: CredentialSettings) -> CredentialSources {
+        CredentialSources(settings, loop: loop, logger: logger, userAgent: userAgent, proxies: proxies) {
+            [multi, loop] in Transfer($0, on: multi, loop: loop, handler: $1)
+        }
     }
 
     func start(_ request: TransferRequest, _ handler: any TransferHandler) -> Transfer {

@@ -34,12 +34,15 @@ package final class UpstreamEndpoint {
     /// The pause after a failure, while there are other endpoints.
     private var failure: DoublingPause?
 
+    /// Makes the credentials of an endpoint: of its registry, at the host of its address.
+    typealias Sources = (RegistryAuth?, _ registry: RegistryHost, _ address: RegistryHost) -> CredentialSource
+
     /// How long `/v2/` is not asked again whether it wants credentials.
     static let openMilliseconds: UInt64 = 60_000
 
     init(
         host: RegistryHost, config: RegistryConfig?, item: EndpointConfig?,
-        sources: (RegistryAuth?, RegistryHost) -> CredentialSource
+        sources: Sources
     ) {
         self.host = host
         isConfigured = config?.name.host != nil
@@ -49,13 +52,16 @@ package final class UpstreamEndpoint {
         let isOwn = UpstreamEndpoint.isOwn(base, of: host)
         // The entry's credentials and client key belong to the registry's own host, or to its only endpoint.
         let isEntrys = config?.isList != true || isOwn
-        let auth = item?.auth ?? (isEntrys ? config?.auth : nil)
-        // Those of a list's item have nothing to do with the registry's name.
+        var auth = item?.auth ?? (isEntrys ? config?.auth : nil)
+        // A pattern may match hosts that are not ECR's.
+        if case .ecr = auth?.kind, item == nil, ECRHost(host) == nil { auth = nil }
+        // Credentials of an endpoint have nothing to do with the registry's name, unless the entry gives them.
+        let isNames = item?.auth == nil && (auth != nil || isOwn)
         trust = UpstreamTrust(
-            name: item?.auth == nil ? host.name : base.host, base: base,
+            name: isNames ? host.name : base.host, base: base,
             // An entry for every host names none: its address is the client's choice, unless there is an endpoint.
             isConfigured: config.map { !$0.name.isEveryHost || item != nil } ?? false, tokenRealm: auth?.tokenRealm)
-        source = sources(auth, isEntrys ? host : RegistryHost(item?.address.authority ?? "") ?? host)
+        source = sources(auth, host, item.flatMap { RegistryHost($0.address.authority) } ?? host)
         let isNamed = config?.sendsNamespace ?? true && !isOwn && item?.address.hasPath != true
         namespaceQuery = isNamed ? "ns=\(PercentEncoding.encode(host.text))" : nil
         is404Final = item?.is404Final ?? false

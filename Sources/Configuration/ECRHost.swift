@@ -1,6 +1,5 @@
 // The registry hosts of Amazon ECR, and the API endpoints that belong to them.
 
-package import Configuration
 package import OCI
 
 /// A partition of AWS: a set of regions with its own domains and its own accounts. The domains are those of the SDKs'
@@ -39,7 +38,7 @@ package struct AWSPartition: Sendable, Equatable {
     ]
 
     /// The partition of a region; nil when the text is not a region's name.
-    static func of(region: String) -> AWSPartition? {
+    package static func of(region: String) -> AWSPartition? {
         // A region becomes a part of host names and of signatures, so it is one DNS label.
         guard (1...63).contains(region.utf8.count), region.utf8.first != 0x2D, region.utf8.last != 0x2D,
             region.utf8.allSatisfy({ ASCII.isLower($0) || ASCII.isDigit($0) || $0 == 0x2D })
@@ -48,7 +47,7 @@ package struct AWSPartition: Sendable, Equatable {
     }
 
     /// The endpoint of the Security Token Service in a region; nil when the text is not a region's name.
-    static func securityTokenEndpoint(region: String) -> String? {
+    package static func securityTokenEndpoint(region: String) -> String? {
         of(region: region).map { "https://sts.\(region).\($0.domain)" }
     }
 }
@@ -122,10 +121,11 @@ package struct ECRProviderOptions: Sendable, Equatable {
         guard text.utf8.count <= ECRProviderOptions.maximumBytes else {
             throw Refusal("is longer than \(ECRProviderOptions.maximumBytes) bytes")
         }
-        guard !text.trimmed.isEmpty else { return }
+        guard !ECRProviderOptions.trimmed(text[...]).isEmpty else { return }
         for part in text.split(separator: ",", omittingEmptySubsequences: false) {
             let pair = part.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false)
-            let (name, value) = (String(pair[0]).trimmed, pair.count == 2 ? String(pair[1]).trimmed : "")
+            let name = ECRProviderOptions.trimmed(pair[0])
+            let value = pair.count == 2 ? ECRProviderOptions.trimmed(pair[1]) : ""
             guard pair.count == 2, !value.isEmpty else {
                 throw Refusal("has a part that is not name=value: expected profile=NAME,region=REGION")
             }
@@ -144,5 +144,9 @@ package struct ECRProviderOptions: Sendable, Equatable {
             default: throw Refusal("has an unknown option: known are profile and region")
             }
         }
+    }
+
+    private static func trimmed(_ text: Substring) -> String {
+        String(text.drop { $0 == " " }.reversed().drop { $0 == " " }.reversed())
     }
 }
