@@ -53,7 +53,7 @@ extension AWSCredentialChain {
         let region = settings.region ?? role.region ?? self.region
         let text = settings.securityTokenEndpoint ?? AWSPartition.securityTokenEndpoint(region: region)
         guard let text, AWSPartition.of(region: region) != nil,
-            let url = UpstreamURL(text)?.with(path: "/", query: nil)
+            let url = UpstreamURL(text)
         else { return deny(then, "the region or the endpoint of the Security Token Service is not valid") }
         var request = requests.request(url, isNamed: settings.securityTokenEndpoint != nil, .endpoint)
         request.method = .post

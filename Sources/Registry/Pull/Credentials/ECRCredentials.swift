@@ -72,7 +72,7 @@ package final class ECRCredentials: CredentialProvider {
         _ identity: AWSCredentialChain.Identity, isRepeated: Bool,
         then: @escaping (Result<ProvidedCredentials?, CredentialFailure>) -> Void
     ) {
-        guard let url = UpstreamURL(endpoint ?? registry.apiEndpoint)?.with(path: "/", query: nil) else {
+        guard let url = UpstreamURL(endpoint ?? registry.apiEndpoint) else {
             let failure = CredentialFailure("the endpoint of the ECR API is not a URL")
             return services.loop.deferred.complete(then, .failure(failure))
         }
