@@ -16,13 +16,13 @@ import Testing
         let run: LoopRun
         let fake: FakeUpstream
         let multi: CurlMulti
-        let upstream: Upstream
+        let endpoint: UpstreamEndpoint
 
         init() throws {
             run = try LoopRun()
             fake = FakeUpstream(on: run.loop)
             multi = try #require(CurlMulti(on: run.loop))
-            upstream = Upstream(host: UpstreamKit.host, config: fake.config())
+            endpoint = Upstream(host: UpstreamKit.host, config: fake.config()).endpoints[0]
             run.atClose { [fake] in fake.close() }
             run.atClose { [multi] in multi.close() }
         }
@@ -42,7 +42,7 @@ import Testing
             exchange.body = IdentityTokenTests.form
             var result: Result<TokenReply, UpstreamFailure>?
             let fetch = TokenFetch(
-                exchange, upstream: upstream, loop: run.loop, redirect: { url, _ in request(url) },
+                exchange, endpoint: endpoint, loop: run.loop, redirect: { url, _ in request(url) },
                 start: { Transfer($0, on: multi, loop: run.loop, handler: $1) }
             ) {
                 result = $0

@@ -132,6 +132,29 @@ import Testing
         mirror.close()
     }
 
+    @Test("an identity token of docker's file is exchanged at the token service, and not sent to a foreign one")
+    func identityToken() throws {
+        let files = try TemporaryDirectory()
+        let mirror = try MirrorKit { $0.dockerConfig = files.file("config.json") }
+        let fake = mirror.fake
+        try files.write("{\"auths\":{\"\(fake.authority)\":{\"identitytoken\":\"refresh\"}}}", to: "config.json")
+        var realm = "\(fake.url)/token"
+        fake.answer = { request in
+            if request.path == "/token" { return .json("{\"access_token\":\"access\"}") }
+            let isMine = request.header("authorization") == "Bearer access"
+            return isMine ? Self.image.answer : .challenge(realm: realm)
+        }
+        #expect(mirror.get(Self.manifest + "v1").status == 200)
+        let login = try #require(fake.requests(to: "/token").first)
+        #expect(login.method == "POST" && String(decoding: login.body, as: UTF8.self).contains("refresh_token=refresh"))
+        // Another host is asked anonymously.
+        realm = "http://localhost:\(fake.port)/token"
+        #expect(mirror.get("/v2/other/app/manifests/v1").status == 200)
+        let anonymous = try #require(fake.requests(to: "/token").last)
+        #expect(anonymous.method == "GET" && anonymous.body.isEmpty)
+        mirror.close()
+    }
+
     @Test("a changed entry of docker's file is used when the former one is refused") func dockerRotation() throws {
         let scene = try Scene(usesTokens: true) { options, files in
             options.dockerConfig = files.file("config.json")
