@@ -60,6 +60,12 @@ package struct Config: Sendable, Equatable {
     package var pruneSchedule = PruneSchedule()
     /// Schedule for hashing the cache again in the background; nil: off.
     package var scrub: ScrubSchedule?
+    /// Proxy, time limits and number of connections of upstreams whose entries set none.
+    package var connections = ConnectionSettings()
+    /// PEM certificates to trust, instead of the system's, at upstreams without `RegistryTLS.caFile`.
+    package var caFile: String?
+    /// What the environment says about upstreams; set by the commands that reach any.
+    package var environment = UpstreamEnvironment()
     /// One entry per host or pattern at most.
     package var registries: [RegistryConfig] = []
     /// Docker's or podman's file of credentials, for upstreams without an `auth`.

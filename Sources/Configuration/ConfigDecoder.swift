@@ -53,7 +53,7 @@ package enum ConfigDecoder {
     /// Every key of the file, as dotted paths: `port`, `registries[].auth.user` …
     package static var allKeys: [String] { keys.flatMap(\.paths) }
 
-    static var keys: [ConfigKey<Config>] { built + CacheLifeKeys.all + notBuilt }
+    static var keys: [ConfigKey<Config>] { built + CacheLifeKeys.all + connections + notBuilt }
 
     private static var built: [ConfigKey<Config>] {
         [
@@ -142,6 +142,10 @@ package enum ConfigDecoder {
                 config.registries = RegistryDecoder.decode(try value.items())
             },
         ]
+    }
+
+    private static var connections: [ConfigKey<Config>] {
+        ConnectionKeys.all(\Config.connections) + [ConnectionKeys.authorities]
     }
 
     private static var notBuilt: [ConfigKey<Config>] {

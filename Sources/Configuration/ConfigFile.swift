@@ -33,5 +33,15 @@ enum ConfigFile {
         guard status.st_mode & S_IFMT == S_IFREG else { throw Refusal("\(path): not a file") }
     }
 
+    /// Refuses a list of directories, with colons between, of which none exists. OpenSSL skips those that do not.
+    static func checkDirectories(_ list: String) throws(Refusal) {
+        _ = try ConfigRules.path(list)
+        var status = stat()
+        let isFound = list.split(separator: ":").contains {
+            stat(String($0), &status) == 0 && status.st_mode & S_IFMT == S_IFDIR
+        }
+        guard isFound else { throw Refusal("\(list): no such directory") }
+    }
+
     private static func lastError() -> String { String(cString: strerror(errno)) }
 }

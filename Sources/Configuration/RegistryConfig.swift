@@ -22,6 +22,8 @@ package struct RegistryConfig: Sendable, Equatable {
     /// For the registry's own address, or its only endpoint.
     package var auth: RegistryAuth?
     package var tls = RegistryTLS()
+    /// Its own proxy, time limits and number of connections.
+    package var connections = ConnectionSettings()
 
     package init(name: RegistryHost) { self.name = RegistryPattern(name) }
     package init(name: RegistryPattern) { self.name = name }

@@ -53,6 +53,7 @@ enum RegistryDecoder {
         registry.scheme = draft.scheme ?? .https
         registry.auth = draft.auth
         registry.tls = draft.tls
+        registry.connections = draft.connections
         check(draft, registry, at: item)
         return registry
     }
@@ -101,10 +102,11 @@ enum RegistryDecoder {
         var sendsNamespace = true
         var auth: RegistryAuth?
         var tls = RegistryTLS()
+        var connections = ConnectionSettings()
     }
 
     private static var keys: [ConfigKey<Draft>] {
-        [
+        ConnectionKeys.all(\Draft.connections) + [ConnectionKeys.pullTimeout(\Draft.connections)] + [
             .init(name: "name") { value, draft throws(Refusal) in
                 try value.assign(RegistryPattern.init(parsing:), to: &draft.name)
             },
