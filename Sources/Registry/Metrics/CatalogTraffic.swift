@@ -126,6 +126,23 @@ extension Catalog {
                 text.sample(readings.rateLimitSeconds[number] ?? 0, Labels("ns", host))
             }
         },
+        gauge(
+            "ociregistry_upstream_ratelimit_limit",
+            "Requests that the upstream allows in its period, as its last answer with ratelimit-limit stated.", ["ns"]
+        ) { metrics, _, text in
+            for (label, counts) in metrics.perNamespace {
+                if let limit = counts.rateLimit?.limit { text.sample(limit, label) }
+            }
+        },
+        gauge(
+            "ociregistry_upstream_ratelimit_remaining",
+            "Requests that the upstream still allows, as its last answer with ratelimit-remaining stated.",
+            ["ns"]
+        ) { metrics, _, text in
+            for (label, counts) in metrics.perNamespace {
+                if let remaining = counts.rateLimit?.remaining { text.sample(remaining, label) }
+            }
+        },
         gauge("ociregistry_upstream_requests_in_flight", "Requests to upstreams under way.") {
             $2.sample($1.upstreamRequestsInFlight)
         },

@@ -17,6 +17,19 @@ package struct NamespaceCounts: Sendable {
     package var rateLimited: UInt64 = 0
     package var credentialsRefused: UInt64 = 0
     package var endpointsFailed: UInt64 = 0
+    /// The last limit that it stated; nil before the first.
+    package var rateLimit: StatedRateLimit?
+}
+
+/// A limit of requests as a registry states it in its responses (Docker Hub's `ratelimit-limit: 100;w=21600`).
+package struct StatedRateLimit: Sendable, Equatable {
+    package var limit: Int?
+    package var remaining: Int?
+
+    package init(limit: Int?, remaining: Int?) {
+        self.limit = limit
+        self.remaining = remaining
+    }
 }
 
 /// Counters of one server.
@@ -87,6 +100,11 @@ package final class Metrics {
     /// Counts a 429 from an upstream or its token service.
     package func rateLimited(_ host: RegistryHost) {
         byNamespace[number(of: host) ?? Namespaces.other].rateLimited &+= 1
+    }
+
+    /// Records a stated limit. The hosts under `other` would overwrite one another's.
+    package func rateLimitStated(_ host: RegistryHost, _ rateLimit: StatedRateLimit) {
+        if let number = number(of: host) { byNamespace[number].rateLimit = rateLimit }
     }
 
     /// Counts a refusal of the configured credentials by an upstream or its token service.

@@ -153,7 +153,9 @@ struct ObservedSession {
         let target = "/v2/\(Self.repository)/manifests/guarded"
         tokens.on("/token", .token("t"))
         tokens.on(target) { [url = tokens.url] request in
-            request.header("authorization") == "Bearer t" ? Self.image.answer : .challenge(realm: "\(url)/token")
+            request.header("authorization") == "Bearer t"
+                ? Self.image.answer.adding("ratelimit-limit", "100;w=21600").adding("ratelimit-remaining", "76;w=21600")
+                : .challenge(realm: "\(url)/token")
         }
         #expect(get(.tokens, "manifests/guarded").status == 200)
         let bad = scene[.badtokens]

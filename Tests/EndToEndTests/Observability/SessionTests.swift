@@ -49,6 +49,8 @@ import Testing
         "ociregistry_upstream_token_requests_total{ns=\"badtokens.test\", result=\"failure\"}",
         "ociregistry_upstream_rate_limit_remaining_seconds{ns=\"limited.test\"}",
         "ociregistry_upstream_rate_limited_total{ns=\"limited.test\"}",
+        "ociregistry_upstream_ratelimit_limit{ns=\"tokens.test\"}",
+        "ociregistry_upstream_ratelimit_remaining{ns=\"tokens.test\"}",
         "ociregistry_upstream_credentials_refused_total{ns=\"badtokens.test\"}",
         "ociregistry_upstream_failovers_total{ns=\"failover.test\"}",
         "ociregistry_pulls_total{kind=\"blob\", result=\"failure\"}",

@@ -89,6 +89,20 @@ package struct UpstreamHead: Sendable {
     /// The length of the content itself, as far as it is stated.
     package var decodedLength: Int64? { encoding == nil ? contentLength : nil }
 
+    /// The limit that the registry states, in Docker Hub's form: `ratelimit-limit: 100;w=21600`. Nil without a number.
+    package var rateLimit: StatedRateLimit? {
+        func number(_ name: String) -> Int? {
+            // The first number counts; a period, and other limits behind a comma, may follow.
+            let text = fields.first(name)?.prefix { $0 != ";" && $0 != "," }
+            return text.flatMap { OutsideNumber.decimal(String($0).trimmed, in: 0...UpstreamHead.maximumRateLimit) }
+        }
+        let (limit, remaining) = (number("ratelimit-limit"), number("ratelimit-remaining"))
+        return limit == nil && remaining == nil ? nil : StatedRateLimit(limit: limit, remaining: remaining)
+    }
+
+    /// No registry allows more requests; a larger number is not shown.
+    private static let maximumRateLimit = 1_000_000_000
+
     package var contentType: String? { fields.first("content-type") }
     package var dockerContentDigest: String? { fields.first("docker-content-digest") }
 
