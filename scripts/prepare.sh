@@ -124,7 +124,7 @@ if command -v systemctl >/dev/null; then
     dpkg-query -W -f "\${Package}\n" | sort | comm -13 "$before" - | while read -r package; do
         case $package in
         docker.io | containerd | docker-registry | haproxy | nginx-light | nginx-common | nginx | podman | \
-            prometheus | prometheus-node-exporter)
+            prometheus | prometheus-node-exporter | tinyproxy)
             dpkg-query -L "$package" | sed -nE "s,^(/usr)?/lib/systemd/system/([^/@]+\.(service|socket|timer))\$,\2,p" |
                 xargs -r systemctl --quiet disable || true ;;
         esac

@@ -28,7 +28,8 @@ package final class DelayedRelay {
     /// This makes `accept` return; its thread then closes the descriptor.
     deinit { shutdown(listener, Int32(SHUT_RDWR)) }
 
-    private static func relay(_ client: Int32, to port: UInt16) {
+    /// Connects to the port and copies in both directions until either end closes; closes `client`.
+    static func relay(_ client: Int32, to port: UInt16) {
         let server = PlainSocket.connect(to: port)
         guard server >= 0 else {
             close(client)
