@@ -192,6 +192,9 @@ extension UpstreamClient {
         self.init(
             loop: loop, registries: config.registries,
             noProgressMilliseconds: UInt64(clamping: config.pullTimeoutMilliseconds),
-            userAgent: "ociregistry/\(Version.text)", logger: logger, metrics: metrics, credentials: credentials)
+            userAgent: "ociregistry/\(Version.text)", logger: logger, metrics: metrics,
+            settings: UpstreamSettings(
+                connections: config.connections, caFile: config.caFile, environment: config.environment),
+            credentials: credentials)
     }
 }

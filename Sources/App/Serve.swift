@@ -30,6 +30,7 @@ struct Serve: ParsableCommand {
             options.apply(to: &config)
             platforms.apply(to: &config)
             try config.checkPorts()
+            if !config.airGapped { config.environment = try UpstreamEnvironment(Environment.value) }
             if let point = config.adminListen {
                 _ = try AdminAccess.listener(host: point.host, token: config.adminToken)
             }

@@ -45,7 +45,7 @@ extension TransferAttempt {
         guard !isOver else { return 1 }
         beginsAnew()
         progress.phases.lookupBegan(now: loop.nowMilliseconds)
-        guard !CurlMulti.needsNoLookup(request.url.host) else { return 0 }
+        guard !CurlMulti.needsNoLookup(request.peer.host) else { return 0 }
         lookup = multi.beginLookup(self) ? .running : .denied
         return lookup == .running ? 0 : 1
     }
@@ -53,7 +53,7 @@ extension TransferAttempt {
     /// Restarts the connect limits: libcurl connects again by itself when a reused connection was closed.
     private func beginsAnew() {
         guard progress.phases.phase == .connected else { return }
-        timer?.start(afterMilliseconds: multi.limits.checkMilliseconds)
+        timer?.start(afterMilliseconds: limits.checkMilliseconds)
     }
 
     private func lookupEnds() {
@@ -71,7 +71,7 @@ extension TransferAttempt {
         let remote = withUnsafeBytes(of: &address.pointee.addr) { sockaddr in
             SocketAddress.read(sockaddr.baseAddress, family: address.pointee.family)
         }
-        if let remote, !request.addresses.admits(remote.address, port: remote.port) {
+        if let remote, !request.addresses.admits(remote.address) {
             refusedAddress = true
             return CURL_SOCKET_BAD
         }
@@ -80,7 +80,7 @@ extension TransferAttempt {
         let descriptor = socket(address.pointee.family, type, address.pointee.protocol)
         guard descriptor >= 0 else { return CURL_SOCKET_BAD }
         multi.opened(descriptor)
-        if let remote { progress.add(descriptor, remote, for: request, now: loop.nowMilliseconds) }
+        if let remote { progress.add(descriptor, remote, now: loop.nowMilliseconds) }
         return descriptor
     }
 
@@ -90,10 +90,10 @@ extension TransferAttempt {
         lookupEnds()
         guard !isOver else { return CURL_PREREQFUNC_ABORT }
         lastProgress = loop.nowMilliseconds
-        timer?.start(afterMilliseconds: request.noProgressMilliseconds)
+        timer?.start(afterMilliseconds: progressLimit)
         let port = UInt16(truncatingIfNeeded: port)
         guard let remote, let address = NetworkAddress(literal: String(cString: remote)),
-            request.addresses.admits(address, port: port)
+            request.addresses.admits(address)
         else {
             refusedAddress = true
             return CURL_PREREQFUNC_ABORT
@@ -124,7 +124,12 @@ extension TransferAttempt {
         lastProgress = loop.nowMilliseconds
         switch reader.read(line) {
         case .more: break
-        case .head(let head): owner?.attempt(self, received: head)
+        case .head(let head):
+            if let refusal = proxyRefusal(head) {
+                ownFailure = refusal
+                return 0
+            }
+            owner?.attempt(self, received: head)
         case .refused(let reason):
             ownFailure = TransferFailure(kind: .broken, reason: reason, hadAnswer: true)
             return 0

@@ -13,7 +13,6 @@ struct ConnectProgress {
     private var sockets: [ConnectingSocket] = []
     /// Whether a socket was opened since `connected` was last called.
     private var hasOpenedSocket = false
-    private var isProxied = false
 
     init(now: UInt64) { phases = ConnectPhases(now: now) }
 
@@ -23,11 +22,7 @@ struct ConnectProgress {
         hasOpenedSocket = true
     }
 
-    mutating func add(
-        _ descriptor: Int32, _ remote: (address: NetworkAddress, port: UInt16), for request: TransferRequest,
-        now: UInt64
-    ) {
-        isProxied = remote.port != request.url.port || request.addresses.isProxy(remote.address, port: remote.port)
+    mutating func add(_ descriptor: Int32, _ remote: (address: NetworkAddress, port: UInt16), now: UInt64) {
         sockets.append(ConnectingSocket(descriptor, remote, now: now))
     }
 
@@ -44,12 +39,17 @@ struct ConnectProgress {
 
     /// Checks the sockets against the limits; an address that takes too long is given up.
     /// - Returns: the limit that was reached, as text; nil while there is time.
-    mutating func check(_ limits: ConnectLimits, _ url: UpstreamURL, proxyHasAnswered: Bool, now: UInt64) -> String? {
+    mutating func check(
+        _ limits: ConnectLimits, _ request: TransferRequest, proxyHasAnswered: Bool, now: UInt64
+    ) -> String? {
+        // A SOCKS proxy is asked for a connection in any case, and an HTTP proxy for one to an HTTPS upstream.
+        let isAsked = request.proxy.map { $0.isSOCKS || request.url.scheme == .https } ?? false
         for index in sockets.indices where sockets[index].check(limits, now: now) == .connected {
-            phases.socketConnected(toProxy: isProxied && url.scheme == .https, now: now)
+            phases.socketConnected(toProxy: isAsked, now: now)
         }
         if proxyHasAnswered { phases.proxyAnswered(now: now) }
-        return phases.exceeded(limits, name: url.host, now: now)
+        let isReached = phases.phase != .lookup && phases.phase != .address
+        return phases.exceeded(limits, name: isReached ? request.url.host : request.peerName, now: now)
     }
 
     /// The address that was given up last, as text; nil when none was.

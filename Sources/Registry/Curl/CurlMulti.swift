@@ -5,8 +5,6 @@ internal import CCurl
 internal import Glibc
 
 /// A curl multi handle driven by the loop (libcurl's "curl_multi_socket_action").
-///
-/// Proxies come from curl's usual environment variables (`http_proxy`, `https_proxy`, `all_proxy`, `no_proxy`).
 package final class CurlMulti {
     /// Idle connections kept for reuse, over all hosts: a few for each upstream that is in use.
     static let maximumIdleConnections = 64
@@ -144,8 +142,8 @@ package final class CurlMulti {
         guard !isClosed, let easy = runningHandle(of: attempt) else { return }
         let outcome = attempt.outcome(code)
         let mustWait = attempt.lookup == .denied && !attempt.isOver
-        if attempt.lookup == .running, code == CURLE_COULDNT_RESOLVE_HOST {
-            lookups.failed(attempt.request.url, now: loop.nowMilliseconds)
+        if attempt.lookup == .running, CurlError.isLookup(code) {
+            lookups.failed(attempt.request.peer, now: loop.nowMilliseconds)
         }
         take(out: attempt, easy)
         settle()
@@ -252,14 +250,14 @@ extension CurlMulti {
 
     /// The lookup has found an address.
     func lookupEnded(_ attempt: TransferAttempt) {
-        lookups.found(attempt.request.url)
+        lookups.found(attempt.request.peer)
         startWaiting(lookups.end(attempt))
     }
 
     /// Whether libcurl must forget that the name was not found.
-    func forgetsFailure(of url: UpstreamURL) -> Bool {
+    func forgetsFailure(of name: TransferRequest.Peer) -> Bool {
         lookups.forgetsFailure(
-            of: url, afterMilliseconds: limits.failedNameMilliseconds, now: loop.nowMilliseconds)
+            of: name, afterMilliseconds: limits.failedNameMilliseconds, now: loop.nowMilliseconds)
     }
 
     // MARK: Idle connections

@@ -11,9 +11,11 @@ enum EasyOptions {
         var isFresh = false
         /// A connection that was idle for longer is closed instead of used.
         var maximumIdleSeconds = ConnectLimits().maximumIdleSeconds
+        /// Upper bound for connecting.
+        var connectMilliseconds = EasyOptions.connectTimeoutMilliseconds
     }
 
-    /// Upper bound for connecting, lookup included; each phase has its own shorter limit (`ConnectLimits`). A lookup
+    /// Least bound for connecting, lookup included; each phase has its own shorter limit (`ConnectLimits`). A lookup
     /// that no request waits for ends here at the latest, and keeps its slot until then.
     static let connectTimeoutMilliseconds = 120_000
     /// How long libcurl caches an address: its default, set explicitly because libcurl caches a failure for half of it.
@@ -29,7 +31,7 @@ enum EasyOptions {
             (CURLOPT_FOLLOWLOCATION, 0),
             (CURLOPT_HTTP_VERSION, Int(CURL_HTTP_VERSION_1_1)),
             (CURLOPT_BUFFERSIZE, request.bufferBytes),
-            (CURLOPT_CONNECTTIMEOUT_MS, connectTimeoutMilliseconds),
+            (CURLOPT_CONNECTTIMEOUT_MS, choices.connectMilliseconds),
             (CURLOPT_DNS_CACHE_TIMEOUT, rememberedNameSeconds),
             (CURLOPT_FRESH_CONNECT, choices.isFresh ? 1 : 0),
             (CURLOPT_MAXAGE_CONN, choices.maximumIdleSeconds),
@@ -51,21 +53,40 @@ enum EasyOptions {
         ]
         // curl decodes every encoding that it knows, whichever it has asked for, but only if it has asked for one.
         if request.decodesContent { texts.append((CURLOPT_ACCEPT_ENCODING, "identity")) }
-        if !request.usesProxy { texts.append((CURLOPT_NOPROXY, "*")) }
         if let signature = request.awsSignature {
             texts.append((CURLOPT_AWS_SIGV4, signature.provider))
             texts.append((CURLOPT_USERNAME, signature.user))
             texts.append((CURLOPT_PASSWORD, signature.password))
         }
         if let file = request.tls.caFile { texts.append((CURLOPT_CAINFO, file)) }
+        // libcurl passes it on to OpenSSL, which reads a list with colons (X509_LOOKUP_hash_dir(3)).
+        if let list = request.tls.caDirectories { texts.append((CURLOPT_CAPATH, list)) }
         if let file = request.tls.certificateFile { texts.append((CURLOPT_SSLCERT, file)) }
         if let file = request.tls.keyFile { texts.append((CURLOPT_SSLKEY, file)) }
         guard texts.allSatisfy({ ccurl_set_string(easy, $0.0, $0.1) == CURLE_OK }) else { return false }
-        guard setBody(request, easy) else { return false }
+        guard setProxy(request.proxy, easy), setBody(request, easy) else { return false }
         if request.tls.caFile != nil, !request.tls.trustsSystem {
             return ccurl_set_string(easy, CURLOPT_CAPATH, nil) == CURLE_OK
         }
         return true
+    }
+
+    /// Sets the proxy or none, so that curl's own reading of the environment never counts.
+    private static func setProxy(_ proxy: UpstreamProxy?, _ easy: UnsafeMutableRawPointer) -> Bool {
+        var texts: [(CURLoption, String)] = [(CURLOPT_PROXY, proxy?.text ?? ""), (CURLOPT_NOPROXY, "")]
+        if let (user, password) = proxy?.login {
+            // As options they are taken literally; in a URL curl would decode them.
+            texts += [(CURLOPT_PROXYUSERNAME, user), (CURLOPT_PROXYPASSWORD, password)]
+        }
+        if let file = proxy?.caFile { texts.append((CURLOPT_PROXY_CAINFO, file)) }
+        if let list = proxy?.caDirectories { texts.append((CURLOPT_PROXY_CAPATH, list)) }
+        let numbers: [(CURLoption, Int)] = [
+            // The upstream's header fields, credentials among them, are not for the proxy that is asked for a tunnel.
+            (CURLOPT_HEADEROPT, Int(CURLHEADER_SEPARATE)),
+            (CURLOPT_PROXY_SSLVERSION, Int(CURL_SSLVERSION_TLSv1_2)),
+        ]
+        return texts.allSatisfy { ccurl_set_string(easy, $0.0, $0.1) == CURLE_OK }
+            && numbers.allSatisfy { ccurl_set_long(easy, $0.0, $0.1) == CURLE_OK }
     }
 
     /// Sets the method and body of a POST or a PUT; curl copies the body.
@@ -89,6 +110,10 @@ enum CurlError {
             CURLE_COULDNT_RESOLVE_PROXY, CURLE_COULDNT_RESOLVE_HOST, CURLE_COULDNT_CONNECT, CURLE_OPERATION_TIMEDOUT,
             CURLE_INTERFACE_FAILED, CURLE_FAILED_INIT, CURLE_OUT_OF_MEMORY, CURLE_PROXY,
         ].contains(code)
+    }
+
+    static func isLookup(_ code: CURLcode) -> Bool {
+        code == CURLE_COULDNT_RESOLVE_HOST || code == CURLE_COULDNT_RESOLVE_PROXY
     }
 
     private static func isTrust(_ code: CURLcode) -> Bool {

@@ -5,12 +5,7 @@ final class NameLookups {
     /// Names remembered as found, and as not found: clients can name any number.
     private static let maximumNames = 1024
 
-    private struct Name: Hashable {
-        let host: String
-        let port: UInt16
-
-        init(_ url: UpstreamURL) { (host, port) = (url.host, url.port) }
-    }
+    private typealias Name = TransferRequest.Peer
 
     private var shares: LookupShares<ObjectIdentifier>
     /// Attempts that wait for a slot. The dictionary retains them, since their keys are object identities.
@@ -62,32 +57,33 @@ final class NameLookups {
     }
 
     private func owner(_ request: TransferRequest) -> LookupOwner {
-        let host = request.url.host
+        let host = request.peer.host
         return LookupOwner(
-            name: host, standing: request.isConfigured ? .configured : foundHosts.contains(host) ? .found : .unknown,
+            name: host,
+            standing: request.isConfigured || request.proxy != nil
+                ? .configured : foundHosts.contains(host) ? .found : .unknown,
             client: request.client)
     }
 
     // MARK: Names that were found, or not
 
     /// Records that a name was not found, by the resolver or in libcurl's cache.
-    func failed(_ url: UpstreamURL, now: UInt64) {
+    func failed(_ name: TransferRequest.Peer, now: UInt64) {
         if failures.count >= NameLookups.maximumNames { failures.removeAll() }
-        let name = Name(url)
         if failures[name] == nil { failures[name] = now }
     }
 
-    func found(_ url: UpstreamURL) {
-        failures[Name(url)] = nil
-        guard !foundHosts.contains(url.host) else { return }
+    func found(_ name: TransferRequest.Peer) {
+        failures[name] = nil
+        guard !foundHosts.contains(name.host) else { return }
         if foundHosts.count >= NameLookups.maximumNames { foundHosts.removeAll() }
-        foundHosts.insert(url.host)
+        foundHosts.insert(name.host)
     }
 
     /// Whether libcurl must forget that a name was not found; checked before each attempt.
-    func forgetsFailure(of url: UpstreamURL, afterMilliseconds: UInt64, now: UInt64) -> Bool {
-        guard let time = failures[Name(url)], now >= time, now - time >= afterMilliseconds else { return false }
-        failures[Name(url)] = nil
+    func forgetsFailure(of name: TransferRequest.Peer, afterMilliseconds: UInt64, now: UInt64) -> Bool {
+        guard let time = failures[name], now >= time, now - time >= afterMilliseconds else { return false }
+        failures[name] = nil
         return true
     }
 }

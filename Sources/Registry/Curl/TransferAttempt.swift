@@ -18,6 +18,7 @@ final class TransferAttempt {
     let request: TransferRequest
     /// Whether an idle connection may not be used.
     let isFresh: Bool
+    let limits: ConnectLimits
     let multi: CurlMulti
     let loop: EventLoop
     weak var owner: Transfer?
@@ -49,6 +50,7 @@ final class TransferAttempt {
     init(_ request: TransferRequest, isFresh: Bool, on multi: CurlMulti, loop: EventLoop, owner: Transfer) {
         self.request = request
         self.isFresh = isFresh
+        limits = request.limits ?? multi.limits
         self.multi = multi
         self.loop = loop
         self.owner = owner
@@ -97,11 +99,12 @@ final class TransferAttempt {
         guard let easy = curl_easy_init() else { return nil }
         self.easy = easy
         lookup = .none
-        if multi.forgetsFailure(of: request.url) {
-            forgottenNames = curl_slist_append(nil, "-\(request.url.host):\(request.url.port)")
+        if multi.forgetsFailure(of: request.peer) {
+            forgottenNames = curl_slist_append(nil, "-\(request.peer.host):\(request.peer.port)")
         }
         var choices = EasyOptions.Choices()
         choices.isFresh = isFresh
+        choices.connectMilliseconds = max(choices.connectMilliseconds, Int(clamping: limits.allMilliseconds))
         choices.maximumIdleSeconds = multi.maximumIdleSeconds(for: request.url)
         guard EasyOptions.apply(request, choices, to: easy), setLists(easy), setCallbacks(easy) else {
             release()
@@ -129,10 +132,12 @@ final class TransferAttempt {
         if refusedAddress, CurlError.isConnecting(code) || code == CURLE_ABORTED_BY_CALLBACK {
             return failure(.localAddress, "its address is a loopback or link-local one")
         }
-        if code == CURLE_COULDNT_CONNECT, let reason = progress.slowAddress(multi.limits) {
+        if code == CURLE_COULDNT_CONNECT, let reason = progress.slowAddress(limits) {
             return failure(.unreachable, reason)
         }
-        return failure(CurlError.kind(code), CurlError.text(code, detail: String(cString: errorText)))
+        let text = CurlError.text(code, detail: String(cString: errorText))
+        if let (kind, reason) = proxyFailure(code, text) { return failure(kind, reason) }
+        return failure(CurlError.kind(code), text)
     }
 
     /// Ends it at once, without a callback to the owner.
@@ -184,7 +189,7 @@ extension TransferAttempt {
     private func startTimer() {
         guard timer == nil else { return }
         let timer = Timer(on: loop) { [weak self] in self?.checkTime() }
-        timer.start(afterMilliseconds: multi.limits.checkMilliseconds)
+        timer.start(afterMilliseconds: limits.checkMilliseconds)
         self.timer = timer
     }
 
@@ -197,7 +202,7 @@ extension TransferAttempt {
         guard !isOver else { return }
         if isDone {
             // The deferred end is queued, or the attempt waits for a lookup slot.
-            timer?.start(afterMilliseconds: multi.limits.checkMilliseconds)
+            timer?.start(afterMilliseconds: limits.checkMilliseconds)
         } else if progress.phases.phase == .connected {
             checkProgress()
         } else {
@@ -207,23 +212,31 @@ extension TransferAttempt {
 
     /// Runs when the limit may have been reached; arriving bytes only update `lastProgress`, which costs nothing.
     private func checkProgress() {
-        let limit = request.noProgressMilliseconds
+        let limit = progressLimit
         // During a pause the silence is not the upstream's fault.
         let silent = wantsPause ? 0 : loop.nowMilliseconds - lastProgress
         guard silent >= limit else {
             timer?.start(afterMilliseconds: limit - silent)
             return
         }
-        end(failure(.timedOut, "nothing arrived for \(limit) ms"))
+        let isAnswerLate = limit < request.noProgressMilliseconds
+        let reason =
+            isAnswerLate ? "no answer within \(ConnectPhases.duration(limit))" : "nothing arrived for \(limit) ms"
+        end(failure(.timedOut, reason))
+    }
+
+    /// How long the upstream may be silent now; the wait for the first byte has a limit of its own.
+    var progressLimit: UInt64 {
+        let all = request.noProgressMilliseconds
+        return hasAnswerBegun ? all : min(all, limits.firstByteMilliseconds)
     }
 
     private func checkConnecting() {
         var proxyStatus = 0
         if let easy { ccurl_get_long(easy, CURLINFO_HTTP_CONNECTCODE, &proxyStatus) }
-        let late = progress.check(
-            multi.limits, request.url, proxyHasAnswered: proxyStatus > 0, now: loop.nowMilliseconds)
+        let late = progress.check(limits, request, proxyHasAnswered: proxyStatus > 0, now: loop.nowMilliseconds)
         guard let late else {
-            timer?.start(afterMilliseconds: multi.limits.checkMilliseconds)
+            timer?.start(afterMilliseconds: limits.checkMilliseconds)
             return
         }
         end(failure(.connectLimit, late))

@@ -7,6 +7,8 @@ package struct TransferRequest {
     /// TLS settings for this host. The files are read when the connection is made.
     package struct TLS: Sendable, Equatable {
         package var caFile: String?
+        /// Directories of authorities in place of the system's, with colons between.
+        package var caDirectories: String?
         /// Whether the system's certificates are trusted in addition to `caFile`.
         package var trustsSystem = true
         package var certificateFile: String?
@@ -25,11 +27,12 @@ package struct TransferRequest {
     package var userAgent = ""
     /// Signs the request with an AWS access key, whose session token is sent as a header.
     package var awsSignature: AWSSignature?
-    /// Whether the proxy that the environment names is used. Metadata services are asked directly: a proxy would be
-    /// given the credentials of its own machine, or those of this one.
-    package var usesProxy = true
     package var tls = TLS()
     package var addresses: AddressGuard
+    /// The proxy that it goes through; nil: none, whatever the environment says.
+    package var proxy: UpstreamProxy? { didSet { addresses.isProxied = proxy != nil } }
+    /// Limits of connecting and of the first byte; nil: those of the `CurlMulti`.
+    package var limits: ConnectLimits?
     /// How long the upstream may send nothing, from the request on, while this server is ready to receive.
     package var noProgressMilliseconds: UInt64
     /// The client whose request caused this one, for its share of name lookups; nil for the server's own requests.
@@ -46,6 +49,15 @@ package struct TransferRequest {
     package static let blobBufferBytes = 128 * 1024
     /// Receive buffer for all other requests: their bodies are small, and a thousand may run at once.
     package static let smallBufferBytes = 16 * 1024
+
+    /// The host and port that a connection is made to.
+    var peer: Peer { proxy.map { Peer(host: $0.host, port: $0.port) } ?? Peer(host: url.host, port: url.port) }
+
+    /// A name and port to connect to.
+    struct Peer: Hashable {
+        let host: String
+        let port: UInt16
+    }
 
     package init(url: UpstreamURL, addresses: AddressGuard, noProgressMilliseconds: UInt64) {
         self.url = url

@@ -76,34 +76,14 @@ package struct NetworkAddress: Hashable, Sendable {
 
 /// Decides which addresses one request may connect to.
 package struct AddressGuard: Sendable {
-    /// An address and port that the environment names as curl's proxy (see `CurlMulti`).
-    package struct Proxy: Hashable, Sendable {
-        package let address: NetworkAddress
-        package let port: UInt16
-
-        package init(address: NetworkAddress, port: UInt16) {
-            self.address = address
-            self.port = port
-        }
-    }
-
     /// Whether the configuration names the request's host; then every address is admitted.
     package var hostIsConfigured: Bool
-    package var proxies: Set<Proxy>
+    /// Whether the request goes through a proxy: curl then connects to nothing else, and operators name its address.
+    package var isProxied = false
 
-    package init(hostIsConfigured: Bool, proxies: Set<Proxy> = []) {
-        self.hostIsConfigured = hostIsConfigured
-        self.proxies = proxies
-    }
+    package init(hostIsConfigured: Bool) { self.hostIsConfigured = hostIsConfigured }
 
-    package func admits(_ address: NetworkAddress, port: UInt16) -> Bool {
-        hostIsConfigured || !address.isLocal || isProxy(address, port: port)
-    }
-
-    /// Whether the environment names a proxy with this numeric address and port.
-    package func isProxy(_ address: NetworkAddress, port: UInt16) -> Bool {
-        proxies.contains(Proxy(address: address, port: port))
-    }
+    package func admits(_ address: NetworkAddress) -> Bool { hostIsConfigured || isProxied || !address.isLocal }
 
     /// Whether a host is known to be local from its text in a URL alone.
     package static func isLocal(host: String) -> Bool {

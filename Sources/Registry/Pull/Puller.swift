@@ -32,7 +32,7 @@ package final class Puller {
 
     let context: PullContext
     private(set) var blobs: [PullKey: BlobPull] = [:]
-    var queue = PullQueue<PullKey>()
+    var queue: PullQueue<PullKey>
     /// Callers that wait until a blob is in the store, or its pull has failed.
     private(set) var endings: [PullKey: [(GrowingBlob) -> Void]] = [:]
     /// Pulls of `fetchBlob` that count as client pulls while their host is slowed down after a 429, since prefetching
@@ -56,6 +56,7 @@ package final class Puller {
 
     package init(context: PullContext) {
         self.context = context
+        queue = PullQueue(limits: context.client.pullLimits)
         listMemory = MemoryBudget(on: context.loop, limitBytes: Puller.listMemoryBytes)
         context.client.rateLimits.onPause = { [weak self] host in self?.slowDown(host) }
     }

@@ -42,6 +42,8 @@ final class RangesAhead {
         guard !isDisabled, failures < limits.failuresPerBlob, let size = blob.sizeBytes,
             blob.isDistant(range.lowerBound), range.lowerBound >= frontier,
             upstream.aheadCount < limits.requestsPerUpstream, context.client.aheadCount < limits.requestsInAll,
+            // The pull has a slot already, and is there sooner than a request that waits for one.
+            context.client.hasSlot(for: upstream),
             let span = blob.ahead.begin(at: range.lowerBound, upTo: range.upperBound, sizeBytes: size, limits)
         else { return }
         upstream.aheadCount += 1

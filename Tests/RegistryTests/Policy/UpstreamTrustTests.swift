@@ -3,6 +3,7 @@
 import TestSupport
 import Testing
 
+@testable import Configuration
 @testable import Registry
 
 @Suite struct UpstreamTrustTests {
@@ -38,12 +39,16 @@ import Testing
         let loopback = try #require(NetworkAddress(literal: "127.0.0.1"))
         let metadata = try #require(NetworkAddress(literal: "169.254.169.254"))
         let outside = try #require(NetworkAddress(literal: "8.8.8.8"))
-        let strict = AddressGuard(hostIsConfigured: false, proxies: [.init(address: loopback, port: 3128)])
-        #expect(!strict.admits(loopback, port: 80))
-        #expect(strict.admits(loopback, port: 3128))
-        #expect(!strict.admits(metadata, port: 80))
-        #expect(strict.admits(outside, port: 80))
-        #expect(AddressGuard(hostIsConfigured: true).admits(metadata, port: 80))
+        let strict = AddressGuard(hostIsConfigured: false)
+        #expect(!strict.admits(loopback))
+        #expect(!strict.admits(metadata))
+        #expect(strict.admits(outside))
+        #expect(AddressGuard(hostIsConfigured: true).admits(metadata))
+        var proxied = TransferRequest(
+            url: try #require(UpstreamURL("https://a.test/")), addresses: strict, noProgressMilliseconds: 1)
+        #expect(!proxied.addresses.admits(loopback))
+        proxied.proxy = UpstreamProxy(try ProxyURL("localhost:3128"))
+        #expect(proxied.addresses.admits(loopback))
     }
 
     // MARK: Credentials

@@ -29,7 +29,7 @@ import Testing
 
         private func request(_ url: UpstreamURL) -> TransferRequest {
             var request = TransferRequest(
-                url: url, addresses: AddressGuard(hostIsConfigured: true, proxies: []), noProgressMilliseconds: 20_000)
+                url: url, addresses: AddressGuard(hostIsConfigured: true), noProgressMilliseconds: 20_000)
             request.isConfigured = true
             return request
         }

@@ -71,6 +71,7 @@ final class UpstreamKit {
     /// - Parameter configure: changes to the entry for `registry.test`, and further entries.
     init(
         noProgressMilliseconds: UInt64 = 20_000, limits: ConnectLimits = ConnectLimits(),
+        settings: UpstreamSettings = UpstreamSettings(),
         configure: (FakeUpstream, inout RegistryConfig, inout [RegistryConfig]) -> Void = { _, _, _ in }
     ) throws {
         run = try LoopRun()
@@ -81,7 +82,7 @@ final class UpstreamKit {
         client = UpstreamClient(
             loop: run.loop, registries: [config] + more, noProgressMilliseconds: noProgressMilliseconds,
             userAgent: "test/1", logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }, metrics: Metrics(),
-            limits: limits)
+            limits: limits, settings: settings)
         run.atClose { [fake] in fake.close() }
         run.atClose { [client] in client.close() }
     }

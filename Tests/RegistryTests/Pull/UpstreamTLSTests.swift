@@ -8,57 +8,11 @@ import Testing
 @testable import Registry
 
 @Suite(.needs(.openssl)) struct UpstreamTLSTests {
-    /// An authority, a certificate for 127.0.0.1, one for another name, and a client's.
-    private final class Certificates {
-        let directory: TemporaryDirectory
-
-        init() throws {
-            directory = try TemporaryDirectory()
-            for authority in ["ca", "stranger"] {
-                try Command.check(
-                    ["openssl", "req", "-x509", "-nodes", "-days", "2", "-subj", "/CN=\(authority)"] + Self.curve
-                        + ["-keyout", file("\(authority).key"), "-out", file("\(authority).pem")])
-            }
-            try issue("server", "IP:127.0.0.1,DNS:localhost")
-            try issue("other", "DNS:other.test")
-            try issue("client", "DNS:client")
-        }
-
-        func file(_ name: String) -> String { directory.file(name) }
-
-        private static let curve = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1"]
-
-        private func issue(_ name: String, _ names: String) throws {
-            try Command.check(
-                ["openssl", "req", "-nodes", "-subj", "/CN=\(name)", "-addext", "subjectAltName=\(names)"] + Self.curve
-                    + ["-keyout", file("\(name).key"), "-out", file("\(name).csr")])
-            try Command.check([
-                "openssl", "x509", "-req", "-days", "2", "-copy_extensions", "copy", "-in", file("\(name).csr"),
-                "-CA", file("ca.pem"), "-CAkey", file("ca.key"), "-out", file("\(name).pem"),
-            ])
-        }
-    }
-
-    /// `openssl s_server`, which answers every path with a page about the connection.
-    private final class Server {
-        let process: ChildProcess
-        let port: Int
-
-        init(_ certificates: Certificates, _ name: String, _ more: [String] = []) throws {
-            process = try ChildProcess(
-                [
-                    "openssl", "s_server", "-accept", "127.0.0.1:0", "-www", "-cert", certificates.file("\(name).pem"),
-                    "-key", certificates.file("\(name).key"),
-                ] + more)
-            let line = try process.line(containing: "ACCEPT", in: process.output)
-            port = try #require(line.split(separator: ":").last.flatMap { Int($0) })
-        }
-    }
-
     private static func ask(
-        _ server: Server, host: String = "127.0.0.1", _ change: (inout RegistryTLS) -> Void
+        _ server: TLSServer, host: String = "127.0.0.1", settings: UpstreamSettings = UpstreamSettings(),
+        _ change: (inout RegistryTLS) -> Void = { _ in }
     ) throws -> ExchangeRecord {
-        let kit = try UpstreamKit { _, config, _ in
+        let kit = try UpstreamKit(settings: settings) { _, config, _ in
             config.scheme = .https
             config.send(to: "https://\(host):\(server.port)")
             change(&config.tls)
@@ -80,8 +34,8 @@ import Testing
     }
 
     @Test("the upstream's certificate is verified against the configured authority") func certificates() throws {
-        let certificates = try Certificates()
-        let server = try Server(certificates, "server")
+        let certificates = try TestCertificates()
+        let server = try TLSServer(certificates, "server")
         let good = try Self.ask(server) { $0.caFile = certificates.file("ca.pem") }
         #expect(good.head?.status == 200)
         #expect(good.head?.isCloseDelimited == true)
@@ -94,8 +48,8 @@ import Testing
     }
 
     @Test("the name in the upstream's certificate is verified, unless verification is off") func names() throws {
-        let certificates = try Certificates()
-        let server = try Server(certificates, "other")
+        let certificates = try TestCertificates()
+        let server = try TLSServer(certificates, "other")
         let wrong = try Self.ask(server) { $0.caFile = certificates.file("ca.pem") }
         Self.expectUnreachable(wrong, saying: "127.0.0.1")
         let skipped = try Self.ask(server) {
@@ -107,8 +61,8 @@ import Testing
 
     @Test("the configured client certificate is sent to an upstream that requires one")
     func clientCertificate() throws {
-        let certificates = try Certificates()
-        let server = try Server(
+        let certificates = try TestCertificates()
+        let server = try TLSServer(
             certificates, "server", ["-Verify", "1", "-verify_return_error", "-CAfile", certificates.file("ca.pem")])
         let with = try Self.ask(server) {
             $0.caFile = certificates.file("ca.pem")
@@ -136,8 +90,8 @@ import Testing
 
     @Test("a TLS handshake may take longer than the limits for lookup and connecting")
     func slowHandshake() throws {
-        let certificates = try Certificates()
-        let server = try Server(certificates, "server")
+        let certificates = try TestCertificates()
+        let server = try TLSServer(certificates, "server")
         let relay = try DelayedRelay(to: server.port, afterMilliseconds: 600)
         var limits = ConnectLimits()
         limits.lookupMilliseconds = 100
@@ -153,6 +107,39 @@ import Testing
         #expect(record.failure == nil)
         #expect(record.head?.status == 200)
         kit.run.close()
+    }
+
+    @Test("authorities for all upstreams count where an upstream has none of its own") func commonAuthorities() throws {
+        let certificates = try TestCertificates()
+        let server = try TLSServer(certificates, "server")
+        var settings = UpstreamSettings(caFile: certificates.file("ca.pem"))
+        #expect(try Self.ask(server, settings: settings).head?.status == 200)
+        let own = try Self.ask(server, settings: settings) { $0.caFile = certificates.file("stranger.pem") }
+        Self.expectUnreachable(own, saying: "certificate")
+        settings.caFile = certificates.file("stranger.pem")
+        settings.environment.caFile = certificates.file("ca.pem")
+        Self.expectUnreachable(try Self.ask(server, settings: settings), saying: "certificate")
+        #expect(try Self.ask(server, settings: settings) { $0.caFile = certificates.file("ca.pem") }.failure == nil)
+    }
+
+    @Test("SSL_CERT_FILE and every directory of SSL_CERT_DIR are trusted") func environmentAuthorities() throws {
+        let certificates = try TestCertificates()
+        let server = try TLSServer(certificates, "server")
+        var settings = UpstreamSettings()
+        settings.environment.caFile = certificates.file("ca.pem")
+        #expect(try Self.ask(server, settings: settings).head?.status == 200)
+        settings.environment.caFile = certificates.file("stranger.pem")
+        Self.expectUnreachable(try Self.ask(server, settings: settings), saying: "certificate")
+        let (empty, good) = try (certificates.hashedDirectory(of: "stranger"), certificates.hashedDirectory(of: "ca"))
+        settings.environment.caDirectories = empty
+        Self.expectUnreachable(try Self.ask(server, settings: settings), saying: "certificate")
+        settings.environment.caDirectories = "\(empty):\(good)"
+        #expect(try Self.ask(server, settings: settings).head?.status == 200)
+        settings.environment.caFile = nil
+        #expect(try Self.ask(server, settings: settings).head?.status == 200)
+        // An upstream's own authorities replace all of them.
+        let own = try Self.ask(server, settings: settings) { $0.caFile = certificates.file("stranger.pem") }
+        Self.expectUnreachable(own, saying: "certificate")
     }
 
     /// The client's certificate and the configured authorities belong to the upstream's own host.

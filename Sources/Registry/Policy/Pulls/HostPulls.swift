@@ -40,9 +40,13 @@ struct HostPulls<Key: Hashable> {
         var endMilliseconds: UInt64
     }
 
+    /// Concurrent client pulls.
+    private let clientLimit: Int
     private var clients = Line()
     private var prefetch = Line()
     private var slowdown: Slowdown?
+
+    init(clientLimit: Int) { self.clientLimit = clientLimit }
 
     var isIdle: Bool {
         slowdown == nil && clients.waiting == 0 && prefetch.waiting == 0 && clients.running == 0
@@ -107,8 +111,8 @@ struct HostPulls<Key: Hashable> {
 
     private func hasRoom(_ demand: Demand) -> Bool {
         switch demand {
-        case .client: clients.running < slowdown?.clientLimit ?? PullQueue<Key>.maximumForClientsPerHost
-        case .prefetch: slowdown == nil && prefetch.running < PullQueue<Key>.maximumPrefetchPerHost
+        case .client: clients.running < slowdown?.clientLimit ?? clientLimit
+        case .prefetch: slowdown == nil && prefetch.running < min(clientLimit, PullQueue<Key>.maximumPrefetchPerHost)
         }
     }
 
@@ -124,16 +128,19 @@ struct HostPulls<Key: Hashable> {
         let end = now + HostPulls.slowdownMilliseconds
         guard let last = slowdown else {
             slowdown = Slowdown(
-                clientLimit: PullQueue<Key>.maximumForClientsPerHost / 2, startMilliseconds: now, endMilliseconds: end)
+                clientLimit: halved(clientLimit), startMilliseconds: now, endMilliseconds: end)
             return end
         }
         slowdown?.endMilliseconds = end
         if now >= last.startMilliseconds + HostPulls.slowdownStepMilliseconds {
-            slowdown?.clientLimit = max(HostPulls.slowestClientLimit, last.clientLimit / 2)
+            let limit = halved(last.clientLimit)
+            slowdown?.clientLimit = limit
             slowdown?.startMilliseconds = now
         }
         return end
     }
+
+    private func halved(_ limit: Int) -> Int { min(clientLimit, max(HostPulls.slowestClientLimit, limit / 2)) }
 
     /// When the slowdown ends; nil when there is none any more.
     mutating func slowdownEnd(now: UInt64) -> UInt64? {

@@ -61,7 +61,15 @@ package struct PullQueue<Key: Hashable> {
     /// Running pulls, client pulls and prefetches together.
     package var running: Int { total.clients + total.prefetch }
 
-    package init() {}
+    /// Where hosts have limits of their own.
+    private let limits: HostLimits
+
+    package init(limits: HostLimits = HostLimits()) { self.limits = limits }
+
+    private func newHost(_ host: RegistryHost) -> HostPulls<Key> {
+        let limit = limits.byHost[host] ?? limits.all ?? PullQueue.maximumForClientsPerHost
+        return HostPulls(clientLimit: min(limit, PullQueue.maximumForClients))
+    }
 
     /// Adds a pull; false when too many wait already. A known prefetch is promoted when a client asks for it.
     package mutating func add(_ key: Key, host: RegistryHost, demand: Demand) -> Bool {
@@ -120,7 +128,8 @@ package struct PullQueue<Key: Hashable> {
         endSlowdowns(now: now)
         guard slowHosts.contains(host) || slowHosts.count < PullQueue.maximumSlowHosts else { return }
         slowHosts.insert(host)
-        let end = hosts[host, default: HostPulls()].slowDown(now: now)
+        let new = newHost(host)
+        let end = hosts[host, default: new].slowDown(now: now)
         slowdownCheckMilliseconds = min(slowdownCheckMilliseconds, end)
     }
 
@@ -166,7 +175,8 @@ package struct PullQueue<Key: Hashable> {
         guard let entry = entries[key] else { return }
         nextTicket += 1
         entries[key]?.ticket = nextTicket
-        hosts[entry.host, default: HostPulls()].line(up: key, nextTicket, entry.demand, atFront: atFront)
+        let new = newHost(entry.host)
+        hosts[entry.host, default: new].line(up: key, nextTicket, entry.demand, atFront: atFront)
         join(entry.host, entry.demand)
     }
 
@@ -254,5 +264,16 @@ package struct PullQueue<Key: Hashable> {
     private mutating func count(_ host: RegistryHost, _ demand: Demand, _ difference: Int) {
         hosts[host]?.count(demand, difference)
         if demand == .client { total.clients += difference } else { total.prefetch += difference }
+    }
+}
+
+/// Limits of concurrent pulls for all hosts, and for single ones; nil: `PullQueue`'s own.
+package struct HostLimits: Sendable, Equatable {
+    package var all: Int?
+    package var byHost: [RegistryHost: Int]
+
+    package init(all: Int? = nil, byHost: [RegistryHost: Int] = [:]) {
+        self.all = all
+        self.byHost = byHost
     }
 }

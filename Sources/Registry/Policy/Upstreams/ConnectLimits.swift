@@ -1,6 +1,8 @@
 // Time limits for each phase of connecting to an upstream. With one limit for all phases a slow name server would use
 // up the time of a slow handshake.
 
+internal import OCI
+
 /// Limits of connecting, and of reusing connections.
 package struct ConnectLimits: Sendable {
     /// The wait for a lookup slot, and the lookup itself. A name server that does not answer costs 5 s before the next
@@ -9,7 +11,8 @@ package struct ConnectLimits: Sendable {
     /// Connecting to one address. Within this time Linux resends a lost SYN after 1 s and after 3 s (RFC 6298 §2).
     package var addressMilliseconds: UInt64 = 5000
     /// Connecting to all addresses of a name: enough for four that do not answer.
-    package var connectMilliseconds: UInt64 = 20_000
+    package var connectMilliseconds: UInt64 = addressesOfAName * 5000
+    static let addressesOfAName: UInt64 = 4
     /// The proxy's answer to CONNECT, during which the proxy looks up the name and connects.
     package var proxyMilliseconds: UInt64 = 10_000
     /// The TLS handshake on an established connection: the limit of Go's `http.DefaultTransport`.
@@ -24,7 +27,17 @@ package struct ConnectLimits: Sendable {
     /// would cache the failure for 30 s (CURLOPT_DNS_CACHE_TIMEOUT, since 8.16).
     package var failedNameMilliseconds: UInt64 = 2000
 
+    /// The response's first byte, once the request has been sent. Blobs begin within this time also where a registry
+    /// first has to fetch them from its own store.
+    package var firstByteMilliseconds: UInt64 = 15_000
+
     package init() {}
+
+    /// The sum of the phases of connecting.
+    package var allMilliseconds: UInt64 {
+        [lookupMilliseconds, connectMilliseconds, proxyMilliseconds, tlsMilliseconds]
+            .reduce(0) { $0.addingSaturated($1) }
+    }
 
     /// How often the limits are checked while a connection is being made.
     package var checkMilliseconds: UInt64 {

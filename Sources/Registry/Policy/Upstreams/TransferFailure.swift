@@ -8,6 +8,8 @@ package struct TransferFailure: Error, Sendable, Equatable {
         case unreachable
         /// No connection within a limit of `ConnectLimits`, or no slot for the name lookup.
         case connectLimit
+        /// The proxy refused the request or its own credentials; the upstream was not reached.
+        case proxyRefused
         /// The connection was made, but its peer is not trusted.
         case untrusted
         /// Its address is loopback or link-local and not configured.

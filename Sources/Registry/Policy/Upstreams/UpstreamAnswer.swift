@@ -40,7 +40,7 @@ package enum UpstreamFailure: Error, Sendable, Equatable {
 extension UpstreamFailure {
     package init(_ failure: TransferFailure, host: RegistryHost) {
         switch failure.kind {
-        case .unreachable, .connectLimit, .untrusted: self = .unreachable(failure.reason)
+        case .unreachable, .connectLimit, .proxyRefused, .untrusted: self = .unreachable(failure.reason)
         case .timedOut: self = .timedOut(failure.reason)
         case .broken: self = .broken(failure.reason)
         case .localAddress: self = .refused(UpstreamAnswer.refused(host, ExchangeMachine.localAddress))

@@ -13,7 +13,7 @@ package struct AWSServices {
     let offload: Offload
     let environment: (String) -> String?
     let userAgent: String
-    let proxies: Set<AddressGuard.Proxy>
+    let complete: (inout TransferRequest) -> Void
     let wallSeconds: () -> Int64
     let runProgram: ProgramRunner
     let start: (TransferRequest, any TransferHandler) -> Transfer
@@ -21,17 +21,19 @@ package struct AWSServices {
     /// - Parameters:
     ///   - environment: the value of an environment variable.
     ///   - wallSeconds: the time in seconds since 1970.
+    ///   - complete: sets the proxy and the authorities of a request.
     ///   - start: starts a transfer, as `Transfer.init` does.
     package init(
         loop: EventLoop, offload: Offload, environment: @escaping (String) -> String?, userAgent: String,
-        proxies: Set<AddressGuard.Proxy>, wallSeconds: @escaping () -> Int64, runProgram: @escaping ProgramRunner,
+        complete: @escaping (inout TransferRequest) -> Void, wallSeconds: @escaping () -> Int64,
+        runProgram: @escaping ProgramRunner,
         start: @escaping (TransferRequest, any TransferHandler) -> Transfer
     ) {
         self.loop = loop
         self.offload = offload
         self.environment = environment
         self.userAgent = userAgent
-        self.proxies = proxies
+        self.complete = complete
         self.wallSeconds = wallSeconds
         self.runProgram = runProgram
         self.start = start
@@ -84,12 +86,15 @@ final class AWSRequests {
 
     /// A request to a host that this machine's environment or configuration names, or that is fixed in the code; then
     /// every address of exactly this host is admitted.
-    func request(_ url: UpstreamURL, isNamed: Bool, _ limits: Limits) -> TransferRequest {
-        let addresses = AddressGuard(hostIsConfigured: isNamed, proxies: services.proxies)
+    /// - Parameter isDirect: whether it uses no proxy. Metadata services are asked directly: a proxy would be given the
+    ///   credentials of its own machine, or those of this one.
+    func request(_ url: UpstreamURL, isNamed: Bool, isDirect: Bool = false, _ limits: Limits) -> TransferRequest {
+        let addresses = AddressGuard(hostIsConfigured: isNamed)
         var request = TransferRequest(
             url: url, addresses: addresses, noProgressMilliseconds: limits.attemptMilliseconds)
         request.userAgent = services.userAgent
         request.isConfigured = true
+        if !isDirect { services.complete(&request) }
         return request
     }
 

@@ -93,8 +93,7 @@ extension AWSCredentialChain {
     }
 
     private func askContainer(_ url: UpstreamURL, _ token: Secret?, _ then: @escaping Fetched) {
-        var request = requests.request(url, isNamed: true, .metadata)
-        request.usesProxy = false
+        var request = requests.request(url, isNamed: true, isDirect: true, .metadata)
         request.headers = ["Accept: application/json"]
         if let token {
             guard token.revealed.utf8.allSatisfy({ (0x20...0x7E).contains($0) }) else {
@@ -125,9 +124,8 @@ extension AWSCredentialChain {
         guard let base = UpstreamURL(settings.metadataEndpoint),
             let url = base.with(path: "/latest/api/token", query: nil)
         else { return deny(then, "AWS_EC2_METADATA_SERVICE_ENDPOINT is not a URL") }
-        var request = requests.request(url, isNamed: true, .metadataToken)
+        var request = requests.request(url, isNamed: true, isDirect: true, .metadataToken)
         request.method = .put
-        request.usesProxy = false
         request.headers = ["X-aws-ec2-metadata-token-ttl-seconds: \(Self.sessionSeconds)"]
         requests.send(request, .metadataToken) { [self] result in
             switch result {
@@ -180,8 +178,7 @@ extension AWSCredentialChain {
         guard let url = base.with(path: path, query: nil) else {
             return services.loop.deferred.complete(then, .failure(CredentialFailure("its URL is not valid")))
         }
-        var request = requests.request(url, isNamed: true, .metadata)
-        request.usesProxy = false
+        var request = requests.request(url, isNamed: true, isDirect: true, .metadata)
         request.headers = ["X-aws-ec2-metadata-token: \(session.revealed)"]
         requests.send(request, .metadata, then: then)
     }

@@ -30,10 +30,13 @@ final class CredentialSources {
     private let amazon: AWSServices
     private var amazonProviders: [ECRCredentials] = []
 
-    /// - Parameter start: starts a transfer, as `Transfer.init` does.
+    /// - Parameters:
+    ///   - complete: sets the proxy and the authorities of a request.
+    ///   - start: starts a transfer, as `Transfer.init` does.
     init(
         _ settings: CredentialSettings, loop: EventLoop, logger: Logger, userAgent: String,
-        proxies: Set<AddressGuard.Proxy>, start: @escaping (TransferRequest, any TransferHandler) -> Transfer
+        complete: @escaping (inout TransferRequest) -> Void,
+        start: @escaping (TransferRequest, any TransferHandler) -> Transfer
     ) {
         self.settings = settings
         self.loop = loop
@@ -43,7 +46,7 @@ final class CredentialSources {
         dockerFile = settings.dockerConfig.map { DockerConfigFile(path: $0, offload: settings.offload, logger: logger) }
         amazon = AWSServices(
             loop: loop, offload: settings.offload, environment: settings.environment, userAgent: userAgent,
-            proxies: proxies, wallSeconds: { EventLoop.unixSeconds },
+            complete: complete, wallSeconds: { EventLoop.unixSeconds },
             runProgram: { arguments, input, then in
                 programs.run(arguments, input: input) { then(CredentialSources.output(of: arguments, $0)) }
             }, start: start)

@@ -33,11 +33,12 @@ package final class UpstreamClient {
     package init(
         loop: EventLoop, registries: [RegistryConfig], noProgressMilliseconds: UInt64, userAgent: String,
         logger: Logger, metrics: Metrics, limits: ConnectLimits = ConnectLimits(),
-        credentials: CredentialSettings? = nil
+        settings: UpstreamSettings = UpstreamSettings(), credentials: CredentialSettings? = nil
     ) {
         services = UpstreamServices(
-            loop: loop, noProgressMilliseconds: noProgressMilliseconds, userAgent: userAgent, logger: logger,
-            metrics: metrics, limits: limits)
+            loop: loop,
+            settings: RequestSettings(settings, noProgressMilliseconds: noProgressMilliseconds, limits: limits),
+            userAgent: userAgent, logger: logger, metrics: metrics, limits: limits.overridden(by: settings.connections))
         credentialSources = credentials.map { [services] in services.credentialSources($0) }
         var configured: [RegistryHost: Upstream] = [:]
         for config in registries {
@@ -85,6 +86,16 @@ package final class UpstreamClient {
         return exchange
     }
 
+    /// Whether a request to this upstream could start at once, as far as `maxConnections` allows.
+    func hasSlot(for upstream: Upstream) -> Bool { services.hasSlot(for: upstream) }
+
+    /// Concurrent blob pulls of each host, where `maxConnections` limits them.
+    var pullLimits: HostLimits {
+        HostLimits(
+            all: services.settings.maximumConnections(of: nil),
+            byHost: configured.compactMapValues { services.settings.maximumConnections(of: $0.config?.connections) })
+    }
+
     /// Prepares a request without sending it, so that libcurl is initialized before the first pull.
     func warmUp() { services.warmUp() }
 
@@ -127,9 +138,9 @@ final class UpstreamServices {
     let logger: Logger
     let metrics: Metrics
     private let multi: CurlMulti
-    private let noProgressMilliseconds: UInt64
+    let settings: RequestSettings
     private let userAgent: String
-    private let proxies: Set<AddressGuard.Proxy>
+    private var slots = ConnectionSlots<RegistryHost, ObjectIdentifier>()
     /// Retains running exchanges, even if their handler is gone.
     private var exchanges: [ObjectIdentifier: UpstreamExchange] = [:]
     private var unqueuedCount = 0
@@ -138,7 +149,7 @@ final class UpstreamServices {
     static let stopping = UpstreamFailure.unreachable("this server is stopping")
 
     init(
-        loop: EventLoop, noProgressMilliseconds: UInt64, userAgent: String, logger: Logger, metrics: Metrics,
+        loop: EventLoop, settings: RequestSettings, userAgent: String, logger: Logger, metrics: Metrics,
         limits: ConnectLimits
     ) {
         guard let multi = CurlMulti(on: loop, limits: limits) else {
@@ -147,15 +158,14 @@ final class UpstreamServices {
         }
         self.loop = loop
         self.multi = multi
-        self.noProgressMilliseconds = noProgressMilliseconds
+        self.settings = settings
         self.userAgent = userAgent
         self.logger = logger
         self.metrics = metrics
         rateLimits = RateLimitGate(loop: loop, logger: logger, metrics: metrics)
         credentials = CredentialUse(loop: loop, logger: logger, metrics: metrics)
-        proxies = AddressGuard.environmentProxies()
         tokens = UpstreamTokens(
-            loop: loop, proxies: proxies, userAgent: userAgent, logger: logger, metrics: metrics,
+            loop: loop, settings: settings, userAgent: userAgent, logger: logger, metrics: metrics,
             credentials: credentials
         ) {
             Transfer($0, on: multi, loop: loop, handler: $1)
@@ -163,26 +173,30 @@ final class UpstreamServices {
     }
 
     func transferRequest(_ url: UpstreamURL, _ endpoint: UpstreamEndpoint, client: NetworkAddress?) -> TransferRequest {
-        let addresses = AddressGuard(hostIsConfigured: endpoint.trust.names(host: url.host), proxies: proxies)
-        var request = TransferRequest(url: url, addresses: addresses, noProgressMilliseconds: noProgressMilliseconds)
+        var request = TransferRequest(
+            url: url, addresses: AddressGuard(hostIsConfigured: endpoint.trust.names(host: url.host)),
+            noProgressMilliseconds: settings.noProgressMilliseconds(of: endpoint.connections))
         request.userAgent = userAgent
         request.tls = endpoint.tls(for: url)
         request.isConfigured = endpoint.isConfigured
         request.client = client
+        settings.complete(&request, for: endpoint)
         return request
     }
 
     func warmUp() {
         guard let url = UpstreamURL("https://localhost/v2/") else { return }
-        let addresses = AddressGuard(hostIsConfigured: false, proxies: proxies)
         TransferAttempt.warmUp(
-            TransferRequest(url: url, addresses: addresses, noProgressMilliseconds: noProgressMilliseconds))
+            TransferRequest(
+                url: url, addresses: AddressGuard(hostIsConfigured: false),
+                noProgressMilliseconds: settings.noProgressMilliseconds(of: nil)))
     }
 
     func credentialSources(_ settings: CredentialSettings) -> CredentialSources {
-        CredentialSources(settings, loop: loop, logger: logger, userAgent: userAgent, proxies: proxies) {
-            [multi, loop] in Transfer($0, on: multi, loop: loop, handler: $1)
-        }
+        CredentialSources(
+            settings, loop: loop, logger: logger, userAgent: userAgent,
+            complete: { [settings = self.settings] in settings.complete(&$0, for: nil) },
+            start: { [multi, loop] in Transfer($0, on: multi, loop: loop, handler: $1) })
     }
 
     func start(_ request: TransferRequest, _ handler: any TransferHandler) -> Transfer {
@@ -209,6 +223,38 @@ final class UpstreamServices {
         guard exchanges.removeValue(forKey: ObjectIdentifier(exchange)) != nil else { return }
         count(exchange, -1)
         exchange.upstream.exchangeCount -= 1
+        leaveSlot(exchange)
+    }
+
+    /// Admits the upstream to the metrics after a good answer, and records the limit that it states itself: where it
+    /// redirects to may have others.
+    func recordAnswer(_ head: UpstreamHead, of upstream: Upstream, isWanted: Bool) {
+        if isWanted { metrics.admit(upstream.host) }
+        guard head.url.origin == upstream.base.origin, let limit = head.rateLimit else { return }
+        metrics.rateLimitStated(upstream.host, limit)
+    }
+
+    // MARK: `maxConnections`
+
+    private func maximumConnections(_ upstream: Upstream) -> Int? {
+        settings.maximumConnections(of: upstream.config?.connections)
+    }
+
+    func hasSlot(for upstream: Upstream) -> Bool {
+        slots.hasRoom(at: upstream.host, limit: maximumConnections(upstream))
+    }
+
+    /// Takes a slot for the exchange, or queues it; then it begins again later.
+    func takeSlot(_ exchange: UpstreamExchange) -> Bool {
+        slots.enter(
+            ObjectIdentifier(exchange), of: exchange.upstream.host, isLong: !exchange.request.isUnqueued,
+            limit: maximumConnections(exchange.upstream))
+    }
+
+    func leaveSlot(_ exchange: UpstreamExchange) {
+        guard let next = slots.leave(ObjectIdentifier(exchange), of: exchange.upstream.host) else { return }
+        // It waits, so it has not ended and is retained here.
+        loop.deferred.enqueue { [self] in exchanges[next]?.begin() }
     }
 
     private func count(_ exchange: UpstreamExchange, _ difference: Int) {

@@ -23,6 +23,8 @@ package final class UpstreamEndpoint {
     let is404Final: Bool
     /// Whether an entry of the configuration names this very host, so that clients cannot make up more such hosts.
     let isConfigured: Bool
+    /// Proxy, limits and number of connections of its registry.
+    let connections: ConnectionSettings?
     private let tls: RegistryTLS
     private let mayUseClientCertificate: Bool
     /// Keeps refused credentials from being sent with every pull.
@@ -64,6 +66,7 @@ package final class UpstreamEndpoint {
         source = sources(auth, host, item.flatMap { RegistryHost($0.address.authority) } ?? host)
         let isNamed = config?.sendsNamespace ?? true && !isOwn && item?.address.hasPath != true
         namespaceQuery = isNamed ? "ns=\(PercentEncoding.encode(host.text))" : nil
+        connections = config?.connections
         is404Final = item?.is404Final ?? false
         tls = item?.tls ?? config?.tls ?? RegistryTLS()
         mayUseClientCertificate = item?.tls != nil || isEntrys

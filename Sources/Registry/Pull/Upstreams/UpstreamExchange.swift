@@ -122,6 +122,7 @@ package final class UpstreamExchange {
     }
 
     private func ask() {
+        guard handler != nil, services.takeSlot(self) else { return }
         startNanoseconds = EventLoop.nowNanoseconds
         askEndpoint()
     }
@@ -157,6 +158,7 @@ package final class UpstreamExchange {
     private func waitForPause() {
         let since = waitingSinceMilliseconds ?? services.loop.nowMilliseconds
         waitingSinceMilliseconds = since
+        services.leaveSlot(self)
         waitTicket = services.rateLimits.wait(limited, since: since) { [weak self] end in
             switch end {
             case .released: self?.resumeAfterPause()

@@ -28,7 +28,7 @@ final class UpstreamTokens {
 
     private let loop: EventLoop
     private let start: (TransferRequest, any TransferHandler) -> Transfer
-    private let proxies: Set<AddressGuard.Proxy>
+    private let settings: RequestSettings
     private let userAgent: String
     private let logger: Logger
     private let metrics: Metrics
@@ -56,11 +56,11 @@ final class UpstreamTokens {
     }
 
     init(
-        loop: EventLoop, proxies: Set<AddressGuard.Proxy>, userAgent: String, logger: Logger, metrics: Metrics,
+        loop: EventLoop, settings: RequestSettings, userAgent: String, logger: Logger, metrics: Metrics,
         credentials: CredentialUse, start: @escaping (TransferRequest, any TransferHandler) -> Transfer
     ) {
         self.loop = loop
-        self.proxies = proxies
+        self.settings = settings
         self.userAgent = userAgent
         self.logger = logger
         self.metrics = metrics
@@ -195,7 +195,7 @@ final class UpstreamTokens {
     private func transferRequest(
         _ url: UpstreamURL, _ endpoint: UpstreamEndpoint, _ client: NetworkAddress?, withCredentials: Bool
     ) -> TransferRequest {
-        let addresses = AddressGuard(hostIsConfigured: endpoint.trust.names(host: url.host), proxies: proxies)
+        let addresses = AddressGuard(hostIsConfigured: endpoint.trust.names(host: url.host))
         var asked = TransferRequest(
             url: url, addresses: addresses, noProgressMilliseconds: TokenFetch.answerMilliseconds)
         asked.userAgent = userAgent
@@ -206,6 +206,7 @@ final class UpstreamTokens {
         if withCredentials, let basic = endpoint.source.current?.basic {
             asked.headers.append("Authorization: \(basic)")
         }
+        settings.complete(&asked, for: endpoint)
         return asked
     }
 }

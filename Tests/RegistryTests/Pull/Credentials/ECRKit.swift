@@ -43,7 +43,7 @@ final class ECRKit {
     func services() -> AWSServices {
         AWSServices(
             loop: run.loop, offload: offload, environment: { [unowned self] in environment[$0] }, userAgent: "test/1",
-            proxies: [], wallSeconds: { [unowned self] in Int64(Date().timeIntervalSince1970) + offsetSeconds },
+            complete: { _ in }, wallSeconds: { [unowned self] in Int64(Date().timeIntervalSince1970) + offsetSeconds },
             runProgram: { [unowned self] arguments, _, then in
                 commands.append(arguments)
                 run.loop.deferred.complete(then, output)

@@ -1,0 +1,90 @@
+// The settings of requests to upstreams: proxy, authorities and limits, each from the registry's entry, the top level
+// of the configuration, the environment, or the default.
+
+package import Configuration
+internal import OCI
+
+/// What the configuration and the environment say about all upstreams.
+package struct UpstreamSettings: Sendable {
+    package var connections: ConnectionSettings
+    /// Authorities for upstreams without their own.
+    package var caFile: String?
+    package var environment: UpstreamEnvironment
+
+    package init(
+        connections: ConnectionSettings = ConnectionSettings(), caFile: String? = nil,
+        environment: UpstreamEnvironment = UpstreamEnvironment()
+    ) {
+        self.connections = connections
+        self.caFile = caFile
+        self.environment = environment
+    }
+}
+
+/// Completes requests by these settings.
+struct RequestSettings {
+    private let settings: UpstreamSettings
+    private let proxies: ProxySettings
+    private let noProgressMilliseconds: UInt64
+    private let limits: ConnectLimits
+
+    init(_ settings: UpstreamSettings, noProgressMilliseconds: UInt64, limits: ConnectLimits) {
+        self.settings = settings
+        self.noProgressMilliseconds = noProgressMilliseconds
+        self.limits = limits.overridden(by: settings.connections)
+        proxies = ProxySettings(topLevel: settings.connections, environment: settings.environment)
+    }
+
+    /// How long a registry may make no progress.
+    func noProgressMilliseconds(of registry: ConnectionSettings?) -> UInt64 {
+        registry?.pullTimeoutMilliseconds.map { UInt64(clamping: $0) } ?? noProgressMilliseconds
+    }
+
+    /// Concurrent requests to a registry; nil: only the limits over all registries count.
+    func maximumConnections(of registry: ConnectionSettings?) -> Int? {
+        registry?.maximumConnections ?? settings.connections.maximumConnections
+    }
+
+    /// Sets the proxy, the authorities and the limits of a request whose `url` and `tls` are set.
+    /// - Parameter endpoint: nil for a service that is no registry.
+    func complete(_ request: inout TransferRequest, for endpoint: UpstreamEndpoint?) {
+        let registry = endpoint?.connections
+        if let registry { request.limits = limits.overridden(by: registry) }
+        // Another host is one that a redirect or a challenge has led to.
+        addAuthorities(to: &request.tls, isOwnHost: endpoint.map { request.url.host == $0.base.host } ?? true)
+        request.proxy = proxies.proxy(for: request.url, of: registry).map { url in
+            var proxy = UpstreamProxy(url)
+            proxy.caFile = settings.caFile ?? settings.environment.caFile
+            if settings.caFile == nil { proxy.caDirectories = settings.environment.caDirectories }
+            return proxy
+        }
+    }
+
+    private func addAuthorities(to tls: inout TransferRequest.TLS, isOwnHost: Bool) {
+        if tls.caFile == nil, let file = settings.caFile {
+            tls.caFile = file
+            tls.trustsSystem = !isOwnHost
+        } else if tls.caFile == nil {
+            // SSL_CERT_FILE replaces the system's file only; its directory is SSL_CERT_DIR's.
+            tls.caFile = settings.environment.caFile
+            tls.trustsSystem = true
+        }
+        if tls.trustsSystem { tls.caDirectories = settings.environment.caDirectories }
+    }
+}
+
+extension ConnectLimits {
+    /// These limits where the settings have none.
+    func overridden(by settings: ConnectionSettings) -> ConnectLimits {
+        var limits = self
+        if let time = settings.lookupMilliseconds { limits.lookupMilliseconds = UInt64(clamping: time) }
+        if let time = settings.connectMilliseconds {
+            limits.addressMilliseconds = UInt64(clamping: time)
+            limits.connectMilliseconds = limits.addressMilliseconds
+                .multipliedSaturated(by: ConnectLimits.addressesOfAName)
+        }
+        if let time = settings.tlsMilliseconds { limits.tlsMilliseconds = UInt64(clamping: time) }
+        if let time = settings.firstByteMilliseconds { limits.firstByteMilliseconds = UInt64(clamping: time) }
+        return limits
+    }
+}
