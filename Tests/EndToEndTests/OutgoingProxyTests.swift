@@ -27,7 +27,7 @@ import Testing
         return client.response
     }
 
-    @Test("tinyproxy's right password lets pulls through, and a wrong one is reported as the proxy's", .needs(.tinyproxy))
+    @Test("tinyproxy lets pulls through, and a wrong password is reported as the proxy's", .needs(.tinyproxy))
     func passwords() throws {
         let image = FakeImage(seed: 4)
         let proxy = try ForwardProxy(user: "me", password: "s3cret")
