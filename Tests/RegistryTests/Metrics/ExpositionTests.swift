@@ -111,6 +111,11 @@ import Testing
         }
     }
 
+    /// What registries state themselves: a 0 would say that no request is left.
+    private static let stated: Set<String> = [
+        "ociregistry_upstream_ratelimit_limit", "ociregistry_upstream_ratelimit_remaining",
+    ]
+
     /// A series that only appears with its first event has no rate for that event.
     @Test("every series exists from the start with value zero") func initialSeries() {
         var samples: [Substring: Int] = [:]
@@ -119,7 +124,7 @@ import Testing
             let isZero = [" 0", " 0.0", " +Inf"].contains { line.hasSuffix($0) }
             #expect(isZero || line.hasPrefix("ociregistry_build_info"), "\(line)")
         }
-        for family in Catalog.families {
+        for family in Catalog.families where !Self.stated.contains(family.name) {
             let names = family.kind == .histogram ? ["_bucket", "_sum", "_count"] : [""]
             for suffix in names { #expect(samples[Substring(family.name + suffix), default: 0] > 0, "\(family.name)") }
         }
