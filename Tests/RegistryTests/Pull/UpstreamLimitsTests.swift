@@ -72,7 +72,7 @@ import Testing
         settings.connections.tlsMilliseconds = 60_000
         let kit = try UpstreamKit(settings: settings) { _, config, _ in
             config.scheme = .https
-            config.endpoint = "https://\(site.address)"
+            config.send(to: "https://\(site.address)")
             config.connections.tlsMilliseconds = 100
         }
         #expect(kit.ask().failure == .unreachable("TLS handshake with 127.0.0.1 took longer than 100 ms"))

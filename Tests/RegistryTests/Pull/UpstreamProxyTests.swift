@@ -19,7 +19,7 @@ import Testing
     ) throws -> UpstreamKit {
         try UpstreamKit(limits: limits) { fake, config, _ in
             config.scheme = scheme
-            config.endpoint = nil
+            config.endpoints = []
             config.auth = auth
             config.connections.proxy = try? ProxySetting("http://\(login)@\(fake.authority)")
         }
@@ -191,7 +191,7 @@ import Testing
         func ask(_ password: String, host: String) throws -> (ExchangeRecord, UInt16) {
             var proxy: SocksProxy?
             let kit = try UpstreamKit { fake, config, _ in
-                config.endpoint = "http://\(host)"
+                config.send(to: "http://\(host)")
                 proxy = try? SocksProxy(user: "me", password: "p:w%", to: Int(fake.port))
                 config.connections.proxy = try? ProxySetting("\(scheme)://me:\(password)@localhost:\(proxy?.port ?? 1)")
             }
@@ -217,7 +217,7 @@ import Testing
         settings.connections.noProxy = try noProxy.map { try NoProxyList($0) }
         let kit = try UpstreamKit(settings: settings) { _, config, _ in
             config.scheme = .https
-            config.endpoint = "https://127.0.0.1:\(server.port)"
+            config.send(to: "https://127.0.0.1:\(server.port)")
         }
         let record = kit.ask()
         kit.run.close()

@@ -228,10 +228,10 @@ final class UpstreamServices {
 
     /// Admits the upstream to the metrics after a good answer, and records the limit that it states itself: where it
     /// redirects to may have others.
-    func recordAnswer(_ head: UpstreamHead, of upstream: Upstream, isWanted: Bool) {
-        if isWanted { metrics.admit(upstream.host) }
-        guard head.url.origin == upstream.base.origin, let limit = head.rateLimit else { return }
-        metrics.rateLimitStated(upstream.host, limit)
+    func recordAnswer(_ head: UpstreamHead, of endpoint: UpstreamEndpoint, isWanted: Bool) {
+        if isWanted { metrics.admit(endpoint.host) }
+        guard head.url.origin == endpoint.base.origin, let limit = head.rateLimit else { return }
+        metrics.rateLimitStated(endpoint.host, limit)
     }
 
     // MARK: `maxConnections`

@@ -69,7 +69,7 @@ extension UpstreamExchange: TransferHandler {
         default: services.rateLimits.answered(limited, askedMilliseconds: askedMilliseconds)
         }
         let isWanted = head.status == 200 || head.status == 206
-        services.recordAnswer(received, of: upstream, isWanted: isWanted)
+        services.recordAnswer(received, of: endpoint, isWanted: isWanted)
         measure.status = head.status
         measure.firstByteNanoseconds = startNanoseconds.map { EventLoop.nowNanoseconds &- $0 }
         phase = isWanted ? .delivering : .swallowing
