@@ -25,11 +25,11 @@ import Testing
             now += 5
             for name in [one, other] {
                 #expect(state.admits(Self.wrong, to: Self.service, for: name, now: now) == false)
-                #expect(state.denyingService(for: name, now: now) == Self.service)
+                #expect(state.denyingService(of: Self.wrong, for: name, now: now) == Self.service)
             }
             #expect(state.admits(Self.wrong, to: .registry, for: one, now: now) == true)
             now += seconds * 1000
-            #expect(state.denyingService(for: one, now: now) == nil)
+            #expect(state.denyingService(of: Self.wrong, for: one, now: now) == nil)
         }
     }
 
@@ -39,11 +39,11 @@ import Testing
         let one = try Self.name("one")
         _ = state.refused(
             Self.wrong, by: Self.service, for: one, isAuthentication: true, askedMilliseconds: 0, now: 0)
-        #expect(state.isProven(at: Self.service) == false)
+        #expect(state.isProven(Self.wrong, at: Self.service) == false)
         #expect(state.admits(Self.wrong, to: Self.service, for: one, now: 1_000) == true)
         #expect(state.admits(Self.wrong, to: Self.service, for: one, now: 1_001) == false)
         state.accepted(Self.wrong, by: Self.service, for: one)
-        #expect(state.isProven(at: Self.service) == true)
+        #expect(state.isProven(Self.wrong, at: Self.service) == true)
         for now: UInt64 in 1_002..<1_010 {
             #expect(state.admits(Self.wrong, to: Self.service, for: one, now: now) == true)
         }
@@ -73,7 +73,7 @@ import Testing
         }
         #expect(refuse(names[0], at: 0) == 1_000)
         #expect(state.admits(Self.wrong, to: .registry, for: names[0], now: 10) == false)
-        #expect(state.denyingService(for: names[0], now: 10) == .registry)
+        #expect(state.denyingService(of: Self.wrong, for: names[0], now: 10) == .registry)
         #expect(state.admits(Self.wrong, to: .registry, for: names[1], now: 10) == true)
         #expect(refuse(names[0], at: 1_000) == 2_000)
         #expect(refuse(names[1], at: 1_000) == 1_000)
@@ -95,7 +95,7 @@ import Testing
             Self.wrong, by: Self.service, for: one, isAuthentication: true, askedMilliseconds: 0, now: 0)
         let fresh = UpstreamCredentials(user: "me", password: "new")
         #expect(state.admits(fresh, to: Self.service, for: one, now: 1) == true)
-        #expect(state.denyingService(for: one, now: 1) == nil)
+        #expect(state.denyingService(of: Self.wrong, for: one, now: 1) == nil)
     }
 
     @Test("the number of remembered services and repositories is bounded")

@@ -66,18 +66,21 @@ package struct CredentialBackOff {
         return state.repositories[repository]?.takeTry(now: now) ?? true
     }
 
-    /// The service that would refuse a request for this repository, because the credentials are paused there; nil if
+    /// The service that would refuse a request for this repository, because these credentials are paused there; nil if
     /// none.
-    package func denyingService(for repository: RepositoryName, now: UInt64) -> Service? {
-        services.first { _, state in
+    package func denyingService(
+        of credentials: UpstreamCredentials, for repository: RepositoryName, now: UInt64
+    ) -> Service? {
+        guard credentials == self.credentials else { return nil }
+        return services.first { _, state in
             if let pause = state.pause, !pause.isOver(now: now), state.denied.contains(repository) { return true }
             return state.repositories[repository].map { !$0.isOver(now: now) } ?? false
         }?.key
     }
 
-    /// Whether a service has accepted the credentials, and not refused them since.
-    package func isProven(at service: Service) -> Bool {
-        guard let state = services[service] else { return false }
+    /// Whether a service has accepted these credentials, and not refused them since.
+    package func isProven(_ credentials: UpstreamCredentials?, at service: Service) -> Bool {
+        guard credentials == self.credentials, let state = services[service] else { return false }
         return state.wasAccepted && state.pause == nil
     }
 

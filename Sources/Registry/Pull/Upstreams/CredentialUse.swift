@@ -26,8 +26,9 @@ final class CredentialUse {
 
     /// The error for a request that would certainly need credentials that are paused; nil for other requests.
     func denial(by endpoint: UpstreamEndpoint, for repository: RepositoryName) -> RegistryError? {
-        guard endpoint.source.current != nil,
-            let service = endpoint.credentialBackOff.denyingService(for: repository, now: loop.nowMilliseconds)
+        guard let credentials = endpoint.source.current,
+            let service = endpoint.credentialBackOff.denyingService(
+                of: credentials, for: repository, now: loop.nowMilliseconds)
         else { return nil }
         return switch service {
         case .registry: UpstreamAnswer.credentialsRefused(by: endpoint.host)

@@ -150,7 +150,8 @@ final class UpstreamTokens {
         }
         fetch.waiting = [ticket]
         running[key] = fetch
-        if request.withCredentials, !endpoint.credentialBackOff.isProven(at: service) { trials[wanted.trial] = fetch }
+        let isProven = endpoint.credentialBackOff.isProven(endpoint.source.current, at: service)
+        if request.withCredentials, !isProven { trials[wanted.trial] = fetch }
     }
 
     /// Records whether a token service has accepted or refused the credentials.
