@@ -160,7 +160,7 @@ extension ConfigRules {
     /// default.
     static func tokenExpiry(_ text: String) throws(Refusal) -> UInt64? {
         if text == "0" || text == "0s" { return nil }
-        let milliseconds = UInt64(try Age(text).nanoseconds / 1_000_000)
+        let milliseconds = UInt64(clamping: try Age(text).nanoseconds / 1_000_000)
         guard (60_000...12 * 3_600_000).contains(milliseconds) else {
             throw Refusal("must be from 1m to 12h, not \(shown(text))")
         }

@@ -45,7 +45,8 @@ package struct EndpointAddress: Sendable, Equatable, CustomStringConvertible {
         let repository = segments[(dividing.map { $0 + 1 } ?? segments.startIndex)...].joined(separator: "/")
         guard repository.isEmpty || RepositoryName(repository) != nil else {
             throw Refusal(
-                "its path must be one of repositories (lower case), or have v2 between what precedes /v2/ and that, not "
+                "its path must be one of repositories (lower case), or have v2 between what precedes /v2/ and that,"
+                    + " not "
                     + ConfigRules.shown(text))
         }
         repositoryPrefix = repository

@@ -164,7 +164,10 @@ import Testing
                 "{provider: ecr, providerOpts: 'zone=a'}",
                 "token.providerOpts: has an unknown option: known are profile and region"
             ),
-            ("{provider: ecr, providerOpts: 'region=A B'}", "token.providerOpts: region is not the name of an AWS region"),
+            (
+                "{provider: ecr, providerOpts: 'region=A B'}",
+                "token.providerOpts: region is not the name of an AWS region"
+            ),
             ("{provider: ecr, expiry: 13h}", "token.expiry: must be from 1m to 12h, not \"13h\""),
             ("{provider: ecr, expiry: 99999999999999999999h}", "token.expiry: must be"),
         ])

@@ -28,6 +28,8 @@ final class BlobPull {
     private(set) var machine: PullMachine
     var sink: (any PullSink)?
     var exchange: UpstreamExchange?
+    /// The exchange that the latest bytes came from; it may have ended.
+    var latestExchange: UpstreamExchange?
     private var backOff: Timer?
     /// Bytes passed to the sink, written or not.
     var received: Int64 = 0
@@ -209,7 +211,10 @@ final class BlobPull {
         sink?.verify { [self] result in
             switch result {
             case .success(let matches):
-                if !matches { context.metrics.pulls.verificationFailed(.blob) }
+                if !matches {
+                    context.metrics.pulls.verificationFailed(.blob)
+                    latestExchange?.noteFailure()
+                }
                 handle(.verified(matches))
             case .failure(let error): storeFailed(error)
             }
@@ -278,6 +283,7 @@ final class BlobPull {
         backOff?.close()
         backOff = nil
         exchange = nil
+        latestExchange = nil
         ended(self, blob)
     }
 }

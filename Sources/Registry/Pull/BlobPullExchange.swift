@@ -26,6 +26,7 @@ extension BlobPull: UpstreamExchangeHandler {
     func exchange(_ exchange: UpstreamExchange, received head: UpstreamHead) {
         guard exchange === self.exchange else { return }
         if let error = UpstreamAnswer.refusedSize(in: head, host: source.host) { return fail(.refused(error)) }
+        latestExchange = exchange
         if [200, 206, 416].contains(head.status) {
             waitingSinceMilliseconds = nil
             encoding = head.encoding

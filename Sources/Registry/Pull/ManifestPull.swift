@@ -62,7 +62,10 @@ final class ManifestPull {
                 // The store accounts for the memory from here on.
                 answer.hold.release()
             case .failure(let error as RegistryError):
-                if error.code == .digestInvalid { context.metrics.pulls.verificationFailed(.manifest) }
+                if error.code == .digestInvalid {
+                    context.metrics.pulls.verificationFailed(.manifest)
+                    answer.exchange.noteFailure()
+                }
                 finish(.failure(error), ended)
             case .failure: finish(.failure(.badManifest("the upstream's manifest cannot be read")), ended)
             }

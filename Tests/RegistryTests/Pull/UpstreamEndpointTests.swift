@@ -71,6 +71,38 @@ import Testing
         scene.mirror.close()
     }
 
+    @Test("the limits of a request are shorter while there are other endpoints, unless the configuration sets them")
+    func hurries() throws {
+        let url = try #require(UpstreamURL("https://a.test/"))
+        var connections = ConnectionSettings()
+        connections.connectMilliseconds = 7000
+        for settings in [ConnectionSettings(), connections] {
+            var config = RegistryConfig(name: UpstreamKit.host)
+            config.connections = settings
+            let endpoint = Upstream(host: UpstreamKit.host, config: config).endpoints[0]
+            let complete = RequestSettings(
+                UpstreamSettings(), noProgressMilliseconds: 60_000, limits: ConnectLimits())
+            var request = TransferRequest(
+                url: url, addresses: AddressGuard(hostIsConfigured: true), noProgressMilliseconds: 60_000)
+            complete.complete(&request, for: endpoint)
+            complete.hurry(&request, for: endpoint)
+            let limits = try #require(request.limits)
+            let isSet = settings.connectMilliseconds != nil
+            #expect(limits.addressMilliseconds == (isSet ? 7000 : FailoverLimits.connectMilliseconds))
+            #expect(limits.firstByteMilliseconds == FailoverLimits.firstByteMilliseconds)
+            #expect(limits.tlsMilliseconds == FailoverLimits.tlsMilliseconds)
+        }
+    }
+
+    @Test("an endpoint that is silent is given up for the next one") func silent() throws {
+        let scene = try Scene { $0.connections.firstByteMilliseconds = 50 }
+        scene.fakes[0].answer = { _ in .silent }
+        scene.put(on: 1)
+        #expect(scene.mirror.get(Scene.manifest).body == Scene.image.manifest)
+        #expect(scene.counts == [1, 1])
+        scene.mirror.close()
+    }
+
     @Test("the last endpoint's answer is the answer", arguments: [(404, 404), (500, 503), (403, 403)])
     func last(_ status: Int, _ answered: Int) throws {
         let scene = try Scene()
@@ -118,6 +150,25 @@ import Testing
         #expect(scene.fakes[1].requests.map(\.rangeStart) == [nil])
         let rest = try #require(scene.fakes[2].requests.first)
         #expect(scene.fakes[2].requests.count == 1 && (rest.rangeStart ?? 0) > 0)
+        scene.mirror.close()
+    }
+
+    @Test("an endpoint that sends wrong content is asked last for a while", arguments: ["blob", "manifest"])
+    func wrongContent(_ kind: String) throws {
+        let scene = try Scene()
+        scene.put(on: 0, 1)
+        let image = Scene.image
+        scene.fakes[0].on(Scene.layer) { .blob(image.layers[0], for: $0).corrupted(at: 5) }
+        scene.fakes[0].on("/v2/team/app/manifests/\(image.digest)", image.answer.corrupted(at: 5))
+        let target =
+            kind == "blob"
+            ? "/v2/many.test" + Scene.layer.dropFirst(3) : "/v2/many.test/team/app/manifests/\(image.digest)"
+        let first = scene.mirror.ask(.get(target))
+        #expect(!(first.response.status == 200 && first.isComplete))
+        scene.mirror.settle()
+        let second = scene.mirror.ask(.get(target))
+        #expect(second.response.status == 200 && second.isComplete)
+        #expect(scene.counts[1] == 1)
         scene.mirror.close()
     }
 

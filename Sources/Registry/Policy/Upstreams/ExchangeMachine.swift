@@ -101,7 +101,7 @@ package struct ExchangeMachine {
     private var hops = 0
     private var tokensAsked = 0
     private var lastTokenWasFresh = false
-    private var hasRetried = false
+    private var hasRetried: Bool
     /// Why the credentials were not sent, for the error message.
     private var hint: String?
 
@@ -109,13 +109,15 @@ package struct ExchangeMachine {
     ///   credentials would show; false when `/v2/` has lately not asked for any.
     package init(
         host: RegistryHost, trust: UpstreamTrust, url: UpstreamURL, repository: RepositoryName,
-        credentials: Credentials, pingURL: UpstreamURL? = nil, mayHideContent: Bool = true
+        credentials: Credentials, pingURL: UpstreamURL? = nil, mayHideContent: Bool = true,
+        mayRetry: Bool = true
     ) {
         self.host = host
         self.trust = trust
         self.url = url
         self.credentials = credentials
         self.pingURL = pingURL
+        hasRetried = !mayRetry
         self.mayHideContent = mayHideContent && credentials != .none
         defaultScope = "repository:\(repository.text):pull"
     }

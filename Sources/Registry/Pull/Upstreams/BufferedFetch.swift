@@ -11,6 +11,8 @@ final class BufferedFetch: UpstreamExchangeHandler {
         let body: [UInt8]
         /// Accounts for the body's memory for as long as the body lives.
         let hold: MemoryHold
+        /// Where it came from.
+        let exchange: UpstreamExchange
     }
 
     /// Limit for the whole fetch. An upstream that sends a byte a minute makes progress, and would occupy one of the
@@ -120,9 +122,9 @@ final class BufferedFetch: UpstreamExchangeHandler {
     }
 
     private func finishComplete() {
-        guard let head else { return finish(.failure(.unavailable("the upstream \(host) gave no answer"))) }
+        guard let head, let exchange else { return finish(.failure(.unavailable("the upstream \(host) gave no answer"))) }
         hold.shrink(to: body.count)
-        finish(.success(Answer(head: head, body: body, hold: hold)))
+        finish(.success(Answer(head: head, body: body, hold: hold, exchange: exchange)))
     }
 
     private var tooLarge: RegistryError {

@@ -116,11 +116,13 @@ package final class UpstreamEndpoint {
     // MARK: Requests
 
     /// The machine of a request, before its first event.
-    func machine(for request: UpstreamRequest, now: UInt64) -> ExchangeMachine {
+    /// - Parameter mayRetry: whether a failed connection is tried once more; false while there are other endpoints.
+    func machine(for request: UpstreamRequest, mayRetry: Bool, now: UInt64) -> ExchangeMachine {
         // If no URL can be made (such as an invalid host in brackets), the base alone is requested, which curl refuses.
         ExchangeMachine(
             host: host, trust: trust, url: url(for: request) ?? base, repository: repository(request.repository),
-            credentials: credentials, pingURL: pingURL, mayHideContent: now >= openUntilMilliseconds)
+            credentials: credentials, pingURL: pingURL, mayHideContent: now >= openUntilMilliseconds,
+            mayRetry: mayRetry)
     }
 
     private var credentials: ExchangeMachine.Credentials {

@@ -135,7 +135,7 @@ package final class UpstreamExchange {
             return endpoint.source.load { [weak self] in self?.askEndpoint() }
         }
         endpoint.isTried(now: now)
-        machine = endpoint.machine(for: request, now: now)
+        machine = endpoint.machine(for: request, mayRetry: remaining.isEmpty, now: now)
         maySendCredentials = false
         var known: ExchangeMachine.Authorization?
         if endpoint.prefersBasic, endpoint.source.current?.basic != nil {
@@ -220,6 +220,7 @@ package final class UpstreamExchange {
             }
         }
         var asked = services.transferRequest(url, endpoint, client: request.client)
+        if !remaining.isEmpty { services.settings.hurry(&asked, for: endpoint) }
         asked.method = request.method == .head ? .head : .get
         asked.headers = request.headerLines
         asked.decodesContent = request.kind != .blob

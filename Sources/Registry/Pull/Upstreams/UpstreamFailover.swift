@@ -57,6 +57,7 @@ extension UpstreamExchange {
         return .refused(UpstreamAnswer.noCredentials(upstream.host, missing))
     }
 
+    /// Records a failure of the endpoint, such as content that is not what its digest says.
     func noteFailure() {
         guard upstream.endpoints.count > 1 else { return }
         endpoint.failed(askedMilliseconds: askedMilliseconds, now: services.loop.nowMilliseconds)

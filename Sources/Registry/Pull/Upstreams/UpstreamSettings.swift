@@ -21,6 +21,17 @@ package struct UpstreamSettings: Sendable {
     }
 }
 
+/// The limits of a request while there are other endpoints: together they are well below the 15 s that a client waits,
+/// so that the client still gets the next one's answer.
+enum FailoverLimits {
+    static let lookupMilliseconds: UInt64 = 3000
+    /// A registry that is reached at all is reached within a few hundred milliseconds; a lost SYN is sent again after
+    /// one second.
+    static let connectMilliseconds: UInt64 = 1000
+    static let tlsMilliseconds: UInt64 = 3000
+    static let firstByteMilliseconds: UInt64 = 5000
+}
+
 /// Completes requests by these settings.
 struct RequestSettings {
     private let settings: UpstreamSettings
@@ -58,6 +69,26 @@ struct RequestSettings {
             if settings.caFile == nil { proxy.caDirectories = settings.environment.caDirectories }
             return proxy
         }
+    }
+
+    /// Shortens the limits of a request that another endpoint can answer, where the configuration does not set them.
+    func hurry(_ request: inout TransferRequest, for endpoint: UpstreamEndpoint) {
+        let (own, all) = (endpoint.connections, settings.connections)
+        var limits = request.limits ?? self.limits
+        if own?.lookupMilliseconds == nil, all.lookupMilliseconds == nil {
+            limits.lookupMilliseconds = min(limits.lookupMilliseconds, FailoverLimits.lookupMilliseconds)
+        }
+        if own?.connectMilliseconds == nil, all.connectMilliseconds == nil {
+            limits.addressMilliseconds = min(limits.addressMilliseconds, FailoverLimits.connectMilliseconds)
+            limits.connectMilliseconds = min(limits.connectMilliseconds, FailoverLimits.connectMilliseconds)
+        }
+        if own?.tlsMilliseconds == nil, all.tlsMilliseconds == nil {
+            limits.tlsMilliseconds = min(limits.tlsMilliseconds, FailoverLimits.tlsMilliseconds)
+        }
+        if own?.firstByteMilliseconds == nil, all.firstByteMilliseconds == nil {
+            limits.firstByteMilliseconds = min(limits.firstByteMilliseconds, FailoverLimits.firstByteMilliseconds)
+        }
+        request.limits = limits
     }
 
     private func addAuthorities(to tls: inout TransferRequest.TLS, isOwnHost: Bool) {
