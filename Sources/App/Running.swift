@@ -16,16 +16,20 @@ final class Running {
     /// which Kubernetes kills a process.
     static let closeMilliseconds: UInt64 = 4_000
 
-    private let config: Config
-    private let logger: Logger
+    var config: Config
+    let readConfig: @Sendable () throws -> Config
+    var isReloading = false
+    /// Whether another SIGHUP came while the file was being read.
+    var needsReload = false
+    let logger: Logger
     private let log: LogWriter
     private let loop: EventLoop
-    private let offload: Offload
+    let offload: Offload
     private let store: Store
     private var pruning: BackgroundPruning?
     private let scrub: StoreScrub?
-    private let client: UpstreamClient
-    private let puller: Puller
+    let client: UpstreamClient
+    let puller: Puller
     private let api: API
     private let server: Server
     private let probes: ReadinessProbes
@@ -38,10 +42,14 @@ final class Running {
     private var adminListeners: AdminListeners?
     private var signals: [SignalWatcher] = []
     private var deadline: Timer?
-    private var isStopping = false
+    private(set) var isStopping = false
 
-    init(config: Config, logger: Logger, log: LogWriter) throws {
+    /// - Parameter readConfig: reads the configuration again; called on a thread of the pool.
+    init(
+        config: Config, logger: Logger, log: LogWriter, readConfig: @escaping @Sendable () throws -> Config
+    ) throws {
         self.config = config
+        self.readConfig = readConfig
         self.logger = logger
         self.log = log
         loop = try EventLoop()
@@ -96,7 +104,10 @@ final class Running {
         signals = [
             try SignalWatcher(on: loop, signal: SIGTERM) { [unowned self] in stop("SIGTERM") },
             try SignalWatcher(on: loop, signal: SIGINT) { [unowned self] in stop("SIGINT") },
-            try SignalWatcher(on: loop, signal: SIGHUP) { [unowned self] in log.reopen() },
+            try SignalWatcher(on: loop, signal: SIGHUP) { [unowned self] in
+                log.reopen()
+                reload()
+            },
         ]
         store.startRecovery { [unowned self] _ in scrub?.start() }
         pruning?.start()
@@ -186,15 +197,24 @@ extension StoreLimits {
 extension UpstreamClient {
     /// A client with the configured registries and time limit.
     convenience init(_ config: Config, loop: EventLoop, offload: Offload, logger: Logger, metrics: Metrics) {
-        var credentials = CredentialSettings(offload: offload, environment: Environment.value)
-        credentials.dockerConfig = config.dockerConfig
-        credentials.secretVariables = config.secretVariables
         self.init(
             loop: loop, registries: config.registries,
             noProgressMilliseconds: UInt64(clamping: config.pullTimeoutMilliseconds),
             userAgent: "ociregistry/\(Version.text)", logger: logger, metrics: metrics,
-            settings: UpstreamSettings(
-                connections: config.connections, caFile: config.caFile, environment: config.environment),
-            credentials: credentials)
+            settings: UpstreamSettings(config), credentials: CredentialSettings(config, offload: offload))
+    }
+}
+
+extension UpstreamSettings {
+    init(_ config: Config) {
+        self.init(connections: config.connections, caFile: config.caFile, environment: config.environment)
+    }
+}
+
+extension CredentialSettings {
+    init(_ config: Config, offload: Offload) {
+        self.init(offload: offload, environment: Environment.value)
+        dockerConfig = config.dockerConfig
+        secretVariables = config.secretVariables
     }
 }

@@ -25,22 +25,30 @@ struct Serve: ParsableCommand {
         }
     }
 
-    private func resolvedConfig() throws -> Config {
-        try global.resolve { config in
-            options.apply(to: &config)
-            platforms.apply(to: &config)
-            try config.checkPorts()
-            if !config.airGapped { config.environment = try UpstreamEnvironment(Environment.value) }
-            if let point = config.adminListen {
-                _ = try AdminAccess.listener(host: point.host, token: config.adminToken)
-            }
-            _ = try AdminAccess.servingPort(isOpen: config.adminOnServingPort, token: config.adminToken)
+    private func resolvedConfig() throws -> Config { try global.resolve { try complete(&$0) } }
+
+    /// The configuration as it is now, for a server that runs.
+    /// - Throws: every problem of the file.
+    private func readAgain() throws -> Config {
+        var config = try global.config(environment: Environment.value)
+        try complete(&config)
+        return config
+    }
+
+    private func complete(_ config: inout Config) throws {
+        options.apply(to: &config)
+        platforms.apply(to: &config)
+        try config.checkPorts()
+        if !config.airGapped { config.environment = try UpstreamEnvironment(Environment.value) }
+        if let point = config.adminListen {
+            _ = try AdminAccess.listener(host: point.host, token: config.adminToken)
         }
+        _ = try AdminAccess.servingPort(isOpen: config.adminOnServingPort, token: config.adminToken)
     }
 
     /// Runs until a requested stop has finished.
     private func serve(config: Config, logger: Logger, log: LogWriter) throws {
-        let running = try Running(config: config, logger: logger, log: log)
+        let running = try Running(config: config, logger: logger, log: log) { try readAgain() }
         try running.run()
     }
 }

@@ -76,7 +76,7 @@ package final class ChildPrograms {
 
     private let loop: EventLoop
     private let limits: ChildLimits
-    private let withheld: Set<String>
+    var withheld: Set<String>
     private var waiting: Deque<Job> = []
     /// All programs that have not exited: those that run, and those that were killed a moment ago.
     private var programs: [ObjectIdentifier: ChildProgram] = [:]

@@ -61,6 +61,9 @@ package final class Puller {
         context.client.rateLimits.onPause = { [weak self] host in self?.slowDown(host) }
     }
 
+    /// Takes the limits of upstreams that have been configured anew.
+    package func upstreamsChanged() { queue.limits = context.client.pullLimits }
+
     /// Blob pulls, running and waiting.
     package var blobsInFlight: Int { blobs.count + passing.pulls.count }
     /// Running blob pulls.

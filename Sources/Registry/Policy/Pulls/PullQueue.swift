@@ -62,7 +62,7 @@ package struct PullQueue<Key: Hashable> {
     package var running: Int { total.clients + total.prefetch }
 
     /// Where hosts have limits of their own.
-    private let limits: HostLimits
+    package var limits: HostLimits
 
     package init(limits: HostLimits = HostLimits()) { self.limits = limits }
 

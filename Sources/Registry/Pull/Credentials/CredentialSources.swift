@@ -22,13 +22,15 @@ package struct CredentialSettings {
 
 /// Makes each endpoint's `CredentialSource`.
 final class CredentialSources {
-    private let settings: CredentialSettings
+    private var settings: CredentialSettings
     private let loop: EventLoop
     private let logger: Logger
     private let programs: ChildPrograms
-    private let dockerFile: DockerConfigFile?
+    private var dockerFile: DockerConfigFile?
     private let amazon: AWSServices
-    private var amazonProviders: [ECRCredentials] = []
+    private var amazonProviders: [ReleasedProvider] = []
+
+    private struct ReleasedProvider { weak var provider: ECRCredentials? }
 
     /// - Parameters:
     ///   - complete: sets the proxy and the authorities of a request.
@@ -43,7 +45,7 @@ final class CredentialSources {
         self.logger = logger
         let programs = ChildPrograms(on: loop, withheld: settings.secretVariables)
         self.programs = programs
-        dockerFile = settings.dockerConfig.map { DockerConfigFile(path: $0, offload: settings.offload, logger: logger) }
+        dockerFile = CredentialSources.dockerFile(settings, logger)
         amazon = AWSServices(
             loop: loop, offload: settings.offload, environment: settings.environment, userAgent: userAgent,
             complete: complete, wallSeconds: { EventLoop.unixSeconds },
@@ -52,8 +54,22 @@ final class CredentialSources {
             }, start: start)
     }
 
+    /// Takes other settings, for the sources that are made from now on.
+    func update(_ settings: CredentialSettings) {
+        if settings.dockerConfig != self.settings.dockerConfig {
+            dockerFile = CredentialSources.dockerFile(settings, logger)
+        }
+        self.settings = settings
+        programs.withheld = settings.secretVariables
+        amazonProviders.removeAll { $0.provider == nil }
+    }
+
+    private static func dockerFile(_ settings: CredentialSettings, _ logger: Logger) -> DockerConfigFile? {
+        settings.dockerConfig.map { DockerConfigFile(path: $0, offload: settings.offload, logger: logger) }
+    }
+
     func close() {
-        for provider in amazonProviders { provider.close() }
+        for released in amazonProviders { released.provider?.close() }
         amazonProviders = []
         programs.close()
     }
@@ -79,7 +95,8 @@ final class CredentialSources {
             let provider = try ECRCredentials(
                 host: host, options: settings.options, expiryMilliseconds: settings.expiryMilliseconds, services: amazon
             )
-            amazonProviders.append(provider)
+            amazonProviders.removeAll { $0.provider == nil }
+            amazonProviders.append(ReleasedProvider(provider: provider))
             return source(provider, host)
         } catch {
             return source(NoCredentials(reason: error.reason, loop: loop), host)

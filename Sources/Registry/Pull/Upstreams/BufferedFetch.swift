@@ -122,7 +122,9 @@ final class BufferedFetch: UpstreamExchangeHandler {
     }
 
     private func finishComplete() {
-        guard let head, let exchange else { return finish(.failure(.unavailable("the upstream \(host) gave no answer"))) }
+        guard let head, let exchange else {
+            return finish(.failure(.unavailable("the upstream \(host) gave no answer")))
+        }
         hold.shrink(to: body.count)
         finish(.success(Answer(head: head, body: body, hold: hold, exchange: exchange)))
     }

@@ -21,9 +21,9 @@ package final class UpstreamClient {
     var loop: EventLoop { services.loop }
     /// Requests wait here for the end of a pause after a 429.
     var rateLimits: RateLimitGate { services.rateLimits }
-    private let configured: [RegistryHost: Upstream]
+    private var configured: [RegistryHost: Upstream] = [:]
     /// Entries for patterns of hosts, the most specific first.
-    private let patterns: [RegistryConfig]
+    private var patterns: [RegistryConfig] = []
     private let credentialSources: CredentialSources?
     private var others: [RegistryHost: Upstream] = [:]
 
@@ -40,12 +40,27 @@ package final class UpstreamClient {
             settings: RequestSettings(settings, noProgressMilliseconds: noProgressMilliseconds, limits: limits),
             userAgent: userAgent, logger: logger, metrics: metrics, limits: limits.overridden(by: settings.connections))
         credentialSources = credentials.map { [services] in services.credentialSources($0) }
-        var configured: [RegistryHost: Upstream] = [:]
+        configure(registries)
+    }
+
+    /// Takes other registries and settings. Requests that run keep those that they began with.
+    package func reload(
+        registries: [RegistryConfig], settings: UpstreamSettings, noProgressMilliseconds: UInt64,
+        credentials: CredentialSettings
+    ) {
+        services.replaceSettings(settings, noProgressMilliseconds: noProgressMilliseconds)
+        credentialSources?.update(credentials)
+        others = [:]
+        configure(registries)
+        for host in configured.keys { services.metrics.admit(host) }
+    }
+
+    private func configure(_ registries: [RegistryConfig]) {
+        configured = [:]
         for config in registries {
             guard let host = config.name.host, configured[host] == nil else { continue }
             configured[host] = UpstreamClient.upstream(host, config, credentialSources)
         }
-        self.configured = configured
         patterns = registries.filter { $0.name.host == nil }
             .sorted { $0.name.literalCount > $1.name.literalCount }
     }
@@ -138,7 +153,7 @@ final class UpstreamServices {
     let logger: Logger
     let metrics: Metrics
     private let multi: CurlMulti
-    let settings: RequestSettings
+    private(set) var settings: RequestSettings
     private let userAgent: String
     private var slots = ConnectionSlots<RegistryHost, ObjectIdentifier>()
     /// Retains running exchanges, even if their handler is gone.
@@ -184,6 +199,11 @@ final class UpstreamServices {
         return request
     }
 
+    func replaceSettings(_ settings: UpstreamSettings, noProgressMilliseconds: UInt64) {
+        self.settings = self.settings.replaced(by: settings, noProgressMilliseconds: noProgressMilliseconds)
+        tokens.settings = self.settings
+    }
+
     func warmUp() {
         guard let url = UpstreamURL("https://localhost/v2/") else { return }
         TransferAttempt.warmUp(
@@ -195,7 +215,7 @@ final class UpstreamServices {
     func credentialSources(_ settings: CredentialSettings) -> CredentialSources {
         CredentialSources(
             settings, loop: loop, logger: logger, userAgent: userAgent,
-            complete: { [settings = self.settings] in settings.complete(&$0, for: nil) },
+            complete: { [unowned self] in self.settings.complete(&$0, for: nil) },
             start: { [multi, loop] in Transfer($0, on: multi, loop: loop, handler: $1) })
     }
 

@@ -37,13 +37,21 @@ struct RequestSettings {
     private let settings: UpstreamSettings
     private let proxies: ProxySettings
     private let noProgressMilliseconds: UInt64
+    /// The defaults, and the limits that the settings make of them.
+    private let defaults: ConnectLimits
     private let limits: ConnectLimits
 
     init(_ settings: UpstreamSettings, noProgressMilliseconds: UInt64, limits: ConnectLimits) {
         self.settings = settings
         self.noProgressMilliseconds = noProgressMilliseconds
+        defaults = limits
         self.limits = limits.overridden(by: settings.connections)
         proxies = ProxySettings(topLevel: settings.connections, environment: settings.environment)
+    }
+
+    /// The same defaults with other settings.
+    func replaced(by settings: UpstreamSettings, noProgressMilliseconds: UInt64) -> RequestSettings {
+        RequestSettings(settings, noProgressMilliseconds: noProgressMilliseconds, limits: defaults)
     }
 
     /// How long a registry may make no progress.
@@ -60,7 +68,7 @@ struct RequestSettings {
     /// - Parameter endpoint: nil for a service that is no registry.
     func complete(_ request: inout TransferRequest, for endpoint: UpstreamEndpoint?) {
         let registry = endpoint?.connections
-        if let registry { request.limits = limits.overridden(by: registry) }
+        request.limits = registry.map { limits.overridden(by: $0) } ?? limits
         // Another host is one that a redirect or a challenge has led to.
         addAuthorities(to: &request.tls, isOwnHost: endpoint.map { request.url.host == $0.base.host } ?? true)
         request.proxy = proxies.proxy(for: request.url, of: registry).map { url in

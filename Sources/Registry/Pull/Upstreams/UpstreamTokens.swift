@@ -28,7 +28,7 @@ final class UpstreamTokens {
 
     private let loop: EventLoop
     private let start: (TransferRequest, any TransferHandler) -> Transfer
-    private let settings: RequestSettings
+    var settings: RequestSettings
     private let userAgent: String
     private let logger: Logger
     private let metrics: Metrics
