@@ -65,7 +65,7 @@ package struct ExchangeMachine {
         /// Send the request to the upstream's next endpoint, or with other credentials. Only the runner makes these,
         /// since it has the endpoints and their credentials.
         case tryNextEndpoint(reason: String)
-        case renewCredentials
+        case renewCredentials(otherwise: UpstreamFailure)
         /// Deliver this head as the answer.
         case deliver(deniedHint: String?)
         case fail(UpstreamFailure)

@@ -51,6 +51,12 @@ package final class CredentialSource {
     /// Whether other credentials may be had than the current ones.
     var isRenewable: Bool { provider != nil }
 
+    /// Whether the current credentials have been used for so long that a refusal may mean that they are over.
+    var isOld: Bool {
+        guard let loop else { return false }
+        return renewal.age(now: loop.nowMilliseconds) >= CredentialSource.unknownLifeMilliseconds
+    }
+
     /// Whether `current` can be used now. Starts to renew it in time.
     func isReady() -> Bool {
         guard let loop else { return true }
@@ -133,6 +139,9 @@ package struct CredentialRenewal: Sendable {
         guard hasLoaded, !isExpired(now: now) else { return mayAsk ? .missing : .fresh }
         return now >= dueMilliseconds && mayAsk ? .due : .fresh
     }
+
+    /// Milliseconds since they were given, or not given.
+    package func age(now: UInt64) -> UInt64 { answeredMilliseconds.map { now.subtractingSaturated($0) } ?? 0 }
 
     package func isExpired(now: UInt64) -> Bool { expiryMilliseconds.map { now >= $0 } ?? false }
 

@@ -46,6 +46,8 @@ package final class UpstreamExchange {
     var sendsCredentials = false
     /// Whether the current attempt has been allowed to send the credentials.
     private var maySendCredentials = false
+    /// The status with which the credentials were refused, when others are asked for because of that.
+    var refusedStatus: Int?
     /// Whether refused credentials have been asked for again.
     var hasRenewed = false
     var transfer: Transfer?
@@ -137,13 +139,14 @@ package final class UpstreamExchange {
         endpoint.isTried(now: now)
         machine = endpoint.machine(for: request, mayRetry: remaining.isEmpty, now: now)
         maySendCredentials = false
+        refusedStatus = nil
         var known: ExchangeMachine.Authorization?
         if endpoint.prefersBasic, endpoint.source.current?.basic != nil {
             known = .basic
         } else if let token = services.tokens.known(at: route) {
             known = .bearer(token)
         } else if let denied = services.credentials.denial(by: endpoint, for: request.repository) {
-            return perform(canRenew ? .renewCredentials : .fail(.refused(denied)))
+            return perform(canRenew ? .renewCredentials(otherwise: .refused(denied)) : .fail(.refused(denied)))
         }
         handle(.begin(authorization: known))
     }
@@ -199,7 +202,7 @@ package final class UpstreamExchange {
         case .askToken(let request, let refused): ask(request, refused)
         case .waitForPause: begin()
         case .tryNextEndpoint(let reason): tryNextEndpoint(reason: reason)
-        case .renewCredentials: renewCredentials()
+        case .renewCredentials(let failure): renewCredentials(otherwise: failure)
         case .fail(let failure): fail(failure)
         // `transfer(_:received:)` performs it, since it has the head.
         case .deliver: break
@@ -216,7 +219,7 @@ package final class UpstreamExchange {
             guard maySendCredentials else {
                 sendsCredentials = false
                 let refused = UpstreamFailure.refused(UpstreamAnswer.credentialsRefused(by: upstream.host))
-                return perform(canRenew ? .renewCredentials : .fail(refused))
+                return perform(canRenew ? .renewCredentials(otherwise: refused) : .fail(refused))
             }
         }
         var asked = services.transferRequest(url, endpoint, client: request.client)
@@ -244,7 +247,7 @@ package final class UpstreamExchange {
             case .success(let (token, isFresh)): handle(.token(token, isFresh: isFresh))
             case .failure(.refused(let error)) where error.code == .denied && asked.withCredentials && canRenew:
                 sendsCredentials = false
-                perform(.renewCredentials)
+                perform(.renewCredentials(otherwise: .refused(error)))
             case .failure(let failure): handle(.tokenFailed(failure))
             }
         }

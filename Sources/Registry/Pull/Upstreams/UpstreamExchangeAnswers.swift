@@ -10,10 +10,10 @@ extension UpstreamExchange: TransferHandler {
         let answer = ExchangeMachine.Answer(
             status: head.status, challenge: challenge, realm: challenge.flatMap { UpstreamURL($0.realm) },
             hasLocation: location != nil, location: location.flatMap { head.url.resolving($0) })
-        let isRenewing = sendsCredentials && head.status == 401 && canRenew
+        let isRenewing = sendsCredentials && canRenew && mayHaveExpired(head.status)
         if sendsCredentials, !isRenewing { credentialsAnswered(head.status) }
         if endpoint.notePing(head.url, answer, now: services.loop.nowMilliseconds) { sendsCredentials = false }
-        var action = isRenewing ? .renewCredentials : machine?.handle(.answer(answer)) ?? .deliver(deniedHint: nil)
+        var action = isRenewing ? renewal(head.status) : machine?.handle(.answer(answer)) ?? .deliver(deniedHint: nil)
         if case .deliver(let hint) = action {
             if let reason = reasonToTryNext(head.status) {
                 if [408, 429].contains(head.status) || head.status >= 500 { noteFailure() }
@@ -31,6 +31,15 @@ extension UpstreamExchange: TransferHandler {
         phase = .draining(then: action)
         let isTooLong = head.contentLength ?? 0 > Int64(UpstreamExchange.maximumDrainedBytes)
         if head.isCloseDelimited || head.refusedSize != nil || isTooLong { abandonBody() }
+    }
+
+    private func renewal(_ status: Int) -> ExchangeMachine.Action {
+        refusedStatus = status
+        let refused =
+            status == 401
+            ? UpstreamAnswer.credentialsRefused(by: upstream.host)
+            : UpstreamAnswer.denied(upstream.host, status: status, hint: nil)
+        return .renewCredentials(otherwise: .refused(refused))
     }
 
     package func transfer(_ transfer: Transfer, received bytes: UnsafeRawBufferPointer) -> Bool {

@@ -22,15 +22,21 @@ extension UpstreamExchange {
         askEndpoint()
     }
 
-    /// Gets other credentials than the refused ones, and starts again; without others the refusal is the answer.
-    func renewCredentials() {
+    /// Gets other credentials than the refused ones, and starts again; without others the exchange fails.
+    func renewCredentials(otherwise failure: UpstreamFailure) {
         hasRenewed = true
         endpoint.source.renew(endpoint.source.current) { [weak self] isChanged in
             guard let self, handler != nil else { return }
             if isChanged { return askEndpoint() }
-            if sendsCredentials { credentialsAnswered(401) }
-            fail(.refused(UpstreamAnswer.credentialsRefused(by: upstream.host)))
+            if let status = refusedStatus { credentialsAnswered(status) }
+            fail(failure)
         }
+    }
+
+    /// Whether a status may mean that the credentials are no longer valid. ECR says of an expired token that it is
+    /// forbidden; a fresh one is not asked for again because of that.
+    func mayHaveExpired(_ status: Int) -> Bool {
+        status == 401 || (status == 403 && endpoint.source.isOld)
     }
 
     func credentialsAnswered(_ status: Int) {
