@@ -58,10 +58,13 @@ import Testing
         mirror.close()
     }
 
-    @Test("a client's error is the client's, and a list that cannot be read is a 502")
+    @Test("an error in a list's parameters is passed on, and any other status or an unreadable list is a 502")
     func errors() throws {
         let mirror = try MirrorKit()
-        for (answer, status) in [(FakeAnswer.status(422), 422), (.status(416), 416), (.json("[1]"), 502)] {
+        let answers: [(FakeAnswer, Int)] = [
+            (.status(422), 422), (.status(416), 416), (.status(418), 502), (.json("[1]"), 502),
+        ]
+        for (answer, status) in answers {
             mirror.fake.on(Self.path, answer)
             #expect(mirror.get(Self.path).status == status)
         }

@@ -50,6 +50,10 @@ extension UpstreamFailure {
 
 /// Makes the errors for the answers of upstreams.
 package enum UpstreamAnswer {
+    /// Statuses that say what is wrong with the parameters of a tag list. The client set them, so it gets the status.
+    /// Any other unexpected 4xx is about this server's own request, or is nothing that a registry may answer.
+    private static let statusesOfListParameters: Set<Int> = [400, 405, 414, 416, 422]
+
     /// The error for an answer; nil for a 200 or 206.
     package static func error(
         for head: UpstreamHead, kind: UpstreamRequest.Kind, host: RegistryHost
@@ -69,8 +73,7 @@ package enum UpstreamAnswer {
         case 429: tooManyRequests(host, retryAfterSeconds: head.retryAfterSeconds)
         case 408, 500...599:
             .unavailable("\(host) answered \(head.status)", retryAfterSeconds: head.retryAfterSeconds)
-        // What an upstream finds wrong with the parameters of a list is the client's to know.
-        case 400...499 where kind == .tags:
+        case _ where kind == .tags && statusesOfListParameters.contains(head.status):
             RegistryError(
                 status: head.status, code: .unsupported,
                 message: "\(host) answered \(head.status) to the request for tags")
