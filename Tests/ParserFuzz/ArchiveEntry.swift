@@ -2,9 +2,8 @@
 
 import Glibc
 import ImageArchive
+import OCI
 import Registry
-
-@testable import OCI
 
 enum ArchiveEntry {
     static func run(_ bytes: UnsafeRawBufferPointer) {
