@@ -16,8 +16,9 @@ import Testing
     private static let room = 6
     private static let imageCount = 12
     private static let pullsPerRound = 4
-    private static let rounds =
-        ProcessInfo.processInfo.environment["RACE_ROUNDS"].flatMap { Int($0) } ?? 60
+    private static let requestedRounds = ProcessInfo.processInfo.environment["RACE_ROUNDS"].flatMap { Int($0) }
+    private static let rounds = requestedRounds ?? 60
+    private static let roundsPerReport = 250
 
     /// One client: a manifest, then its blobs.
     private struct Pull {
@@ -109,6 +110,14 @@ import Testing
         }
     }
 
+    /// A long run reports its progress. Standard error is not buffered, so that the lines come while it runs.
+    private static func reportProgress(of race: Race, seed: UInt64, roundsDone: Int) {
+        guard requestedRounds != nil, roundsDone % roundsPerReport == 0 || roundsDone == rounds else { return }
+        let evicted = race.mirror.store.removals.evictedImages
+        let line = "seed \(seed): \(roundsDone) of \(rounds) rounds, \(race.prunes) prunes, \(evicted) images evicted\n"
+        FileHandle.standardError.write(Data(line.utf8))
+    }
+
     @Test("a client that got a manifest gets its blobs while prunes and evictions run", arguments: 1...8)
     func race(_ seed: UInt64) throws {
         // In memory where there is such a directory: what is raced here is the loop, not the disk.
@@ -122,6 +131,7 @@ import Testing
             for pull in pulls { pull.expectWhole(place) }
             race.expectNoHalves(place)
             race.endLeases()
+            Self.reportProgress(of: race, seed: seed, roundsDone: round + 1)
         }
         race.mirror.wait(until: { race.prunesRunning == 0 })
         race.expectNoHalves("at the end")
