@@ -10,12 +10,13 @@ import Testing
 @testable import Configuration
 
 struct ConfigurationDocumentTests {
-    /// A row of one of the document's tables, as its cells.
+    /// A row of one of the document's tables of keys, as its cells.
     private let rows: [[String]]
 
     init() throws {
         let text = try SourceTree.text("docs/configuration.md")
-        rows = text.split(separator: "\n").filter { $0.hasPrefix("| ") }.map { line in
+        let tables = text.components(separatedBy: "\n\n").filter { $0.hasPrefix("| Key |") }
+        rows = tables.flatMap { $0.split(separator: "\n") }.filter { $0.hasPrefix("| ") }.map { line in
             line.split(separator: "|").map { $0.trimmingCharacters(in: .whitespaces) }
         }
     }
