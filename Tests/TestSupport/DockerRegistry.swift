@@ -1,5 +1,7 @@
 // A real registry as upstream: Debian's docker-registry (distribution 2.8), with a log of its requests.
 
+internal import Foundation
+
 /// A docker-registry with its own or a shared directory, on a free loopback port.
 package final class DockerRegistry {
     /// `127.0.0.1:port`
@@ -8,7 +10,8 @@ package final class DockerRegistry {
     private let files: TemporaryDirectory
 
     /// Serves the content of `directory`, and stores pushed content there.
-    package init(storing directory: String) throws {
+    /// - Parameter settings: further lines of its configuration, such as `auth: …`.
+    package init(storing directory: String, settings: String = "") throws {
         files = try TemporaryDirectory()
         let configuration = try files.write(
             """
@@ -19,6 +22,7 @@ package final class DockerRegistry {
               delete: {enabled: true}
               maintenance: {uploadpurging: {enabled: false}}
             http: {addr: "127.0.0.1:0", secret: test}
+            \(settings)
             """, to: "config.yml")
         process = try ChildProcess(["docker-registry", "serve", configuration])
         let line = try process.line(containing: "listening on 127.0.0.1:", in: process.errors)
@@ -27,6 +31,9 @@ package final class DockerRegistry {
         }
         address = "127.0.0.1:\(port)"
     }
+
+    /// How often it has logged this, such as a refused login. Complete after `stop`.
+    package func count(of text: String) -> Int { process.errors.text.components(separatedBy: text).count - 1 }
 
     /// Stops it, and returns its requests, one `GET /v2/…` line each, in the order they ended. The list is complete
     /// only after the stop: a registry writes a line when it has finished a request, which the client cannot see.

@@ -14,6 +14,8 @@ extension TestClient {
         package var isChunked = false
         package var contentLength: Int?
 
+        package init() {}
+
         package func header(_ name: String) -> String? { headers.first { $0.name == name }?.value }
         package var text: String { String(decoding: body, as: UTF8.self) }
         /// The `code` of the specification's JSON error.
