@@ -36,35 +36,43 @@ final class CredentialUse {
         }
     }
 
-    /// Records the registry's answer to a request that had the credentials.
+    /// Records the registry's answer to a request that had the credentials. Those that have been replaced meanwhile do
+    /// not count.
+    /// - Parameter sent: what the request had.
     func answered(
-        _ endpoint: UpstreamEndpoint, _ status: Int, for repository: RepositoryName, askedMilliseconds: UInt64
+        _ endpoint: UpstreamEndpoint, _ sent: UpstreamCredentials?, _ status: Int, for repository: RepositoryName,
+        askedMilliseconds: UInt64
     ) {
+        guard sent == endpoint.source.current else { return }
         endpoint.prefersBasic = status != 401 && endpoint.source.current?.basic != nil
         switch status {
         case 401:
             refused(
-                endpoint, by: .registry, for: repository, isAuthentication: false, askedMilliseconds: askedMilliseconds)
+                endpoint, sent, by: .registry, for: repository, isAuthentication: false,
+                askedMilliseconds: askedMilliseconds)
         // These answers do not show whether the registry checked the credentials.
         case 408, 429, 500...: break
-        default: accepted(endpoint, by: .registry, for: repository)
+        default: accepted(endpoint, sent, by: .registry, for: repository)
         }
     }
 
-    func accepted(_ endpoint: UpstreamEndpoint, by service: CredentialBackOff.Service, for repository: RepositoryName) {
-        guard let credentials = endpoint.source.current else { return }
-        endpoint.credentialBackOff.accepted(credentials, by: service, for: repository)
+    func accepted(
+        _ endpoint: UpstreamEndpoint, _ sent: UpstreamCredentials?, by service: CredentialBackOff.Service,
+        for repository: RepositoryName
+    ) {
+        guard let sent, sent == endpoint.source.current else { return }
+        endpoint.credentialBackOff.accepted(sent, by: service, for: repository)
     }
 
     /// - Parameter isAuthentication: whether the refusal is about the credentials as such.
     func refused(
-        _ endpoint: UpstreamEndpoint, by service: CredentialBackOff.Service, for repository: RepositoryName,
-        isAuthentication: Bool, askedMilliseconds: UInt64
+        _ endpoint: UpstreamEndpoint, _ sent: UpstreamCredentials?, by service: CredentialBackOff.Service,
+        for repository: RepositoryName, isAuthentication: Bool, askedMilliseconds: UInt64
     ) {
-        guard let credentials = endpoint.source.current else { return }
+        guard let sent, sent == endpoint.source.current else { return }
         metrics.credentialsRefused(endpoint.host)
         let pause = endpoint.credentialBackOff.refused(
-            credentials, by: service, for: repository, isAuthentication: isAuthentication,
+            sent, by: service, for: repository, isAuthentication: isAuthentication,
             askedMilliseconds: askedMilliseconds, now: loop.nowMilliseconds)
         guard let pause else { return }
         logger.warning(

@@ -46,6 +46,8 @@ package final class UpstreamExchange {
     var sendsCredentials = false
     /// Whether the current attempt has been allowed to send the credentials.
     private var maySendCredentials = false
+    /// The credentials of the current attempt; others may have replaced them by the time of the answer.
+    var usedCredentials: UpstreamCredentials?
     /// The status with which the credentials were refused, when others are asked for because of that.
     var refusedStatus: Int?
     /// Whether refused credentials have been asked for again.
@@ -140,6 +142,7 @@ package final class UpstreamExchange {
         machine = endpoint.machine(for: request, mayRetry: remaining.isEmpty, now: now)
         maySendCredentials = false
         refusedStatus = nil
+        usedCredentials = endpoint.source.current
         var known: ExchangeMachine.Authorization?
         if endpoint.prefersBasic, endpoint.source.current?.basic != nil {
             known = .basic
@@ -222,6 +225,7 @@ package final class UpstreamExchange {
                 return perform(canRenew ? .renewCredentials(otherwise: refused) : .fail(refused))
             }
         }
+        if sendsCredentials { usedCredentials = endpoint.source.current }
         var asked = services.transferRequest(url, endpoint, client: request.client)
         if !remaining.isEmpty { services.settings.hurry(&asked, for: endpoint) }
         asked.method = request.method == .head ? .head : .get
@@ -230,7 +234,7 @@ package final class UpstreamExchange {
         if request.kind == .blob, request.method == .get { asked.bufferBytes = TransferRequest.blobBufferBytes }
         switch authorization {
         case .none: break
-        case .basic: asked.headers += endpoint.source.current?.basic.map { ["Authorization: \($0)"] } ?? []
+        case .basic: asked.headers += usedCredentials?.basic.map { ["Authorization: \($0)"] } ?? []
         case .bearer(let token): asked.headers.append("Authorization: Bearer \(token)")
         }
         services.logger.debug(
@@ -239,6 +243,7 @@ package final class UpstreamExchange {
     }
 
     private func ask(_ asked: TokenRequest, _ refused: String?) {
+        if asked.withCredentials { usedCredentials = endpoint.source.current }
         ticket = services.tokens.ask(
             asked, endpoint: endpoint, repository: request.repository, refusing: refused, client: request.client
         ) { [weak self] reply in

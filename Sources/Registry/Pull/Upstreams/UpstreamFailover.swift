@@ -25,7 +25,7 @@ extension UpstreamExchange {
     /// Gets other credentials than the refused ones, and starts again; without others the exchange fails.
     func renewCredentials(otherwise failure: UpstreamFailure) {
         hasRenewed = true
-        endpoint.source.renew(endpoint.source.current) { [weak self] isChanged in
+        endpoint.source.renew(usedCredentials) { [weak self] isChanged in
             guard let self, handler != nil else { return }
             if isChanged { return askEndpoint() }
             if let status = refusedStatus { credentialsAnswered(status) }
@@ -41,7 +41,7 @@ extension UpstreamExchange {
 
     func credentialsAnswered(_ status: Int) {
         services.credentials.answered(
-            endpoint, status, for: request.repository, askedMilliseconds: askedMilliseconds)
+            endpoint, usedCredentials, status, for: request.repository, askedMilliseconds: askedMilliseconds)
     }
 
     /// Ends the exchange, unless another endpoint can be asked.

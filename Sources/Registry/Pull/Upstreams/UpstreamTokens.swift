@@ -133,11 +133,13 @@ final class UpstreamTokens {
         logger.debug(
             "asking for a token", metadata: ["host": "\(endpoint.host)", "realm": "\(request.realm.redacted)"])
         let askedMilliseconds = loop.nowMilliseconds
+        // They may have been replaced when the answer comes.
+        let sent = endpoint.source.current
         let redirect = { [self] in transferRequest($0, endpoint, wanted.client, withCredentials: $1) }
         let fetch = TokenFetch(asked, endpoint: endpoint, loop: loop, redirect: redirect, start: start) {
             [self] result in
             let fetch = running.removeValue(forKey: key)
-            if request.withCredentials { note(result, fetch, wanted, askedMilliseconds) }
+            if request.withCredentials { note(result, fetch, wanted, sent, askedMilliseconds) }
             if case .success = result {
                 metrics.tokenAnswered(endpoint.host, granted: true)
             } else {
@@ -150,21 +152,21 @@ final class UpstreamTokens {
         }
         fetch.waiting = [ticket]
         running[key] = fetch
-        let isProven = endpoint.credentialBackOff.isProven(endpoint.source.current, at: service)
+        let isProven = endpoint.credentialBackOff.isProven(sent, at: service)
         if request.withCredentials, !isProven { trials[wanted.trial] = fetch }
     }
 
     /// Records whether a token service has accepted or refused the credentials.
     private func note(
         _ result: Result<TokenReply, UpstreamFailure>, _ fetch: TokenFetch?, _ wanted: Wanted,
-        _ askedMilliseconds: UInt64
+        _ sent: UpstreamCredentials?, _ askedMilliseconds: UInt64
     ) {
         if let fetch, trials[wanted.trial] === fetch { trials[wanted.trial] = nil }
         if case .success = result {
-            credentials.accepted(wanted.endpoint, by: wanted.trial.service, for: wanted.repository)
+            credentials.accepted(wanted.endpoint, sent, by: wanted.trial.service, for: wanted.repository)
         } else if let status = fetch?.deniedStatus {
             credentials.refused(
-                wanted.endpoint, by: wanted.trial.service, for: wanted.repository,
+                wanted.endpoint, sent, by: wanted.trial.service, for: wanted.repository,
                 isAuthentication: status == 401, askedMilliseconds: askedMilliseconds)
         }
     }
