@@ -72,6 +72,32 @@ import Testing
         run.close()
     }
 
+    @Test("an endpoint that connections vanish at does not keep an image from being pulled")
+    func blackHole() throws {
+        // The kernel drops what comes to a full queue, as a router does that leads nowhere.
+        let hole = try PlainSocket.listen(backlog: 0)
+        let queued = (0..<4).map { _ in PlainSocket.connect(to: hole.port, waits: false) }
+        defer { for descriptor in queued + [hole.descriptor] { close(descriptor) } }
+        let storage = try RegistryStorage()
+        try storage.add(Self.image, repository: Self.repository, tags: ["v1"])
+        let registry = try DockerRegistry(storing: storage.path)
+        let run = try LoopRun()
+        let server = try OciRegistryProcess(
+            registries: """
+                - name: registry.test
+                  endpoints:
+                  - http://127.0.0.1:\(hole.port)
+                  - http://\(registry.address)
+
+                """, arguments: ["--no-prefetch-layers"])
+        let wrong = try MirrorPuller(server, on: run)
+            .pull(Self.image, from: "registry.test/\(Self.repository)", tag: "v1")
+        #expect(wrong?.status == nil, "\(wrong?.text ?? "")")
+        #expect(server.process.errors.text.contains("an endpoint of the upstream failed; the next one is asked"))
+        #expect(try server.stop() == 0)
+        run.close()
+    }
+
     @Test("an image is pulled by its second endpoint when the first does not have it, unless its 404 is final")
     func finalAnswers() throws {
         let storage = try RegistryStorage()
