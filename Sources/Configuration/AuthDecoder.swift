@@ -41,7 +41,7 @@ enum AuthDecoder {
                 try value.assignUnlessEmpty(ConfigRules.line, to: &draft.passwordFromEnv)
             },
             .init(name: "passwordFile") { value, draft throws(Refusal) in
-                try value.assignUnlessEmpty(value.readableFile, to: &draft.passwordFile)
+                try value.assignFile(.password, to: &draft.passwordFile)
             },
             .init(name: "tokenRealm") { value, draft throws(Refusal) in
                 try value.assignUnlessEmpty(ConfigRules.tokenRealm, to: &draft.tokenRealm)
@@ -133,7 +133,9 @@ enum AuthDecoder {
             value.child("passwordFromEnv").flatMap { password(fromVariable: variable, at: $0) }
         }
         guard let password = draft.password ?? fromVariable else { return nil }
-        return RegistryAuth(user: user, password: Secret(password), tokenRealm: draft.tokenRealm)
+        var auth = RegistryAuth(user: user, password: Secret(password), tokenRealm: draft.tokenRealm)
+        if fromVariable != nil { auth.passwordVariable = draft.passwordFromEnv }
+        return auth
     }
 
     private static func password(fromVariable variable: String, at value: ConfigValue) -> String? {

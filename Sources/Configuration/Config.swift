@@ -77,14 +77,24 @@ package struct Config: Sendable, Equatable {
 
     /// Refuses two listeners on one port. It runs last, since file and command line may each set a port.
     package func checkPorts() throws(Refusal) {
+        if let first = portProblems.first { throw first.refusal }
+    }
+
+    /// The keys of listeners whose port an earlier one has. Each refusal begins with its key.
+    package var portProblems: [(key: String, refusal: Refusal)] {
         var taken: [UInt16: String] = [:]
+        var problems: [(key: String, refusal: Refusal)] = []
         let listeners: [(String, UInt16?)] = [
             ("port", port), ("metrics", metricsPort), ("health", healthPort), ("adminListen", adminListen?.port),
         ]
         for case (let name, let port?) in listeners where port != 0 {
-            if let other = taken[port] { throw Refusal("\(name): \(port) is the port of \(other) already") }
-            taken[port] = name
+            if let other = taken[port] {
+                problems.append((name, Refusal("\(name): \(port) is the port of \(other) already")))
+            } else {
+                taken[port] = name
+            }
         }
+        return problems
     }
 
     /// The platforms selected by `os`, `arch` and `allPlatforms`.

@@ -1,5 +1,14 @@
 // Decodes the configuration file to a Config. The top-level keys are here, an upstream's in RegistryDecoder.
 
+/// A configuration file as far as it can be decoded: keys with problems have their defaults.
+package struct ExaminedConfig {
+    package let config: Config
+    /// In the order of the file.
+    package let problems: [ConfigError.Problem]
+    /// The lines of the top-level keys.
+    package let lines: [String: Int]
+}
+
 /// Decodes a configuration file and collects every problem.
 package enum ConfigDecoder {
     /// - Parameters:
@@ -9,12 +18,26 @@ package enum ConfigDecoder {
     package static func decode(
         yaml: [UInt8], file: String, environment: @escaping (String) -> String?
     ) throws(ConfigError) -> Config {
-        let reader = ConfigReader(file: file, environment: environment)
+        let examined = examine(yaml: yaml, file: file, environment: environment)
+        guard examined.problems.isEmpty else { throw ConfigError(problems: examined.problems) }
+        return examined.config
+    }
+
+    /// - Parameter inspect: checks the content of the files that the configuration names; nil: their content is not
+    ///   read.
+    static func examine(
+        yaml: [UInt8], file: String, environment: @escaping (String) -> String?, inspect: NamedFile.Inspection? = nil
+    ) -> ExaminedConfig {
+        let reader = ConfigReader(file: file, environment: environment, inspect: inspect)
         var config = Config()
+        var lines: [String: Int] = [:]
         do throws(YAMLReader.Failure) {
             if let root = try YAMLReader.read(yaml) {
                 let document = ConfigValue(reader: reader, node: root, line: root.line, path: "")
                 decode(document, into: &config)
+                if case .mapping(let entries) = root.content {
+                    for entry in entries { lines[entry.key] = entry.keyLine }
+                }
                 if document.isSet("adminToken"), document.isSet("adminTokenFromEnv") {
                     document.child("adminTokenFromEnv")?.report("adminToken is set too; only one of them can be")
                 }
@@ -26,11 +49,9 @@ package enum ConfigDecoder {
         } catch {
             reader.report(error.reason, line: error.line, key: "")
         }
-        guard reader.problems.isEmpty else {
-            throw ConfigError(problems: reader.problems.sorted { ($0.line ?? 0) < ($1.line ?? 0) })
-        }
         config.secretVariables = reader.secretVariables
-        return config
+        return ExaminedConfig(
+            config: config, problems: reader.problems.sorted { ($0.line ?? 0) < ($1.line ?? 0) }, lines: lines)
     }
 
     private static func decode(_ document: ConfigValue, into config: inout Config) {
@@ -41,13 +62,22 @@ package enum ConfigDecoder {
     package static func load(
         path: String, environment: @escaping (String) -> String?
     ) throws(ConfigError) -> Config {
-        let yaml: [UInt8]
+        let examined = examine(path: path, environment: environment)
+        guard examined.problems.isEmpty else { throw ConfigError(problems: examined.problems) }
+        return examined.config
+    }
+
+    /// Reads and decodes the file at `path` as far as possible.
+    package static func examine(
+        path: String, environment: @escaping (String) -> String?, inspect: NamedFile.Inspection? = nil
+    ) -> ExaminedConfig {
         do throws(Refusal) {
-            yaml = try ConfigFile.read(path)
+            return examine(
+                yaml: try ConfigFile.read(path), file: path, environment: environment, inspect: inspect)
         } catch {
-            throw ConfigError(problems: [.init(file: path, line: nil, key: "", reason: error.reason)])
+            let problem = ConfigError.Problem(file: path, line: nil, key: "", reason: error.reason)
+            return ExaminedConfig(config: Config(), problems: [problem], lines: [:])
         }
-        return try decode(yaml: yaml, file: path, environment: environment)
     }
 
     /// Every key of the file, as dotted paths: `port`, `registries[].auth.user` …
@@ -135,7 +165,7 @@ package enum ConfigDecoder {
                 try value.assign(ConfigRules.flag, to: &config.adminOnServingPort)
             },
             .init(name: "dockerConfig") { value, config throws(Refusal) in
-                try value.assignUnlessEmpty(value.readableFile, to: &config.dockerConfig)
+                try value.assignFile(.dockerConfig, to: &config.dockerConfig)
             },
             .init(name: "registries", children: RegistryDecoder.allKeys.map { "[].\($0)" }) {
                 value, config throws(Refusal) in

@@ -10,6 +10,13 @@ package struct ConfigError: Error, Equatable, CustomStringConvertible {
         package let key: String
         package let reason: String
 
+        package init(file: String, line: Int?, key: String, reason: String) {
+            self.file = file
+            self.line = line
+            self.key = key
+            self.reason = reason
+        }
+
         /// `file:line: key: reason`
         package var description: String {
             file + (line.map { ":\($0)" } ?? "") + ": " + (key.isEmpty ? "" : "\(key): ") + reason
@@ -17,6 +24,8 @@ package struct ConfigError: Error, Equatable, CustomStringConvertible {
     }
 
     package let problems: [Problem]
+
+    package init(problems: [Problem]) { self.problems = problems }
 
     /// One line per problem.
     package var description: String { problems.map(\.description).joined(separator: "\n") }

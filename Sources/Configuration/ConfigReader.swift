@@ -13,6 +13,14 @@ struct ConfigKey<Target> {
     var paths: [String] { [name] + children.map { $0.hasPrefix("[") ? name + $0 : "\(name).\($0)" } }
 }
 
+/// The files that a configuration names, by what they hold.
+package enum NamedFile: Sendable {
+    case authorities, certificate, privateKey, password, dockerConfig
+
+    /// The reason why a file's content cannot be used; nil when it can.
+    package typealias Inspection = (_ kind: NamedFile, _ path: String) -> String?
+}
+
 /// Collects problems, so that all of them are reported at once.
 final class ConfigReader {
     let file: String
@@ -20,13 +28,16 @@ final class ConfigReader {
     let directory: String
     /// A variable's value; nil when it is not set.
     let environment: (String) -> String?
+    /// Says what is wrong with the content of a file that the configuration names.
+    let inspect: NamedFile.Inspection?
     private(set) var problems: [ConfigError.Problem] = []
     /// Variables whose values are secrets of the configuration.
     private(set) var secretVariables: Set<String> = []
 
-    init(file: String, environment: @escaping (String) -> String?) {
+    init(file: String, environment: @escaping (String) -> String?, inspect: NamedFile.Inspection? = nil) {
         self.file = file
         self.environment = environment
+        self.inspect = inspect
         directory = file.lastIndex(of: "/").map { String(file[...$0]) } ?? ""
     }
 

@@ -56,6 +56,8 @@ package struct RegistryAuth: Sendable, Equatable {
     }
 
     package var kind: Kind
+    /// The variable of `passwordFromEnv`; nil when the password is in the file.
+    package var passwordVariable: String?
     /// An additional token realm, `host[:port]` in lower case, that may receive these credentials over HTTPS (or over
     /// plain HTTP when the upstream itself uses plain HTTP).
     package var tokenRealm: String?

@@ -211,13 +211,13 @@ enum TLSDecoder {
     private static var keys: [ConfigKey<RegistryTLS>] {
         [
             .init(name: "ca") { value, tls throws(Refusal) in
-                try value.assignUnlessEmpty(value.readableFile, to: &tls.caFile)
+                try value.assignFile(.authorities, to: &tls.caFile)
             },
             .init(name: "cert") { value, tls throws(Refusal) in
-                try value.assignUnlessEmpty(value.readableFile, to: &tls.certificateFile)
+                try value.assignFile(.certificate, to: &tls.certificateFile)
             },
             .init(name: "key") { value, tls throws(Refusal) in
-                try value.assignUnlessEmpty(value.readableFile, to: &tls.keyFile)
+                try value.assignFile(.privateKey, to: &tls.keyFile)
             },
             .init(name: "insecureSkipVerify") { value, tls throws(Refusal) in
                 try value.assign(ConfigRules.flag, to: &tls.insecureSkipVerify)
@@ -227,12 +227,16 @@ enum TLSDecoder {
 }
 
 extension ConfigValue {
-    /// The path of a file that can be read. A relative one begins at the configuration file's directory, not at the
-    /// working directory.
-    func readableFile(_ text: String) throws(Refusal) -> String {
-        let path = try ConfigRules.path(text)
-        let full = path.hasPrefix("/") ? path : reader.directory + path
-        try ConfigFile.check(full)
-        return full
+    /// Sets `target` to the path of a file that can be read. A relative one begins at the configuration file's
+    /// directory, not at the working directory.
+    func assignFile(_ kind: NamedFile, to target: inout String?) throws(Refusal) {
+        try assignUnlessEmpty(
+            { text throws(Refusal) in
+                let path = try ConfigRules.path(text)
+                let full = path.hasPrefix("/") ? path : reader.directory + path
+                try ConfigFile.check(full)
+                if let reason = reader.inspect?(kind, full) { throw Refusal("\(full): \(reason)") }
+                return full
+            }, to: &target)
     }
 }

@@ -102,7 +102,9 @@ import Testing
         #expect(registries.map(\.sendsNamespace) == [false, true, true])
         #expect(registries[0].auth == nil)
         #expect(registries[1].auth == RegistryAuth(user: "u", password: Secret("p")))
-        #expect(registries[2].auth == .init(user: "u", password: Secret("s"), tokenRealm: "auth.example:8443"))
+        var fromVariable = RegistryAuth(user: "u", password: Secret("s"), tokenRealm: "auth.example:8443")
+        fromVariable.passwordVariable = "PW"
+        #expect(registries[2].auth == fromVariable)
         #expect(registries.map(\.tls.insecureSkipVerify) == [false, false, true])
     }
 

@@ -58,8 +58,7 @@ enum ConnectionKeys {
     static var authorities: ConfigKey<Config> {
         let keys: [ConfigKey<Config>] = [
             .init(name: "ca") { value, config throws(Refusal) in
-                try value.assignUnlessEmpty(
-                    value.readableFile, to: &config.caFile)
+                try value.assignFile(.authorities, to: &config.caFile)
             }
         ]
         return .init(name: "tls", children: keys.map(\.name)) { value, config throws(Refusal) in

@@ -15,6 +15,15 @@ package struct UpstreamEnvironment: Sendable, Equatable {
     /// `SSL_CERT_DIR`: replaces the system's directory; several, with colons between, as OpenSSL reads them.
     package var caDirectories: String?
 
+    /// The variables that the proxies and their exceptions come from, in the spelling that counts.
+    package struct Names: Sendable, Equatable {
+        package var httpProxy: String?
+        package var httpsProxy: String?
+        package var noProxy: String?
+    }
+
+    package private(set) var names = Names()
+
     package init() {}
 
     /// Reads the variables. Of two spellings the one in small letters counts, as in curl; `HTTP_PROXY` counts too,
@@ -25,15 +34,16 @@ package struct UpstreamEnvironment: Sendable, Equatable {
         func report(_ name: String, _ reason: String) {
             problems.append(.init(file: "environment", line: nil, key: name, reason: reason))
         }
-        func proxy(_ names: String...) -> ProxyURL? {
-            guard let (name, text) = UpstreamEnvironment.first(names, variable) else { return nil }
-            do throws(Refusal) { return try ProxyURL(text) } catch { report(name, error.reason) }
-            return nil
+        func proxy(_ names: String...) -> (ProxyURL?, name: String?) {
+            guard let (name, text) = UpstreamEnvironment.first(names, variable) else { return (nil, nil) }
+            do throws(Refusal) { return (try ProxyURL(text), name) } catch { report(name, error.reason) }
+            return (nil, nil)
         }
-        httpProxy = proxy("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY")
-        httpsProxy = proxy("https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY")
-        if let (_, text) = UpstreamEnvironment.first(["no_proxy", "NO_PROXY"], variable) {
+        (httpProxy, names.httpProxy) = proxy("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY")
+        (httpsProxy, names.httpsProxy) = proxy("https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY")
+        if let (name, text) = UpstreamEnvironment.first(["no_proxy", "NO_PROXY"], variable) {
             noProxy = NoProxyList(ignoringErrorsIn: text)
+            names.noProxy = name
         }
         if let (name, text) = UpstreamEnvironment.first(["SSL_CERT_FILE"], variable) {
             do throws(Refusal) { try ConfigFile.check(try ConfigRules.path(text)) } catch { report(name, error.reason) }
