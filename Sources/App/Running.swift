@@ -205,12 +205,6 @@ extension UpstreamClient {
     }
 }
 
-extension UpstreamSettings {
-    init(_ config: Config) {
-        self.init(connections: config.connections, caFile: config.caFile, environment: config.environment)
-    }
-}
-
 extension CredentialSettings {
     init(_ config: Config, offload: Offload) {
         self.init(offload: offload, environment: Environment.value)

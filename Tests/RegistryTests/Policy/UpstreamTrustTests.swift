@@ -171,4 +171,22 @@ import Testing
         let known = try Self.trust("https://[::1]:5000")
         #expect(try Self.redirect("https://[::1]:5000/x", "https://[0:0:0::1]/x", known) == "drop")
     }
+
+    @Test("the listed token services are those that credentials are sent to") func listedRealms() throws {
+        func realms(_ name: String, _ base: String, tokenRealm: String? = nil) throws -> [String] {
+            CredentialPolicy.realms(
+                of: UpstreamTrust(
+                    name: name, base: try #require(UpstreamURL(base)), isConfigured: true, tokenRealm: tokenRealm))
+        }
+        #expect(
+            try realms("registry.gitlab.com", "https://registry.gitlab.com") == ["registry.gitlab.com", "gitlab.com"])
+        #expect(
+            try realms("docker.io", "https://registry-1.docker.io")
+                == ["registry-1.docker.io", "docker.io", "auth.docker.io"])
+        #expect(
+            try realms("quay.io", "https://m.test:444", tokenRealm: "t.test:8443") == [
+                "m.test", "quay.io", "t.test:8443",
+            ])
+        #expect(try realms("10.0.0.5", "http://10.0.0.5:5000") == ["10.0.0.5"])
+    }
 }

@@ -77,6 +77,14 @@ package struct DockerConfig: Sendable {
         return try DockerConfig.helper(store, host, "credsStore")
     }
 
+    /// Why entries are invalid, each with its key.
+    package var problems: [String] {
+        Set(auths.keys).union(helpers.keys).sorted { $0.text < $1.text }.compactMap { host in
+            do throws(CredentialFailure) { _ = try lookup(host) } catch { return error.reason }
+            return nil
+        }
+    }
+
     /// What docker calls the registry: the key of `docker login`, and the input of a helper.
     static func serverURL(_ host: RegistryHost) -> String {
         host.isDockerHub ? "https://index.docker.io/v1/" : host.text

@@ -22,24 +22,57 @@ package struct ProxySettings: Sendable {
     /// The proxy for a request to `url`; nil: none.
     /// - Parameter registry: the settings of the registry's entry, also after redirects to other hosts.
     package func proxy(for url: UpstreamURL, of registry: ConnectionSettings?) -> ProxyURL? {
-        let lists: [NoProxyList?]
+        decision(for: url, of: registry).proxy
+    }
+
+    /// The proxy for a request to `url`, and what decides about it.
+    package func decision(for url: UpstreamURL, of registry: ConnectionSettings?) -> ProxyDecision {
+        let place: ProxyDecision.Place
         let setting: ProxySetting
         if let own = registry?.proxy {
-            (setting, lists) = (own, [registry?.noProxy])
+            (place, setting) = (.entry, own)
         } else if let common = topLevel.proxy {
-            (setting, lists) = (common, [registry?.noProxy, topLevel.noProxy])
+            (place, setting) = (.topLevel, common)
+        } else if let own = url.scheme == .https ? environment.httpsProxy : environment.httpProxy {
+            (place, setting) = (.environment, .proxy(own))
         } else {
-            // Go never uses a proxy of the environment for this machine (golang.org/x/net/http/httpproxy).
-            guard let own = url.scheme == .https ? environment.httpsProxy : environment.httpProxy,
-                url.host != "localhost", NetworkAddress(literal: url.host)?.isLoopback != true
-            else { return nil }
-            (setting, lists) = (.proxy(own), [registry?.noProxy, topLevel.noProxy, environment.noProxy])
+            return .notSet
         }
-        guard case .proxy(let proxy) = setting else { return nil }
+        guard case .proxy(let proxy) = setting else { return .direct(place) }
+        // Go never uses a proxy of the environment for this machine (golang.org/x/net/http/httpproxy).
+        if place == .environment, url.host == "localhost" || NetworkAddress(literal: url.host)?.isLoopback == true {
+            return .thisMachine
+        }
         // The most special list counts alone, so that an entry can be without the exceptions of the top level.
-        let list = lists.lazy.compactMap(\.self).first
-        return list?.covers(host: url.host, port: url.port) == true ? nil : proxy
+        let lists: [(ProxyDecision.Place, NoProxyList?)] = [
+            (.entry, registry?.noProxy), (.topLevel, topLevel.noProxy), (.environment, environment.noProxy),
+        ]
+        for case (let listPlace, let list?) in lists where listPlace <= place {
+            return list.covers(host: url.host, port: url.port) ? .exception(listPlace) : .proxy(proxy, place)
+        }
+        return .proxy(proxy, place)
     }
+}
+
+/// Whether a request goes through a proxy, and what decides that.
+package enum ProxyDecision: Sendable, Equatable {
+    /// The places of settings, the most special first.
+    package enum Place: Int, Sendable, Comparable {
+        case entry, topLevel, environment
+
+        package static func < (one: Place, other: Place) -> Bool { one.rawValue < other.rawValue }
+    }
+
+    case proxy(ProxyURL, Place)
+    /// `noProxy` of this place has the destination.
+    case exception(Place)
+    /// `proxy: direct` of this place.
+    case direct(Place)
+    /// The environment has a proxy, which is not used for this machine.
+    case thisMachine
+    case notSet
+
+    package var proxy: ProxyURL? { if case .proxy(let proxy, _) = self { proxy } else { nil } }
 }
 
 /// The proxy of one request, with the authorities that verify the certificate of an `https` proxy.

@@ -77,6 +77,27 @@ package enum CredentialPolicy {
                 + " to allow that, set auth.tokenRealm to \(realm.host)\(port)")
     }
 
+    /// The hosts whose token services may get the credentials, for people: `host` or `host:port`.
+    package static func realms(of trust: UpstreamTrust) -> [String] {
+        var candidates: [(host: String, port: UInt16)] = []
+        for name in [trust.base.host, trust.name] {
+            candidates.append((name, 443))
+            for (index, byte) in zip(name.utf8.indices, name.utf8) where byte == 0x2E {
+                candidates.append((String(name[name.utf8.index(after: index)...]), 443))
+            }
+        }
+        candidates.append(("auth.docker.io", 443))
+        if let (host, port) = trust.tokenRealm { candidates.append((host, port == 0 ? 443 : port)) }
+        var found: [String] = []
+        for (host, port) in candidates {
+            let text = port == 443 ? host : "\(host):\(port)"
+            let url = UpstreamURL(
+                scheme: .https, host: host, port: port, path: "/token", query: nil, text: "https://\(text)/token")
+            if !found.contains(text), decide(realm: url, trust: trust) == .send { found.append(text) }
+        }
+        return found
+    }
+
     private static func isTrusted(_ realm: UpstreamURL, _ trust: UpstreamTrust) -> Bool {
         for host in [trust.base.host, trust.name] where isSameOrParent(realm.host, of: host) { return true }
         if let (host, port) = trust.tokenRealm, host == realm.host {
@@ -85,10 +106,12 @@ package enum CredentialPolicy {
         return trust.base.host == "registry-1.docker.io" && realm.host == "auth.docker.io"
     }
 
-    /// A parent must contain a dot (`com` is not a parent) and be a name, not an address.
+    /// A parent must contain a dot (`com` is not a parent) and be a name, not an address. An address has no parents.
     static func isSameOrParent(_ candidate: String, of host: String) -> Bool {
         if candidate == host { return true }
-        guard candidate.utf8.contains(0x2E), NetworkAddress(literal: candidate) == nil else { return false }
+        guard candidate.utf8.contains(0x2E), NetworkAddress(literal: candidate) == nil,
+            NetworkAddress(literal: host) == nil
+        else { return false }
         return host.hasSuffix("." + candidate)
     }
 }

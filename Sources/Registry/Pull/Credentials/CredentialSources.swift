@@ -78,15 +78,17 @@ final class CredentialSources {
     ///   - host: the registry.
     ///   - address: the host that its requests go to. What docker's file has for it is sent nowhere else.
     func source(for auth: RegistryAuth?, host: RegistryHost, address: RegistryHost) -> CredentialSource {
-        switch auth?.kind {
-        case .password, .token: return CredentialSource(fixed: auth)
+        let origin = CredentialOrigin(auth, host: host, address: address, dockerConfig: settings.dockerConfig)
+        switch origin {
+        case .fixed(let auth): return CredentialSource(fixed: auth)
         case .passwordFile(let user, let path):
             return source(PasswordFileCredentials(user: user, path: path, offload: settings.offload), host)
-        case .ecr(let settings): return source(ECRHost(host) == nil ? address : host, settings)
-        case nil:
+        case .ecr(let host, let settings): return source(host, settings)
+        case .dockerConfig(_, let host):
             guard let dockerFile else { return CredentialSource(fixed: nil) }
             return source(
-                DockerConfigCredentials(host: address, file: dockerFile, programs: programs, logger: logger), address)
+                DockerConfigCredentials(host: host, file: dockerFile, programs: programs, logger: logger), host)
+        case .none: return CredentialSource(fixed: nil)
         }
     }
 

@@ -35,15 +35,20 @@ package final class ECRCredentials: CredentialProvider {
         host: RegistryHost, options: ECRProviderOptions, expiryMilliseconds: UInt64, endpoint: String? = nil,
         services: AWSServices
     ) throws(Refusal) {
+        self.init(
+            registry: try Self.registry(of: host, options), profile: options.profile,
+            expiryMilliseconds: expiryMilliseconds, endpoint: endpoint, services: services)
+    }
+
+    /// The registry whose token is asked for.
+    static func registry(of host: RegistryHost, _ options: ECRProviderOptions) throws(Refusal) -> ECRHost {
         let named = ECRHost(host)
         let registry = options.region.map { named?.with(region: $0) ?? ECRHost(account: nil, region: $0) } ?? named
         guard let registry else {
             throw Refusal(
                 "\(host) is not the host of an ECR registry, ACCOUNT.dkr.ecr.REGION.amazonaws.com: state region=REGION")
         }
-        self.init(
-            registry: registry, profile: options.profile, expiryMilliseconds: expiryMilliseconds, endpoint: endpoint,
-            services: services)
+        return registry
     }
 
     package func provide(then: @escaping (Result<ProvidedCredentials?, CredentialFailure>) -> Void) {

@@ -22,8 +22,7 @@ package final class UpstreamClient {
     /// Requests wait here for the end of a pause after a 429.
     var rateLimits: RateLimitGate { services.rateLimits }
     private var configured: [RegistryHost: Upstream] = [:]
-    /// Entries for patterns of hosts, the most specific first.
-    private var patterns: [RegistryConfig] = []
+    private var entries = RegistryEntries([])
     private let credentialSources: CredentialSources?
     private var others: [RegistryHost: Upstream] = [:]
 
@@ -56,20 +55,18 @@ package final class UpstreamClient {
     }
 
     private func configure(_ registries: [RegistryConfig]) {
+        entries = RegistryEntries(registries)
         configured = [:]
-        for config in registries {
-            guard let host = config.name.host, configured[host] == nil else { continue }
+        for (host, config) in entries.named {
             configured[host] = UpstreamClient.upstream(host, config, credentialSources)
         }
-        patterns = registries.filter { $0.name.host == nil }
-            .sorted { $0.name.literalCount > $1.name.literalCount }
     }
 
     /// The upstream of a host. An unknown one is made, and may replace an idle one without configuration.
     package func upstream(for host: RegistryHost) -> Upstream {
         if let known = configured[host] ?? others[host] { return known }
         if others.count >= UpstreamClient.maximumOtherUpstreams { dropIdle() }
-        let config = patterns.first { $0.name.matches(host) }
+        let config = entries.index(for: host).map { entries.all[$0] }
         let upstream = UpstreamClient.upstream(host, config, credentialSources)
         upstream.lastUsedMilliseconds = services.loop.nowMilliseconds
         others[host] = upstream

@@ -19,6 +19,10 @@ package struct UpstreamSettings: Sendable {
         self.caFile = caFile
         self.environment = environment
     }
+
+    package init(_ config: Config) {
+        self.init(connections: config.connections, caFile: config.caFile, environment: config.environment)
+    }
 }
 
 /// The limits of a request while there are other endpoints: together they are well below the 15 s that a client waits,
@@ -64,11 +68,21 @@ struct RequestSettings {
         registry?.maximumConnections ?? settings.connections.maximumConnections
     }
 
+    /// The limits of connecting to a registry, and of its first byte.
+    func limits(of registry: ConnectionSettings?) -> ConnectLimits {
+        registry.map { limits.overridden(by: $0) } ?? limits
+    }
+
+    /// Whether a request goes through a proxy, and why.
+    func proxyDecision(for url: UpstreamURL, of registry: ConnectionSettings?) -> ProxyDecision {
+        proxies.decision(for: url, of: registry)
+    }
+
     /// Sets the proxy, the authorities and the limits of a request whose `url` and `tls` are set.
     /// - Parameter endpoint: nil for a service that is no registry.
     func complete(_ request: inout TransferRequest, for endpoint: UpstreamEndpoint?) {
         let registry = endpoint?.connections
-        request.limits = registry.map { limits.overridden(by: $0) } ?? limits
+        request.limits = limits(of: registry)
         // Another host is one that a redirect or a challenge has led to.
         addAuthorities(to: &request.tls, isOwnHost: endpoint.map { request.url.host == $0.base.host } ?? true)
         request.proxy = proxies.proxy(for: request.url, of: registry).map { url in
