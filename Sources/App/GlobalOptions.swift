@@ -36,11 +36,15 @@ struct GlobalOptions: ParsableArguments {
     func config(environment: @escaping (String) -> String?) throws(ConfigError) -> Config {
         var config = Config()
         if let configFile { config = try ConfigDecoder.load(path: configFile, environment: environment) }
+        apply(to: &config)
+        return config
+    }
+
+    func apply(to config: inout Config) {
         if let logLevel { config.logLevel = logLevel }
         if let logFormat { config.logFormat = logFormat }
         if let imagePath { config.imagePath = imagePath }
         if let logFile { config.logFile = logFile }
-        return config
     }
 }
 

@@ -43,7 +43,7 @@ struct Load: ParsableCommand {
             platforms.apply(to: &config)
             if let imageFile { config.imageFile = imageFile }
             if let pullTimeout { config.pullTimeoutMilliseconds = pullTimeout }
-            if !config.airGapped { config.environment = try UpstreamEnvironment(Environment.value) }
+            try config.readEnvironment(Environment.value)
         }
         guard let files = config.imageFile else {
             throw ValidationError("--image-file (or imageFile in the configuration file): no files are given")

@@ -9,7 +9,9 @@ struct OCIRegistry: ParsableCommand {
         commandName: "ociregistry",
         abstract: "A pull-only, pull-through, caching registry for OCI images.",
         version: Version.text,
-        subcommands: [Serve.self, Load.self, Export.self, Verify.self, ShowVersion.self, List.self, Prune.self])
+        subcommands: [
+            Serve.self, Load.self, Export.self, Verify.self, ShowVersion.self, List.self, Prune.self, CheckConfig.self,
+        ])
 
     @OptionGroup var global: GlobalOptions
 }

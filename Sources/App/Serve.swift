@@ -38,12 +38,8 @@ struct Serve: ParsableCommand {
     private func complete(_ config: inout Config) throws {
         options.apply(to: &config)
         platforms.apply(to: &config)
-        try config.checkPorts()
-        if !config.airGapped { config.environment = try UpstreamEnvironment(Environment.value) }
-        if let point = config.adminListen {
-            _ = try AdminAccess.listener(host: point.host, token: config.adminToken)
-        }
-        _ = try AdminAccess.servingPort(isOpen: config.adminOnServingPort, token: config.adminToken)
+        try config.readEnvironment(Environment.value)
+        if let first = config.listenerProblems.first { throw first.refusal }
     }
 
     /// Runs until a requested stop has finished.

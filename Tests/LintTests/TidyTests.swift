@@ -26,7 +26,7 @@ import Testing
         Layer(
             name: "Store",
             modules: ["BasicContainers", "CLinux", "Configuration", "DequeModule", "Glibc", "Logging", "OCI"]),
-        Layer(name: "Curl", modules: ["CCurl", "Glibc", "OCI"]),
+        Layer(name: "Curl", modules: ["CCurl", "COpenSSL", "Glibc", "OCI"]),
         Layer(name: "Pull", modules: ["Configuration", "DequeModule", "Logging", "OCI"]),
         Layer(name: "Load", modules: ["Configuration", "ImageArchive", "Logging", "OCI"]),
         Layer(name: "Server", modules: ["Logging", "OCI"]),

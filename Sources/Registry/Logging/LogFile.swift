@@ -20,6 +20,22 @@ package enum LogFile {
         return descriptor
     }
 
+    /// Why `open` would fail, found without creating the file; nil when it would not.
+    package static func openingProblem(_ path: String) -> String? {
+        var status = stat()
+        if stat(path, &status) == 0 {
+            if status.st_mode & S_IFMT == S_IFDIR { return reason(path, EISDIR) }
+            return access(path, W_OK) == 0 ? nil : reason(path, errno)
+        }
+        guard errno == ENOENT else { return reason(path, errno) }
+        let directory = path.lastIndex(of: "/").map { $0 == path.startIndex ? "/" : String(path[..<$0]) } ?? "."
+        return access(directory, W_OK | X_OK) == 0 ? nil : reason(path, errno)
+    }
+
+    private static func reason(_ path: String, _ number: Int32) -> String {
+        LogFileError(path: path, errorNumber: number).description
+    }
+
     /// For messages before the log is opened or after it is closed.
     package static func writeToStandardError(_ text: String) { _ = write(Array(text.utf8), to: STDERR_FILENO) }
 

@@ -96,6 +96,19 @@ enum ErrorText {
     }
 }
 
+extension DockerConfig {
+    /// Reads the file at `path`, and blocks meanwhile.
+    package static func read(_ path: String) -> Result<DockerConfig, CredentialFailure> {
+        Result {
+            // Without a known stamp the content is always new.
+            guard case .new(let bytes, _) = try ReplaceableFile.read(path, maximumBytes: maximumBytes) else {
+                throw CredentialFailure("unchanged")
+            }
+            return try DockerConfig(bytes)
+        }.mapError { CredentialFailure(reading: $0) }
+    }
+}
+
 /// Docker's configuration file. It is read for each look-up, and parsed again when it has changed.
 package final class DockerConfigFile {
     let path: String
