@@ -41,6 +41,16 @@ package final class Builtin {
         return manifest
     }
 
+    /// Whether a request for the manifest of this name is answered by the built-in image.
+    static func serves(_ name: ImageName) -> Bool {
+        switch name.reference {
+        case .tag(let tag):
+            name.host == HelloWorldImage.host && name.repository.text == "\(HelloWorldImage.repository)"
+                && tag == HelloWorldImage.tag
+        case .digest(let digest): HelloWorldImage().manifests.contains { $0.digest == digest }
+        }
+    }
+
     /// Whether a repository is the built-in image's: `docker.io/hello-world` or `docker.io/library/hello-world`.
     func isNamed(host: RegistryHost, name: UnsafeRawBufferPointer) -> Bool {
         host == HelloWorldImage.host
