@@ -65,6 +65,10 @@ struct ConfigCheck {
         }
         problems.sort { ($0.line ?? 0) < ($1.line ?? 0) }
         do throws(ConfigError) { try config.readEnvironment(environment) } catch { problems += error.problems }
+        if let path = config.environment.caFile, let reason = NamedFile.contentProblem(.authorities, path) {
+            problems.append(
+                .init(file: "environment", line: nil, key: "SSL_CERT_FILE", reason: "\(path): \(reason)"))
+        }
         self.problems = problems
         self.config = config
     }

@@ -106,6 +106,13 @@ import Testing
         #expect(wrong.problems.first?.line == nil)
     }
 
+    @Test("the authorities of the environment are read too") func environmentAuthorities() throws {
+        let path = try files.write("no certificate", to: "ca.pem")
+        #expect(
+            try problems("", environment: ["SSL_CERT_FILE": path])
+                == ["environment: SSL_CERT_FILE: ca.pem: holds no PEM certificate"])
+    }
+
     @Test("an air gap reads no variables") func airGap() throws {
         #expect(try problems("airGapped: true", environment: ["http_proxy": "ftp://x"]).isEmpty)
     }

@@ -85,7 +85,8 @@ import Testing
         #expect(try limits("{connectTimeout: 5s, pullTimeout: 60000}").isEmpty)
         let yaml = """
             {connectTimeout: 2s, pullTimeout: 1000, maxConnections: 7,
-            registries: [{name: r.test, lookupTimeout: 1500ms, tlsTimeout: 3s, firstByteTimeout: 1m, maxConnections: 8}]}
+            registries: [{name: r.test, lookupTimeout: 1500ms, tlsTimeout: 3s, firstByteTimeout: 1m,
+            maxConnections: 8}]}
             """
         #expect(
             try limits(yaml) == [
