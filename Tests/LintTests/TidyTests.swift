@@ -49,10 +49,10 @@ import Testing
     /// megabytes.
     static let foundationFiles: Set<String> = [
         "Sources/OCI/Manifest.swift", "Sources/Registry/Policy/Upstreams/TokenReply.swift",
-        "Sources/Registry/Policy/Upstreams/CredentialHelperReply.swift",
-        "Sources/Registry/Policy/Upstreams/DockerConfig.swift",
-        "Sources/Registry/Policy/Upstreams/IdentityTokenExchange.swift",
-        "Sources/Registry/Policy/AWS/AWSAnswers.swift",
+        "Sources/Registry/Policy/Credentials/CredentialHelperReply.swift",
+        "Sources/Registry/Policy/Credentials/DockerConfig.swift",
+        "Sources/Registry/Policy/Credentials/IdentityTokenExchange.swift",
+        "Sources/Registry/Policy/Credentials/AWS/AWSAnswers.swift",
         "Sources/Registry/API/Admin/AdminJobs.swift", "Sources/Registry/API/V2/ReferrersEndpoint.swift",
         "Sources/Registry/API/V2/TagsEndpoint.swift",
         "Sources/ImageArchive/ArchiveDocuments.swift",

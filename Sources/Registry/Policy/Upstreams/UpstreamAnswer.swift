@@ -109,7 +109,7 @@ package enum UpstreamAnswer {
 
     /// The error when the registry's token service refused them.
     package static func credentialsRefused(byTokenServiceOf host: RegistryHost) -> RegistryError {
-        denied(host, status: 401, hint: "its token service refused auth.user and its password")
+        denied(host, status: 401, hint: "its token service refused the credentials")
     }
 
     /// The error when the upstream denies access and its credentials could not be had.
@@ -117,7 +117,7 @@ package enum UpstreamAnswer {
         .unavailable("\(host): its credentials cannot be had: \(failure.reason)")
     }
 
-    static let credentialsHint = "it refused auth.user and its password"
+    static let credentialsHint = "it refused the credentials"
 
     /// The error when the configuration or a safety rule forbids the request.
     package static func refused(_ host: RegistryHost, _ reason: String) -> RegistryError {
