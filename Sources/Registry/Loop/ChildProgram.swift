@@ -48,7 +48,8 @@ final class ChildProgram {
             output.start()
             errors.start()
         } catch {
-            return refuse("\(error)")
+            // Whoever replaces the program's file has it open for a moment (execve(2)).
+            return refuse("\(error)", error.code == UV_ETXTBSY.rawValue ? .busy : .notStarted)
         }
         let timer = Timer(on: loop) { [unowned self] in
             fail(.tooSlow, "no end within \(limits.milliseconds) ms, so it was killed")
@@ -126,9 +127,9 @@ final class ChildProgram {
         }
     }
 
-    private func refuse(_ reason: String) {
+    private func refuse(_ reason: String, _ kind: ChildFailure.Kind = .notStarted) {
         kill()
-        finish(.failure(ChildFailure(.notStarted, "not started: \(reason)")))
+        finish(.failure(ChildFailure(kind, "not started: \(reason)")))
         if process == nil { loop.deferred.enqueue { [self] in onExit() } }
     }
 

@@ -31,7 +31,7 @@ extension ChildOutput: CustomStringConvertible, CustomDebugStringConvertible, Cu
 
 /// Why a program has given no output. The reason holds nothing that the program wrote.
 package struct ChildFailure: Error, Sendable, Equatable, CustomStringConvertible {
-    package enum Kind: Sendable { case notStarted, tooSlow, tooMuchOutput, tooManyWaiting }
+    package enum Kind: Sendable { case notStarted, busy, tooSlow, tooMuchOutput, tooManyWaiting }
 
     package let kind: Kind
     package let reason: String
@@ -72,12 +72,20 @@ package final class ChildPrograms {
     private struct Job {
         let command: ChildCommand
         let then: Completion
+        var attempts = 0
     }
+
+    /// How often a program is started whose file is being written, and the time between two attempts.
+    private static let maximumAttempts = 5
+    private static let busyMilliseconds: UInt64 = 100
 
     private let loop: EventLoop
     private let limits: ChildLimits
     var withheld: Set<String>
     private var waiting: Deque<Job> = []
+    /// Those whose file was being written; the timer puts them back.
+    private var busy: [Job] = []
+    private var busyTimer: Timer?
     /// All programs that have not exited: those that run, and those that were killed a moment ago.
     private var programs: [ObjectIdentifier: ChildProgram] = [:]
     private(set) var runningCount = 0
@@ -117,6 +125,9 @@ package final class ChildPrograms {
     package func close() {
         isClosed = true
         waiting.removeAll()
+        busy.removeAll()
+        busyTimer?.close()
+        busyTimer = nil
         for program in programs.values { program.close() }
         programs.removeAll()
     }
@@ -130,9 +141,27 @@ package final class ChildPrograms {
         program.start(job.command) { [weak self] result in
             guard let self, !isClosed else { return }
             runningCount -= 1
+            if case .failure(let failure) = result, failure.kind == .busy, startLater(job) { return startNext() }
             job.then(result)
             startNext()
         }
+    }
+
+    private func startLater(_ job: Job) -> Bool {
+        guard job.attempts + 1 < ChildPrograms.maximumAttempts else { return false }
+        var again = job
+        again.attempts += 1
+        busy.append(again)
+        let timer = busyTimer ?? Timer(on: loop) { [weak self] in self?.putBack() }
+        busyTimer = timer
+        timer.start(afterMilliseconds: ChildPrograms.busyMilliseconds)
+        return true
+    }
+
+    private func putBack() {
+        waiting.append(contentsOf: busy)
+        busy = []
+        for _ in 0..<limits.running { startNext() }
     }
 }
 

@@ -78,6 +78,26 @@ import Testing
         kit.run.close()
     }
 
+    @Test("a program whose file is being written is started when that has ended", arguments: [true, false])
+    func busyFile(isClosed: Bool) throws {
+        let kit = try Kit()
+        let path = try kit.files.write("#!/bin/sh\necho started\n", to: "program")
+        chmod(path, 0o755)
+        let writer = open(path, O_WRONLY | O_CLOEXEC)
+        try #require(writer >= 0)
+        let timer = Registry.Timer(on: kit.run.loop) { if isClosed { close(writer) } }
+        timer.start(afterMilliseconds: 20)
+        let result = try kit.result([path])
+        if isClosed {
+            #expect(Self.text(try result.get().stdout) == "started\n")
+        } else {
+            #expect(Self.kind(result) == .busy)
+            close(writer)
+        }
+        timer.close()
+        kit.run.close()
+    }
+
     @Test("a program that a signal ends is told apart from one that exits")
     func endBySignal() throws {
         let kit = try Kit()

@@ -86,6 +86,21 @@ import Testing
         scene.mirror.close()
     }
 
+    @Test("forty pulls at once with a wrong password cost few logins, and with a right one no pull waits for another")
+    func crowd() throws {
+        for password in ["wrong", "one"] {
+            let scene = try Scene(usesTokens: false) { options, _ in
+                options.auth = RegistryAuth(user: "me", password: Secret(password))
+            }
+            let clients = (0..<40).map { scene.mirror.start(.get(Self.manifest + "v\($0)")) }
+            scene.mirror.wait(for: clients)
+            let statuses = Set(clients.map(\.response.status))
+            #expect(statuses == [password == "one" ? 200 : 403])
+            #expect(scene.refusals <= 1)
+            scene.mirror.close()
+        }
+    }
+
     @Test("a password file that is away does not keep an open upstream from being asked") func missingFile() throws {
         let scene = try Scene(usesTokens: false) { options, files in
             options.auth = RegistryAuth(.passwordFile(user: "me", path: files.file("nothing")))

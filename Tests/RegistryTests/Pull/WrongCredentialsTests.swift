@@ -40,7 +40,7 @@ import Testing
     }
 
     private static func detail(_ response: TestClient.Response) -> Bool {
-        response.status == 403 && response.errorCode == "DENIED" && response.text.contains("auth.user and its password")
+        response.status == 403 && response.errorCode == "DENIED" && response.text.contains("refused the credentials")
     }
 
     @Test("forty pulls with a wrong password cause one login", arguments: ["token", "basic"])

@@ -82,7 +82,12 @@ package final class CredentialSource {
         guard provider.isCheap || renewal.mayAskAgain(now: loop.nowMilliseconds) else {
             return loop.deferred.enqueue { then(false) }
         }
-        ask { [self] in then(current != refused) }
+        // What is being read may have been read before it was changed.
+        let mayBeOld = isAsking
+        ask { [self] in
+            guard mayBeOld, current == refused else { return then(current != refused) }
+            ask { then(self.current != refused) }
+        }
     }
 
     private func ask(_ then: @escaping () -> Void) {

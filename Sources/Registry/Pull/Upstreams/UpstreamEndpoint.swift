@@ -31,6 +31,10 @@ package final class UpstreamEndpoint {
     var credentialBackOff = CredentialBackOff()
     /// Whether it has accepted Basic credentials after a challenge; they are then sent without waiting for a 401.
     var prefersBasic = false
+    /// The exchange that tries credentials which the registry has not accepted yet, and those that wait for its
+    /// outcome: a wrong password must not be sent for a hundred pulls at the same time.
+    private var trial: UpstreamExchange?
+    private var waitingForTrial: [() -> Void] = []
     /// Until when its `/v2/` counts as one that asks nobody for credentials.
     var openUntilMilliseconds: UInt64 = 0
     /// The pause after a failure, while there are other endpoints.
@@ -146,6 +150,27 @@ package final class UpstreamEndpoint {
         guard url == pingURL else { return false }
         if answer.status == 200 { openUntilMilliseconds = now + UpstreamEndpoint.openMilliseconds }
         return true
+    }
+
+    // MARK: Trials
+
+    /// Whether an exchange may send the credentials now. If another one is trying them, `then` is called in a deferred
+    /// action when that has ended.
+    func beginTrial(_ exchange: UpstreamExchange, then: @escaping () -> Void) -> Bool {
+        if let trial, trial !== exchange {
+            waitingForTrial.append(then)
+            return false
+        }
+        if !credentialBackOff.isProven(source.current, at: .registry) { trial = exchange }
+        return true
+    }
+
+    func endTrial(_ exchange: UpstreamExchange, _ queue: DeferredQueue) {
+        guard trial === exchange else { return }
+        trial = nil
+        let waiting = waitingForTrial
+        waitingForTrial = []
+        if !waiting.isEmpty { queue.enqueue { queue.forEach(waiting) { $0() } } }
     }
 
     // MARK: Failures

@@ -90,6 +90,7 @@ package final class UpstreamExchange {
         ticket?.cancel()
         waitTicket?.cancel()
         pause?.close()
+        endpoint.endTrial(self, services.loop.deferred)
         services.forget(self)
         count()
     }
@@ -217,6 +218,10 @@ package final class UpstreamExchange {
         pause = nil
         guard handler != nil else { return }
         sendsCredentials = authorization == .basic || endpoint.isFixedToken(authorization)
+        if sendsCredentials {
+            let mayTry = endpoint.beginTrial(self) { [weak self] in self?.send(url, authorization) }
+            guard mayTry else { return }
+        }
         if sendsCredentials, !maySendCredentials {
             maySendCredentials = services.credentials.admits(endpoint, to: .registry, for: request.repository)
             guard maySendCredentials else {

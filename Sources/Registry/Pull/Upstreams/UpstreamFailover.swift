@@ -17,6 +17,7 @@ extension UpstreamExchange {
                 "repository": "\(request.repository)", "reason": "\(reason)",
             ])
         services.metrics.endpointFailed(upstream.host)
+        endpoint.endTrial(self, services.loop.deferred)
         endpoint = next
         hasRenewed = false
         askEndpoint()
@@ -25,6 +26,7 @@ extension UpstreamExchange {
     /// Gets other credentials than the refused ones, and starts again; without others the exchange fails.
     func renewCredentials(otherwise failure: UpstreamFailure) {
         hasRenewed = true
+        endpoint.endTrial(self, services.loop.deferred)
         endpoint.source.renew(usedCredentials) { [weak self] isChanged in
             guard let self, handler != nil else { return }
             if isChanged { return askEndpoint() }
@@ -42,6 +44,7 @@ extension UpstreamExchange {
     func credentialsAnswered(_ status: Int) {
         services.credentials.answered(
             endpoint, usedCredentials, status, for: request.repository, askedMilliseconds: askedMilliseconds)
+        endpoint.endTrial(self, services.loop.deferred)
     }
 
     /// Ends the exchange, unless another endpoint can be asked.
