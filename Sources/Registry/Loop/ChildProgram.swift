@@ -48,7 +48,7 @@ final class ChildProgram {
             output.start()
             errors.start()
         } catch {
-            // Whoever replaces the program's file has it open for a moment (execve(2)).
+            // A program that replaces this file has it open for a moment (execve(2)).
             return refuse("\(error)", error.code == UV_ETXTBSY.rawValue ? .busy : .notStarted)
         }
         let timer = Timer(on: loop) { [unowned self] in

@@ -261,7 +261,7 @@ import Testing
         kit.run.close()
     }
 
-    @Test("a long standard error is cut, and the program goes on")
+    @Test("a long standard error is cut, and the program continues")
     func longErrors() throws {
         let kit = try Kit()
         let output = try kit.output("head -c 300000 /dev/zero >&2; echo done")

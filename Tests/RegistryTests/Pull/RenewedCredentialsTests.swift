@@ -87,7 +87,7 @@ import Testing
     }
 
     @Test("forty pulls at once with a wrong password cost few logins, and with a right one no pull waits for another")
-    func crowd() throws {
+    func pullsAtOnce() throws {
         for password in ["wrong", "one"] {
             let scene = try Scene(usesTokens: false) { options, _ in
                 options.auth = RegistryAuth(user: "me", password: Secret(password))

@@ -112,6 +112,23 @@ import Testing
         scene.mirror.close()
     }
 
+    @Test(
+        "the last endpoint's 404 is the answer while another one fails, and another one's is not while the last fails")
+    func notFound() throws {
+        let scene = try Scene()
+        scene.fakes[0].answer = { _ in .status(500) }
+        let target = "/v2/many.test/team/app/manifests/none"
+        #expect(scene.mirror.get(target).status == 404)
+        // The first one is asked last now.
+        #expect(scene.mirror.get(target).status == 404)
+        #expect(scene.counts == [1, 2])
+        scene.fakes[0].answer = { _ in .status(404) }
+        scene.fakes[1].answer = { _ in .status(500) }
+        #expect(scene.mirror.get(target).status == 503)
+        #expect(scene.counts == [2, 3])
+        scene.mirror.close()
+    }
+
     @Test("a 404 of an endpoint with final404 is the answer") func final404() throws {
         let scene = try Scene { $0.endpoints[0].is404Final = true }
         scene.put(on: 1)
@@ -140,7 +157,7 @@ import Testing
         scene.mirror.close()
     }
 
-    @Test("a blob whose transfer breaks goes on at the next endpoint from where it was") func restElsewhere() throws {
+    @Test("a blob whose transfer breaks is resumed at the next endpoint") func restElsewhere() throws {
         let scene = try Scene(count: 3)
         scene.put(on: 2)
         scene.fakes[0].stopListening()

@@ -65,7 +65,7 @@ package final class CredentialSource {
         switch renewal.state(now: loop.nowMilliseconds) {
         case .fresh: return true
         case .due:
-            ask {}
+            if !isAsking { ask {} }
             return true
         case .missing: return false
         }

@@ -34,7 +34,7 @@ package final class UpstreamEndpoint {
     /// The exchange that tries credentials which the registry has not accepted yet, and those that wait for its
     /// outcome: a wrong password must not be sent for a hundred pulls at the same time.
     private var trial: UpstreamExchange?
-    private var waitingForTrial: [() -> Void] = []
+    private var waitingForTrial: [(_ isDecided: Bool) -> Void] = []
     /// Until when its `/v2/` counts as one that asks nobody for credentials.
     var openUntilMilliseconds: UInt64 = 0
     /// The pause after a failure, while there are other endpoints.
@@ -155,8 +155,8 @@ package final class UpstreamEndpoint {
     // MARK: Trials
 
     /// Whether an exchange may send the credentials now. If another one is trying them, `then` is called in a deferred
-    /// action when that has ended.
-    func beginTrial(_ exchange: UpstreamExchange, then: @escaping () -> Void) -> Bool {
+    /// action when that has ended, with whether the registry has accepted or refused them.
+    func beginTrial(_ exchange: UpstreamExchange, then: @escaping (_ isDecided: Bool) -> Void) -> Bool {
         if let trial, trial !== exchange {
             waitingForTrial.append(then)
             return false
@@ -165,12 +165,12 @@ package final class UpstreamEndpoint {
         return true
     }
 
-    func endTrial(_ exchange: UpstreamExchange, _ queue: DeferredQueue) {
+    func endTrial(_ exchange: UpstreamExchange, isDecided: Bool, _ queue: DeferredQueue) {
         guard trial === exchange else { return }
         trial = nil
         let waiting = waitingForTrial
         waitingForTrial = []
-        if !waiting.isEmpty { queue.enqueue { queue.forEach(waiting) { $0() } } }
+        if !waiting.isEmpty { queue.enqueue { queue.forEach(waiting) { $0(isDecided) } } }
     }
 
     // MARK: Failures

@@ -36,6 +36,9 @@ package final class UpstreamExchange {
     /// The endpoint that is asked, and those that are left when it fails.
     var endpoint: UpstreamEndpoint
     var remaining: ArraySlice<UpstreamEndpoint>
+    /// How the last endpoint of the list has failed, when it was asked before others. Without its word, content that
+    /// another one does not have may exist.
+    var lastFailure: UpstreamFailure?
     /// The scope of a 429.
     let limited: UpstreamRepository
     var machine: ExchangeMachine?
@@ -90,7 +93,7 @@ package final class UpstreamExchange {
         ticket?.cancel()
         waitTicket?.cancel()
         pause?.close()
-        endpoint.endTrial(self, services.loop.deferred)
+        endpoint.endTrial(self, isDecided: false, services.loop.deferred)
         services.forget(self)
         count()
     }
@@ -213,13 +216,19 @@ package final class UpstreamExchange {
         }
     }
 
-    private func send(_ url: UpstreamURL, _ authorization: ExchangeMachine.Authorization) {
+    /// - Parameter waitsForTrial: false when a trial of the credentials has just ended and does not show whether they
+    ///   are right: pulls must not wait for one another while a registry does not answer.
+    private func send(
+        _ url: UpstreamURL, _ authorization: ExchangeMachine.Authorization, waitsForTrial: Bool = true
+    ) {
         pause?.close()
         pause = nil
         guard handler != nil else { return }
         sendsCredentials = authorization == .basic || endpoint.isFixedToken(authorization)
-        if sendsCredentials {
-            let mayTry = endpoint.beginTrial(self) { [weak self] in self?.send(url, authorization) }
+        if sendsCredentials, waitsForTrial {
+            let mayTry = endpoint.beginTrial(self) { [weak self] isDecided in
+                self?.send(url, authorization, waitsForTrial: isDecided)
+            }
             guard mayTry else { return }
         }
         if sendsCredentials, !maySendCredentials {

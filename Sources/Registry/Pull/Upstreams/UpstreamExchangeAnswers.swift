@@ -17,7 +17,12 @@ extension UpstreamExchange: TransferHandler {
         if case .deliver(let hint) = action {
             if let reason = reasonToTryNext(head.status) {
                 if [408, 429].contains(head.status) || head.status >= 500 { noteFailure() }
+                if endpoint === upstream.endpoints.last {
+                    lastFailure = .unreachable("\(endpoint.label) answered \(head.status)")
+                }
                 action = .tryNextEndpoint(reason: reason)
+            } else if [404, 410].contains(head.status), !endpoint.is404Final, let lastFailure {
+                action = .fail(lastFailure)
             } else if head.status == 429, wasLimited(retryAfterSeconds: head.retryAfter) {
                 action = .waitForPause
             } else if [401, 403].contains(head.status), case .refused(let error) = explained(denial(head, hint)),

@@ -17,7 +17,7 @@ extension UpstreamExchange {
                 "repository": "\(request.repository)", "reason": "\(reason)",
             ])
         services.metrics.endpointFailed(upstream.host)
-        endpoint.endTrial(self, services.loop.deferred)
+        endpoint.endTrial(self, isDecided: false, services.loop.deferred)
         endpoint = next
         hasRenewed = false
         askEndpoint()
@@ -26,7 +26,7 @@ extension UpstreamExchange {
     /// Gets other credentials than the refused ones, and starts again; without others the exchange fails.
     func renewCredentials(otherwise failure: UpstreamFailure) {
         hasRenewed = true
-        endpoint.endTrial(self, services.loop.deferred)
+        endpoint.endTrial(self, isDecided: true, services.loop.deferred)
         endpoint.source.renew(usedCredentials) { [weak self] isChanged in
             guard let self, handler != nil else { return }
             if isChanged { return askEndpoint() }
@@ -44,13 +44,15 @@ extension UpstreamExchange {
     func credentialsAnswered(_ status: Int) {
         services.credentials.answered(
             endpoint, usedCredentials, status, for: request.repository, askedMilliseconds: askedMilliseconds)
-        endpoint.endTrial(self, services.loop.deferred)
+        let saysNothing = status == 408 || status == 429 || status >= 500
+        endpoint.endTrial(self, isDecided: !saysNothing, services.loop.deferred)
     }
 
     /// Ends the exchange, unless another endpoint can be asked.
     func fail(_ failure: UpstreamFailure) {
         let isDenial = if case .refused(let error) = failure { error.status < 500 } else { false }
         if !isDenial { noteFailure() }
+        if endpoint === upstream.endpoints.last { lastFailure = failure }
         if !remaining.isEmpty { return tryNextEndpoint(reason: failure.reason) }
         if case .rateLimited(let seconds) = failure {
             return wasLimited(retryAfterSeconds: seconds) ? begin() : endLimited()
@@ -76,7 +78,8 @@ extension UpstreamExchange {
     func reasonToTryNext(_ status: Int) -> String? {
         guard !remaining.isEmpty else { return nil }
         switch status {
-        case 404, 410: return endpoint.is404Final ? nil : "it answered \(status)"
+        case 404, 410:
+            return endpoint.is404Final || endpoint === upstream.endpoints.last ? nil : "it answered \(status)"
         case 401, 403, 408, 429, 451, 500...: return "it answered \(status)"
         default: return nil
         }
