@@ -308,6 +308,23 @@ import Testing
         kit.run.close()
     }
 
+    @Test("a name that matches a pattern does not lead to a local address, an address that matches does")
+    func localPatterns() throws {
+        let kit = try UpstreamKit { fake, _, more in
+            // Names below localhost are this machine's (RFC 6761 §6.3).
+            for name in ["*.localhost:\(fake.port)", "*.0.0.1:\(fake.port)"] {
+                var config = RegistryConfig(name: (try? RegistryPattern(parsing: name)) ?? RegistryPattern(.dockerHub))
+                config.scheme = .http
+                more.append(config)
+            }
+        }
+        let name = try #require(RegistryHost("a.localhost:\(kit.fake.port)"))
+        #expect(kit.ask(host: name).refusal?.status == 403 && kit.fake.requests.isEmpty)
+        _ = kit.ask(host: try #require(RegistryHost(kit.fake.authority)))
+        #expect(kit.fake.requests.count == 1)
+        kit.run.close()
+    }
+
     @Test("an entry for every host without an endpoint does not open this machine to clients") func everyHost() throws {
         let kit = try UpstreamKit { fake, _, more in
             var config = RegistryConfig(name: (try? RegistryPattern(parsing: "*")) ?? RegistryPattern(.dockerHub))

@@ -65,8 +65,7 @@ package final class UpstreamEndpoint {
         let isNames = item?.auth == nil && (auth != nil || isOwn)
         trust = UpstreamTrust(
             name: isNames ? host.name : base.host, base: base,
-            // An entry for every host names none: its address is the client's choice, unless there is an endpoint.
-            isConfigured: config.map { !$0.name.isEveryHost || item != nil } ?? false, tokenRealm: auth?.tokenRealm)
+            isConfigured: config.map { UpstreamEndpoint.isNamed(host, by: $0) } ?? false, tokenRealm: auth?.tokenRealm)
         source = sources(auth, host, item.flatMap { RegistryHost($0.address.authority) } ?? host)
         let isNamed = config?.sendsNamespace ?? true && !isOwn && item?.address.hasPath != true
         namespaceQuery = isNamed ? "ns=\(PercentEncoding.encode(host.text))" : nil
@@ -189,6 +188,14 @@ package final class UpstreamEndpoint {
     func succeeded() { failure = nil }
 
     // MARK: Addresses
+
+    /// Whether the configuration names the host that requests go to, which may then be a local one. Of the hosts that
+    /// match a pattern the client chooses one, so a name among them must not lead to a local address; an address must
+    /// be spelled out in the pattern but for its stars.
+    private static func isNamed(_ host: RegistryHost, by config: RegistryConfig) -> Bool {
+        if config.name.host != nil || !config.endpoints.isEmpty { return true }
+        return !config.name.isEveryHost && NetworkAddress(literal: host.name) != nil
+    }
 
     /// Whether requests to `base` reach the registry `host` itself. Another port may be another server.
     private static func isOwn(_ base: UpstreamURL, of host: RegistryHost) -> Bool {
