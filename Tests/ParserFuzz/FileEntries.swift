@@ -32,6 +32,20 @@ enum FileEntries {
         }
     }
 
+    /// Lines of `PROOFS`. Bytes that are no line of it are given a right checksum as well.
+    static func proofs(_ bytes: UnsafeRawBufferPointer) {
+        for line in bytes.split(separator: 0x0A) {
+            let line = UnsafeRawBufferPointer(rebasing: line)
+            let check = Array(" \(SHA256.hash(line).hex.prefix(ProofLine.checkDigits))".utf8)
+            for text in [Array(line), Array(line) + check] {
+                let header = text.withUnsafeBytes { ProofLine.parseHeader($0) }
+                require(header.map { (0...ContentSize.maximum).contains($0) } ?? true, "a header of \(header ?? 0)")
+                guard let change = text.withUnsafeBytes({ ProofLine.parse($0) }) else { continue }
+                require(ProofLine.format(change).dropLast() == text[...], "\(change) is not written as it is read")
+            }
+        }
+    }
+
     /// Lines of JSON from a server.
     static func news(_ bytes: UnsafeRawBufferPointer) {
         for line in bytes.split(separator: 0x0A) {

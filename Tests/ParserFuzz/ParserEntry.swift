@@ -24,7 +24,8 @@ package struct ParserEntry: Sendable {
         ParserEntry("list", FileEntries.list),
         ParserEntry("manifest", UpstreamEntries.manifest), ParserEntry("names", TextEntries.names),
         ParserEntry("news", FileEntries.news), ParserEntry("numbers", NumberEntries.run),
-        ParserEntry("pattern", TextEntries.pattern), ParserEntry("pull", NumberEntries.pull),
+        ParserEntry("pattern", TextEntries.pattern), ParserEntry("proofs", FileEntries.proofs),
+        ParserEntry("pull", NumberEntries.pull),
         ParserEntry("range", RequestEntries.range), ParserEntry("request", RequestEntries.request),
         ParserEntry("token", UpstreamEntries.token), ParserEntry("url", UpstreamEntries.url),
     ]

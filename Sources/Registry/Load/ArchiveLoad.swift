@@ -157,10 +157,19 @@ final class ArchiveLoad {
         } else if !isWhole {
             onImage(work.label, .failed("parts of it were pruned while it was loaded; load it again"))
         } else {
+            addProofs(work)
             onImage(work.label, wasPresent ? .present : .loaded)
         }
         // Deferred: for an archive of ten thousand present images, direct calls would be as many frames deep.
         context.loop.deferred.enqueue { self.storeNext(failures) }
+    }
+
+    /// The operator says by the archive that these repositories have this content.
+    private func addProofs(_ work: Work) {
+        let content = work.selection.manifests.map(\.digest) + work.selection.blobs.map(\.digest)
+        for name in work.names {
+            for digest in content { context.store.addProof(digest, host: name.host, repository: name.repository) }
+        }
     }
 
     /// Whether all of an image, its names included, is in the cache.

@@ -107,6 +107,11 @@ enum Disk {
         _ = try retry("rename", to) { Glibc.rename(from, to) }
     }
 
+    /// Gives a file a second name.
+    static func link(_ from: String, _ to: String) throws(StoreError) {
+        _ = try retry("link", to) { Glibc.link(from, to) }
+    }
+
     /// Removes a file; a missing file is not an error.
     static func unlink(_ path: String) throws(StoreError) {
         do throws(StoreError) { _ = try retry("unlink", path) { Glibc.unlink(path) } } catch {

@@ -92,14 +92,16 @@ package final class Store {
     var tags = TagIndex()
     /// Counts of removals: while a number is unchanged, every entry found before is still there.
     struct CacheGeneration {
-        /// Removals from the tag index and from the manifests in memory.
+        /// Removals from the tag index, from the manifests in memory and from the index of proofs.
         var manifests: UInt64
-        /// Removals from the small blobs in memory.
+        /// Removals from the small blobs in memory and from the index of proofs.
         var blobs: UInt64
     }
 
     var generation: CacheGeneration {
-        CacheGeneration(manifests: tags.removalCount &+ manifestCache.removalCount, blobs: smallBlobs.removalCount)
+        CacheGeneration(
+            manifests: tags.removalCount &+ manifestCache.removalCount &+ proofs.removalCount,
+            blobs: smallBlobs.removalCount &+ proofs.removalCount)
     }
     /// Tags whose file differs from memory: being written, or refused by the disk.
     var unsavedTags: Set<TagName> = []
@@ -139,6 +141,9 @@ package final class Store {
     var accessTimer: Timer?
     /// The jobs that read and write `ACCESS`.
     let accessChain: SerialOffload
+    var proofs = Proofs()
+    /// The jobs that read and write `PROOFS`.
+    let proofChain: SerialOffload
     /// The running prune, and those that wait for it.
     var pruning: Pruning?
     var waitingPrunes: [() -> Void] = []
@@ -166,6 +171,7 @@ package final class Store {
         self.logger = logger
         self.limits = limits
         accessChain = SerialOffload(offload)
+        proofChain = SerialOffload(offload)
         backlog = MemoryBudget(on: loop, limitBytes: limits.backlogBytes)
         buffers = BufferPool(memory: backlog)
         publisher = Publisher(
@@ -228,6 +234,7 @@ package final class Store {
     /// ingests; others keep their partial files but are not waited for.
     package func close(then: @escaping () -> Void) {
         finishAccessTimes()
+        finishProofs()
         isClosing = true
         // Each of them now fails with `.closed`.
         for prune in waitingPrunes { prune() }
@@ -256,6 +263,9 @@ package final class Store {
             self.workEnds()
         }
     }
+
+    /// Whether `close` would wait for work that begins now.
+    var mayBeginWork: Bool { !isClosing || workCount > 0 }
 
     func workBegins() { workCount += 1 }
 

@@ -29,6 +29,8 @@ final class Pruning {
         var leaseEndSeconds: Int64?
         /// Number of names of a manifest.
         var names: [Digest: Int] = [:]
+        /// Number of names in a repository, `host/name`.
+        var repositoryNames: [String: Int] = [:]
         /// Number of indexes that list a manifest.
         var listings: [Digest: Int] = [:]
         /// Number of manifests that use a blob.
@@ -67,6 +69,8 @@ final class Pruning {
     var touched: Set<Digest> = []
     /// Manifests stored since the scan, or being written when it began.
     var stored: Set<Digest> = []
+    /// Repositories that have got a name since the scan.
+    var namedRepositories: Set<String> = []
     /// Blobs that a manifest stored since the scan may use.
     var protected: Set<Digest> = []
     /// The current step's removals: names and manifests, then blobs with their sizes.
@@ -101,7 +105,7 @@ extension Pruning.Plan {
         report.blobCount = outcome.blobCount
         report.freedBytes = outcome.freedBytes
         report.isDryRun = outcome.isDryRun
-        (images, leased, orphans, names, listings) = ([], [], [], [:], [:])
+        (images, leased, orphans, names, listings, repositoryNames) = ([], [], [], [:], [:], [:])
         (blobUses, manifests, blobs) = ([:], [:], [:])
         return report
     }
@@ -116,7 +120,10 @@ extension Pruning.Plan {
         manifests = scan.manifests
         blobs = scan.blobs
         let all = scan.images(accessed)
-        for name in scan.names { names[name.digest, default: 0] += 1 }
+        for name in scan.names {
+            names[name.digest, default: 0] += 1
+            repositoryNames["\(name.host)/\(name.repository)", default: 0] += 1
+        }
         for manifest in manifests.values {
             for child in Set(manifest.children) { listings[child, default: 0] += 1 }
             for blob in Set(manifest.blobs.map(\.digest)) { blobUses[blob, default: 0] += 1 }

@@ -6,10 +6,12 @@ package import OCI
 
 extension Store {
     /// Calls `making` with all images, sorted by name. It runs off the loop, since there may be many.
+    /// - Parameter readsProofs: whether the index of proofs is read too.
     package func images<R: Sendable>(
-        making: @escaping @Sendable ([CachedImage]) throws -> R, then: @escaping (Result<R, any Error>) -> Void
+        readsProofs: Bool = false, making: @escaping @Sendable ([CachedImage]) throws -> R,
+        then: @escaping (Result<R, any Error>) -> Void
     ) {
-        scan({ scan, accessed in try making(scan.images(accessed)) }, then: then)
+        scan(readsProofs: readsProofs, { scan, accessed in try making(scan.images(accessed)) }, then: then)
     }
 
     /// Calls `making` with the number of cached manifests that use each cached blob, sorted by digest.
@@ -121,13 +123,13 @@ extension Store {
     }
 
     private func scan<R: Sendable>(
-        _ work: @escaping @Sendable (ImageScan, DigestMap<Int64>) throws -> R,
+        readsProofs: Bool = false, _ work: @escaping @Sendable (ImageScan, DigestMap<Int64>) throws -> R,
         then: @escaping (Result<R, any Error>) -> Void
     ) {
         let (layout, accessed) = (layout, accessTimes.seconds)
         workBegins()
         offload.run {
-            let scan = try ImageScan(layout)
+            let scan = try ImageScan(layout, readsProofs: readsProofs)
             let value = try work(scan, accessed)
             return (value, scan.unreadable, scan.entryCount)
         } then: { [self] (result: Result<(R, [StoreError], Int), any Error>) in
@@ -197,7 +199,10 @@ extension Store {
             Leaving(
                 path: layout.nameFile(image.host, image.repository, image.reference),
                 content: .name(position: position, tag: tag)))
-        if isNamed { running.plan.names[image.digest, default: 1] -= 1 }
+        if isNamed {
+            running.plan.names[image.digest, default: 1] -= 1
+            nameRemoved(from: "\(image.host)/\(image.repository)", running)
+        }
         if running.isUnneeded(image.digest) { removeManifest(image.digest, running) }
     }
 
@@ -241,6 +246,15 @@ extension Store {
         return true
     }
 
+    /// Ends a repository's proofs with its last name, so that content that others use is asked for again.
+    private func nameRemoved(from repository: String, _ running: Pruning) {
+        running.plan.repositoryNames[repository, default: 1] -= 1
+        guard running.plan.repositoryNames[repository] == 0, !running.outcome.isDryRun,
+            !running.namedRepositories.contains(repository)
+        else { return }
+        removeProofs(ofRepository: repository)
+    }
+
     private func removeManifest(_ digest: Digest, _ running: Pruning) {
         guard let entry = running.plan.manifests.removeValue(forKey: digest) else { return }
         running.outcome.freedBytes = running.outcome.freedBytes.addingSaturated(entry.sizeBytes)
@@ -248,6 +262,7 @@ extension Store {
             manifests[digest] = nil
             manifestCache.remove(digest)
             accessTimes.forget(digest)
+            removeProofs(of: digest)
             // Only requests that already wait for it may still get it.
             if loading[digest] != nil { removedWhileLoading.insert(digest) }
         }
@@ -275,6 +290,8 @@ extension Store {
         running.outcome.blobCount += 1
         running.outcome.freedBytes = running.outcome.freedBytes.addingSaturated(sizeBytes)
         guard !running.outcome.isDryRun else { return }
-        if removeFromIndex(digest) { running.leavingBlobs.append((digest, sizeBytes)) }
+        guard removeFromIndex(digest) else { return }
+        running.leavingBlobs.append((digest, sizeBytes))
+        removeProofs(of: digest)
     }
 }

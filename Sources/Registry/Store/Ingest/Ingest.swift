@@ -261,6 +261,7 @@ extension Ingest {
             // Content with its final name takes room and can be served, even if a crash could still lose the name.
             if end.isNamed {
                 store.addBlob(digest, file)
+                store.addProof(digest, host: key.host, repository: key.repository)
                 store.blobMayBecomeOrphan()
             }
             store.keepBelowBudget()

@@ -13,7 +13,10 @@ extension Store {
         let next = { [self] in putInline(blobs.dropFirst(), host: host, repository: repository, then: then) }
         let key = PullKey(host: host, repository: repository, digest: blob.digest)
         // A pull of it in progress is not waited for.
-        if case .present = blobSize(blob.digest) { return next() }
+        if case .present = blobSize(blob.digest) {
+            addProof(blob.digest, host: host, repository: repository)
+            return next()
+        }
         guard writing[key] == nil else { return next() }
         beginIngest(key) { result in
             guard case .success(let ingest) = result else { return next() }

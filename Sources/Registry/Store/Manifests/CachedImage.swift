@@ -10,6 +10,8 @@ package struct CachedImage: Sendable, Equatable {
         /// The size in the manifest; nil if that is not a valid size (`Descriptor.sizeBytes`).
         package let sizeBytes: Int64?
         package let isCached: Bool
+        /// Whether it may be served in the image's repository although others have it too; nil if that was not read.
+        package var isProven: Bool?
     }
 
     package let host: RegistryHost
@@ -23,7 +25,9 @@ package struct CachedImage: Sendable, Equatable {
     package let pulledSeconds: Int64
     package let manifestBytes: Int64
     /// Config and layers; an index has none.
-    package let blobs: [Blob]
+    package var blobs: [Blob]
+    /// Whether the manifest may be served in this repository; nil if that was not read.
+    package var isProven: Bool?
 
     /// `docker.io/library/debian:12`, `docker.io/library/debian@sha256:…`
     package var name: String {

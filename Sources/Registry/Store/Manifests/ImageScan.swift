@@ -31,13 +31,17 @@ struct ImageScan: Sendable {
     private(set) var manifests: [Digest: ManifestEntry] = [:]
     /// Blobs on disk, with their sizes and creation times.
     private(set) var blobs: [Digest: (sizeBytes: Int64, createdSeconds: Int64)] = [:]
+    /// The index of proofs; nil if it was not read.
+    private let proofs: ProofTable?
     /// Files left out because they cannot be read.
     private(set) var unreadable: [StoreError] = []
 
     /// Scans the store. Files that disappear meanwhile or cannot be read are left out.
+    /// - Parameter readsProofs: whether the index of proofs is read too.
     /// - Throws: when a directory cannot be read: a prune that relied on a partial scan would remove content that is
     ///   still used.
-    init(_ layout: Layout) throws(StoreError) {
+    init(_ layout: Layout, readsProofs: Bool = false) throws(StoreError) {
+        proofs = readsProofs ? try ProofFile.load(layout).table : nil
         // A running store always has these directories; if they are missing, it has lost its disk.
         for directory in [layout.manifests, layout.blobs, layout.tags] { _ = try Disk.names(in: directory) }
         // Blobs come first: a blob added during the scan is not seen and stays, while its manifest may be seen.
@@ -81,11 +85,18 @@ struct ImageScan: Sendable {
 
     private func image(of name: Name, _ accessed: DigestMap<Int64>) -> CachedImage? {
         guard let manifest = manifests[name.digest] else { return nil }
-        return CachedImage(
+        var image = CachedImage(
             host: name.host, repository: name.repository, reference: name.reference, digest: name.digest,
             mediaType: manifest.mediaType, createdSeconds: name.createdSeconds,
             pulledSeconds: accessed[name.digest] ?? name.createdSeconds, manifestBytes: manifest.sizeBytes,
             blobs: manifest.blobs)
+        guard let proofs else { return image }
+        let repository = "\(name.host)/\(name.repository)"
+        image.isProven = proofs.contains(image.digest, repository)
+        for index in image.blobs.indices {
+            image.blobs[index].isProven = proofs.contains(image.blobs[index].digest, repository)
+        }
+        return image
     }
 
     /// Number of manifests and blobs.

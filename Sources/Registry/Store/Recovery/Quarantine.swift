@@ -15,6 +15,21 @@ extension Layout {
     /// - Returns: its new path.
     @discardableResult
     func setAside(_ path: String, reason: String) throws(StoreError) -> String {
+        let target = try quarantineName(path, reason)
+        try Disk.rename(path, target)
+        return target
+    }
+
+    /// Keeps the file at this path in the quarantine as well, before another one replaces it.
+    /// - Returns: its second path.
+    func keepAside(_ path: String, reason: String) throws(StoreError) -> String {
+        let target = try quarantineName(path, reason)
+        try Disk.unlink(target)
+        try Disk.link(path, target)
+        return target
+    }
+
+    private func quarantineName(_ path: String, _ reason: String) throws(StoreError) -> String {
         try Disk.makeDirectories(quarantine, group)
         let name = path.split(separator: "/").last.map(String.init) ?? "unnamed"
         let base = quarantine + "/" + Layout.shortened(name) + "." + Layout.slug(reason)
@@ -24,7 +39,6 @@ extension Layout {
             twin += 1
             target = "\(base).\(twin)"
         }
-        try Disk.rename(path, target)
         return target
     }
 

@@ -55,6 +55,7 @@ extension Store {
         let write = Publisher.Write(
             directory: layout.tagDirectory(name), name: tag, content: .bytes(Layout.tagContent(digest)))
         evictionBackOff.mayLeave(inMilliseconds: millisecondsToLeaseEnd(of: digest), now: loop.nowMilliseconds)
+        pruning?.namedRepositories.insert("\(host)/\(repository)")
         workBegins()
         unsavedTags.insert(name)
         publisher.publish(write) { [self] outcome in
@@ -81,6 +82,7 @@ extension Store {
             directory: layout.digestsDirectory(host, repository), name: Layout.digestFileName(digest),
             content: .bytes(Layout.tagContent(digest)))
         evictionBackOff.mayLeave(inMilliseconds: millisecondsToLeaseEnd(of: digest), now: loop.nowMilliseconds)
+        pruning?.namedRepositories.insert("\(host)/\(repository)")
         workBegins()
         publisher.publish(write) { [self] outcome in
             if let error = outcome.error {
