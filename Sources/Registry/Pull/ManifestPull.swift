@@ -84,6 +84,7 @@ final class ManifestPull {
         let entry = context.store.putManifest(
             verified.bytes, digest: verified.digest, mediaType: verified.mediaType, blobs: verified.blobs
         ) { _ in }
+        context.store.addProof(verified.digest, host: source.host, repository: source.repository)
         switch reference {
         case .tag(let tag):
             context.store.setTag(host: source.host, repository: source.repository, tag: tag, digest: verified.digest)

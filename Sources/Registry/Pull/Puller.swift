@@ -174,9 +174,12 @@ package final class Puller {
         pull.start { [self] in manifests[key] = nil }
     }
 
-    private func arrived(_ manifest: CachedManifest, from source: PullSource) {
-        for tag in tagHints.take(manifest.digest, host: source.host, repository: source.repository) {
-            context.store.setTag(host: source.host, repository: source.repository, tag: tag, digest: manifest.digest)
+    private func arrived(_ manifest: CachedManifest, from source: PullSource) { setHintedTags(manifest.digest, source) }
+
+    /// Sets the tags that are known to mean a manifest of this repository.
+    func setHintedTags(_ digest: Digest, _ source: PullSource) {
+        for tag in tagHints.take(digest, host: source.host, repository: source.repository) {
+            context.store.setTag(host: source.host, repository: source.repository, tag: tag, digest: digest)
         }
     }
 
@@ -220,11 +223,15 @@ package final class Puller {
     }
 
     private func remember(_ tag: String, means digest: Digest, _ source: PullSource) {
+        let note = { [self] in
+            tagHints.note(tag, means: digest, host: source.host, repository: source.repository)
+        }
         context.store.findManifest(digest) { [self] manifest in
-            if manifest != nil {
+            guard manifest != nil else { return note() }
+            // A tag must not point to content of other repositories before its own has shown that it has it.
+            context.store.whenMayBeServed(digest, host: source.host, repository: source.repository) { [self] mayBe in
+                guard mayBe else { return note() }
                 context.store.setTag(host: source.host, repository: source.repository, tag: tag, digest: digest)
-            } else {
-                tagHints.note(tag, means: digest, host: source.host, repository: source.repository)
             }
         }
     }

@@ -24,23 +24,25 @@ package final class AdminQueries {
         case .prune(let prune): self.prune(prune, asJSON, then)
         case .blobs(let part, let limit): blobs(part, limit, asJSON, then)
         case .manifests(let pattern, let limit):
-            images(pattern, limit, then) { asJSON ? AdminText.json($0) : AdminText.manifests($0) }
+            images(pattern, limit, asJSON, then) { asJSON ? AdminText.json($0) : AdminText.manifests($0) }
         case .images(let pattern, let blob, let limit):
             images(
-                pattern, limit, then,
+                pattern, limit, asJSON, then,
                 where: { image in
                     guard !image.mediaType.isIndex else { return false }
                     return blob.map { part in image.blobs.contains { $0.digest.description.contains(part) } } ?? true
                 }, text: { asJSON ? AdminText.json($0) : AdminText.images($0) })
         case .table(let pattern, let hasHeader, let isShort):
-            images(pattern, nil, then) { images in
+            images(pattern, nil, asJSON, then) { images in
                 asJSON ? AdminText.json(images) : AdminText.table(images, hasHeader: hasHeader, isShort: isShort)
             }
         }
     }
 
+    /// - Parameter readsProofs: whether the text shows the index of proofs.
     private func images(
-        _ pattern: String?, _ limit: Int?, _ then: @escaping (Result<[UInt8], RegistryError>) -> Void,
+        _ pattern: String?, _ limit: Int?, _ readsProofs: Bool,
+        _ then: @escaping (Result<[UInt8], RegistryError>) -> Void,
         where isMeant: @escaping @Sendable (CachedImage) -> Bool = { _ in true },
         text: @escaping @Sendable ([CachedImage]) -> String
     ) {
@@ -48,7 +50,7 @@ package final class AdminQueries {
         switch AdminQueries.compile(pattern) {
         case .failure(let error): then(.failure(error))
         case .success(let pattern):
-            store.images { images in
+            store.images(readsProofs: readsProofs) { images in
                 var picked: [CachedImage] = []
                 for image in images where isMeant(image) {
                     if let limit, picked.count == limit { break }

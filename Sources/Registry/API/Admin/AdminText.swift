@@ -123,14 +123,18 @@ extension AdminText {
             }
         let blobs = list(image.blobs) {
             "{\"digest\":\"\($0.digest)\",\"sizeBytes\":\($0.sizeBytes.map { "\($0)" } ?? "null"),"
-                + "\"isCached\":\($0.isCached)}"
+                + "\"isCached\":\($0.isCached)\(proof($0.isProven))}"
         }
         return "{\"name\":\"\(image.name)\",\"host\":\"\(image.host)\",\"repository\":\"\(image.repository)\","
             + "\"tag\":\(reference),\"digest\":\"\(image.digest)\",\"mediaType\":\"\(image.mediaType.text)\","
             + "\"type\":\"\(type(image))\",\"created\":\"\(utc(image.createdSeconds))\","
             + "\"pulled\":\"\(utc(image.pulledSeconds))\",\"manifestBytes\":\(image.manifestBytes),"
-            + "\"sizeBytes\":\(image.sizeBytes.map { "\($0)" } ?? "null"),\"blobs\":[\(blobs)]}"
+            + "\"sizeBytes\":\(image.sizeBytes.map { "\($0)" } ?? "null")\(proof(image.isProven)),"
+            + "\"blobs\":[\(blobs)]}"
     }
+
+    /// The key that says whether content may be served in its image's repository; empty if that was not read.
+    private static func proof(_ isProven: Bool?) -> String { isProven.map { ",\"isProven\":\($0)" } ?? "" }
 
     private static func list<T>(_ items: [T], _ text: (T) -> String) -> String {
         items.map(text).joined(separator: ",")

@@ -16,6 +16,9 @@ extension API {
             let owned = try OwnedRequest(request, pseudonym: pseudonym, connection)
             puller.layerRequested(digest, from: owned.source)
         }
+        guard isProven(digest, request.target) else {
+            return blobWithoutProof(connection, digest, try OwnedRequest(request, pseudonym: pseudonym, connection))
+        }
         if !request.isConditional {
             if let blob = store.smallBlob(digest, fields: { API.blobFields($0, $1) }) {
                 note(
@@ -55,7 +58,7 @@ extension API {
         connection.respond(status: 200, blob, verdict: .hit)
     }
 
-    private func send(_ connection: Connection, _ file: OpenFile, _ digest: Digest, _ owned: OwnedRequest) {
+    func send(_ connection: Connection, _ file: OpenFile, _ digest: Digest, _ owned: OwnedRequest) {
         send(connection, file, digest, owned.conditions) { { [self] in pull($0, digest, owned) } }
     }
 
@@ -122,7 +125,7 @@ extension API {
 
     // MARK: Misses
 
-    private func pull(_ connection: Connection, _ digest: Digest, _ owned: OwnedRequest) {
+    func pull(_ connection: Connection, _ digest: Digest, _ owned: OwnedRequest) {
         if policy.airGapped { return connection.respond(.blobUnknown("\(digest) is not in the cache")) }
         let running = puller.growingBlob(owned.source.key(digest))
         if owned.isHead, running?.sizeBytes == nil { return forwardHead(connection, digest, owned) }
@@ -248,7 +251,7 @@ extension API {
 
     /// Answers a HEAD by a pull; a request for the same blob may have brought it into the store meanwhile.
     private func pullForHead(_ connection: Connection, _ digest: Digest, _ owned: OwnedRequest) {
-        if let file = store.blobAtOnce(digest) { return send(connection, file, digest, owned) }
+        if !store.requiresProofs, let file = store.blobAtOnce(digest) { return send(connection, file, digest, owned) }
         pull(connection, digest, owned, isJoined: puller.growingBlob(owned.source.key(digest)) != nil)
     }
 }

@@ -18,6 +18,13 @@ extension API {
             return connection.respond(
                 RegistryError(status: 400, code: .nameInvalid, message: "invalid repository name"))
         }
+        guard !store.requiresProofs else {
+            return connection.respond(
+                RegistryError(
+                    status: 404, code: route.kind == .manifest ? .manifestUnknown : .blobUnknown,
+                    message: "content is served only under the names of its upstreams: name one by ns, X-Registry or "
+                        + "the first path segment"))
+        }
         let conditions = Conditions(head, bytes)
         if route.kind == .manifest {
             store.findManifest(digest) { [self] found in

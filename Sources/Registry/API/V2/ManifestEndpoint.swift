@@ -1,4 +1,4 @@
-// GET and HEAD of manifests, by tag and by digest, and the counts of their pulls.
+// GET and HEAD of manifests, by tag and by digest.
 
 internal import OCI
 
@@ -21,18 +21,25 @@ extension API {
     // MARK: By digest
 
     private func manifest(_ connection: Connection, _ request: Request, _ digest: Digest) throws(RegistryError) {
-        if let cached = builtin?.manifests[digest] ?? store.manifestAtOnce(digest) {
+        if let cached = builtin?.manifests[digest] { return try answer(connection, request, cached) }
+        if let cached = store.manifestAtOnce(digest), isProven(digest, request.target) {
             return try answer(connection, request, cached)
         }
         let owned = try OwnedRequest(request, pseudonym: pseudonym, connection)
         store.findManifest(digest) { [self] found in
-            if let found {
-                completeImage(found, owned)
-                countHit(owned.source.host)
-                return send(connection, found, owned.conditions, .hit)
+            guard let found else { return pull(connection, .digest(digest), owned) }
+            whenServable(digest, owned) { [self] isServable in
+                guard isServable else { return proveManifest(connection, found, .digest(digest), owned) }
+                serve(connection, found, owned)
             }
-            pull(connection, .digest(digest), owned)
         }
+    }
+
+    /// Answers with a cached manifest.
+    func serve(_ connection: Connection, _ manifest: CachedManifest, _ owned: OwnedRequest) {
+        completeImage(manifest, owned)
+        countHit(owned.source.host)
+        send(connection, manifest, owned.conditions, .hit)
     }
 
     /// The hot path: the manifest is in memory.
@@ -109,31 +116,35 @@ extension API {
             return try answer(connection, request, builtin.index)
         }
         if !(policy.alwaysPullLatest && isLatest) || policy.airGapped,
-            let record = request.target.tag(tag, in: store), let cached = store.manifestAtOnce(record.digest)
+            let record = request.target.tag(tag, in: store), let cached = store.manifestAtOnce(record.digest),
+            isProven(record.digest, request.target)
         {
             return try answer(connection, request, cached)
         }
         let owned = try OwnedRequest(request, pseudonym: pseudonym, connection)
         let text = String(decoding: tag, as: UTF8.self)
-        findTag(text, owned) { [self] cached in
+        findTag(text, owned) { [self] cached, isServable in
             let freshness = TagFreshness.decide(
                 isCached: cached != nil, isLatest: isLatest, alwaysPullLatest: policy.alwaysPullLatest,
                 airGapped: policy.airGapped)
             switch (freshness, cached) {
-            case (.serve, let cached?):
-                completeImage(cached, owned)
-                countHit(owned.source.host)
-                send(connection, cached, owned.conditions, .hit)
-            case (.revalidate, let cached?): revalidate(connection, text, cached, owned)
+            case (.serve, let cached?) where isServable: serve(connection, cached, owned)
+            case (.serve, let cached?): proveManifest(connection, cached, .tag(text), owned)
+            case (.revalidate, let cached?) where isServable: revalidate(connection, text, cached, owned)
             default: pull(connection, .tag(text), owned)
             }
         }
     }
 
-    private func findTag(_ tag: String, _ owned: OwnedRequest, then: @escaping (CachedManifest?) -> Void) {
+    private func findTag(
+        _ tag: String, _ owned: OwnedRequest, then: @escaping (CachedManifest?, _ isServable: Bool) -> Void
+    ) {
         store.findTag(host: owned.source.host, repository: owned.source.repository, tag: tag) { [self] record in
-            guard let record else { return then(nil) }
-            store.findManifest(record.digest, then: then)
+            guard let record else { return then(nil, false) }
+            store.findManifest(record.digest) { [self] found in
+                guard let found else { return then(nil, false) }
+                whenServable(found.digest, owned) { then(found, $0) }
+            }
         }
     }
 
@@ -175,7 +186,7 @@ extension API {
 
     // MARK: Misses
 
-    private func pull(_ connection: Connection, _ reference: Reference, _ owned: OwnedRequest) {
+    func pull(_ connection: Connection, _ reference: Reference, _ owned: OwnedRequest) {
         if policy.airGapped {
             return connection.respond(.manifestUnknown("\(owned.source.repository):\(reference) is not in the cache"))
         }
@@ -254,36 +265,5 @@ extension API {
         }
         let fields = ResponseFields.entity(contentType: type.text, digest: digest, sizeBytes: sizeBytes)
         connection.respond(status: 200, fields: fields, verdict: verdict)
-    }
-}
-
-/// A counted manifest request that was not a hit: a pull from the upstream if it makes its own upstream request, and a
-/// pull from the cache, when it is served, if it joins another request's.
-struct PullTally {
-    let host: RegistryHost
-    let isJoined: Bool
-    fileprivate let asked: UpstreamPullTally?
-}
-
-extension API {
-    func countHit(_ host: RegistryHost) {
-        metrics.countCachedPull(metrics.number(of: host) ?? Namespaces.other)
-    }
-
-    /// Counts the start of the wait.
-    func countPull(_ source: PullSource, isJoined: Bool) -> PullTally {
-        if isJoined { metrics.pulls.joined(.manifest) }
-        return PullTally(
-            host: source.host, isJoined: isJoined, asked: isJoined ? nil : metrics.upstreamPullBegan(source.host))
-    }
-
-    /// Counts the end of the wait, successful or not.
-    func countEnd(_ tally: PullTally) {
-        if let asked = tally.asked { metrics.upstreamPullEnded(asked) }
-    }
-
-    /// Counts a served manifest.
-    func countServed(_ tally: PullTally) {
-        if tally.isJoined { countHit(tally.host) }
     }
 }

@@ -80,6 +80,12 @@ package final class UpstreamClient {
         return Upstream(host: host, config: config) { sources.source(for: $0, host: $1, address: $2) }
     }
 
+    /// Whether the configuration names this upstream, so that its word about content counts. A host that a client chose
+    /// may say that it has everything.
+    package func isNamed(_ host: RegistryHost) -> Bool {
+        upstream(for: host).endpoints.allSatisfy { $0.trust.isConfigured }
+    }
+
     /// Starts an exchange. The handler is not called before this returns, and is retained until its `ended` or a
     /// `cancel`.
     package func start(
