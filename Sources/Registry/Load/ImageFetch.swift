@@ -67,6 +67,7 @@ final class ImageFetch {
     /// Parses a manifest off the loop, and requests its parts. Ends the calling step.
     private func visit(_ manifest: CachedManifest, depth: Int) {
         visited.insert(manifest.digest)
+        prove(manifest.digest, .manifest, sizeBytes: Int64(manifest.sizeBytes))
         let (bytes, type, platforms) = (Array(manifest.body), manifest.mediaType, choices.platforms)
         context.offload.run {
             try ManifestParts(bytes, type, platforms)
@@ -104,7 +105,19 @@ final class ImageFetch {
         }
         blobs.need(blob, from: source) { [self] error, wasMissing in
             if wasMissing { self.wasMissing = true }
+            if error == nil, let sizeBytes = blob.sizeBytes { prove(blob.digest, .blob, sizeBytes: sizeBytes) }
             end(error.map { "\(blob.digest): \($0.reason)" })
+        }
+    }
+
+    /// Asks the upstream about content that the cache has from elsewhere, so that it may be served under this name
+    /// where no upstream can be asked. A missing proof is no failure of the load.
+    private func prove(_ digest: Digest, _ kind: UpstreamRequest.Kind, sizeBytes: Int64) {
+        guard !choices.isAirGapped, !blobs.isStopping else { return }
+        pending += 1
+        context.store.whenProofKnown(digest, host: source.host, repository: source.repository) { [self] isProven in
+            guard !isProven else { return end() }
+            context.puller.prove(digest, kind, sizeBytes: sizeBytes, from: source) { [self] _ in end() }
         }
     }
 

@@ -54,6 +54,7 @@ package final class Loader {
     package func load(_ text: String, then: @escaping (LoadReport) -> Void) {
         self.then = then
         pending = 1
+        context.store.beginUsingProofs()
         let directory = choices.directory
         context.offload.run {
             try FileNames.expand(text, in: directory)
@@ -215,6 +216,7 @@ package final class Loader {
     private func endIfDone() {
         guard pending == 0, let then else { return }
         self.then = nil
+        context.store.endUsingProofs()
         then(LoadReport(progress: progress, failures: failures, isStopped: isStopping))
     }
 }
