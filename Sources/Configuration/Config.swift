@@ -68,6 +68,12 @@ package struct Config: Sendable, Equatable {
     package var environment = UpstreamEnvironment()
     /// One entry per host or pattern at most.
     package var registries: [RegistryConfig] = []
+    /// Names that may not be pulled: expressions that match anywhere in `host/repository`.
+    package var deny: [NameExpression] = []
+    /// The only names that may be pulled: expressions that match the whole of `host/repository`. Empty: no such rule.
+    package var allow: [NameExpression] = []
+    /// Whether only registries with an entry in `registries` may be asked.
+    package var registriesOnly = false
     /// Docker's or podman's file of credentials, for upstreams without an `auth`.
     package var dockerConfig: String?
     /// Environment variables that hold secrets of this configuration; programs that the server starts do not get them.

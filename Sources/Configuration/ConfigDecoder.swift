@@ -45,6 +45,10 @@ package enum ConfigDecoder {
                 if config.adminOnServingPort, !document.isSet("adminToken"), !document.isSet("adminTokenFromEnv") {
                     document.child("adminOnServingPort")?.report(ConfigRules.servingPortNeedsToken)
                 }
+                // Invalid entries are reported at their own lines.
+                if config.registriesOnly, !document.isSet("registries") {
+                    document.child("registriesOnly")?.report(NameRuleKeys.noRegistries)
+                }
             }
         } catch {
             reader.report(error.reason, line: error.line, key: "")
@@ -83,7 +87,7 @@ package enum ConfigDecoder {
     /// Every key of the file, as dotted paths: `port`, `registries[].auth.user` …
     package static var allKeys: [String] { keys.flatMap(\.paths) }
 
-    static var keys: [ConfigKey<Config>] { built + CacheLifeKeys.all + connections + notBuilt }
+    static var keys: [ConfigKey<Config>] { built + CacheLifeKeys.all + NameRuleKeys.all + connections + notBuilt }
 
     private static var built: [ConfigKey<Config>] {
         [

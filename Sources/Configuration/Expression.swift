@@ -19,20 +19,31 @@ final class Expression: @unchecked Sendable {
     /// Nested parentheses; PCRE2's compiler recurses for each level.
     static let nestingLimit: UInt32 = 50
 
+    /// The part of a text that has to match.
+    enum Extent {
+        /// Any part.
+        case anywhere
+        /// The whole text, from its first byte to its last.
+        case whole
+    }
+
     let source: String
+    let extent: Extent
     private let code: OpaquePointer
     private let context: OpaquePointer
 
-    init(_ source: String) throws(PatternError) {
+    init(_ source: String, _ extent: Extent = .anywhere) throws(PatternError) {
         self.source = source
+        self.extent = extent
         guard let compiling = pcre2_compile_context_create_8(nil) else { throw Expression.noMemory(source) }
         defer { pcre2_compile_context_free_8(compiling) }
         pcre2_set_parens_nest_limit_8(compiling, Expression.nestingLimit)
         var number: Int32 = 0
         var offset = 0
         var copy = source
+        let options = extent == .whole ? Expression.options | Expression.wholeOptions : Expression.options
         let code = copy.withUTF8 {
-            pcre2_compile_8($0.baseAddress, $0.count, Expression.options, &number, &offset, compiling)
+            pcre2_compile_8($0.baseAddress, $0.count, options, &number, &offset, compiling)
         }
         guard let code else {
             throw .syntax(expression: source, offset: offset, reason: Expression.message(number))
@@ -53,7 +64,7 @@ final class Expression: @unchecked Sendable {
         pcre2_code_free_8(code)
     }
 
-    /// Whether the expression matches anywhere in the text.
+    /// Whether the expression matches the text, in the part of it that `extent` says.
     func matches(_ text: UnsafeRawBufferPointer) throws(PatternError) -> Bool {
         // One pair: the range of the whole match, without groups.
         guard let data = pcre2_match_data_create_8(1, nil) else { throw Expression.noMemory(source) }
@@ -75,6 +86,9 @@ final class Expression: @unchecked Sendable {
     /// as `\d` and `\w` are ASCII. Bytes that are not UTF-8 match nothing and cause no error. `\C`, which would split
     /// characters, is refused, since Go does not have it.
     private static let options = PCRE2_UTF | PCRE2_MATCH_INVALID_UTF | PCRE2_DOLLAR_ENDONLY | PCRE2_NEVER_BACKSLASH_C
+
+    /// Unlike `^(?:…)$` around the source, these cannot be undone by anything in it, such as a comment or a `)`.
+    private static let wholeOptions = PCRE2_ANCHORED | PCRE2_ENDANCHORED
 
     private static func noMemory(_ source: String) -> PatternError {
         .failed(expression: source, reason: "no memory to compile it")

@@ -46,7 +46,7 @@ import Testing
 
     @Test(
         "every configuration in the documents is accepted",
-        arguments: ["docs/upstreams.md", "docs/configuration.md", "docs/getting-started.md"])
+        arguments: ["docs/upstreams.md", "docs/configuration.md", "docs/getting-started.md", "docs/security.md"])
     func accepted(document: String) throws {
         let blocks = try Self.blocks(document)
         #expect(!blocks.isEmpty)
