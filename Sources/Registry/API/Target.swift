@@ -35,9 +35,13 @@ struct Target {
 
     /// The record of a tag, from memory.
     func tag(_ tag: UnsafeRawBufferPointer, in store: Store) -> TagRecord? {
-        host.bytes.withUnsafeBytes {
-            store.tag(TagBytes(host: $0, isLibrary: isLibrary, repository: name, tag: tag))
-        }
+        withBytes { store.tag(TagBytes($0, tag: tag)) }
+    }
+
+    /// Calls `body` with the repository's name, valid during the call.
+    @inline(__always)
+    func withBytes<R>(_ body: (RepositoryBytes) -> R) -> R {
+        host.bytes.withUnsafeBytes { body(RepositoryBytes(host: $0, isLibrary: isLibrary, repository: name)) }
     }
 
     /// Finds the host, in this order: `X-Registry`, `ns`, a first path segment that is a host, the default namespace.

@@ -27,7 +27,9 @@ import Testing
         Array(host.utf8).withUnsafeBytes { host in
             Array(name.utf8).withUnsafeBytes { name in
                 Array(tag.utf8).withUnsafeBytes { tag in
-                    store.tag(TagBytes(host: host, isLibrary: isLibrary, repository: name, tag: tag))?.digest
+                    store.tag(
+                        TagBytes(
+                            RepositoryBytes(host: host, isLibrary: isLibrary, repository: name), tag: tag))?.digest
                 }
             }
         }
