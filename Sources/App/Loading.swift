@@ -30,7 +30,8 @@ final class Loading {
                 loop: loop, offload: offload, store: store, client: client, logger: logger, metrics: metrics,
                 prefetchLayers: .never))
         context = LoadContext(
-            loop: loop, offload: offload, store: store, puller: puller, pseudonym: "ociregistry-load")
+            loop: loop, offload: offload, store: store, puller: puller,
+            names: NameDecisions(config.namePolicy, loop: loop, offload: offload), pseudonym: "ociregistry-load")
         choices = LoadChoices(
             platforms: config.platforms, resolveAs: resolveAs, isAirGapped: config.airGapped)
     }

@@ -36,6 +36,7 @@ extension Running {
             noProgressMilliseconds: UInt64(clamping: config.pullTimeoutMilliseconds),
             credentials: CredentialSettings(config, offload: offload))
         puller.upstreamsChanged()
+        api.replaceNamePolicy(config.namePolicy)
         logger.warning("the configuration was reloaded", metadata: ["registries": "\(config.registries.count)"])
         if config != fresh {
             logger.warning("settings other than those of upstreams have changed; they need a restart")
@@ -47,6 +48,7 @@ extension Config {
     /// Takes what another configuration says of upstreams.
     fileprivate mutating func takeUpstreams(of other: Config) {
         registries = other.registries
+        (allow, deny, registriesOnly) = (other.allow, other.deny, other.registriesOnly)
         dockerConfig = other.dockerConfig
         secretVariables = other.secretVariables
         connections = other.connections

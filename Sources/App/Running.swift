@@ -30,7 +30,7 @@ final class Running {
     private let scrub: StoreScrub?
     let client: UpstreamClient
     let puller: Puller
-    private let api: API
+    let api: API
     private let server: Server
     private let probes: ReadinessProbes
     private let health: HealthEndpoint
@@ -73,7 +73,7 @@ final class Running {
             loop: loop, offload: offload, store: store, puller: puller,
             policy: API.Policy(
                 airGapped: config.airGapped, alwaysPullLatest: config.alwaysPullLatest,
-                defaultHost: config.defaultNamespace),
+                defaultHost: config.defaultNamespace, names: config.namePolicy),
             builtin: config.helloWorld ? Builtin(HelloWorldImage()) : nil, logger: logger, metrics: metrics)
         server = Server(
             on: loop, offload: offload, logger: logger, descriptorLimit: ProcessSetup.descriptorLimit,
@@ -86,7 +86,8 @@ final class Running {
             on: loop, offload: offload, logger: HealthEndpoint.logger(logger),
             descriptorLimit: HealthEndpoint.descriptorLimit
         ) { health.handle($0, $1, $2) }
-        loading = LoadContext(loop: loop, offload: offload, store: store, puller: puller, pseudonym: api.pseudonym)
+        loading = LoadContext(
+            loop: loop, offload: offload, store: store, puller: puller, names: api.names, pseudonym: api.pseudonym)
         let adminListeners = try AdminListeners(config: config, context: loading, logger: logger) { [unowned self] in
             stop($0)
         }

@@ -3,6 +3,7 @@
 // A request is first answered by reference into its own bytes: a cached manifest or blob is found without copying.
 // Only a request that has to wait is copied to an owned form (`OwnedRequest`) and answered by a `PendingResponse`.
 
+package import Configuration
 package import Logging
 package import OCI
 
@@ -13,16 +14,21 @@ package final class API {
         package var airGapped = false
         package var alwaysPullLatest = false
         package var defaultHost: RegistryHost?
+        /// Which names may be pulled.
+        package var names: NamePolicy
         /// How long a client waits for an upstream's first byte before it gets 503. The pull continues, and a retry
         /// joins it. Clients give up a host after about 30 s.
         package var answerDeadlineMilliseconds: UInt64 = 15_000
         /// How long a cached tag's revalidation may take before the cached manifest is served.
         package var revalidationDeadlineMilliseconds: UInt64 = 5_000
 
-        package init(airGapped: Bool, alwaysPullLatest: Bool, defaultHost: RegistryHost?) {
+        package init(
+            airGapped: Bool, alwaysPullLatest: Bool, defaultHost: RegistryHost?, names: NamePolicy = NamePolicy()
+        ) {
             self.airGapped = airGapped
             self.alwaysPullLatest = alwaysPullLatest
             self.defaultHost = defaultHost
+            self.names = names
         }
     }
 
@@ -31,6 +37,8 @@ package final class API {
     let store: Store
     let puller: Puller
     let policy: Policy
+    /// The decisions about names, by `policy.names` or by what `replaceNamePolicy` was given last.
+    package let names: NameDecisions
     let builtin: Builtin?
     /// Answers `/cmd/`; nil: no admin requests.
     package var admin: AdminEndpoint?
@@ -54,7 +62,8 @@ package final class API {
         self.loop = loop
         self.offload = offload
         self.store = store
-        catalogScan = CatalogScan(store, on: loop)
+        names = NameDecisions(policy.names, loop: loop, offload: offload)
+        catalogScan = CatalogScan(store, on: loop, names: names, hasBuiltin: builtin != nil)
         self.puller = puller
         self.policy = policy
         self.builtin = builtin
@@ -73,16 +82,30 @@ package final class API {
     /// Answers one request, now or later. The bytes begin with the head and are valid during the call only.
     package func handle(_ connection: Connection, _ head: RequestHead, _ bytes: UnsafeRawBufferPointer) {
         if answerAgain(connection, head, bytes) { return }
+        withPath(connection, head, bytes) { handle(connection, head, bytes, $0) }
+    }
+
+    /// Handles the copy of a content request that has been counted and that had to wait.
+    func contentAgain(_ connection: Connection, _ head: RequestHead, _ bytes: UnsafeRawBufferPointer) {
+        withPath(connection, head, bytes) { content(connection, Route($0), head, bytes) }
+    }
+
+    /// Calls `body` with the decoded path, valid during the call; answers a path that cannot be decoded.
+    @inline(__always)
+    private func withPath(
+        _ connection: Connection, _ head: RequestHead, _ bytes: UnsafeRawBufferPointer,
+        _ body: (UnsafeRawBufferPointer) -> Void
+    ) {
         let path = head.path.in(bytes)
-        guard path.offset(of: 0x25) != nil else { return route(connection, head, bytes, path) }
+        guard path.offset(of: 0x25) != nil else { return body(path) }
         // Some clients escape the colon of a digest. An escape must not hide a slash, a space or a control character.
         guard let decoded = PercentEncoding.decode(path, allows: { $0 > 0x20 && $0 != 0x7F && $0 != 0x2F }) else {
             return connection.respond(RegistryError(status: 400, code: .nameInvalid, message: "bad escape in the path"))
         }
-        decoded.withUnsafeBytes { route(connection, head, bytes, $0) }
+        decoded.withUnsafeBytes { body($0) }
     }
 
-    private func route(
+    private func handle(
         _ connection: Connection, _ head: RequestHead, _ bytes: UnsafeRawBufferPointer, _ path: UnsafeRawBufferPointer
     ) {
         let route = Route(path)
@@ -140,14 +163,24 @@ package final class API {
         }
         do throws(RegistryError) {
             let target = try Target(upstream.host, upstream.name)
-            switch route.kind {
-            case .manifest: try manifest(connection, Request(route: route, target: target, head: head, bytes: bytes))
-            case .blob: try blob(connection, Request(route: route, target: target, head: head, bytes: bytes))
-            case .tags: try tags(connection, Request(route: route, target: target, head: head, bytes: bytes))
-            default: try referrers(connection, Request(route: route, target: target, head: head, bytes: bytes))
+            let request = Request(route: route, target: target, head: head, bytes: bytes)
+            if !names.isOpen {
+                guard try isAllowed(connection, request) else { return }
             }
+            try admitted(connection, request)
         } catch {
             connection.respond(error)
+        }
+    }
+
+    /// Runs the endpoint of a request whose name may be pulled.
+    @inline(__always)
+    private func admitted(_ connection: Connection, _ request: Request) throws(RegistryError) {
+        switch request.route.kind {
+        case .manifest: try manifest(connection, request)
+        case .blob: try blob(connection, request)
+        case .tags: try tags(connection, request)
+        default: try referrers(connection, request)
         }
     }
 
@@ -214,18 +247,23 @@ package final class API {
     }
 }
 
-/// A response that waits for an upstream. It is sent once, by the result or by its deadline. The request's log line
-/// contains the waiting time.
+/// A response that waits, usually for an upstream. It is sent once, by the result or by its deadline. The request's log
+/// line contains the time of waiting for an upstream.
 final class PendingResponse {
     /// Released after the response, since the completion may hold this object much longer.
     private var connection: Connection?
     private var timer: Timer?
     private let startMilliseconds: UInt64
+    private let waitsForUpstream: Bool
     private(set) var isAnswered = false
 
     /// - Parameter late: called when the deadline passes without a response.
-    init(_ connection: Connection, deadlineMilliseconds: UInt64, late: @escaping (Connection) -> Void) {
+    init(
+        _ connection: Connection, deadlineMilliseconds: UInt64, waitsForUpstream: Bool = true,
+        late: @escaping (Connection) -> Void
+    ) {
         self.connection = connection
+        self.waitsForUpstream = waitsForUpstream
         startMilliseconds = connection.loop.nowMilliseconds
         let timer = Timer(on: connection.loop) { [weak self] in
             self?.answer(late)
@@ -242,7 +280,9 @@ final class PendingResponse {
         self.connection = nil
         timer?.close()
         timer = nil
-        connection.waitedForUpstream(milliseconds: connection.loop.nowMilliseconds &- startMilliseconds)
+        if waitsForUpstream {
+            connection.waitedForUpstream(milliseconds: connection.loop.nowMilliseconds &- startMilliseconds)
+        }
         body(connection)
     }
 }

@@ -1,6 +1,7 @@
 // Loads one reference of a list: its top manifest, the manifests of the platforms, and their configs and layers. Cached
 // parts are not requested again, so a stopped load resumes where it was.
 
+internal import Configuration
 internal import ImageArchive
 internal import OCI
 
@@ -42,6 +43,16 @@ final class ImageFetch {
 
     func start() {
         pending = 1
+        let isWaiting = context.names.decide(name.host, name.repository) { [self] decision in
+            switch decision {
+            case .allowed: find()
+            case .denied(_, let rule): end("may not be pulled here: \(rule)")
+            }
+        }
+        if !isWaiting { end("too many requests wait for a decision on their names") }
+    }
+
+    private func find() {
         context.findImage(name) { [self] found in
             guard let found else { return pull(name.reference, depth: 0) }
             // The manifest may be in the cache without this name.

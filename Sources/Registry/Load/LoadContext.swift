@@ -28,14 +28,19 @@ package struct LoadContext {
     package let offload: Offload
     package let store: Store
     package let puller: Puller
+    /// Which names may be pulled.
+    package let names: NameDecisions
     /// This process's name in `Via`.
     package let pseudonym: String
 
-    package init(loop: EventLoop, offload: Offload, store: Store, puller: Puller, pseudonym: String) {
+    package init(
+        loop: EventLoop, offload: Offload, store: Store, puller: Puller, names: NameDecisions, pseudonym: String
+    ) {
         self.loop = loop
         self.offload = offload
         self.store = store
         self.puller = puller
+        self.names = names
         self.pseudonym = pseudonym
     }
 

@@ -44,6 +44,13 @@ extension Catalog {
         counter("ociregistry_http_requests_malformed_total", "Requests that are not HTTP as this server takes it.") {
             $2.sample($0.requests.malformed)
         },
+        counter(
+            "ociregistry_denied_requests_total", "Requests answered 403, because a rule on names denied them.", ["rule"]
+        ) { metrics, _, text in
+            for rule in DenyingRule.allCases {
+                text.sample(metrics.requests.deniedCount(by: rule), Labels("rule", rule.label))
+            }
+        },
         gauge("ociregistry_http_connections_open", "Client connections.") { $2.sample($1.openConnections) },
         counter("ociregistry_http_connections_accepted_total", "Client connections taken.") {
             $2.sample($0.requests.connectionsAccepted)

@@ -52,6 +52,20 @@ package enum Verdict: UInt8, CaseIterable, Sendable {
     }
 }
 
+/// The configured rule on names that denied a request.
+package enum DenyingRule: UInt8, CaseIterable, Sendable {
+    case deny, allow, registriesOnly
+
+    /// The key of the configuration.
+    package var label: String {
+        switch self {
+        case .deny: "deny"
+        case .allow: "allow"
+        case .registriesOnly: "registriesOnly"
+        }
+    }
+}
+
 /// The class of a status code.
 package enum StatusClass: UInt8, CaseIterable, Sendable {
     case success, redirection, clientError, serverError

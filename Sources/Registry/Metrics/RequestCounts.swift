@@ -38,6 +38,7 @@ package struct RequestCounts: Sendable {
     /// Clients that left before their response was complete.
     package var aborted: UInt64 = 0
     package var malformed: UInt64 = 0
+    private var denied = Array(repeating: UInt64(0), count: DenyingRule.allCases.count)
     package var connectionsAccepted: UInt64 = 0
     package var connectionsRefused: UInt64 = 0
 
@@ -74,6 +75,12 @@ package struct RequestCounts: Sendable {
     package func responses(_ endpoint: Endpoint, _ status: StatusClass) -> UInt64 {
         responses[Int(endpoint.rawValue) * StatusClass.allCases.count + Int(status.rawValue)]
     }
+
+    /// Counts a request that a rule on names denied.
+    package mutating func denied(by rule: DenyingRule) { denied[Int(rule.rawValue)] &+= 1 }
+
+    /// Requests that a rule on names denied.
+    package func deniedCount(by rule: DenyingRule) -> UInt64 { denied[Int(rule.rawValue)] }
 
     /// Body bytes sent with one verdict.
     package func responseBytes(_ verdict: Verdict) -> UInt64 { bytes[Int(verdict.rawValue)] }

@@ -48,8 +48,11 @@ import Testing
         #expect((try? parsed.get())?.limit == limit)
         if limit == nil { #expect(parsed.refusal?.status == 400) }
         guard let parameters = try? parsed.get() else { return }
-        let entries = ["a", "b", "c"].map { CatalogScan.RepositoryEntry(host: "x.y", repository: $0) }
-        let page = CatalogPage(entries, host: "x.y", limit: parameters.limit ?? 10, after: nil)
+        let host = try #require(RegistryHost("x.y"))
+        let entries = try ["a", "b", "c"].map {
+            CatalogScan.RepositoryEntry(host: host, repository: try #require(RepositoryName($0)))
+        }
+        let page = CatalogPage(entries, host: host, limit: parameters.limit ?? 10, after: nil)
         #expect(page.last == (limit == 1 ? "a" : nil))
     }
 

@@ -137,6 +137,17 @@ import Testing
         #expect(try Self.explain("hello-world")["upstream"] == nil)
     }
 
+    @Test("the decision of the rules on names is shown with its rule, and a denied name has no endpoints")
+    func names() throws {
+        let open = "allowed: no allow, deny or registriesOnly is configured"
+        #expect(try Self.explain("quay.io/a")["pull"] == open)
+        #expect(try Self.explain("quay.io/a", "allow: ['quay\\.io/.*']")["pull"] == "allowed: allow[0] 'quay\\.io/.*'")
+        let denied = try Self.explain("hello-world", "deny: [library/hello]\nhelloWorld: true")
+        #expect(denied["pull"] == "denied: deny[0] 'library/hello'")
+        #expect(denied["upstream"] == "none is asked: requests get 403")
+        #expect(!denied.keys.contains { $0.hasPrefix("endpoint") })
+    }
+
     // MARK: Endpoints
 
     private static let endpoints = """

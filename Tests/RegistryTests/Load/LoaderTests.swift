@@ -4,6 +4,7 @@ import Foundation
 import TestSupport
 import Testing
 
+@testable import Configuration
 @testable import ImageArchive
 @testable import OCI
 @testable import Registry
@@ -22,7 +23,7 @@ import Testing
         change(&choices)
         let context = LoadContext(
             loop: mirror.run.loop, offload: mirror.offload, store: mirror.store, puller: mirror.puller,
-            pseudonym: "test")
+            names: mirror.api.names, pseudonym: "test")
         return Loader(context, choices, onEvent: onEvent)
     }
 
@@ -37,6 +38,28 @@ import Testing
 
     private func list(_ names: String...) throws -> String {
         try files.write(names.joined(separator: "\n"), to: "list.txt")
+    }
+
+    @Test("a denied image of a list fails with the rule, before anything is asked, and the others are loaded")
+    func denied() throws {
+        let image = FakeImage()
+        let mirror = try MirrorKit()
+        for repository in ["team/app", "evil/x"] { image.put(on: mirror.fake, repository: repository, tag: "1") }
+        let policy = try ConfigDecoder.decode(yaml: Array("deny: [evil/]".utf8), file: "c") { _ in nil }.namePolicy
+        mirror.api.replaceNamePolicy(policy)
+        let report = try load(mirror, try list("registry.test/evil/x:1", name, "registry.test/evil/x:2"))
+        #expect(report.progress.loaded == 1 && report.progress.failed == 2)
+        #expect(
+            report.failures.map { "\($0.image ?? ""): \($0.reason)" }.sorted() == [
+                "registry.test/evil/x:1: may not be pulled here: deny[0] 'evil/'",
+                "registry.test/evil/x:2: may not be pulled here: deny[0] 'evil/'",
+            ])
+        #expect(mirror.fake.requests.allSatisfy { $0.path.hasPrefix("/v2/team/app/") })
+        // Cached under that name or not: the rule counts.
+        let other = try ConfigDecoder.decode(yaml: Array("deny: [team/]".utf8), file: "c") { _ in nil }.namePolicy
+        mirror.api.replaceNamePolicy(other)
+        #expect(try load(mirror, try list(name)).progress.failed == 1)
+        mirror.close()
     }
 
     /// In a server the puller goes on: what nobody else waits for is let go, and a client's pull is not.

@@ -6,6 +6,7 @@ import Logging
 import TestSupport
 import Testing
 
+@testable import BuiltinImage
 @testable import Configuration
 @testable import OCI
 @testable import Registry
@@ -25,6 +26,8 @@ final class MirrorKit {
         var environment: [String: String] = [:]
         var imagePath: String?
         var limits = StoreLimits()
+        /// Whether the built-in image is served.
+        var hasBuiltin = false
         /// Further registries; the argument is the port of the server under test.
         var registries: (UInt16) -> [RegistryConfig] = { _ in [] }
         /// Further upstreams, on the kit's loop.
@@ -42,6 +45,7 @@ final class MirrorKit {
     let metrics: Metrics
     let client: UpstreamClient
     let puller: Puller
+    let api: API
     let server: Server
     let port: UInt16
     private var clients: [TestClient] = []
@@ -88,8 +92,10 @@ final class MirrorKit {
         context.firstBackOffMilliseconds = options.firstBackOffMilliseconds
         puller = Puller(context: context)
         let api = API(
-            loop: loop, offload: offload, store: store, puller: puller, policy: options.policy, builtin: nil,
+            loop: loop, offload: offload, store: store, puller: puller, policy: options.policy,
+            builtin: options.hasBuiltin ? Builtin(HelloWorldImage()) : nil,
             logger: logger, metrics: metrics)
+        self.api = api
         handler = { api.handle($0, $1, $2) }
         store.startRecovery()
     }

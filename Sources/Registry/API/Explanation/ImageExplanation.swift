@@ -29,12 +29,14 @@ package struct ImageExplanation: Sendable {
     }
 
     /// Why no upstream is asked.
-    enum Silence: Sendable { case airGapped, builtIn }
+    enum Silence: Sendable { case denied, airGapped, builtIn }
 
     private let image: WrittenImageName
     private let client: ExplainedClient
     private let defaultHost: RegistryHost?
     private let entry: (index: Int, name: RegistryPattern)?
+    /// The decision of the rules on names.
+    private let nameDecision: String
     private let silence: Silence?
     let endpoints: [EndpointExplanation]
     private let limits: [Line]
@@ -53,8 +55,11 @@ package struct ImageExplanation: Sendable {
         let entries = RegistryEntries(config.registries)
         let index = entries.index(for: host)
         entry = index.map { ($0, entries.all[$0].name) }
+        let names = config.namePolicy
+        nameDecision = names.explanation(host: host, repository: image.name.repository)
+        let isAllowed = names.decide(host: host, repository: image.name.repository) == .allowed
         let isBuiltIn = config.helloWorld && Builtin.serves(image.name)
-        silence = isBuiltIn ? .builtIn : config.airGapped ? .airGapped : nil
+        silence = !isAllowed ? .denied : isBuiltIn ? .builtIn : config.airGapped ? .airGapped : nil
         guard silence == nil else {
             (endpoints, limits) = ([], [])
             return
@@ -94,8 +99,9 @@ package struct ImageExplanation: Sendable {
         if let address = client.address { lines.append(Line("from", address.text)) }
         if let user = client.user { lines.append(Line("user", user)) }
         lines.append(Line("access", "open: no rule by address or user is configured"))
-        lines.append(Line("entry", entryText))
+        lines += [Line("pull", nameDecision), Line("entry", entryText)]
         switch silence {
+        case .denied: lines.append(Line("upstream", "none is asked: requests get 403"))
         case .airGapped: lines.append(Line("upstream", "none is asked (airGapped): what is not cached gets 404"))
         case .builtIn: lines.append(Line("upstream", "none is asked (helloWorld): the image is in the program"))
         case nil: lines.append(Line("endpoints", "\(endpoints.count)"))

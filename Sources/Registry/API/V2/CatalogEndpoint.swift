@@ -2,6 +2,7 @@
 // `oras repo ls` ask for it.
 
 internal import BuiltinImage
+internal import Configuration
 internal import OCI
 
 /// Lists the cache's repositories off the loop, once for all requests that wait meanwhile, and again only after a
@@ -12,30 +13,47 @@ final class CatalogScan {
 
     private let store: Store
     private let loop: EventLoop
+    private let names: NameDecisions
+    /// The repositories that are served from the program itself.
+    private let builtin: [RepositoryEntry]
     private var waiting: [([RepositoryEntry]?) -> Void] = []
     private var latest: (entries: [RepositoryEntry], endMilliseconds: UInt64)?
 
-    init(_ store: Store, on loop: EventLoop) {
+    init(_ store: Store, on loop: EventLoop, names: NameDecisions, hasBuiltin: Bool) {
         self.store = store
         self.loop = loop
+        self.names = names
+        let repository = hasBuiltin ? RepositoryName("\(HelloWorldImage.repository)") : nil
+        builtin = repository.map { [RepositoryEntry(host: HelloWorldImage.host, repository: $0)] } ?? []
     }
 
     /// A repository that the cache has an image of.
     struct RepositoryEntry: Sendable, Hashable {
-        let host: String
-        let repository: String
+        let host: RegistryHost
+        let repository: RepositoryName
     }
 
+    /// Forgets the list, which has the names that the former policy allowed.
+    func policyChanged() { latest = nil }
+
+    /// Lists the repositories that may be pulled.
     /// - Parameter then: called later with the repositories, or nil when the cache cannot be read.
     func list(then: @escaping ([RepositoryEntry]?) -> Void) {
         if let latest, loop.nowMilliseconds < latest.endMilliseconds {
             return loop.deferred.complete(then, latest.entries)
         }
         waiting.append(then)
-        guard waiting.count == 1 else { return }
+        if waiting.count == 1 { scan() }
+    }
+
+    private func scan() {
+        let (policy, generation, builtin) = (names.policy, names.generation, builtin)
         store.images { images in
-            Array(Set(images.map { RepositoryEntry(host: $0.host.text, repository: $0.repository.text) }))
+            let all = Set(images.map { RepositoryEntry(host: $0.host, repository: $0.repository) } + builtin)
+            return all.filter { policy.isOpen || policy.decide(host: $0.host, repository: $0.repository) == .allowed }
+                .map { $0 }
         } then: { [self] result in
+            guard generation == names.generation else { return scan() }
             let all = waiting
             waiting = []
             let entries = try? result.get()
@@ -55,10 +73,10 @@ struct CatalogPage: Sendable {
     /// - Parameters:
     ///   - host: the upstream whose repositories are listed, by their names alone; nil: all, as `HOST/NAME`.
     ///   - last: only names after it, in the order of their bytes.
-    init(_ entries: [CatalogScan.RepositoryEntry], host: String?, limit: Int, after last: String?) {
+    init(_ entries: [CatalogScan.RepositoryEntry], host: RegistryHost?, limit: Int, after last: String?) {
         var names = entries.compactMap { entry in
             guard let host else { return "\(entry.host)/\(entry.repository)" }
-            return entry.host == host ? entry.repository : nil
+            return entry.host == host ? entry.repository.text : nil
         }
         if let last { names.removeAll { !last.utf8.lexicographicallyPrecedes($0.utf8) } }
         names.sort { $0.utf8.lexicographicallyPrecedes($1.utf8) }
@@ -75,10 +93,10 @@ extension API {
     /// there is neither.
     func catalog(_ connection: Connection, _ route: Route, _ head: RequestHead, _ bytes: UnsafeRawBufferPointer) {
         let parameters: PageQuery
-        let host: String?
+        let host: RegistryHost?
         do throws(RegistryError) {
             parameters = try PageQuery(QueryItems(head.query.in(bytes)))
-            host = try upstream(connection, route, head, bytes)?.host.host.text
+            host = try upstream(connection, route, head, bytes)?.host.host
         } catch {
             return connection.respond(error)
         }
@@ -86,18 +104,11 @@ extension API {
         let pending = PendingResponse(connection, deadlineMilliseconds: policy.answerDeadlineMilliseconds) {
             $0.respond(.unavailable("the cache has not been read in time"))
         }
-        let builtinEntries =
-            builtin == nil
-            ? []
-            : [
-                CatalogScan.RepositoryEntry(
-                    host: HelloWorldImage.host.text, repository: "\(HelloWorldImage.repository)")
-            ]
         catalogScan.list { [self] entries in
             guard let entries else { return pending.answer { $0.respond(.unavailable("the cache cannot be read")) } }
             let (limit, last) = (parameters.limit ?? PageQuery.maximumLimit, parameters.last)
             offload.run {
-                CatalogPage(Array(Set(entries + builtinEntries)), host: host, limit: limit, after: last)
+                CatalogPage(entries, host: host, limit: limit, after: last)
             } then: { (result: Result<CatalogPage, any Error>) in
                 guard case .success(let page) = result else { return }
                 pending.answer { connection in
