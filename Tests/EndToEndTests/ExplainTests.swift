@@ -42,7 +42,8 @@ import Testing
         let result = try run(["explain", "quay.io/a/b", "--config-file", config])
         #expect(result.status == 0 && result.errors.isEmpty, "\(result)")
         for line in [
-            "image: quay.io/a/b:latest", "entry: registries[0], exact name quay.io", "endpoints: 2",
+            "image: quay.io/a/b:latest", "pull: allowed: no allow, deny or registriesOnly is configured",
+            "entry: registries[0], exact name quay.io", "endpoints: 2",
             "endpoint[0].request: GET https://mirror.example/v2/a/b/manifests/latest?ns=quay.io",
             "endpoint[0].credentials: dockerConfig \(files.file("docker.json")): nothing there for mirror.example",
             "endpoint[1].credentials: user someone from passwordFromEnv QUAY_PASSWORD (registries[0].auth)",

@@ -16,12 +16,14 @@ def content(size, seed):
 
 
 class Cache:
-    """`images` images of docker.io, one a repository, tag `v1`: a config, a layer of 4 KiB, a layer of `large_bytes`."""
+    """`images` images of docker.io, one a repository, tag `v1`: a config, a layer of 4 KiB, a layer of `large_bytes`; and a blob of
+    64 KiB, which is sent from its file as a large one is."""
 
     def __init__(self, directory, images, large_bytes):
         self.root = directory / "store-v1"
         self.images = []
         large = self.blob(content(large_bytes, "large"))
+        self.middle, _ = self.blob(content(65536, "middle"))
         for index in range(images):
             self.images.append(self.image(f"library/app{index}", index, large))
 
@@ -61,5 +63,6 @@ class Cache:
             "digest": f"/v2/{repository}/manifests/sha256:{manifest}?ns=docker.io",
             "manifest bytes": size,
             "blob": f"/v2/docker.io/{repository}/blobs/sha256:{small[0]}",
+            "middle": f"/v2/docker.io/{repository}/blobs/sha256:{self.middle}",
             "large": f"/v2/docker.io/{repository}/blobs/sha256:{large[0]}",
         }

@@ -57,7 +57,7 @@ final class ObservedServer {
             arguments: [
                 "--metrics", "0", "--always-pull-latest", "--hello-world", "--max-bytes", Self.maxBytes,
                 "--min-free-bytes", "1MB",
-            ], settings: "scrub: {interval: 30d, bytesPerSecond: 100KB}\n")
+            ], settings: "scrub: {interval: 30d, bytesPerSecond: 100KB}\ndeny: [/denied/]\n")
         port = try Self.port(in: server.address)
         let mark = "metrics: http://"
         let line = try server.process.line(containing: mark, in: server.process.errors)

@@ -144,6 +144,7 @@ struct ObservedSession {
         #expect(get(.limited, "manifests/v1").status >= 400)
         #expect(scene.ask(.get("/v2/team/app/manifests/v1")).status == 400)
         #expect(scene.ask(.get("/elsewhere")).status == 404)
+        #expect(scene.ask(.get("/v2/good.test/denied/app/manifests/v1")).status == 403)
         scene.sendGarbage()
     }
 

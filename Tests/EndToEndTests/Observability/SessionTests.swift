@@ -61,6 +61,7 @@ import Testing
         "ociregistry_store_damaged_files_total{by=\"read\"}", "ociregistry_scrub_files_total",
         "ociregistry_store_write_failures_total{reason=\"no_space\"}", "ociregistry_http_requests_malformed_total",
         "ociregistry_http_requests_aborted_total", "ociregistry_upstream_reconnects_total",
+        "ociregistry_denied_requests_total{rule=\"deny\"}",
     ]
 
     @Test("every panel, annotation and rule has data after a session that provokes each event") func panels() throws {
