@@ -1,5 +1,5 @@
 // Kills the program that has this library preloaded (LD_PRELOAD) at the KILL_AT-th operation on a file called PROOFS:
-// before it, after it, or amid a write (KILL_WHEN=before, after or amid).
+// before it, or amid a write and after anything else (KILL_WHEN=before or amid).
 
 #define _GNU_SOURCE
 #include <dlfcn.h>

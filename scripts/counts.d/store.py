@@ -22,10 +22,12 @@ class Cache:
     def __init__(self, directory, images, large_bytes):
         self.root = directory / "store-v1"
         self.images = []
+        self.proofs = []
         large = self.blob(content(large_bytes, "large"))
         self.middle, _ = self.blob(content(65536, "middle"))
         for index in range(images):
             self.images.append(self.image(f"library/app{index}", index, large))
+        (self.root / "PROOFS").write_text("".join(self.proofs))
 
     def put(self, data, folder):
         name = digest_of(data)
@@ -57,6 +59,9 @@ class Cache:
             "layers": [{"mediaType": f"{OCI}.layer.v1.tar+gzip", "digest": f"sha256:{missing}", "size": 10}],
         }, indent=2).encode(), "manifests/oci-manifest")
         (tags / "partial").write_text(f"sha256:{partial}\n")
+        for name in (manifest, partial, config[0], small[0], large[0], self.middle):
+            line = f"+ sha256:{name} docker.io/{repository}"
+            self.proofs.append(f"{line} {digest_of(line.encode())[:16]}\n")
         return {
             "partial": f"/v2/docker.io/{repository}/manifests/partial",
             "tag": f"/v2/docker.io/{repository}/manifests/v1",

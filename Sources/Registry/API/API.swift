@@ -63,6 +63,8 @@ package final class API {
         self.offload = offload
         self.store = store
         names = NameDecisions(policy.names, loop: loop, offload: offload)
+        // What decides by name is undone by content that is served under any name.
+        store.requiresProofs = !policy.names.isOpen
         catalogScan = CatalogScan(store, on: loop, names: names, hasBuiltin: builtin != nil)
         self.puller = puller
         self.policy = policy

@@ -15,24 +15,6 @@ struct Target {
         RepositoryName((isLibrary ? "library/" : "") + String(decoding: name, as: UTF8.self))
     }
 
-    /// Calls `body` with the repository's whole name, `host/name`. Allocates nothing.
-    @inline(__always)
-    func withRepositoryName<R>(_ body: (UnsafeRawBufferPointer) -> R) -> R {
-        host.bytes.withUnsafeBytes { host in
-            let library: StaticString = "library/"
-            let extra = isLibrary ? library.utf8CodeUnitCount : 0
-            return withUnsafeTemporaryAllocation(byteCount: 1024, alignment: 8) { room in
-                room.copyMemory(from: host)
-                room[host.count] = 0x2F
-                var end = host.count + 1
-                for index in 0..<extra { room[end + index] = library.utf8Start[index] }
-                end += extra
-                UnsafeMutableRawBufferPointer(rebasing: room[end...]).copyMemory(from: name)
-                return body(UnsafeRawBufferPointer(rebasing: room[..<(end + name.count)]))
-            }
-        }
-    }
-
     /// The record of a tag, from memory.
     func tag(_ tag: UnsafeRawBufferPointer, in store: Store) -> TagRecord? {
         withBytes { store.tag(TagBytes($0, tag: tag)) }

@@ -51,6 +51,14 @@ extension Catalog {
                 text.sample(metrics.requests.deniedCount(by: rule), Labels("rule", rule.label))
             }
         },
+        counter(
+            "ociregistry_proof_requests_total",
+            "Requests for cached content that its repository had no proof for, by the upstream's answer.", ["result"]
+        ) { metrics, _, text in
+            for result in ProofResult.allCases {
+                text.sample(metrics.requests.withoutProof[result, default: 0], Labels("result", result.rawValue))
+            }
+        },
         gauge("ociregistry_http_connections_open", "Client connections.") { $2.sample($1.openConnections) },
         counter("ociregistry_http_connections_accepted_total", "Client connections taken.") {
             $2.sample($0.requests.connectionsAccepted)

@@ -66,6 +66,18 @@ package enum DenyingRule: UInt8, CaseIterable, Sendable {
     }
 }
 
+/// What became of a request for cached content that its repository had no proof for.
+package enum ProofResult: String, CaseIterable, Sendable {
+    /// The upstream has it.
+    case proven
+    /// The content had to come from the upstream.
+    case pulled
+    /// The upstream does not have it, or denies access.
+    case refused
+    /// The upstream could not be asked.
+    case unavailable
+}
+
 /// The class of a status code.
 package enum StatusClass: UInt8, CaseIterable, Sendable {
     case success, redirection, clientError, serverError

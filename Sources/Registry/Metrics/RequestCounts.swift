@@ -38,6 +38,8 @@ package struct RequestCounts: Sendable {
     /// Clients that left before their response was complete.
     package var aborted: UInt64 = 0
     package var malformed: UInt64 = 0
+    /// Requests for cached content without a proof.
+    package var withoutProof: [ProofResult: UInt64] = [:]
     private var denied = Array(repeating: UInt64(0), count: DenyingRule.allCases.count)
     package var connectionsAccepted: UInt64 = 0
     package var connectionsRefused: UInt64 = 0

@@ -10,6 +10,7 @@ extension API {
     package func replaceNamePolicy(_ policy: NamePolicy) {
         guard policy != names.policy else { return }
         names.replace(with: policy)
+        store.requiresProofs = !policy.isOpen
         recentAnswers = RecentAnswers()
         catalogScan.policyChanged()
     }

@@ -33,13 +33,17 @@ extension API {
 
     private func proveBlob(_ connection: Connection, _ file: OpenFile, _ digest: Digest, _ owned: OwnedRequest) {
         let unknown = RegistryError.blobUnknown("\(digest) is not known to be in \(owned.source.repository)")
-        if policy.airGapped { return connection.respond(unknown) }
+        if policy.airGapped { return refuse(connection, unknown, .unavailable) }
         let pending = makePendingResponse(connection, owned.source)
         puller.prove(digest, .blob, sizeBytes: file.sizeBytes, from: owned.source) { [self] answer in
             pending.answer { [self] connection in
                 switch answer {
-                case .proven: send(connection, file, digest, owned)
-                case .needsContent: pull(connection, digest, owned)
+                case .proven:
+                    count(.proven)
+                    send(connection, file, digest, owned)
+                case .needsContent:
+                    count(.pulled)
+                    pull(connection, digest, owned)
                 case .refused(let error): refuse(connection, error, unknown, owned)
                 }
             }
@@ -51,16 +55,22 @@ extension API {
         _ connection: Connection, _ manifest: CachedManifest, _ reference: Reference, _ owned: OwnedRequest
     ) {
         let unknown = RegistryError.manifestUnknown("\(reference) is not known to be in \(owned.source.repository)")
-        if policy.airGapped { return connection.respond(unknown) }
+        if policy.airGapped { return refuse(connection, unknown, .unavailable) }
         let pending = makePendingResponse(connection, owned.source)
         let size = Int64(manifest.sizeBytes)
         puller.prove(manifest.digest, .manifest, sizeBytes: size, from: owned.source) { [self] answer in
             pending.answer { [self] connection in
                 switch (answer, reference) {
-                case (.proven, _): serve(connection, manifest, owned)
-                case (.needsContent, _): pull(connection, reference, owned)
-                // The tag may have moved since.
-                case (.refused(let error), .tag) where error.status == 404: pull(connection, reference, owned)
+                case (.proven, _):
+                    count(.proven)
+                    serve(connection, manifest, owned)
+                case (.needsContent, _):
+                    count(.pulled)
+                    pull(connection, reference, owned)
+                case (.refused(let error), .tag) where error.status == 404:
+                    // The tag may have moved since.
+                    count(.pulled)
+                    pull(connection, reference, owned)
                 case (.refused(let error), _): refuse(connection, error, unknown, owned)
                 }
             }
@@ -71,19 +81,26 @@ extension API {
     private func refuse(
         _ connection: Connection, _ error: RegistryError, _ unknown: RegistryError, _ owned: OwnedRequest
     ) {
-        guard error.status >= 500 else { return connection.respond(error) }
+        guard error.status >= 500 else { return refuse(connection, error, .refused) }
         logger.warning(
             "cached content is not served, since the upstream cannot be asked whether it has it",
             metadata: [
                 "host": "\(owned.source.host)", "repository": "\(owned.source.repository)",
                 "id": "\(owned.source.requestID)", "reason": "\(error.reason)",
             ])
-        connection.respond(unknown)
+        refuse(connection, unknown, .unavailable)
     }
+
+    private func refuse(_ connection: Connection, _ error: RegistryError, _ result: ProofResult) {
+        count(result)
+        connection.respond(error)
+    }
+
+    private func count(_ result: ProofResult) { metrics.requests.withoutProof[result, default: 0] &+= 1 }
 }
 
 extension Target {
     func proofStatus(of digest: Digest, in store: Store) -> ProofStatus {
-        withRepositoryName { store.proofStatus(of: digest, in: $0) }
+        withBytes { $0.withText { store.proofStatus(of: digest, in: $0) } }
     }
 }

@@ -2,8 +2,8 @@
 // The file is rewritten when most of it is obsolete. All functions block; one chain of jobs runs them, so that nothing
 // is appended to a file that is being replaced.
 //
-// Crash safety: an append leaves whole lines, except for a torn last line, which is skipped. A line that a crash cut, or
-// that a disk changed, does not match its checksum. A new file is durable before it gets the old one's name.
+// Crash safety: an append leaves whole lines, except for a torn last line, which is skipped. A line that a crash cut,
+// or that a disk changed, does not match its checksum. A new file is durable before it gets the old one's name.
 
 internal import Glibc
 internal import OCI
