@@ -54,6 +54,29 @@ import Testing
         #expect(!asked.contains { $0.contains("/other/") || $0.contains("/v2/library/x/") })
     }
 
+    @Test("new rules are in force after SIGHUP, for cached content too") func reloaded() throws {
+        let upstream = try DockerRegistry(storing: SampleImages.storage())
+        let files = try TemporaryDirectory()
+        let registries = "registries: [{name: docker.io, endpoint: \"http://\(upstream.address)\"}]\n"
+        let config = try files.write(registries, to: "c.yaml")
+        let server = try ChildProcess([
+            Checkout.server, "serve", "--config-file", config, "--image-path", files.file("images"), "--host",
+            "127.0.0.1", "--port", "0", "--log-level", "warn",
+        ])
+        let mark = "listening on http://"
+        let line = try server.line(containing: mark, in: server.errors)
+        let name = "\(line.components(after: mark).prefix { $0 != " " && $0 != "/" })/docker.io/\(SampleImage.multi)"
+        for _ in 0..<3 { #expect(try Self.inspect(name).status == 0) }
+        try files.write("deny: [multi]\n" + registries, to: "c.yaml")
+        kill(server.processID, SIGHUP)
+        _ = try server.line(containing: "the configuration was reloaded", in: server.errors)
+        let result = try Self.inspect(name)
+        #expect(result.status != 0 && result.errors.contains("may not be pulled here: deny[0] 'multi'"), "\(result)")
+        server.stop()
+        #expect(try server.wait() == 0)
+        #expect(try upstream.stop().filter { $0.contains("/manifests/") && $0.hasPrefix("GET ") }.count == 1)
+    }
+
     @Test("load without a server fails for a denied image, and explain and check-config know the rules")
     func commands() throws {
         let upstream = try DockerRegistry(storing: SampleImages.storage())
