@@ -134,6 +134,13 @@ struct ObservedSession {
         for what in ["manifests/v1", "blobs/\(nothing)", "tags/list", "referrers/\(nothing)"] {
             #expect(get(.failing, what).status >= 500)
         }
+        // The cache has it, and nobody has said that these repositories have it.
+        #expect(get(.failing, "manifests/\(Self.image.digest)").status == 404)
+        scene[.good].on("/v2/team/copy/manifests/\(Self.image.digest)", Self.image.answer)
+        for (repository, status) in [("copy", 200), ("other", 404)] {
+            let target = "/v2/good.test/team/\(repository)/manifests/\(Self.image.digest)"
+            #expect(scene.ask(.get(target)).status == status)
+        }
         #expect(scene.ask(.get("/v2/\(ObservedServer.goneHost)/team/app/manifests/v1")).status >= 500)
         // One repository is paused for so long that its client waits, another one for longer than clients wait.
         scene[.limited].on("/v2/team/burst/manifests/v1", .status(429, [("Retry-After", "10")]))
