@@ -30,9 +30,13 @@ struct StoreLock {
         note.withUnsafeBytes { try? Disk.write($0, to: descriptor, at: 0, path) }
     }
 
+    /// Unlocks before it closes: a program that is being started has copies of all descriptors until its exec, and a
+    /// lock lasts until the last of them is closed (flock(2)).
     func release() {
-        close(descriptor)
-        if let former { close(former) }
+        for held in [descriptor, former].compactMap(\.self) {
+            flock(held, LOCK_UN)
+            close(held)
+        }
     }
 
     /// - Parameter former: gets the descriptor of another user's file that is replaced.
