@@ -7,6 +7,8 @@ package final class OciRegistryProcess {
     /// `127.0.0.1:port`
     package let address: String
     package let process: ChildProcess
+    /// The configuration file, which a test may replace before it sends SIGHUP.
+    package var configurationFile: String { files.file("config.yaml") }
     private let files: TemporaryDirectory
 
     /// - Parameters:
