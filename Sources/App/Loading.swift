@@ -25,6 +25,8 @@ final class Loading {
         store = try Store.open(
             imagePath: config.imagePath, loop: loop, offload: offload, logger: logger, limits: StoreLimits(config))
         client = UpstreamClient(config, loop: loop, offload: offload, logger: logger, metrics: metrics)
+        // The report has the reasons.
+        client.failureLevel = .warning
         puller = Puller(
             context: PullContext(
                 loop: loop, offload: offload, store: store, client: client, logger: logger, metrics: metrics,

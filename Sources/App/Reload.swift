@@ -53,6 +53,7 @@ extension Config {
         secretVariables = other.secretVariables
         connections = other.connections
         caFile = other.caFile
+        privateUpstreams = other.privateUpstreams
         environment = other.environment
         pullTimeoutMilliseconds = other.pullTimeoutMilliseconds
     }

@@ -62,6 +62,8 @@ package struct Config: Sendable, Equatable {
     package var scrub: ScrubSchedule?
     /// Proxy, time limits and number of connections of upstreams whose entries set none.
     package var connections = ConnectionSettings()
+    /// Whether upstreams may lead to private networks.
+    package var privateUpstreams = PrivateUpstreams.allow
     /// PEM certificates to trust, instead of the system's, at upstreams without `RegistryTLS.caFile`.
     package var caFile: String?
     /// What the environment says about upstreams; set by the commands that reach any.
@@ -133,6 +135,11 @@ package enum PrefetchLayers: String, CaseIterable, Sendable {
     /// When one of its layers is requested: tools that only look at an image read its manifests and configs.
     case layer
     case never
+}
+
+/// Whether upstreams may lead to private networks where the configuration does not name the host.
+package enum PrivateUpstreams: String, CaseIterable, Sendable {
+    case allow, deny
 }
 
 /// The least severe level that is written. The names are the reference's.

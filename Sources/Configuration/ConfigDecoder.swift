@@ -171,6 +171,9 @@ package enum ConfigDecoder {
             .init(name: "dockerConfig") { value, config throws(Refusal) in
                 try value.assignFile(.dockerConfig, to: &config.dockerConfig)
             },
+            .init(name: "privateUpstreams") { value, config throws(Refusal) in
+                try value.assignUnlessEmpty(ConfigRules.privateUpstreams, to: &config.privateUpstreams)
+            },
             .init(name: "registries", children: RegistryDecoder.allKeys.map { "[].\($0)" }) {
                 value, config throws(Refusal) in
                 config.registries = RegistryDecoder.decode(try value.items())

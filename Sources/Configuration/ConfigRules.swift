@@ -31,6 +31,13 @@ package enum ConfigRules {
         }
     }
 
+    package static func privateUpstreams(_ text: String) throws(Refusal) -> PrivateUpstreams {
+        guard let value = PrivateUpstreams(rawValue: text) else {
+            throw Refusal("must be allow or deny, not \(shown(text))")
+        }
+        return value
+    }
+
     /// `manifest`, `layer` or `never`; a switch's `true` is `layer`, and `false` is `never`.
     package static func prefetchLayers(_ text: String) throws(Refusal) -> PrefetchLayers {
         if let value = PrefetchLayers(rawValue: text) { return value }

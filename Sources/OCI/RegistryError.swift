@@ -25,6 +25,8 @@ package struct RegistryError: Error, Sendable, Equatable {
     package var code: Code
     package var message: String
     package var detail: String?
+    /// The message for the log and for operators, where it says more than clients may know; nil: `message`.
+    package var internalMessage: String?
     /// The value of the `Retry-After` field.
     package var retryAfterSeconds: Int?
     /// The status of the upstream's answer that this error stands for; nil where it stands for something else.
@@ -39,6 +41,9 @@ package struct RegistryError: Error, Sendable, Equatable {
         self.detail = detail
         self.retryAfterSeconds = retryAfterSeconds
     }
+
+    /// The message for the log and for operators.
+    package var operatorMessage: String { internalMessage ?? message }
 
     /// The upstream sent an invalid manifest.
     package static func badManifest(_ reason: String) -> RegistryError {

@@ -51,6 +51,7 @@ struct ConfigurationDocumentTests {
             "host": config.host, "pullTimeout": "\(config.pullTimeoutMilliseconds)", "airGapped": "\(config.airGapped)",
             "alwaysPullLatest": "\(config.alwaysPullLatest)", "helloWorld": "\(config.helloWorld)",
             "prefetchLayers": config.prefetchLayers.rawValue, "rangesAhead": "\(config.rangesAhead)",
+            "privateUpstreams": config.privateUpstreams.rawValue,
         ]
         for (key, value) in defaults {
             #expect(rows.first { $0[0] == "`\(key)`" }?[3] == "`\(value)`", "\(key)")

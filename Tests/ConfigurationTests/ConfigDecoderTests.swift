@@ -59,6 +59,7 @@ import Testing
             defaultNs: Index.Docker.io
             prefetchLayers: false
             rangesAhead: false
+            privateUpstreams: deny
             """
         var expected = Config()
         expected.imagePath = "cache"
@@ -73,6 +74,7 @@ import Testing
         expected.defaultNamespace = RegistryHost("docker.io")
         expected.prefetchLayers = .never
         expected.rangesAhead = false
+        expected.privateUpstreams = .deny
         #expect(try decode(yaml) == expected)
     }
 

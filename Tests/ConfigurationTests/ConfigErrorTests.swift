@@ -26,6 +26,8 @@ import Testing
             "c.yaml:1: prefetchLayers: must be manifest, layer or never (or true for layer, false for never), "
                 + #"not "layers""#
         ),
+        ("privateUpstreams: no", #"c.yaml:1: privateUpstreams: must be allow or deny, not "no""#),
+        ("privateUpstreams: Deny", #"c.yaml:1: privateUpstreams: must be allow or deny, not "Deny""#),
         ("prefetchlayer: true", "c.yaml:1: prefetchlayer: unknown key; did you mean prefetchLayers?"),
         ("frobnicate: true", "c.yaml:1: frobnicate: unknown key"),
         ("serverTlsConfig: true", "c.yaml:1: serverTlsConfig: must be a mapping of keys to values"),

@@ -13,7 +13,7 @@ enum TextEntries {
         }
         if let reference = Reference(text) { require(Reference("\(reference)") == reference, "\(reference)") }
         if let digest = Digest(text) { require("\(digest)" == text, "\(digest)") }
-        _ = NetworkAddress(literal: text)?.isLocal
+        _ = NetworkAddress(literal: text)?.restriction(refusesPrivate: true)
         _ = MediaType(text)
         _ = LocalTime.seconds(text)
         _ = try? Age(text).before(nowSeconds: 1_700_000_000)

@@ -82,7 +82,7 @@ enum UpstreamEntries {
         require(url.port > 0 && !url.host.isEmpty, "\(url)")
         _ = url.redacted
         _ = url.with(path: "/v2/x", query: "n=1")
-        _ = AddressGuard.isLocal(host: url.host)
+        _ = AddressGuard.restriction(ofHost: url.host, refusesPrivate: true)
         if lines.count > 1 { _ = url.resolving(lines[1]) }
     }
 }

@@ -195,9 +195,22 @@ package final class API {
     /// 429 instead of 503.
     func makePendingResponse(_ connection: Connection, _ source: PullSource) -> PendingResponse {
         PendingResponse(connection, deadlineMilliseconds: policy.answerDeadlineMilliseconds) { [self] connection in
-            connection.respond(
-                puller.rateLimitRefusal(of: source) ?? .unavailable("the upstream has not answered in time"))
+            connection.respond(puller.rateLimitRefusal(of: source) ?? noAnswerInTime(source))
         }
+    }
+
+    /// The error when the deadline passes. It is the one for an upstream that cannot be reached: how long a connection
+    /// takes to fail must not tell a client more than that.
+    private func noAnswerInTime(_ source: PullSource) -> RegistryError {
+        let limit = ConnectPhases.duration(policy.answerDeadlineMilliseconds)
+        let error = UpstreamAnswer.unreachable(
+            source.host, "has not answered within \(limit); the request continues")
+        var metadata: Logger.Metadata = [
+            "host": "\(source.host)", "repository": "\(source.repository)", "reason": "\(error.operatorMessage)",
+        ]
+        if !source.requestID.isEmpty { metadata["id"] = "\(source.requestID)" }
+        logger.error("a client got no answer in time", metadata: metadata)
+        return error
     }
 
     // MARK: Upstream choice

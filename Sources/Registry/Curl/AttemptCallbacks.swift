@@ -72,9 +72,10 @@ extension TransferAttempt {
             SocketAddress.read(sockaddr.baseAddress, family: address.pointee.family)
         }
         if let remote, !request.addresses.admits(remote.address) {
-            refusedAddress = true
+            refuse(remote.address, isInUse: false)
             return CURL_SOCKET_BAD
         }
+        hasOpenedSocket = true
         // SOCK_CLOEXEC is O_CLOEXEC by definition (socket(2)); the enumeration's members are not always visible.
         let type = address.pointee.socktype | O_CLOEXEC
         let descriptor = socket(address.pointee.family, type, address.pointee.protocol)
@@ -92,10 +93,9 @@ extension TransferAttempt {
         lastProgress = loop.nowMilliseconds
         timer?.start(afterMilliseconds: progressLimit)
         let port = UInt16(truncatingIfNeeded: port)
-        guard let remote, let address = NetworkAddress(literal: String(cString: remote)),
-            request.addresses.admits(address)
-        else {
-            refusedAddress = true
+        let peer = remote.flatMap { NetworkAddress(literal: String(cString: $0)) }
+        guard let address = peer, request.addresses.admits(address) else {
+            refuse(peer, isInUse: true)
             return CURL_PREREQFUNC_ABORT
         }
         let ends = ConnectionEnds(address: address, port: port, localPort: UInt16(truncatingIfNeeded: localPort))

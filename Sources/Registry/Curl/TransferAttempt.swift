@@ -37,7 +37,10 @@ final class TransferAttempt {
     var ownFailure: TransferFailure?
     /// curl's error text, which curl may write while the easy handle exists.
     let errorText = UnsafeMutablePointer<CChar>.allocate(capacity: Int(CURL_ERROR_SIZE))
-    var refusedAddress = false
+    /// The last of the host's addresses that may not be used, and why; for the log.
+    private var refused: String?
+    /// Whether an address of the host may be used, so that the connection was tried.
+    var hasOpenedSocket = false
 
     /// Whether nothing more will be reported to the owner.
     private(set) var isOver = false
@@ -129,15 +132,23 @@ final class TransferAttempt {
     func outcome(_ code: CURLcode) -> Outcome {
         if let ownFailure { return Outcome(ownFailure) }
         if code == CURLE_OK { return reader.isComplete ? Outcome(nil) : failure(.broken, "an answer without a head") }
-        if refusedAddress, CurlError.isConnecting(code) || code == CURLE_ABORTED_BY_CALLBACK {
-            return failure(.localAddress, "its address is a loopback or link-local one")
+        if let refused, !hasOpenedSocket, CurlError.isConnecting(code) || code == CURLE_ABORTED_BY_CALLBACK {
+            return failure(.refusedAddress, refused)
         }
         if code == CURLE_COULDNT_CONNECT, let reason = progress.slowAddress(limits) {
             return failure(.unreachable, reason)
         }
         let text = CurlError.text(code, detail: String(cString: errorText))
         if let (kind, reason) = proxyFailure(code, text) { return failure(kind, reason) }
-        return failure(CurlError.kind(code), text)
+        return failure(CurlError.kind(code), text + (refused.map { "; not tried: \($0)" } ?? ""))
+    }
+
+    /// Records that an address of the host may not be used.
+    /// - Parameter isInUse: whether an open connection has it; then no other address counts.
+    func refuse(_ address: NetworkAddress?, isInUse: Bool) {
+        let restriction = address.flatMap { request.addresses.restriction(of: $0)?.text } ?? "no IP address"
+        refused = "\(request.peerName) has the address \(address?.text ?? "?"), \(restriction)"
+        if isInUse { hasOpenedSocket = false }
     }
 
     /// Ends it at once, without a callback to the owner.

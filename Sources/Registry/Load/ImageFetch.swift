@@ -176,5 +176,5 @@ private struct ManifestParts: Sendable {
 
 extension RegistryError {
     /// The error in one line, as text for people.
-    var reason: String { message + (detail.map { ": \($0)" } ?? "") }
+    var reason: String { operatorMessage + (detail.map { ": \($0)" } ?? "") }
 }

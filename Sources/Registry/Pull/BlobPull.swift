@@ -262,7 +262,9 @@ final class BlobPull {
         ahead?.close()
         if keepPartial { sink?.suspend() } else { sink?.discard() }
         sink = nil
-        context.logger.warning("blob pull failed", metadata: metadata(["reason": "\(error.message)"]))
+        context.logger.log(
+            level: error.internalMessage == nil ? .warning : context.client.failureLevel, "blob pull failed",
+            metadata: metadata(["reason": "\(error.operatorMessage)"]))
         if case .complete = blob.phase {} else { blob.fail(error) }
         end(succeeded: false)
     }
@@ -272,6 +274,7 @@ final class BlobPull {
         var metadata = more
         metadata["digest"] = "\(blob.key.digest)"
         metadata["host"] = "\(source.host)"
+        metadata["repository"] = "\(source.repository)"
         if !source.requestID.isEmpty { metadata["id"] = "\(source.requestID)" }
         return metadata
     }

@@ -87,6 +87,8 @@ extension BlobPull: UpstreamExchangeHandler {
         if case .refused(let error) = failure, error.status < 500 {
             // Refused by this server or by a token service: an immediate retry would not help.
             handle(refusal(error))
+        } else if let failure, case .addressRefused = failure {
+            handle(.refused(failure.registryError(host: source.host)))
         } else if let failure {
             handle(.broke(failure.registryError(host: source.host), received: received))
         } else if received == requestedEnd, received != machine.size {

@@ -161,6 +161,7 @@ extension UpstreamRequest {
         request.accept = MediaType.acceptTypes + source.extraAccept
         request.via = source.via
         request.client = source.client
+        request.requestID = source.requestID
         return request
     }
 }

@@ -135,6 +135,7 @@ private final class RangeRelay: UpstreamExchangeHandler {
     private let range: ClosedRange<Int64>
     private let sizeBytes: Int64
     private let host: RegistryHost
+    private let client: UpstreamClient
     /// Retains this object until it ends.
     private var exchange: UpstreamExchange?
     /// Whether the answer states its length, so that the exchange ends with the last byte.
@@ -146,6 +147,7 @@ private final class RangeRelay: UpstreamExchangeHandler {
         self.range = range
         self.sizeBytes = sizeBytes
         host = source.host
+        client = context.client
         blob = GrowingBlob(key: source.key(digest), loop: context.loop)
         window = PassingWindow(
             digest: digest, first: range.lowerBound, loop: context.loop, offload: context.offload)
@@ -191,7 +193,11 @@ private final class RangeRelay: UpstreamExchangeHandler {
 
     func exchange(_ exchange: UpstreamExchange, ended failure: UpstreamFailure?) {
         guard exchange === self.exchange else { return }
-        if let failure { return end(failure.registryError(host: host)) }
+        if let failure {
+            let error = failure.registryError(host: host)
+            client.log(error, exchange.request, of: host)
+            return end(error)
+        }
         let isWhole = window.writtenBytes == range.upperBound + 1
         end(isWhole ? nil : .unavailable("the upstream's body is not as long as it said"))
     }

@@ -36,6 +36,7 @@ extension UpstreamRequest {
         )
         request.via = source.via
         request.client = source.client
+        request.requestID = source.requestID
         return request
     }
 }

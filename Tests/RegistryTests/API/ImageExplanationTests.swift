@@ -120,10 +120,24 @@ import Testing
         arguments: ["localhost:5000", "127.0.0.1", "169.254.169.254", "[::1]:5000"])
     func local(_ host: String) throws {
         let request = try #require(try Self.explain("\(host)/a")["endpoint[0].request"])
-        #expect(request.hasSuffix(" is a loopback or link-local address, which needs an entry in registries"))
+        #expect(request.hasPrefix("none: ") && request.hasSuffix(", which needs an entry in registries"))
         let named = try Self.explain("\(host)/a:1", "registries: [{name: '\(host)', scheme: http}]")
         #expect(named["endpoint[0].request"] == "GET http://\(host)/v2/a/manifests/1")
         #expect(named["endpoint[0].tls"] == "none: plain HTTP")
+    }
+
+    @Test("with privateUpstreams: deny, an address of a private network is asked only where an entry names it")
+    func privateAddresses() throws {
+        let deny = "privateUpstreams: deny"
+        let other = try Self.explain("10.0.0.1/a", deny)
+        #expect(
+            other["endpoint[0].request"]
+                == "none: 10.0.0.1 is a private address (privateUpstreams: deny), which needs an entry in registries")
+        #expect(other["endpoint[0].private-addresses"] == "at no host (privateUpstreams: deny)")
+        let named = try Self.explain("a.corp/a:1", "\(deny)\nregistries: [{name: a.corp, endpoint: 'http://10.0.0.1'}]")
+        #expect(named["endpoint[0].request"]?.hasPrefix("GET http://10.0.0.1/v2/a/manifests/1") == true)
+        #expect(named["endpoint[0].private-addresses"] == "only at 10.0.0.1 (privateUpstreams: deny)")
+        #expect(try Self.explain("10.0.0.1/a")["endpoint[0].private-addresses"] == nil)
     }
 
     @Test("airGapped and helloWorld ask nobody") func silence() throws {

@@ -85,7 +85,7 @@ final class TransferRecord: TransferHandler {
         let (run, multi, fake) = try Self.client()
         fake.answer = { _ in .ok([1]) }
         let refused = try Self.get("http://localhost:\(fake.port)/", isConfigured: false, run: run, multi: multi)
-        #expect(refused.failure?.kind == .localAddress)
+        #expect(refused.failure?.kind == .refusedAddress)
         #expect(fake.connectionCount == 0)
         let allowed = try Self.get("http://localhost:\(fake.port)/", isConfigured: true, run: run, multi: multi)
         #expect(allowed.body == [1])
@@ -98,7 +98,7 @@ final class TransferRecord: TransferHandler {
         fake.answer = { _ in .ok([1]) }
         let url = "http://127.0.0.1:\(fake.port)/"
         #expect(try Self.get(url, isConfigured: true, run: run, multi: multi).body == [1])
-        #expect(try Self.get(url, isConfigured: false, run: run, multi: multi).failure?.kind == .localAddress)
+        #expect(try Self.get(url, isConfigured: false, run: run, multi: multi).failure?.kind == .refusedAddress)
         #expect(fake.requests.count == 1)
         #expect(try Self.get(url, isConfigured: true, run: run, multi: multi).body == [1])
         run.close()

@@ -135,11 +135,11 @@ import Testing
     func badRealms(realm: String) throws {
         var machine = try Self.machine()
         _ = machine.handle(.begin(authorization: nil))
-        guard case .fail(.refused(let error)) = machine.handle(try Self.bearer(realm: realm)) else {
+        guard case .fail(let failure) = machine.handle(try Self.bearer(realm: realm)) else {
             Issue.record("not refused")
             return
         }
-        #expect(error.status == 403)
+        #expect(failure.registryError(host: .dockerHub).status == 403)
     }
 
     @Test("a Basic challenge is answered once, and only with configured credentials") func basicChallenge() throws {
@@ -189,7 +189,7 @@ import Testing
     @Test("a connection that fails without a response is retried once; a timeout is not") func retry() throws {
         let kinds: [(TransferFailure.Kind, Bool, Bool)] = [
             (.unreachable, false, true), (.broken, false, true), (.broken, true, false), (.timedOut, false, false),
-            (.untrusted, false, false), (.localAddress, false, false),
+            (.untrusted, false, false), (.refusedAddress, false, false),
         ]
         for (kind, hadAnswer, retries) in kinds {
             var machine = try Self.machine()
@@ -211,11 +211,11 @@ import Testing
         var machine = Machine(
             host: try #require(RegistryHost("127.0.0.1:5000")), trust: trust, url: base,
             repository: try #require(RepositoryName("x")), credentials: .none)
-        guard case .fail(.refused(let error)) = machine.handle(.begin(authorization: nil)) else {
+        guard case .fail(.addressRefused(let reason)) = machine.handle(.begin(authorization: nil)) else {
             Issue.record("asked")
             return
         }
-        #expect(error.status == 403)
+        #expect(reason == "its address is 127.0.0.1, a loopback, link-local or multicast address")
     }
 
     @Test("Basic credentials are encoded as in RFC 7617") func basicEncoding() {

@@ -79,7 +79,9 @@ import Testing
             #expect(machine.handle(.failed(.first, Self.failure(kind))) == [.stopWatching, .startSecond])
             #expect(machine.handle(.answered(.second, status: 200)) == [.stopWatching, .deliver(.second)])
         }
-        for failure in [Self.failure(.broken, hadAnswer: true), Self.failure(.localAddress), Self.failure(.untrusted)] {
+        for failure in [
+            Self.failure(.broken, hadAnswer: true), Self.failure(.refusedAddress), Self.failure(.untrusted),
+        ] {
             var machine = Self.machine(isReused: true)
             #expect(machine.handle(.failed(.first, failure)) == [.stopWatching, .fail(failure)])
         }

@@ -64,12 +64,35 @@ import Testing
         #expect(UpstreamAnswer.error(for: down, kind: .blob, host: Self.host)?.retryAfterSeconds == 20)
     }
 
-    @Test("an upstream failure is a 503 that names host and reason, and a refusal keeps its status") func failures() {
-        for failure in [UpstreamFailure.unreachable("x"), .timedOut("x"), .broken("x")] {
+    @Test("every failure to reach an upstream has one text for clients, and its reason for the log") func failures() {
+        let reason = "connection refused at port 22"
+        for failure in [UpstreamFailure.unreachable(reason), .timedOut(reason), .broken(reason)] {
             let error = failure.registryError(host: Self.host)
-            #expect(error.status == 503)
-            #expect(error.message.contains("docker.io") && error.message.contains("x"))
+            #expect(error.status == 503 && error.code == .unavailable)
+            #expect(error.message == "docker.io cannot be reached; the server's log says why" && error.detail == nil)
+            #expect(error.operatorMessage.hasPrefix("docker.io ") && error.operatorMessage.hasSuffix(reason))
+            #expect(!String(decoding: error.json, as: UTF8.self).contains("22"))
         }
+    }
+
+    @Test("every refused address has one text for clients, and its reason for the log") func refusedAddress() {
+        let transfer = TransferFailure(kind: .refusedAddress, reason: "a.test has 127.0.0.1", hadAnswer: false)
+        for failure in [
+            UpstreamFailure(transfer), UpstreamFailure(.address("a.test has 127.0.0.1"), host: Self.host, of: "its "),
+        ] {
+            let error = failure.registryError(host: Self.host)
+            #expect(error.status == 403 && error.code == .denied && error.detail == nil)
+            #expect(error.message == "docker.io leads to an address that is not allowed; the server's log says which")
+            #expect(error.operatorMessage.contains("a.test has 127.0.0.1"))
+        }
+        guard case .refused(let error) = UpstreamFailure(.rule("it is odd"), host: Self.host) else {
+            Issue.record("not a refusal")
+            return
+        }
+        #expect(error.message == "docker.io: it is odd" && error.operatorMessage == error.message)
+    }
+
+    @Test("a refusal keeps its status") func refusals() {
         let denied = UpstreamAnswer.denied(Self.host, status: 403, hint: nil)
         #expect(UpstreamFailure.refused(denied).registryError(host: Self.host) == denied)
     }

@@ -9,32 +9,6 @@ import Testing
 @Suite struct UpstreamTrustTests {
     // MARK: Addresses
 
-    @Test(
-        "loopback, link-local, multicast and unspecified hosts are local",
-        arguments: [
-            "127.0.0.1", "127.255.0.9", "0.0.0.0", "0.1.2.3", "169.254.169.254", "224.0.0.1", "239.1.1.1",
-            "255.255.255.255",
-            "::1", "[::1]", "::", "fe80::1", "febf::1", "ff02::1", "::ffff:127.0.0.1", "::ffff:169.254.1.1",
-            "::127.0.0.1",
-            "64:ff9b::127.0.0.1", "2002:7f00:1::", "localhost", "a.localhost",
-        ])
-    func localHosts(host: String) {
-        #expect(AddressGuard.isLocal(host: host))
-    }
-
-    @Test(
-        "private and public hosts are not local",
-        arguments: [
-            "10.0.0.1", "192.168.1.1", "172.16.0.1", "8.8.8.8", "1.0.0.1", "126.0.0.1", "128.0.0.1", "169.253.0.1",
-            "223.0.0.1",
-            "fc00::1", "fec0::1", "2001:db8::1", "::ffff:8.8.8.8", "64:ff9b::8.8.8.8", "example.com",
-            "localhost.example",
-            "127.1.example",
-        ])
-    func otherHosts(host: String) {
-        #expect(!AddressGuard.isLocal(host: host))
-    }
-
     @Test("local addresses are allowed only for a configured host or a configured proxy") func allowedLocal() throws {
         let loopback = try #require(NetworkAddress(literal: "127.0.0.1"))
         let metadata = try #require(NetworkAddress(literal: "169.254.169.254"))
@@ -43,7 +17,11 @@ import Testing
         #expect(!strict.admits(loopback))
         #expect(!strict.admits(metadata))
         #expect(strict.admits(outside))
-        #expect(AddressGuard(hostIsConfigured: true).admits(metadata))
+        #expect(AddressGuard(hostIsConfigured: true, refusesPrivate: true).admits(metadata))
+        let inside = try #require(NetworkAddress(literal: "10.0.0.1"))
+        #expect(strict.admits(inside))
+        #expect(!AddressGuard(hostIsConfigured: false, refusesPrivate: true).admits(inside))
+        #expect(AddressGuard(hostIsConfigured: true, refusesPrivate: true).admits(inside))
         var proxied = TransferRequest(
             url: try #require(UpstreamURL("https://a.test/")), addresses: strict, noProgressMilliseconds: 1)
         #expect(!proxied.addresses.admits(loopback))
@@ -170,6 +148,40 @@ import Testing
         #expect(!unknown.admits(unknown.base))
         let known = try Self.trust("https://[::1]:5000")
         #expect(try Self.redirect("https://[::1]:5000/x", "https://[0:0:0::1]/x", known) == "drop")
+    }
+
+    @Test("a private host is refused as a base, a realm and a redirect only if private upstreams are denied")
+    func privateHosts() throws {
+        let base = try #require(UpstreamURL("https://registry.a"))
+        for refuses in [false, true] {
+            let trust = UpstreamTrust(
+                name: "registry.a", base: base, isConfigured: true, tokenRealm: "10.0.0.2:5001", refusesPrivate: refuses
+            )
+            let expected = refuses ? "refuse" : "drop"
+            #expect(try Self.redirect("https://registry.a/x", "https://10.0.0.1/x", trust) == expected)
+            #expect(try Self.redirect("https://registry.a/x", "https://[fd00::1]/x", trust) == expected)
+            #expect(try Self.redirect("https://registry.a/x", "https://10.0.0.2/x", trust) == "drop")
+            #expect(try Self.decide("https://10.0.0.1/token", trust) == (refuses ? "refuse" : "anonymous"))
+            #expect(try Self.decide("https://10.0.0.2:5001/token", trust) == "send")
+            let address = UpstreamTrust(
+                name: "10.0.0.1", base: try #require(UpstreamURL("https://10.0.0.1")), isConfigured: false,
+                refusesPrivate: refuses)
+            #expect(address.admits(address.base) == !refuses)
+        }
+    }
+
+    @Test("the reason of a refused address is for the log only, whatever else is wrong with the target")
+    func addressComesFirst() throws {
+        let trust = try Self.trust("https://registry.a")
+        let from = try #require(UpstreamURL("https://registry.a/x"))
+        let target = try #require(UpstreamURL("http://169.254.169.254/x"))
+        let refusal = TargetRefusal.address(
+            "it redirects to 169.254.169.254, the address of a cloud metadata service")
+        #expect(RedirectPolicy.decide(from: from, to: target, hop: 11, trust: trust) == .refuse(refusal))
+        guard case .refuse(.address) = CredentialPolicy.decide(realm: target, trust: trust) else {
+            Issue.record("not an address")
+            return
+        }
     }
 
     @Test("the listed token services are those that credentials are sent to") func listedRealms() throws {

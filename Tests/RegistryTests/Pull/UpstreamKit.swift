@@ -54,7 +54,11 @@ final class ExchangeRecord: UpstreamExchangeHandler {
     }
 
     var refusal: RegistryError? {
-        if case .refused(let error) = failure { error } else { nil }
+        switch failure {
+        case .refused(let error): error
+        case .addressRefused: failure?.registryError(host: UpstreamKit.host)
+        default: nil
+        }
     }
 }
 

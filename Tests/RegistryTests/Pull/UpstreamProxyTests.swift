@@ -30,7 +30,8 @@ import Testing
     ) {
         #expect(record.failure == .unreachable(reason), sourceLocation: location)
         let error = record.failure?.registryError(host: UpstreamKit.host)
-        #expect(error?.status == 503 && error?.message.contains(reason) == true, sourceLocation: location)
+        #expect(error?.status == 503 && error?.message.contains(reason) == false, sourceLocation: location)
+        #expect(error?.operatorMessage.contains(reason) == true, sourceLocation: location)
         #expect(record.faults.isEmpty, sourceLocation: location)
     }
 

@@ -33,6 +33,7 @@ struct EndpointExplanation: Sendable {
     private let endpoint: String
     private let request: String
     private let notFound: String
+    private let addresses: [Line]
     private let security: [Line]
     private let proxy: String
 
@@ -43,11 +44,19 @@ struct EndpointExplanation: Sendable {
         self.endpoint = endpoint.label
         if let url = endpoint.url(for: request) {
             self.request =
-                endpoint.trust.admits(url)
-                ? "GET \(url.text)"
-                : "none: \(url.host) is a loopback or link-local address, which needs an entry in registries"
+                endpoint.trust.restriction(of: url).map {
+                    "none: \(url.host) is \($0.text), which needs an entry in registries"
+                } ?? "GET \(url.text)"
         } else {
             self.request = "none: \(endpoint.base.text) with the repository is no URL"
+        }
+        let trust = endpoint.trust
+        if trust.refusesPrivate {
+            let named = Set([trust.base.host, trust.tokenRealm?.host].compactMap(\.self)).filter(trust.names)
+            let hosts = named.isEmpty ? "at no host" : "only at \(named.sorted().joined(separator: " and "))"
+            addresses = [Line("private-addresses", "\(hosts) (privateUpstreams: deny)")]
+        } else {
+            addresses = []
         }
         notFound =
             endpoint.is404Final && !place.isLast
@@ -63,8 +72,8 @@ struct EndpointExplanation: Sendable {
 
     /// The keys are relative to the endpoint.
     var lines: [Line] {
-        [Line("url", endpoint), Line("request", request), Line("404", notFound)] + security + credentials.lines
-            + [Line("proxy", proxy)]
+        [Line("url", endpoint), Line("request", request)] + addresses + [Line("404", notFound)] + security
+            + credentials.lines + [Line("proxy", proxy)]
     }
 
     // MARK: TLS

@@ -69,7 +69,8 @@ package struct ImageExplanation: Sendable {
             limits: ConnectLimits())
         let registry = index.map { entries.all[$0] }
         var origins: [CredentialOrigin] = []
-        let upstream = Upstream(host: host, config: registry) { auth, host, address in
+        let upstream = Upstream(host: host, config: registry, refusesPrivate: settings.refusesPrivate) {
+            auth, host, address in
             origins.append(
                 CredentialOrigin(auth, host: host, address: address, dockerConfig: config.dockerConfig))
             return CredentialSource(fixed: auth)

@@ -31,6 +31,7 @@ extension API {
         fetch.accept = [MediaType.ociIndex.text]
         fetch.via = owned.source.via
         fetch.client = owned.source.client
+        fetch.requestID = owned.source.requestID
         puller.fetch(fetch, from: owned.source) { [self] result in
             switch result {
             case .success(let answer): sendReferrers(pending, answer, page, owned)

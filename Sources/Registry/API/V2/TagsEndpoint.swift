@@ -38,6 +38,7 @@ extension API {
             repository: owned.source.repository, kind: .tags)
         fetch.via = owned.source.via
         fetch.client = owned.source.client
+        fetch.requestID = owned.source.requestID
         puller.fetch(fetch, from: owned.source) { [self] result in
             switch result {
             case .failure(let error):

@@ -133,8 +133,8 @@ package struct ExchangeMachine {
     }
 
     private mutating func begin(_ known: Authorization?) -> Action {
-        guard trust.admits(url) else {
-            return .fail(.refused(UpstreamAnswer.refused(host, ExchangeMachine.localAddress)))
+        if let restriction = trust.restriction(of: url) {
+            return .fail(.addressRefused("its address is \(url.host), \(restriction.text)"))
         }
         if let known { authorization = known }
         if case .fixedToken(let token) = credentials { authorization = .bearer(token) }
@@ -208,9 +208,12 @@ package struct ExchangeMachine {
     /// A redirect has led to another registry, which wants a token of its own. It gets one without credentials.
     private mutating func unauthorizedElsewhere(_ answer: Answer) -> Action {
         guard let challenge = answer.challenge, challenge.scheme == .bearer, let realm = answer.realm,
-            redirectedToken?.isFresh != true, tokensAsked < ExchangeMachine.maximumTokens, trust.admits(realm),
-            realm.scheme == .https || url.scheme == .http
+            redirectedToken?.isFresh != true, tokensAsked < ExchangeMachine.maximumTokens
         else { return .deliver(deniedHint: hint) }
+        if let restriction = trust.restriction(of: realm) {
+            return .fail(.addressRefused("\(url.host) has its token realm at \(realm.host), \(restriction.text)"))
+        }
+        guard realm.scheme == .https || url.scheme == .http else { return .deliver(deniedHint: hint) }
         tokensAsked += 1
         let request = TokenRequest(
             realm: realm, service: challenge.service, scope: challenge.scope ?? defaultScope, withCredentials: false,
@@ -239,7 +242,7 @@ package struct ExchangeMachine {
         }
         var withCredentials = false
         switch CredentialPolicy.decide(realm: realm, trust: trust) {
-        case .refuse(let reason): return .fail(.refused(UpstreamAnswer.refused(host, reason)))
+        case .refuse(let refusal): return .fail(UpstreamFailure(refusal, host: host))
         case .send: withCredentials = credentials != .none
         case .anonymous(let reason): hint = credentials != .none ? reason : hint
         }
@@ -272,7 +275,7 @@ package struct ExchangeMachine {
     private mutating func redirected(to location: UpstreamURL?) -> Action {
         hops += 1
         switch RedirectPolicy.decide(from: url, to: location, hop: hops, trust: trust) {
-        case .refuse(let reason): return .fail(.refused(UpstreamAnswer.refused(host, reason)))
+        case .refuse(let refusal): return .fail(UpstreamFailure(refusal, host: host))
         case .follow(let keepsAuthorization):
             guard let location else { return .deliver(deniedHint: nil) }
             if !keepsAuthorization {
@@ -291,9 +294,6 @@ package struct ExchangeMachine {
             if isPinging, let pingURL { return .send(pingURL, .none, afterMilliseconds: delay) }
             return send(afterMilliseconds: delay)
         }
-        return .fail(UpstreamFailure(failure, host: host))
+        return .fail(UpstreamFailure(failure))
     }
-
-    static let localAddress =
-        "its address is a loopback or link-local one, allowed only where the configuration's registries name it"
 }

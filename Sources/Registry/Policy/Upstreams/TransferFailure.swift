@@ -12,8 +12,8 @@ package struct TransferFailure: Error, Sendable, Equatable {
         case proxyRefused
         /// The connection was made, but its peer is not trusted.
         case untrusted
-        /// Its address is loopback or link-local and not configured.
-        case localAddress
+        /// No address of its host may be used (`AddressGuard`).
+        case refusedAddress
         case timedOut
         /// The connection broke, or the response is not acceptable HTTP.
         case broken

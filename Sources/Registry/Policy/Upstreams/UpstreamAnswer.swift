@@ -13,16 +13,20 @@ package enum UpstreamFailure: Error, Sendable, Equatable {
     case broken(String)
     /// Refused by this server: by a policy, for lack of a token, or in a pause after a 429.
     case refused(RegistryError)
+    /// It leads to an address that only the configuration may name (`AddressGuard`).
+    case addressRefused(String)
     /// The token service answered 429; its `Retry-After` in seconds, if it sent one.
     case rateLimited(retryAfterSeconds: Int?)
 
-    /// The error for the client.
+    /// The error for the client. A client may have chosen the host, so it does not get the reason: that would tell
+    /// which hosts and ports of an internal network are open.
     package func registryError(host: RegistryHost) -> RegistryError {
         switch self {
-        case .unreachable(let reason): .unavailable("\(host) cannot be reached: \(reason)")
-        case .timedOut(let reason): .unavailable("\(host) does not answer: \(reason)")
-        case .broken(let reason): .unavailable("\(host) broke off its answer: \(reason)")
+        case .unreachable(let reason): UpstreamAnswer.unreachable(host, "cannot be reached: \(reason)")
+        case .timedOut(let reason): UpstreamAnswer.unreachable(host, "does not answer: \(reason)")
+        case .broken(let reason): UpstreamAnswer.unreachable(host, "broke off its answer: \(reason)")
         case .refused(let error): error
+        case .addressRefused(let reason): UpstreamAnswer.addressRefused(host, reason)
         case .rateLimited(let seconds): UpstreamAnswer.tooManyRequests(host, retryAfterSeconds: seconds)
         }
     }
@@ -30,20 +34,27 @@ package enum UpstreamFailure: Error, Sendable, Equatable {
     /// For logs.
     package var reason: String {
         switch self {
-        case .unreachable(let reason), .timedOut(let reason), .broken(let reason): reason
-        case .refused(let error): error.message
+        case .unreachable(let reason), .timedOut(let reason), .broken(let reason), .addressRefused(let reason): reason
+        case .refused(let error): error.operatorMessage
         case .rateLimited: "its token service answered 429"
         }
     }
 }
 
 extension UpstreamFailure {
-    package init(_ failure: TransferFailure, host: RegistryHost) {
+    package init(_ failure: TransferFailure) {
         switch failure.kind {
         case .unreachable, .connectLimit, .proxyRefused, .untrusted: self = .unreachable(failure.reason)
         case .timedOut: self = .timedOut(failure.reason)
         case .broken: self = .broken(failure.reason)
-        case .localAddress: self = .refused(UpstreamAnswer.refused(host, ExchangeMachine.localAddress))
+        case .refusedAddress: self = .addressRefused(failure.reason)
+        }
+    }
+
+    package init(_ refusal: TargetRefusal, host: RegistryHost, of part: String = "") {
+        switch refusal {
+        case .rule(let reason): self = .refused(UpstreamAnswer.refused(host, part + reason))
+        case .address(let reason): self = .addressRefused(part + reason)
         }
     }
 }
@@ -118,6 +129,24 @@ package enum UpstreamAnswer {
     }
 
     static let credentialsHint = "it refused the credentials"
+
+    /// The one error for an upstream that gives no answer, whatever the cause.
+    /// - Parameter reason: follows the host's name; for the log.
+    package static func unreachable(_ host: RegistryHost, _ reason: String) -> RegistryError {
+        var error = RegistryError.unavailable("\(host) cannot be reached; the server's log says why")
+        error.internalMessage = "\(host) \(reason)"
+        return error
+    }
+
+    /// The one error for an upstream that leads to an address that may not be used, on whatever way.
+    /// - Parameter reason: for the log.
+    package static func addressRefused(_ host: RegistryHost, _ reason: String) -> RegistryError {
+        var error = RegistryError(
+            status: 403, code: .denied,
+            message: "\(host) leads to an address that is not allowed; the server's log says which")
+        error.internalMessage = "\(host): \(reason); only hosts that the configuration names may have such an address"
+        return error
+    }
 
     /// The error when the configuration or a safety rule forbids the request.
     package static func refused(_ host: RegistryHost, _ reason: String) -> RegistryError {

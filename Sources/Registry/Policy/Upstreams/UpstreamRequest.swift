@@ -28,6 +28,8 @@ package struct UpstreamRequest: Sendable {
     package var waitsForPause = true
     /// The client whose request caused this one (`NetworkAddress.clientNetwork`); nil for the server's own requests.
     package var client: NetworkAddress?
+    /// The id of the client's request that caused this one, for the log; empty where there is none.
+    package var requestID = ""
 
     package init(
         method: Method, path: String, query: String? = nil, repository: RepositoryName, accept: [String] = [],

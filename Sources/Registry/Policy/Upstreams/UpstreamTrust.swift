@@ -14,23 +14,38 @@ package struct UpstreamTrust: Sendable {
     package let isConfigured: Bool
     /// The one additional host that may get the credentials (with a port, or 0 for the scheme's default).
     package let tokenRealm: (host: String, port: UInt16)?
+    /// Whether hosts that the configuration does not name may not be on private networks.
+    package let refusesPrivate: Bool
 
     /// - Parameter tokenRealm: `host[:port]`, lower case.
-    package init(name: String, base: UpstreamURL, isConfigured: Bool, tokenRealm: String? = nil) {
+    package init(
+        name: String, base: UpstreamURL, isConfigured: Bool, tokenRealm: String? = nil, refusesPrivate: Bool = false
+    ) {
         self.name = name
         self.base = base
         self.isConfigured = isConfigured
+        self.refusesPrivate = refusesPrivate
         self.tokenRealm = tokenRealm.flatMap { RegistryHost.parts($0) }
     }
 
-    /// Whether the configuration names this host, which may then be loopback or link-local, at any port.
+    /// Whether the configuration names this host, which may then have any address, at any port.
     package func names(host: String) -> Bool {
         guard isConfigured else { return false }
         return UpstreamTrust.same(host, base.host) || tokenRealm.map { UpstreamTrust.same(host, $0.host) } ?? false
     }
 
     /// Whether requests may go to `url`, judged by the host's text; its addresses are checked once they are known.
-    package func admits(_ url: UpstreamURL) -> Bool { names(host: url.host) || !AddressGuard.isLocal(host: url.host) }
+    package func admits(_ url: UpstreamURL) -> Bool { restriction(of: url) == nil }
+
+    /// Why requests may not go to `url`, judged by the host's text; nil when they may.
+    package func restriction(of url: UpstreamURL) -> AddressRestriction? {
+        names(host: url.host) ? nil : AddressGuard.restriction(ofHost: url.host, refusesPrivate: refusesPrivate)
+    }
+
+    /// What decides about the addresses that `url`'s host has.
+    package func addressGuard(for url: UpstreamURL) -> AddressGuard {
+        AddressGuard(hostIsConfigured: names(host: url.host), refusesPrivate: refusesPrivate)
+    }
 
     private static func same(_ one: String, _ other: String) -> Bool {
         if one == other { return true }
@@ -47,6 +62,20 @@ extension RegistryHost {
     }
 }
 
+/// Why a token realm or a redirect is not followed.
+package enum TargetRefusal: Equatable, Sendable {
+    /// It breaks a rule that its text shows; the reason is for the client as well.
+    case rule(String)
+    /// It has an address that may not be used; the reason is for the log only.
+    case address(String)
+
+    package var reason: String {
+        switch self {
+        case .rule(let reason), .address(let reason): reason
+        }
+    }
+}
+
 /// Whether credentials are sent with a request for a token.
 package enum CredentialPolicy {
     package enum Decision: Equatable, Sendable {
@@ -54,19 +83,19 @@ package enum CredentialPolicy {
         /// Send the request without credentials; the hint explains how to change that, if it is refused.
         case anonymous(hint: String)
         /// Do not send the request.
-        case refuse(reason: String)
+        case refuse(TargetRefusal)
     }
 
     /// Credentials go to the registry's own host, to a parent of it (registry.gitlab.com uses gitlab.com), for Docker
     /// Hub to its token service, and to the configured realm; never from an https registry to an http realm.
     package static func decide(realm: UpstreamURL, trust: UpstreamTrust) -> Decision {
-        guard trust.admits(realm) else {
-            return .refuse(reason: "its token realm is on a loopback or link-local address, \(realm.host)")
+        if let restriction = trust.restriction(of: realm) {
+            return .refuse(.address("its token realm is at \(realm.host), \(restriction.text)"))
         }
         guard realm.scheme == .https || trust.base.scheme == .http else {
             // A registry behind a proxy that does its TLS may name its own realm as http; that redirects to https.
             guard realm.host == trust.base.host || realm.host == trust.name else {
-                return .refuse(reason: "its token realm is plain http, \(realm.redacted)")
+                return .refuse(.rule("its token realm is plain http, \(realm.redacted)"))
             }
             return .anonymous(hint: "the credentials were not sent to its token realm, which is plain http")
         }
@@ -123,7 +152,7 @@ package enum RedirectPolicy {
 
     package enum Decision: Equatable, Sendable {
         case follow(keepsAuthorization: Bool)
-        case refuse(reason: String)
+        case refuse(TargetRefusal)
     }
 
     /// - Parameters:
@@ -132,13 +161,13 @@ package enum RedirectPolicy {
     package static func decide(
         from: UpstreamURL, to target: UpstreamURL?, hop: Int, trust: UpstreamTrust
     ) -> Decision {
-        guard let target else { return .refuse(reason: "it redirects to what is not a plain http or https URL") }
-        guard hop <= maximumHops else { return .refuse(reason: "it redirects more than \(maximumHops) times") }
-        guard from.scheme == .http || target.scheme == .https else {
-            return .refuse(reason: "it redirects from https to http, \(target.redacted)")
+        guard let target else { return .refuse(.rule("it redirects to what is not a plain http or https URL")) }
+        if let restriction = trust.restriction(of: target) {
+            return .refuse(.address("it redirects to \(target.host), \(restriction.text)"))
         }
-        guard trust.admits(target) else {
-            return .refuse(reason: "it redirects to a loopback or link-local address, \(target.host)")
+        guard hop <= maximumHops else { return .refuse(.rule("it redirects more than \(maximumHops) times")) }
+        guard from.scheme == .http || target.scheme == .https else {
+            return .refuse(.rule("it redirects from https to http, \(target.redacted)"))
         }
         return .follow(keepsAuthorization: from.origin == target.origin)
     }

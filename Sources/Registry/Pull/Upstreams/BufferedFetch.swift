@@ -57,7 +57,8 @@ final class BufferedFetch: UpstreamExchangeHandler {
             cancel(
                 isOurs
                     ? noMemory
-                    : .unavailable("\(host) has not answered in full within \(deadlineMilliseconds / 1000) s"))
+                    : UpstreamAnswer.unreachable(
+                        host, "has not answered in full within \(deadlineMilliseconds / 1000) s"))
         }
         deadline.start(afterMilliseconds: deadlineMilliseconds)
         deadline.unreference()
@@ -123,7 +124,7 @@ final class BufferedFetch: UpstreamExchangeHandler {
 
     private func finishComplete() {
         guard let head, let exchange else {
-            return finish(.failure(.unavailable("the upstream \(host) gave no answer")))
+            return finish(.failure(UpstreamAnswer.unreachable(host, "gave no answer")))
         }
         hold.shrink(to: body.count)
         finish(.success(Answer(head: head, body: body, hold: hold, exchange: exchange)))
@@ -143,7 +144,10 @@ final class BufferedFetch: UpstreamExchangeHandler {
         exchange?.cancel()
         exchange = nil
         body = []
-        if case .failure = result { hold.release() }
+        if case .failure(let error) = result {
+            hold.release()
+            client.log(error, request, of: host)
+        }
         then(result)
     }
 }

@@ -18,19 +18,25 @@ package final class Upstream {
     var aheadCount = 0
     var lastUsedMilliseconds: UInt64 = 0
 
-    /// - Parameter sources: makes the credentials of an endpoint.
+    /// - Parameters:
+    ///   - refusesPrivate: whether it may lead to private networks only where the configuration names the host.
+    ///   - sources: makes the credentials of an endpoint.
     init(
-        host: RegistryHost, config: RegistryConfig?,
+        host: RegistryHost, config: RegistryConfig?, refusesPrivate: Bool = false,
         sources: UpstreamEndpoint.Sources = { auth, _, _ in CredentialSource(fixed: auth) }
     ) {
         self.host = host
         self.config = config
         if let config, !config.endpoints.isEmpty {
             endpoints = config.endpoints.map {
-                UpstreamEndpoint(host: host, config: config, item: $0, sources: sources)
+                UpstreamEndpoint(
+                    host: host, config: config, item: $0, refusesPrivate: refusesPrivate, sources: sources)
             }
         } else {
-            endpoints = [UpstreamEndpoint(host: host, config: config, item: nil, sources: sources)]
+            endpoints = [
+                UpstreamEndpoint(
+                    host: host, config: config, item: nil, refusesPrivate: refusesPrivate, sources: sources)
+            ]
         }
     }
 

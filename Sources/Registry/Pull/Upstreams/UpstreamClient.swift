@@ -17,7 +17,10 @@ package final class UpstreamClient {
     /// Requests in progress for ranges ahead of a pull, over all upstreams.
     var aheadCount = 0
 
-    private let services: UpstreamServices
+    let services: UpstreamServices
+    /// The level of log lines with a reason that clients do not get. Their message refers to the log, so it is one that
+    /// is written by default.
+    package var failureLevel = Logger.Level.error
     var loop: EventLoop { services.loop }
     /// Requests wait here for the end of a pause after a 429.
     var rateLimits: RateLimitGate { services.rateLimits }
@@ -58,7 +61,7 @@ package final class UpstreamClient {
         entries = RegistryEntries(registries)
         configured = [:]
         for (host, config) in entries.named {
-            configured[host] = UpstreamClient.upstream(host, config, credentialSources)
+            configured[host] = makeUpstream(host, config)
         }
     }
 
@@ -67,17 +70,20 @@ package final class UpstreamClient {
         if let known = configured[host] ?? others[host] { return known }
         if others.count >= UpstreamClient.maximumOtherUpstreams { dropIdle() }
         let config = entries.index(for: host).map { entries.all[$0] }
-        let upstream = UpstreamClient.upstream(host, config, credentialSources)
+        let upstream = makeUpstream(host, config)
         upstream.lastUsedMilliseconds = services.loop.nowMilliseconds
         others[host] = upstream
         return upstream
     }
 
-    private static func upstream(
-        _ host: RegistryHost, _ config: RegistryConfig?, _ sources: CredentialSources?
-    ) -> Upstream {
-        guard let sources else { return Upstream(host: host, config: config) }
-        return Upstream(host: host, config: config) { sources.source(for: $0, host: $1, address: $2) }
+    private func makeUpstream(_ host: RegistryHost, _ config: RegistryConfig?) -> Upstream {
+        let refusesPrivate = services.settings.refusesPrivate
+        guard let credentialSources else {
+            return Upstream(host: host, config: config, refusesPrivate: refusesPrivate)
+        }
+        return Upstream(host: host, config: config, refusesPrivate: refusesPrivate) {
+            credentialSources.source(for: $0, host: $1, address: $2)
+        }
     }
 
     /// Whether the configuration names this upstream, so that its word about content counts. A host that a client chose
@@ -127,7 +133,8 @@ package final class UpstreamClient {
     /// Requests that wait for the end of a pause after a 429.
     package var rateLimitedCount: Int { rateLimits.waitingCount }
 
-    /// Ends every exchange (`unreachable`) and closes every connection. Must not be called from a handler's callback.
+    /// Ends every exchange (`UpstreamServices.stopping`) and closes every connection. Must not be called from a
+    /// handler's callback.
     package func close() {
         credentialSources?.close()
         services.close()
@@ -164,7 +171,7 @@ final class UpstreamServices {
     private var unqueuedCount = 0
     private(set) var isClosed = false
 
-    static let stopping = UpstreamFailure.unreachable("this server is stopping")
+    static let stopping = UpstreamFailure.refused(.unavailable("this server is stopping"))
 
     init(
         loop: EventLoop, settings: RequestSettings, userAgent: String, logger: Logger, metrics: Metrics,
@@ -192,7 +199,7 @@ final class UpstreamServices {
 
     func transferRequest(_ url: UpstreamURL, _ endpoint: UpstreamEndpoint, client: NetworkAddress?) -> TransferRequest {
         var request = TransferRequest(
-            url: url, addresses: AddressGuard(hostIsConfigured: endpoint.trust.names(host: url.host)),
+            url: url, addresses: endpoint.trust.addressGuard(for: url),
             noProgressMilliseconds: settings.noProgressMilliseconds(of: endpoint.connections))
         request.userAgent = userAgent
         request.tls = endpoint.tls(for: url)

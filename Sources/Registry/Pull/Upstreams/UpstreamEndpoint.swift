@@ -47,7 +47,7 @@ package final class UpstreamEndpoint {
     static let openMilliseconds: UInt64 = 60_000
 
     init(
-        host: RegistryHost, config: RegistryConfig?, item: EndpointConfig?,
+        host: RegistryHost, config: RegistryConfig?, item: EndpointConfig?, refusesPrivate: Bool,
         sources: Sources
     ) {
         self.host = host
@@ -65,7 +65,8 @@ package final class UpstreamEndpoint {
         let isNames = item?.auth == nil && (auth != nil || isOwn)
         trust = UpstreamTrust(
             name: isNames ? host.name : base.host, base: base,
-            isConfigured: config.map { UpstreamEndpoint.isNamed(host, by: $0) } ?? false, tokenRealm: auth?.tokenRealm)
+            isConfigured: config.map { UpstreamEndpoint.isNamed(host, by: $0) } ?? false, tokenRealm: auth?.tokenRealm,
+            refusesPrivate: refusesPrivate)
         source = sources(auth, host, item.flatMap { RegistryHost($0.address.authority) } ?? host)
         let isNamed = config?.sendsNamespace ?? true && !isOwn && item?.address.hasPath != true
         namespaceQuery = isNamed ? "ns=\(PercentEncoding.encode(host.text))" : nil

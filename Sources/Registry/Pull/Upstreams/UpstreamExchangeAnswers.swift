@@ -68,7 +68,7 @@ extension UpstreamExchange: TransferHandler {
         case .swallowing: end(nil)
         case .delivering:
             if failure == nil { endpoint.succeeded() } else { noteFailure() }
-            end(failure.map { UpstreamFailure($0, host: upstream.host) })
+            end(failure.map { UpstreamFailure($0) })
         }
     }
 

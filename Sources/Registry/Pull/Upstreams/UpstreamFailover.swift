@@ -50,8 +50,11 @@ extension UpstreamExchange {
 
     /// Ends the exchange, unless another endpoint can be asked.
     func fail(_ failure: UpstreamFailure) {
-        let isDenial = if case .refused(let error) = failure { error.status < 500 } else { false }
-        if !isDenial { noteFailure() }
+        switch failure {
+        case .refused(let error) where error.status < 500: break
+        case .addressRefused: break
+        default: noteFailure()
+        }
         if endpoint === upstream.endpoints.last { lastFailure = failure }
         if !remaining.isEmpty { return tryNextEndpoint(reason: failure.reason) }
         if case .rateLimited(let seconds) = failure {

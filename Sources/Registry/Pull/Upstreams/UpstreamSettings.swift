@@ -10,18 +10,22 @@ package struct UpstreamSettings: Sendable {
     /// Authorities for upstreams without their own.
     package var caFile: String?
     package var environment: UpstreamEnvironment
+    package var privateUpstreams: PrivateUpstreams
 
     package init(
         connections: ConnectionSettings = ConnectionSettings(), caFile: String? = nil,
-        environment: UpstreamEnvironment = UpstreamEnvironment()
+        environment: UpstreamEnvironment = UpstreamEnvironment(), privateUpstreams: PrivateUpstreams = .allow
     ) {
         self.connections = connections
         self.caFile = caFile
         self.environment = environment
+        self.privateUpstreams = privateUpstreams
     }
 
     package init(_ config: Config) {
-        self.init(connections: config.connections, caFile: config.caFile, environment: config.environment)
+        self.init(
+            connections: config.connections, caFile: config.caFile, environment: config.environment,
+            privateUpstreams: config.privateUpstreams)
     }
 }
 
@@ -57,6 +61,9 @@ struct RequestSettings {
     func replaced(by settings: UpstreamSettings, noProgressMilliseconds: UInt64) -> RequestSettings {
         RequestSettings(settings, noProgressMilliseconds: noProgressMilliseconds, limits: defaults)
     }
+
+    /// Whether upstreams may lead to private networks only where the configuration names the host.
+    var refusesPrivate: Bool { settings.privateUpstreams == .deny }
 
     /// How long a registry may make no progress.
     func noProgressMilliseconds(of registry: ConnectionSettings?) -> UInt64 {

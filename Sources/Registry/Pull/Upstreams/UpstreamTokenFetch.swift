@@ -71,7 +71,7 @@ final class TokenFetch: TransferHandler {
 
     func transfer(_ transfer: Transfer, ended failure: TransferFailure?) {
         if let failure { return failed(failure) }
-        guard let head else { return finish(.failure(.refused(badGateway("it gave no answer")))) }
+        guard let head else { return finish(.failure(.broken("its token service \(request.url.host) gave no answer"))) }
         switch head.status {
         case 200: finish(decoded)
         case let status where ExchangeMachine.redirects.contains(status): redirected(head)
@@ -92,8 +92,8 @@ final class TokenFetch: TransferHandler {
         let target = request.url.resolving(location)
         let decision = RedirectPolicy.decide(from: request.url, to: target, hop: hops, trust: endpoint.trust)
         guard case .follow = decision, let target else {
-            guard case .refuse(let reason) = decision else { return }
-            return finish(.failure(.refused(UpstreamAnswer.refused(endpoint.host, "its token service: \(reason)"))))
+            guard case .refuse(let refusal) = decision else { return }
+            return finish(.failure(UpstreamFailure(refusal, host: endpoint.host, of: "its token service: ")))
         }
         if isExchange { return exchangeRedirected(head.status, to: target) }
         let mayHaveCredentials = CredentialPolicy.decide(realm: target, trust: endpoint.trust) == .send
@@ -143,7 +143,7 @@ final class TokenFetch: TransferHandler {
         let named = TransferFailure(
             kind: failure.kind, reason: "its token service \(request.url.host): \(failure.reason)",
             hadAnswer: failure.hadAnswer)
-        finish(.failure(UpstreamFailure(named, host: endpoint.host)))
+        finish(.failure(UpstreamFailure(named)))
     }
 
     private func isLate() {

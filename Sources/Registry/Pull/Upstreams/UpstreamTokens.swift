@@ -198,9 +198,9 @@ final class UpstreamTokens {
     private func transferRequest(
         _ url: UpstreamURL, _ endpoint: UpstreamEndpoint, _ client: NetworkAddress?, withCredentials: Bool
     ) -> TransferRequest {
-        let addresses = AddressGuard(hostIsConfigured: endpoint.trust.names(host: url.host))
         var asked = TransferRequest(
-            url: url, addresses: addresses, noProgressMilliseconds: TokenFetch.answerMilliseconds)
+            url: url, addresses: endpoint.trust.addressGuard(for: url),
+            noProgressMilliseconds: TokenFetch.answerMilliseconds)
         asked.userAgent = userAgent
         asked.tls = endpoint.tls(for: url)
         asked.isConfigured = endpoint.isConfigured
