@@ -13,6 +13,12 @@ struct ConnectProgress {
     private var sockets: [ConnectingSocket] = []
     /// Whether a socket was opened since `connected` was last called.
     private var hasOpenedSocket = false
+    /// When curl last turned to an address.
+    private var lastAddressMilliseconds: UInt64 = 0
+
+    /// curl turns to the next address when one fails, and after 200 ms in any case (CURLOPT_HAPPY_EYEBALLS_TIMEOUT_MS);
+    /// some time more is left for a busy loop.
+    static let nextAddressMilliseconds: UInt64 = 400
 
     init(now: UInt64) { phases = ConnectPhases(now: now) }
 
@@ -20,6 +26,15 @@ struct ConnectProgress {
     mutating func socketOpens(now: UInt64) {
         phases.socketOpened(now: now)
         hasOpenedSocket = true
+        lastAddressMilliseconds = now
+    }
+
+    /// Whether every address has failed, although curl still waits. libcurl 7.88 waits for the whole limit when the
+    /// last of several addresses is refused without a socket.
+    func hasTriedAll(now: UInt64) -> Bool {
+        guard phases.phase == .address, now >= lastAddressMilliseconds else { return false }
+        return now - lastAddressMilliseconds >= ConnectProgress.nextAddressMilliseconds
+            && sockets.allSatisfy { !$0.isSame }
     }
 
     mutating func add(_ descriptor: Int32, _ remote: (address: NetworkAddress, port: UInt16), now: UInt64) {

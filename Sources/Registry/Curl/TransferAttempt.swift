@@ -243,6 +243,9 @@ extension TransferAttempt {
     }
 
     private func checkConnecting() {
+        if let refused, hasOpenedSocket, progress.hasTriedAll(now: loop.nowMilliseconds) {
+            return end(failure(.unreachable, "no address accepts a connection; not tried: \(refused)"))
+        }
         var proxyStatus = 0
         if let easy { ccurl_get_long(easy, CURLINFO_HTTP_CONNECTCODE, &proxyStatus) }
         let late = progress.check(limits, request, proxyHasAnswered: proxyStatus > 0, now: loop.nowMilliseconds)
