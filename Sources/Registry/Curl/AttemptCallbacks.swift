@@ -27,7 +27,7 @@ extension TransferAttempt {
         let prereq = ccurl_set_prereq(easy) { context, remote, _, port, localPort in
             TransferAttempt.from(context).connected(to: remote, port: port, localPort: localPort)
         }
-        return [header, write, resolve, open, prereq].allSatisfy { $0 == CURLE_OK } && multi.setClosingCallback(easy)
+        return [header, write, resolve, open, prereq].allSatisfy { $0 == CURLE_OK }
     }
 
     private static func from(_ context: UnsafeMutableRawPointer?) -> TransferAttempt {
@@ -80,7 +80,7 @@ extension TransferAttempt {
         let type = address.pointee.socktype | O_CLOEXEC
         let descriptor = socket(address.pointee.family, type, address.pointee.protocol)
         guard descriptor >= 0 else { return CURL_SOCKET_BAD }
-        multi.opened(descriptor)
+        pool?.opened(descriptor)
         if let remote { progress.add(descriptor, remote, now: loop.nowMilliseconds) }
         return descriptor
     }

@@ -141,7 +141,7 @@ struct ConnectionEnds: Hashable {
 /// curl's connections, by their ends.
 struct UpstreamConnections {
     /// At this many entries, those of closed connections are removed: well above the number of connections that curl
-    /// keeps idle (`CurlMulti.maximumIdleConnections`) and has in use.
+    /// keeps idle (`ConnectionPool.maximumIdleConnections`) and has in use.
     private static let sweepCount = 1024
 
     private var sockets: [ConnectionEnds: ConnectingSocket] = [:]

@@ -1,13 +1,9 @@
-// libcurl on the loop: its sockets become SocketPolls, its one timeout a Timer. curl calls back from inside its own
-// functions, where it must not be called; such calls wait in the loop's deferred queue.
+// The running attempts of all transfers, in the current pool of connections or in one that a reload has replaced.
 
 internal import CCurl
-internal import Glibc
 
-/// A curl multi handle driven by the loop (libcurl's "curl_multi_socket_action").
+/// Runs attempts on curl's connections.
 package final class CurlMulti {
-    /// Idle connections kept for reuse, over all hosts: a few for each upstream that is in use.
-    static let maximumIdleConnections = 64
     /// Requests that run on two connections at once because a reused one was silent. An upstream that is only slow gets
     /// at most this many requests twice.
     static let maximumHedges = 64
@@ -29,12 +25,11 @@ package final class CurlMulti {
     var reconnects: UInt64 = 0
 
     private let loop: EventLoop
-    private let handle: UnsafeMutableRawPointer
     private let lookups: NameLookups
-    private var timer: Timer?
-    /// Whether curl has asked to be called again as soon as other events have been handled.
-    private var isTimeoutDue = false
-    private var sockets: CurlSockets?
+    /// The pool of new attempts; set until `close`.
+    private var pool: ConnectionPool?
+    /// Replaced pools with attempts that have not ended, so at most one for each running attempt.
+    private var replacedPools: [ConnectionPool] = []
     /// Running attempts, by easy handle. Deferred actions refer to an attempt, never to a handle, since a later attempt
     /// may get the same handle.
     private var attempts: [UnsafeMutableRawPointer: TransferAttempt] = [:]
@@ -47,29 +42,21 @@ package final class CurlMulti {
         on loop: EventLoop, limits: ConnectLimits = ConnectLimits(),
         lookups: LookupShares<ObjectIdentifier>.Limits = .init()
     ) {
-        // Reference-counted, so safe to call again; never undone, since resolver threads may outlive every handle.
-        guard curl_global_init(Int(CURL_GLOBAL_DEFAULT)) == CURLE_OK, let handle = curl_multi_init() else { return nil }
         self.loop = loop
-        self.handle = handle
         self.limits = limits
         self.lookups = NameLookups(lookups)
-        timer = Timer(on: loop) { [unowned self] in timedOut() }
-        sockets = CurlSockets(on: loop) { [unowned self] in act($0, $1) }
-        // Unretained: `close` ends all callbacks before this object is freed.
-        let context = Unmanaged.passUnretained(self).toOpaque()
-        ccurl_multi_set_pointer(handle, CURLMOPT_SOCKETDATA, context)
-        ccurl_multi_set_socket(handle) { _, socket, what, context, _ in
-            CurlMulti.from(context).sockets?.watch(socket, what)
-            return 0
+        pool = makePool()
+        // Nothing to close then.
+        isClosed = pool == nil
+        if isClosed { return nil }
+    }
+
+    private func makePool() -> ConnectionPool? {
+        ConnectionPool(on: loop) { [unowned self] easy, code in
+            guard let attempt = attempts[easy] else { return }
+            attempt.isDone = true
+            loop.deferred.enqueue { [self] in end(attempt, code) }
         }
-        ccurl_multi_set_pointer(handle, CURLMOPT_TIMERDATA, context)
-        ccurl_multi_set_timer(handle) { _, milliseconds, context in
-            CurlMulti.from(context).setTimeout(milliseconds)
-            return 0
-        }
-        ccurl_multi_set_long(handle, CURLMOPT_MAXCONNECTS, CurlMulti.maximumIdleConnections)
-        ccurl_multi_set_long(handle, CURLMOPT_PIPELINING, CURLPIPE_NOTHING)
-        MultiOptions.apply(to: handle)
     }
 
     /// Number of running attempts.
@@ -88,34 +75,50 @@ package final class CurlMulti {
         loop.deferred.enqueue { [self] in add(attempt) }
     }
 
+    /// Makes attempts that start from now on use new connections, and read certificates, keys and authorities anew.
+    /// Running attempts end on the connections that they have. Must not be called from a callback of curl.
+    package func renewConnections() {
+        // Without memory for another pool the present one stays in use.
+        guard !isClosed, let replaced = pool, let fresh = makePool() else { return }
+        pool = fresh
+        suspects.removeAll()
+        replacedPools.append(replaced)
+        closeUnused()
+    }
+
+    private func closeUnused() {
+        for pool in replacedPools where pool.transferCount == 0 { pool.close() }
+        replacedPools.removeAll { $0.transferCount == 0 }
+    }
+
     /// Ends every transfer without a callback to its owner, and closes all connections. Must not be called from a
     /// callback.
     package func close() {
         guard !isClosed else { return }
         isClosed = true
         for (easy, attempt) in attempts {
-            curl_multi_remove_handle(handle, easy)
+            attempt.pool?.remove(easy)
             attempt.drop()
         }
         attempts.removeAll()
         lookups.close()
-        curl_multi_cleanup(handle)
-        sockets?.close()
-        timer?.close()
-        timer = nil
+        for pool in replacedPools { pool.close() }
+        replacedPools.removeAll()
+        pool?.close()
+        pool = nil
     }
 
     // MARK: Deferred actions
 
     private func add(_ attempt: TransferAttempt) {
-        guard !isClosed, !attempt.isOver else { return }
-        guard let easy = attempt.prepare(), curl_multi_add_handle(handle, easy) == CURLM_OK else {
+        guard !isClosed, !attempt.isOver, let pool else { return }
+        guard let easy = attempt.prepare(in: pool), pool.add(easy) else {
             attempt.release()
             startWaiting(lookups.end(attempt))
             return attempt.finish(.init(CURLE_FAILED_INIT))
         }
         attempts[easy] = attempt
-        settle()
+        pool.settle()
     }
 
     /// Removes an attempt in any state; the attempt calls this in a deferred action.
@@ -126,7 +129,6 @@ package final class CurlMulti {
         // curl asks for a socket, is refused one, and the attempt ends.
         guard attempt.lookup != .running else { return }
         take(out: attempt, easy)
-        settle()
     }
 
     /// Resumes a paused attempt; the attempt calls this in a deferred action.
@@ -135,7 +137,7 @@ package final class CurlMulti {
         // This delivers curl's buffered bytes through callbacks; only its result reports a failure.
         let code = curl_easy_pause(easy, CURLPAUSE_CONT)
         if code != CURLE_OK { return end(attempt, code) }
-        settle()
+        attempt.pool?.settle()
     }
 
     private func end(_ attempt: TransferAttempt, _ code: CURLcode) {
@@ -146,7 +148,6 @@ package final class CurlMulti {
             lookups.failed(attempt.request.peer, now: loop.nowMilliseconds)
         }
         take(out: attempt, easy)
-        settle()
         guard mustWait else { return attempt.finish(outcome) }
         guard lookups.wait(attempt) else { return attempt.finish(.tooManyLookups) }
         attempt.isDone = false
@@ -156,9 +157,12 @@ package final class CurlMulti {
 
     private func take(out attempt: TransferAttempt, _ easy: UnsafeMutableRawPointer) {
         attempts[easy] = nil
-        curl_multi_remove_handle(handle, easy)
+        let pool = attempt.pool
+        pool?.remove(easy)
         attempt.release()
+        pool?.settle()
         startWaiting(lookups.end(attempt))
+        if !replacedPools.isEmpty { closeUnused() }
     }
 
     /// The attempt's easy handle, while it is in the multi handle.
@@ -169,71 +173,6 @@ package final class CurlMulti {
 
     private func startWaiting(_ ready: [TransferAttempt]) {
         for attempt in ready { start(attempt) }
-    }
-
-    // MARK: Driving curl
-
-    private func act(_ socket: Int32, _ events: Int32) {
-        guard !isClosed else { return }
-        var running: Int32 = 0
-        curl_multi_socket_action(handle, socket, events, &running)
-        settle()
-    }
-
-    /// Reads which transfers have finished; must follow every call that may have made curl work.
-    private func settle() {
-        var left: Int32 = 0
-        while let message = curl_multi_info_read(handle, &left) {
-            // The message is freed with the handle, so both fields are copied first.
-            guard message.pointee.msg == CURLMSG_DONE, let easy = message.pointee.easy_handle else { continue }
-            let code = message.pointee.data.result
-            guard let attempt = attempts[easy] else { continue }
-            attempt.isDone = true
-            loop.deferred.enqueue { [self] in end(attempt, code) }
-        }
-    }
-
-    private func timedOut() { act(CURL_SOCKET_BAD, 0) }
-
-    private static func from(_ context: UnsafeMutableRawPointer?) -> CurlMulti {
-        // Set in `init`, before curl can call back.
-        Unmanaged<CurlMulti>.fromOpaque(context.unsafelyUnwrapped).takeUnretainedValue()
-    }
-}
-
-// MARK: - Called by curl, from inside its own functions: curl must not be called from here
-
-extension CurlMulti {
-    /// curl has opened a socket.
-    func opened(_ socket: Int32) { sockets?.opened(socket) }
-
-    /// Makes curl close sockets through a callback, since it does not report every close to the code that watches them.
-    /// A connection may outlive the attempt that opened it, so the callback gets this object, which outlives all
-    /// connections.
-    func setClosingCallback(_ easy: UnsafeMutableRawPointer) -> Bool {
-        let context = Unmanaged.passUnretained(self).toOpaque()
-        guard ccurl_set_pointer(easy, CURLOPT_CLOSESOCKETDATA, context) == CURLE_OK else { return false }
-        return ccurl_set_closesocket(easy) { context, socket in
-            CurlMulti.from(context).sockets?.closing(socket)
-            return Glibc.close(socket)
-        } == CURLE_OK
-    }
-
-    private func setTimeout(_ milliseconds: Int) {
-        isTimeoutDue = milliseconds == 0
-        guard milliseconds <= 0 else {
-            timer?.start(afterMilliseconds: UInt64(clamping: milliseconds))
-            return
-        }
-        timer?.stop()
-        // 0 means that curl wants to be called after other events. libuv (1.44) would run a timer restarted in its own
-        // callback before anything else, so the call is deferred.
-        guard isTimeoutDue else { return }
-        loop.deferred.enqueue { [self] in
-            guard isTimeoutDue else { return }
-            isTimeoutDue = false
-            timedOut()
-        }
     }
 }
 

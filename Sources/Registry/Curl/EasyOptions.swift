@@ -43,6 +43,9 @@ enum EasyOptions {
             (CURLOPT_SSLVERSION, Int(CURL_SSLVERSION_TLSv1_2)),
             (CURLOPT_SSL_VERIFYPEER, request.tls.skipsVerification ? 0 : 1),
             (CURLOPT_SSL_VERIFYHOST, request.tls.skipsVerification ? 0 : 2),
+            // Files are read for each connection. Otherwise libcurl uses authorities that it has read from the same
+            // path for 24 hours, whatever the file holds now (CURLOPT_CA_CACHE_TIMEOUT(3)).
+            (CURLOPT_CA_CACHE_TIMEOUT, 0),
         ]
         guard numbers.allSatisfy({ ccurl_set_long(easy, $0.0, $0.1) == CURLE_OK }) else { return false }
         var texts: [(CURLoption, String)] = [

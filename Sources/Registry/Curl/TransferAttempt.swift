@@ -23,6 +23,8 @@ final class TransferAttempt {
     let loop: EventLoop
     weak var owner: Transfer?
     private(set) var easy: UnsafeMutableRawPointer?
+    /// The connections that the easy handle uses.
+    private(set) var pool: ConnectionPool?
     var lookup = Lookup.none
     private var headerList: UnsafeMutablePointer<curl_slist>?
     /// Names that libcurl must look up again.
@@ -98,9 +100,10 @@ final class TransferAttempt {
     // MARK: For CurlMulti
 
     /// Makes the easy handle; nil when there is no memory or an option is refused.
-    func prepare() -> UnsafeMutableRawPointer? {
+    func prepare(in pool: ConnectionPool) -> UnsafeMutableRawPointer? {
         guard let easy = curl_easy_init() else { return nil }
         self.easy = easy
+        self.pool = pool
         lookup = .none
         if multi.forgetsFailure(of: request.peer) {
             forgottenNames = curl_slist_append(nil, "-\(request.peer.host):\(request.peer.port)")
@@ -109,7 +112,9 @@ final class TransferAttempt {
         choices.isFresh = isFresh
         choices.connectMilliseconds = max(choices.connectMilliseconds, Int(clamping: limits.allMilliseconds))
         choices.maximumIdleSeconds = multi.maximumIdleSeconds(for: request.url)
-        guard EasyOptions.apply(request, choices, to: easy), setLists(easy), setCallbacks(easy) else {
+        guard EasyOptions.apply(request, choices, to: easy), setLists(easy), setCallbacks(easy),
+            pool.setClosingCallback(easy)
+        else {
             release()
             return nil
         }
@@ -121,6 +126,7 @@ final class TransferAttempt {
     func release() {
         guard let easy else { return }
         self.easy = nil
+        pool = nil
         curl_easy_cleanup(easy)
         curl_slist_free_all(headerList)
         headerList = nil
