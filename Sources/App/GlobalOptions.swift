@@ -66,7 +66,7 @@ extension Config {
     /// Opens the log; a failure ends the program.
     func openLog() throws -> LogWriter {
         do throws(LogFileError) {
-            return try LogWriter(path: logFile, format: logFormat)
+            return try LogWriter(path: logFile, format: logFormat, level: logLevel)
         } catch {
             throw StartFailure.report("log file: \(error)", Exit.configuration)
         }

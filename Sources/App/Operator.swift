@@ -36,7 +36,7 @@ private struct Unattended {
         }
         let log = try config.openLog()
         defer { log.close() }
-        let logger = Logger(label: "ociregistry") { _ in LineLogHandler(writer: log, level: config.logLevel) }
+        let logger = Logger(label: "ociregistry") { _ in LineLogHandler(writer: log) }
         let loop = try EventLoop()
         let offload = Offload(on: loop)
         let store = try Store.open(imagePath: config.imagePath, loop: loop, offload: offload, logger: logger)

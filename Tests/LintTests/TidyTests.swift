@@ -20,7 +20,7 @@ import Testing
     static let layers = [
         Layer(name: "HTTP", modules: ["OCI"]),
         Layer(name: "Metrics", modules: ["OCI"]),
-        Layer(name: "Logging", modules: ["Configuration", "Glibc", "Logging", "OCI"]),
+        Layer(name: "Logging", modules: ["Configuration", "Glibc", "Logging", "OCI", "Synchronization"]),
         Layer(name: "Policy", modules: ["Configuration", "DequeModule", "Glibc", "OCI"]),
         Layer(name: "Loop", modules: ["CLibuv", "CLinux", "DequeModule", "Glibc", "OCI"]),
         Layer(

@@ -81,7 +81,7 @@ struct Load: ParsableCommand {
     private func loadAlone(_ files: String, _ config: Config, _ onEvent: @escaping (LoadRunEvent) -> Void) throws {
         let log = try config.openLog()
         defer { log.close() }
-        let logger = Logger(label: "ociregistry") { _ in LineLogHandler(writer: log, level: config.logLevel) }
+        let logger = Logger(label: "ociregistry") { _ in LineLogHandler(writer: log) }
         try Loading(config: config, resolveAs: resolveRef, logger: logger).run(files, onEvent: onEvent)
     }
 

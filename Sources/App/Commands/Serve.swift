@@ -16,7 +16,7 @@ struct Serve: ParsableCommand {
         ProcessSetup.apply()
         let config = try resolvedConfig()
         let log = try config.openLog()
-        let logger = Logger(label: "ociregistry") { _ in LineLogHandler(writer: log, level: config.logLevel) }
+        let logger = Logger(label: "ociregistry") { _ in LineLogHandler(writer: log) }
         defer { log.close() }
         do {
             try serve(config: config, logger: logger, log: log)

@@ -7,7 +7,12 @@ package import Logging
 
 /// Writes the events of a logger to the log.
 package struct LineLogHandler: LogHandler {
-    package var logLevel: Logger.Level
+    /// The writer's level, unless this copy has been given its own: a reload changes the level of all loggers at once.
+    package var logLevel: Logger.Level {
+        get { ownLevel ?? writer.level.threshold }
+        set { ownLevel = newValue }
+    }
+    private var ownLevel: Logger.Level?
     package var metadata: Logger.Metadata = [:]
     package var metadataProvider: Logger.MetadataProvider?
     private let writer: LogWriter
@@ -15,11 +20,10 @@ package struct LineLogHandler: LogHandler {
 
     /// - Parameter now: milliseconds since 1970.
     package init(
-        writer: LogWriter, level: LogLevel, now: @escaping @Sendable () -> Int64 = LogTimestamp.now
+        writer: LogWriter, now: @escaping @Sendable () -> Int64 = LogTimestamp.now
     ) {
         self.writer = writer
         self.now = now
-        logLevel = level.threshold
     }
 
     package subscript(metadataKey key: String) -> Logger.Metadata.Value? {

@@ -14,7 +14,9 @@ package enum LogFile {
     /// Writable by its owner and readable by its group: request lines show who pulls which image.
     private static let mode: mode_t = 0o640
 
-    static func open(_ path: String) throws(LogFileError) -> Int32 {
+    /// Opens a file for appending, and makes it if there is none. Blocks.
+    /// - Returns: the descriptor.
+    package static func open(_ path: String) throws(LogFileError) -> Int32 {
         let descriptor = Glibc.open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOCTTY, mode)
         guard descriptor >= 0 else { throw LogFileError(path: path, errorNumber: errno) }
         return descriptor

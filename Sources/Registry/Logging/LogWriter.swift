@@ -5,9 +5,31 @@
 package import Configuration
 import Glibc
 import Logging
+internal import Synchronization
+
+/// Where the log is written.
+package struct LogDestination: Sendable, Equatable {
+    package let descriptor: Int32
+    /// The name of the file, which is closed by the writer; nil: not a file of this writer's own, such as stderr.
+    package let path: String?
+
+    package init(descriptor: Int32, path: String?) {
+        self.descriptor = descriptor
+        self.path = path
+    }
+
+    /// Opens a file for appending; nil is stderr. Blocks.
+    package init(path: String?) throws(LogFileError) {
+        self.path = path
+        descriptor = try path.map { path throws(LogFileError) in try LogFile.open(path) } ?? STDERR_FILENO
+    }
+
+    /// Closes a file.
+    package func close() { if path != nil { Glibc.close(descriptor) } }
+}
 
 /// The writer thread and its buffer. Sendable by its lock: every stored `var` is accessed with `lock` held, except
-/// `descriptor`, which belongs to the writer thread once it runs.
+/// `destination`, which belongs to the writer thread once it runs.
 package final class LogWriter: @unchecked Sendable {
     /// About six thousand lines: more than a second of requests at any rate worth logging.
     package static let maximumBufferedBytes = 1024 * 1024
@@ -15,7 +37,7 @@ package final class LogWriter: @unchecked Sendable {
     package static let flushTimeoutMilliseconds = 2000
 
     private let lock = UnsafeMutablePointer<pthread_mutex_t>.allocate(capacity: 1)
-    /// Signalled when there are lines to write, a file to reopen, or the end.
+    /// Signalled when there are lines to write, a file to open anew, or the end.
     private let wakeUp = UnsafeMutablePointer<pthread_cond_t>.allocate(capacity: 1)
     /// Signalled when the writer thread has finished a round.
     private let roundDone = UnsafeMutablePointer<pthread_cond_t>.allocate(capacity: 1)
@@ -26,29 +48,31 @@ package final class LogWriter: @unchecked Sendable {
     private var allDroppedLines: UInt64 = 0
     private var isWriting = false
     private var mustReopen = false
+    /// What replaces the destination before the next lines are written.
+    private var nextDestination: LogDestination?
     private var isClosed = false
-    private var descriptor: Int32
-    private let path: String?
-    /// The format of every line, including this writer's own reports.
-    package let format: LogFormat
+    private var destination: LogDestination
+    /// Positions in `formats` and `levels`. Every thread that logs reads them, without the lock.
+    private let formatIndex: Atomic<Int>
+    private let levelIndex: Atomic<Int>
     private let maximumBufferedBytes: Int
     private var thread = pthread_t()
 
     /// - Parameter path: the file to append to; nil is stderr.
     /// - Throws: `LogFileError` when the file cannot be opened, or no thread can be started.
-    package convenience init(path: String?, format: LogFormat = .text) throws(LogFileError) {
-        let descriptor = try path.map { path throws(LogFileError) in try LogFile.open(path) } ?? STDERR_FILENO
-        try self.init(
-            descriptor: descriptor, path: path, format: format, maximumBufferedBytes: Self.maximumBufferedBytes)
+    package convenience init(
+        path: String?, format: LogFormat = .text, level: LogLevel = .error
+    ) throws(LogFileError) {
+        try self.init(try LogDestination(path: path), format, level, maximumBufferedBytes: Self.maximumBufferedBytes)
     }
 
-    /// - Parameter descriptor: the destination; closed at the end when `path` is given.
     package init(
-        descriptor: Int32, path: String?, format: LogFormat = .text, maximumBufferedBytes: Int
+        _ destination: LogDestination, _ format: LogFormat = .text, _ level: LogLevel = .error,
+        maximumBufferedBytes: Int
     ) throws(LogFileError) {
-        self.descriptor = descriptor
-        self.path = path
-        self.format = format
+        self.destination = destination
+        formatIndex = Atomic(LogWriter.index(of: format, in: LogWriter.formats))
+        levelIndex = Atomic(LogWriter.index(of: level, in: LogWriter.levels))
         self.maximumBufferedBytes = maximumBufferedBytes
         pthread_mutex_init(lock, nil)
         var attributes = pthread_condattr_t()
@@ -86,13 +110,44 @@ package final class LogWriter: @unchecked Sendable {
     /// Lines dropped since the start, because the buffer was full or a write failed.
     package var droppedLinesTotal: UInt64 { locked { allDroppedLines } }
 
+    /// The format of every line, including this writer's own reports.
+    package var format: LogFormat {
+        get { LogWriter.formats[formatIndex.load(ordering: .relaxed)] }
+        set { formatIndex.store(LogWriter.index(of: newValue, in: LogWriter.formats), ordering: .relaxed) }
+    }
+
+    /// The least severe level of the loggers that have no level of their own.
+    package var level: LogLevel {
+        get { LogWriter.levels[levelIndex.load(ordering: .relaxed)] }
+        set { levelIndex.store(LogWriter.index(of: newValue, in: LogWriter.levels), ordering: .relaxed) }
+    }
+
+    // Made once, since `allCases` makes an array each time.
+    private static let formats = LogFormat.allCases
+    private static let levels = LogLevel.allCases
+
+    private static func index<Value: Equatable>(of value: Value, in all: [Value]) -> Int {
+        // Every value is in the list of its type's cases.
+        all.firstIndex(of: value) ?? 0
+    }
+
     /// Reopens the file by its name before the next line, for log rotation. No effect on stderr.
     package func reopen() {
-        guard path != nil else { return }
         locked {
             mustReopen = true
             pthread_cond_signal(wakeUp)
         }
+    }
+
+    /// Writes to another destination from the next line on; lines that are not yet written go there too.
+    package func move(to destination: LogDestination) {
+        let unused = locked {
+            let unused = nextDestination
+            nextDestination = destination
+            pthread_cond_signal(wakeUp)
+            return unused
+        }
+        unused?.close()
     }
 
     /// Waits until all appended lines are written. False when that took longer than `timeoutMilliseconds`.
@@ -134,7 +189,7 @@ package final class LogWriter: @unchecked Sendable {
 extension LogWriter {
     /// Dropped lines alone are not work: they are reported with the next written line, so that a device that keeps
     /// failing causes no endless loop.
-    private var hasWork: Bool { !pending.isEmpty || mustReopen }
+    private var hasWork: Bool { !pending.isEmpty || mustReopen || nextDestination != nil }
 
     private func locked<R>(_ body: () -> R) -> R {
         pthread_mutex_lock(lock)
@@ -159,7 +214,7 @@ extension LogWriter {
             }, retained.toOpaque())
         guard status == 0 else {
             retained.release()
-            throw LogFileError(path: path ?? "log", errorNumber: status)
+            throw LogFileError(path: destination.path ?? "log", errorNumber: status)
         }
     }
 
@@ -167,25 +222,36 @@ extension LogWriter {
         var batch: [UInt8] = []
         batch.reserveCapacity(16 * 1024)
         while let round = nextRound(&batch) {
-            if round.mustReopen { reopenFile() }
+            if let next = round.next {
+                destination.close()
+                destination = next
+            } else if round.mustReopen {
+                reopenFile()
+            }
             let lines = batch.count { $0 == UInt8(ascii: "\n") }
             if round.dropped > 0 { batch.append(contentsOf: dropReport(lines: round.dropped)) }
-            let isWritten = LogFile.write(batch, to: descriptor)
+            let isWritten = LogFile.write(batch, to: destination.descriptor)
             finishRound(lost: isWritten ? 0 : lines, unreported: isWritten ? 0 : round.dropped)
         }
-        if path != nil { Glibc.close(descriptor) }
+        destination.close()
+    }
+
+    private struct Round {
+        let mustReopen: Bool
+        let next: LogDestination?
+        let dropped: Int
     }
 
     /// Swaps the filled buffer for the emptied one, so that neither is reallocated. Nil at the end.
-    private func nextRound(_ batch: inout [UInt8]) -> (mustReopen: Bool, dropped: Int)? {
+    private func nextRound(_ batch: inout [UInt8]) -> Round? {
         batch.removeAll(keepingCapacity: true)
         pthread_mutex_lock(lock)
         defer { pthread_mutex_unlock(lock) }
         while !hasWork && !isClosed { pthread_cond_wait(wakeUp, lock) }
         guard hasWork else { return nil }
         swap(&batch, &pending)
-        defer { (mustReopen, droppedLines, isWriting) = (false, 0, true) }
-        return (mustReopen, droppedLines)
+        defer { (mustReopen, nextDestination, droppedLines, isWriting) = (false, nil, 0, true) }
+        return Round(mustReopen: mustReopen, next: nextDestination, dropped: droppedLines)
     }
 
     /// Lines that could not be written (a full disk, a closed pipe) count as dropped.
@@ -200,9 +266,9 @@ extension LogWriter {
 
     /// Keeps the open file when its name cannot be opened again: lines in the old file are better than none.
     private func reopenFile() {
-        guard let path, let opened = try? LogFile.open(path) else { return }
-        Glibc.close(descriptor)
-        descriptor = opened
+        guard destination.path != nil, let opened = try? LogDestination(path: destination.path) else { return }
+        destination.close()
+        destination = opened
     }
 
     private func dropReport(lines: Int) -> [UInt8] {

@@ -18,10 +18,11 @@ package final class Server {
 
     package let loop: EventLoop
     let offload: Offload
-    package let logger: Logger
+    package private(set) var logger: Logger
     let handler: Handler
-    /// Whether each request is logged, determined once: asking the logger costs more than a hot request can spend.
-    let logsRequests: Bool
+    /// Whether each request is logged, determined when the logger or its level changes: asking the logger costs more
+    /// than a hot request can spend.
+    private(set) var logsRequests: Bool
     /// Counts requests; nil for a server whose requests are not counted.
     let metrics: Metrics?
     private let maximumConnections: Int
@@ -68,6 +69,12 @@ package final class Server {
     }
 
     deinit { scratch.deallocate() }
+
+    /// Logs later requests with this logger, at its present level.
+    package func log(to logger: Logger) {
+        self.logger = logger
+        logsRequests = logger.logLevel <= .info
+    }
 
     /// Binds, listens and starts answering.
     /// - Returns: the bound address, `host:port`, and the port (a free one for 0).

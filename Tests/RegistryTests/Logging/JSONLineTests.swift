@@ -129,8 +129,8 @@ struct JSONLineTests {
         let directory = try TemporaryDirectory()
         let path = directory.file("log")
         try FileManager.default.createSymbolicLink(atPath: path, withDestinationPath: "/dev/full")
-        let writer = try LogWriter(path: path, format: .json)
-        let logger = Logger(label: "test") { _ in LineLogHandler(writer: writer, level: .info, now: { 0 }) }
+        let writer = try LogWriter(path: path, format: .json, level: .info)
+        let logger = Logger(label: "test") { _ in LineLogHandler(writer: writer, now: { 0 }) }
         logger.info("lost")
         #expect(writer.flush(timeoutMilliseconds: 60_000))
         try FileManager.default.removeItem(atPath: path)

@@ -56,7 +56,7 @@ struct LogWriterTests {
         // A pipe, a batch on its way and a full buffer hold three times this at most; much more is appended.
         let setPipeSize: Int32 = 1031  // F_SETPIPE_SZ, which Glibc shows to C only
         #expect(fcntl(writeEnd, setPipeSize, 4096) == 4096)
-        let writer = try LogWriter(descriptor: writeEnd, path: nil, maximumBufferedBytes: 4096)
+        let writer = try LogWriter(LogDestination(descriptor: writeEnd, path: nil), maximumBufferedBytes: 4096)
         for index in 10_000..<20_000 { writer.append(Array("line \(index)\n".utf8)) }
 
         let reader = PipeReader(readEnd)
@@ -100,13 +100,52 @@ struct LogWriterTests {
         try FileManager.default.removeItem(at: directory)
     }
 
+    @Test("the level and the format of a writer count for all its loggers at once, and for copies of them")
+    func reload() throws {
+        let writer = try LogWriter(path: path("a"), level: .warn)
+        let logger = Logger(label: "test") { _ in LineLogHandler(writer: writer, now: { 0 }) }
+        var quiet = logger
+        quiet.logLevel = .notice
+        logger.info("hidden")
+        writer.level = .info
+        #expect(logger.logLevel == .info)
+        #expect(quiet.logLevel == .notice, "a level of its own stays")
+        logger.info("shown")
+        quiet.info("hidden")
+        writer.format = .json
+        logger.info("shown")
+        close(writer)
+        #expect(
+            try lines("a") == [
+                "1970-01-01T00:00:00.000Z INFO  shown",
+                #"{"time":"1970-01-01T00:00:00.000Z","level":"info","msg":"shown"}"#,
+            ])
+        try FileManager.default.removeItem(at: directory)
+    }
+
+    @Test("lines go to another destination after a move, and the file before is closed") func move() throws {
+        let writer = try LogWriter(path: path("a"))
+        writer.append(Array("one\n".utf8))
+        #expect(writer.flush(timeoutMilliseconds: Self.patienceMilliseconds))
+        let second = try LogDestination(path: path("b"))
+        // The third replaces the second before a line is written, so that the second is closed unused.
+        writer.move(to: second)
+        writer.move(to: try LogDestination(path: path("c")))
+        writer.append(Array("two\n".utf8))
+        close(writer)
+        #expect(try lines("a") == ["one"])
+        #expect(try lines("b") + lines("c") == ["two"])
+        #expect(fcntl(second.descriptor, F_GETFD) == -1)
+        try FileManager.default.removeItem(at: directory)
+    }
+
     @Test("a log file that cannot be opened is an error") func unopenable() {
         #expect(throws: LogFileError.self) { try LogWriter(path: "/nowhere/log") }
     }
 
     @Test("a disabled level does not evaluate its message") func levels() throws {
-        let writer = try LogWriter(path: path("a"))
-        var logger = Logger(label: "test") { _ in LineLogHandler(writer: writer, level: .warn, now: { 0 }) }
+        let writer = try LogWriter(path: path("a"), level: .warn)
+        var logger = Logger(label: "test") { _ in LineLogHandler(writer: writer, now: { 0 }) }
         logger[metadataKey: "who"] = "me"
         var isFormatted = false
         func formatted() -> String {
