@@ -37,7 +37,7 @@ package struct ConnectionSlots<Host: Hashable & Sendable, Key: Hashable & Sendab
 
     /// Gives the slot back, or leaves the queue.
     /// - Returns: a request that has a slot now and is to be started.
-    package mutating func leave(_ key: Key, of host: Host) -> Key? {
+    package mutating func leave(_ key: Key, of host: Host, limit: Int?) -> Key? {
         guard var state = states[host] else { return nil }
         defer { states[host] = state.isIdle ? nil : state }
         guard state.running.remove(key) != nil else {
@@ -45,9 +45,27 @@ package struct ConnectionSlots<Host: Hashable & Sendable, Key: Hashable & Sendab
             state.long.removeAll { $0 == key }
             return nil
         }
-        guard let next = state.short.popFirst() ?? state.long.popFirst() else { return nil }
+        // More may run than a limit that has become smaller allows.
+        guard state.running.count < limit ?? .max, let next = state.short.popFirst() ?? state.long.popFirst() else {
+            return nil
+        }
         state.running.insert(next)
         return next
+    }
+
+    /// The waiting requests that have a slot now and are to be started, after the limits have changed.
+    package mutating func startable(limit: (Host) -> Int?) -> [Key] {
+        var keys: [Key] = []
+        for (host, state) in states {
+            var state = state
+            let limit = limit(host) ?? .max
+            while state.running.count < limit, let next = state.short.popFirst() ?? state.long.popFirst() {
+                state.running.insert(next)
+                keys.append(next)
+            }
+            states[host] = state
+        }
+        return keys
     }
 
     /// Whether a request could start at once.

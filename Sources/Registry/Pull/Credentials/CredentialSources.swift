@@ -54,11 +54,9 @@ final class CredentialSources {
             }, start: start)
     }
 
-    /// Takes other settings, for the sources that are made from now on.
+    /// Takes other settings, for the sources that are made from now on. Docker's file is read again.
     func update(_ settings: CredentialSettings) {
-        if settings.dockerConfig != self.settings.dockerConfig {
-            dockerFile = CredentialSources.dockerFile(settings, logger)
-        }
+        dockerFile = CredentialSources.dockerFile(settings, logger)
         self.settings = settings
         programs.withheld = settings.secretVariables
         amazonProviders.removeAll { $0.provider == nil }

@@ -20,9 +20,10 @@ package final class Upstream {
 
     /// - Parameters:
     ///   - refusesPrivate: whether it may lead to private networks only where the configuration names the host.
+    ///   - generation: tells the endpoints of one configuration from those of an earlier one.
     ///   - sources: makes the credentials of an endpoint.
     init(
-        host: RegistryHost, config: RegistryConfig?, refusesPrivate: Bool = false,
+        host: RegistryHost, config: RegistryConfig?, refusesPrivate: Bool = false, generation: Int = 0,
         sources: UpstreamEndpoint.Sources = { auth, _, _ in CredentialSource(fixed: auth) }
     ) {
         self.host = host
@@ -30,15 +31,21 @@ package final class Upstream {
         if let config, !config.endpoints.isEmpty {
             endpoints = config.endpoints.map {
                 UpstreamEndpoint(
-                    host: host, config: config, item: $0, refusesPrivate: refusesPrivate, sources: sources)
+                    host: host, config: config, item: $0, refusesPrivate: refusesPrivate, generation: generation,
+                    sources: sources)
             }
         } else {
             endpoints = [
                 UpstreamEndpoint(
-                    host: host, config: config, item: nil, refusesPrivate: refusesPrivate, sources: sources)
+                    host: host, config: config, item: nil, refusesPrivate: refusesPrivate, generation: generation,
+                    sources: sources)
             ]
         }
     }
+
+    /// Whether the configuration names it, so that its word about content counts. A host that a client chose may say that
+    /// it has everything.
+    var isNamed: Bool { endpoints.allSatisfy { $0.trust.isConfigured } }
 
     /// The endpoints in the order in which a request tries them: those that failed a short while ago come last.
     func candidates(now: UInt64) -> ArraySlice<UpstreamEndpoint> {

@@ -27,6 +27,8 @@ package final class UpstreamClient {
     private var configured: [RegistryHost: Upstream] = [:]
     private var entries = RegistryEntries([])
     private let credentialSources: CredentialSources?
+    /// How many times the configuration was reloaded.
+    private var generation = 0
     private var others: [RegistryHost: Upstream] = [:]
 
     /// - Parameters:
@@ -45,16 +47,19 @@ package final class UpstreamClient {
         configure(registries)
     }
 
-    /// Takes other registries and settings. Requests that run keep those that they began with.
+    /// Takes other registries and settings, and reads secrets and certificates anew. Requests that run keep those that
+    /// they began with.
     package func reload(
         registries: [RegistryConfig], settings: UpstreamSettings, noProgressMilliseconds: UInt64,
         credentials: CredentialSettings
     ) {
         services.replaceSettings(settings, noProgressMilliseconds: noProgressMilliseconds)
         credentialSources?.update(credentials)
+        generation += 1
         others = [:]
         configure(registries)
         for host in configured.keys { services.metrics.admit(host) }
+        services.startWaiting(limit: { maximumConnections(of: $0) })
     }
 
     private func configure(_ registries: [RegistryConfig]) {
@@ -78,18 +83,12 @@ package final class UpstreamClient {
 
     private func makeUpstream(_ host: RegistryHost, _ config: RegistryConfig?) -> Upstream {
         let refusesPrivate = services.settings.refusesPrivate
-        guard let credentialSources else {
-            return Upstream(host: host, config: config, refusesPrivate: refusesPrivate)
+        guard let sources = credentialSources else {
+            return Upstream(host: host, config: config, refusesPrivate: refusesPrivate, generation: generation)
         }
-        return Upstream(host: host, config: config, refusesPrivate: refusesPrivate) {
-            credentialSources.source(for: $0, host: $1, address: $2)
+        return Upstream(host: host, config: config, refusesPrivate: refusesPrivate, generation: generation) {
+            sources.source(for: $0, host: $1, address: $2)
         }
-    }
-
-    /// Whether the configuration names this upstream, so that its word about content counts. A host that a client chose
-    /// may say that it has everything.
-    package func isNamed(_ host: RegistryHost) -> Bool {
-        upstream(for: host).endpoints.allSatisfy { $0.trust.isConfigured }
     }
 
     /// Starts an exchange. The handler is not called before this returns, and is retained until its `ended` or a
@@ -112,6 +111,12 @@ package final class UpstreamClient {
 
     /// Whether a request to this upstream could start at once, as far as `maxConnections` allows.
     func hasSlot(for upstream: Upstream) -> Bool { services.hasSlot(for: upstream) }
+
+    /// The limit of a host's concurrent requests, by the entry that applies to it now.
+    private func maximumConnections(of host: RegistryHost) -> Int? {
+        let entry = entries.index(for: host).map { entries.all[$0] }
+        return services.settings.maximumConnections(of: entry?.connections)
+    }
 
     /// Concurrent blob pulls of each host, where `maxConnections` limits them.
     var pullLimits: HostLimits {
@@ -165,9 +170,10 @@ final class UpstreamServices {
     private let multi: CurlMulti
     private(set) var settings: RequestSettings
     private let userAgent: String
-    private var slots = ConnectionSlots<RegistryHost, ObjectIdentifier>()
+    /// The slots of `maxConnections`; UpstreamSlots.swift uses them.
+    var slots = ConnectionSlots<RegistryHost, ObjectIdentifier>()
     /// Retains running exchanges, even if their handler is gone.
-    private var exchanges: [ObjectIdentifier: UpstreamExchange] = [:]
+    private(set) var exchanges: [ObjectIdentifier: UpstreamExchange] = [:]
     private var unqueuedCount = 0
     private(set) var isClosed = false
 
@@ -211,7 +217,9 @@ final class UpstreamServices {
 
     func replaceSettings(_ settings: UpstreamSettings, noProgressMilliseconds: UInt64) {
         self.settings = self.settings.replaced(by: settings, noProgressMilliseconds: noProgressMilliseconds)
-        tokens.settings = self.settings
+        tokens.reload(self.settings)
+        // curl compares the names of certificate files, not their content, when it reuses a connection.
+        multi.renewConnections()
     }
 
     func warmUp() {
@@ -262,29 +270,6 @@ final class UpstreamServices {
         if isWanted { metrics.admit(endpoint.host) }
         guard head.url.origin == endpoint.base.origin, let limit = head.rateLimit else { return }
         metrics.rateLimitStated(endpoint.host, limit)
-    }
-
-    // MARK: `maxConnections`
-
-    private func maximumConnections(_ upstream: Upstream) -> Int? {
-        settings.maximumConnections(of: upstream.config?.connections)
-    }
-
-    func hasSlot(for upstream: Upstream) -> Bool {
-        slots.hasRoom(at: upstream.host, limit: maximumConnections(upstream))
-    }
-
-    /// Takes a slot for the exchange, or queues it; then it begins again later.
-    func takeSlot(_ exchange: UpstreamExchange) -> Bool {
-        slots.enter(
-            ObjectIdentifier(exchange), of: exchange.upstream.host, isLong: !exchange.request.isUnqueued,
-            limit: maximumConnections(exchange.upstream))
-    }
-
-    func leaveSlot(_ exchange: UpstreamExchange) {
-        guard let next = slots.leave(ObjectIdentifier(exchange), of: exchange.upstream.host) else { return }
-        // It waits, so it has not ended and is retained here.
-        loop.deferred.enqueue { [self] in exchanges[next]?.begin() }
     }
 
     private func count(_ exchange: UpstreamExchange, _ difference: Int) {

@@ -26,6 +26,7 @@ package final class UpstreamEndpoint {
     /// Proxy, limits and number of connections of its registry.
     let connections: ConnectionSettings?
     private let tls: RegistryTLS
+    private let generation: Int
     private let mayUseClientCertificate: Bool
     /// Keeps refused credentials from being sent with every pull.
     var credentialBackOff = CredentialBackOff()
@@ -47,10 +48,11 @@ package final class UpstreamEndpoint {
     static let openMilliseconds: UInt64 = 60_000
 
     init(
-        host: RegistryHost, config: RegistryConfig?, item: EndpointConfig?, refusesPrivate: Bool,
+        host: RegistryHost, config: RegistryConfig?, item: EndpointConfig?, refusesPrivate: Bool, generation: Int,
         sources: Sources
     ) {
         self.host = host
+        self.generation = generation
         isConfigured = config?.name.host != nil
         base = UpstreamEndpoint.base(host, config, item)
         pathPrefix = item?.address.pathPrefix ?? ""
@@ -76,7 +78,11 @@ package final class UpstreamEndpoint {
         mayUseClientCertificate = item?.tls != nil || isEntrys
     }
 
-    /// The whole address, for logs and as a key.
+    /// A key for its tokens. After a reload the secrets of the same address may be others, so that neither its tokens
+    /// nor its requests for them are shared with the endpoint of the earlier configuration.
+    var tokenKey: String { generation == 0 ? label : "\(label) \(generation)" }
+
+    /// The whole address, for logs.
     var label: String { base.origin + pathPrefix + (repositoryPrefix.isEmpty ? "" : "/v2/\(repositoryPrefix)") }
 
     // MARK: URLs

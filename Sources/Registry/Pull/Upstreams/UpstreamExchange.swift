@@ -82,7 +82,7 @@ package final class UpstreamExchange {
     }
 
     private var route: TokenCache.Route {
-        TokenCache.Route(endpoint: endpoint.label, repository: request.repository)
+        TokenCache.Route(endpoint: endpoint.tokenKey, repository: request.repository)
     }
 
     /// Ends the exchange without a callback to the handler.

@@ -28,7 +28,7 @@ final class UpstreamTokens {
 
     private let loop: EventLoop
     private let start: (TransferRequest, any TransferHandler) -> Transfer
-    var settings: RequestSettings
+    private var settings: RequestSettings
     private let userAgent: String
     private let logger: Logger
     private let metrics: Metrics
@@ -52,7 +52,7 @@ final class UpstreamTokens {
         let key: TokenCache.Key
         let client: NetworkAddress?
 
-        var trial: Trial { Trial(endpoint: endpoint.label, service: .tokenService(request.realm.origin)) }
+        var trial: Trial { Trial(endpoint: endpoint.tokenKey, service: .tokenService(request.realm.origin)) }
     }
 
     init(
@@ -66,6 +66,12 @@ final class UpstreamTokens {
         self.metrics = metrics
         self.credentials = credentials
         self.start = start
+    }
+
+    /// Takes other settings. Tokens of the earlier configuration's endpoints are not used again.
+    func reload(_ settings: RequestSettings) {
+        self.settings = settings
+        cache = TokenCache()
     }
 
     /// The cached token to send at this route without waiting for a 401.
@@ -82,8 +88,8 @@ final class UpstreamTokens {
         let ticket = Ticket(then)
         let key = TokenCache.Key(
             realm: request.realm.text, service: request.service, scope: request.scope,
-            identity: "\(endpoint.label) \(request.withCredentials ? endpoint.source.current?.user ?? "" : "")")
-        let route = TokenCache.Route(endpoint: endpoint.label, repository: repository)
+            identity: "\(endpoint.tokenKey) \(request.withCredentials ? endpoint.source.current?.user ?? "" : "")")
+        let route = TokenCache.Route(endpoint: endpoint.tokenKey, repository: repository)
         if let refusing { forget(refusing, key, route) }
         // A token for another origin is not sent to the upstream itself.
         if !request.isForRedirect { cache.remember(key, at: route) }
