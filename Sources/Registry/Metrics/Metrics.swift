@@ -32,10 +32,21 @@ package struct StatedRateLimit: Sendable, Equatable {
     }
 }
 
+/// The outcome of loading the configuration, at the start or by a reload.
+package struct ConfigLoads: Sendable {
+    /// Whether the last load succeeded.
+    package var isLastGood = false
+    /// When the configuration in use was loaded, in seconds since 1970.
+    package var goodSeconds: Int64 = 0
+
+    package init() {}
+}
+
 /// Counters of one server.
 package final class Metrics {
     package var requests = RequestCounts()
     package var pulls = PullCounts()
+    package var configLoads = ConfigLoads()
 
     package private(set) var namespaces: Namespaces
     /// Indexed by namespace number.
