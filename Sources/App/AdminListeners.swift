@@ -5,6 +5,13 @@ import Configuration
 import Logging
 import Registry
 
+/// A value that a closure reads and its owner changes.
+private final class Box<Value> {
+    var value: Value
+
+    init(_ value: Value) { self.value = value }
+}
+
 final class AdminListeners {
     /// Descriptor limit of each listener, twice its number of connections; the kernel's limit is kept for clients.
     private static let descriptors = 64
@@ -14,30 +21,42 @@ final class AdminListeners {
     private let socketPath: String
     private let socketServer: Server
     private let portServer: (server: Server, point: ListenPoint)?
+    /// The access rule of `adminListen`.
+    private let portAccess: Box<AdminAccess>
     private let logger: Logger
 
     /// - Parameters:
     ///   - context: what admin load jobs need.
     ///   - stop: stops the server.
+    ///   - reload: reloads its configuration.
     init(
-        config: Config, context: LoadContext, logger: Logger, stop: @escaping (String) -> Void
-    ) throws {
+        settings: ServerSettings, context: LoadContext, logger: Logger, stop: @escaping (String) -> Void,
+        reload: @escaping AdminEndpoint.Reload
+    ) {
         self.logger = logger
+        let config = settings.config
         let (loop, offload) = (context.loop, context.offload)
         jobs = AdminJobs(context, isAirGapped: config.airGapped, logger: logger)
         socketPath = Store.adminSocket(imagePath: config.imagePath)
         let queries = AdminQueries(store: context.store, ignoresLeases: false)
-        let endpoint = AdminEndpoint(queries: queries, jobs: jobs, logger: logger, stop: stop)
+        let endpoint = AdminEndpoint(queries: queries, jobs: jobs, logger: logger, stop: stop, reload: reload)
         self.endpoint = endpoint
-        func server(_ access: AdminAccess) -> Server {
+        let portAccess = Box(settings.listenerAccess ?? .closed)
+        self.portAccess = portAccess
+        func server(_ access: @escaping () -> AdminAccess) -> Server {
             Server(on: loop, offload: offload, logger: logger, descriptorLimit: AdminListeners.descriptors) {
-                endpoint.handle($0, $1, $2, access)
+                endpoint.handle($0, $1, $2, access())
             }
         }
-        socketServer = server(.socket)
-        portServer = try config.adminListen.map {
-            (server(try AdminAccess.listener(host: $0.host, token: config.adminToken)), $0)
-        }
+        socketServer = server { .socket }
+        portServer = config.adminListen.map { (server { portAccess.value }, $0) }
+    }
+
+    /// Takes other settings, for the requests that arrive from now on.
+    func reload(_ settings: ServerSettings) {
+        portAccess.value = settings.listenerAccess ?? .closed
+        jobs.isAirGapped = settings.config.airGapped
+        for server in [socketServer, portServer?.server] { server?.log(to: logger) }
     }
 
     /// - Returns: the bound address of the admin port; nil without `adminListen`.

@@ -30,7 +30,7 @@ final class Loading {
         puller = Puller(
             context: PullContext(
                 loop: loop, offload: offload, store: store, client: client, logger: logger, metrics: metrics,
-                prefetchLayers: .never))
+                settings: PullSettings(prefetchLayers: .never)))
         context = LoadContext(
             loop: loop, offload: offload, store: store, puller: puller,
             names: NameDecisions(config.namePolicy, loop: loop, offload: offload), pseudonym: "ociregistry-load")

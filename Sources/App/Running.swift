@@ -1,7 +1,6 @@
 // The wiring of a running server: its parts are created in the order of the layers and closed in the reverse order.
 // This file is the map of the program.
 
-import BuiltinImage
 import Configuration
 import Glibc
 import Logging
@@ -16,21 +15,20 @@ final class Running {
     /// which Kubernetes kills a process.
     static let closeMilliseconds: UInt64 = 4_000
 
-    var config: Config
-    let readConfig: @Sendable () throws -> Config
-    var isReloading = false
-    /// Whether another SIGHUP came while the file was being read.
-    var needsReload = false
-    let logger: Logger
+    private var settings: ServerSettings
+    private var config: Config { settings.config }
+    private var reloader: Reloader?
+    private let logger: Logger
     private let log: LogWriter
     private let loop: EventLoop
-    let offload: Offload
+    private let offload: Offload
     private let store: Store
     private var pruning: BackgroundPruning?
-    private let scrub: StoreScrub?
-    let client: UpstreamClient
-    let puller: Puller
-    let api: API
+    private let scrub: StoreScrub
+    private let client: UpstreamClient
+    private let pullSettings: PullSettings
+    private let puller: Puller
+    private let api: API
     private let server: Server
     private let probes: ReadinessProbes
     private let health: HealthEndpoint
@@ -44,37 +42,32 @@ final class Running {
     private var deadline: Timer?
     private(set) var isStopping = false
 
-    /// - Parameter readConfig: reads the configuration again; called on a thread of the pool.
+    /// - Parameter readAgain: reads and checks the configuration for a reload; called on a thread of the pool.
     init(
-        config: Config, logger: Logger, log: LogWriter, readConfig: @escaping @Sendable () throws -> Config
+        config: Config, logger: Logger, log: LogWriter,
+        readAgain: @escaping @Sendable (_ running: Config) throws -> PreparedReload
     ) throws {
-        self.config = config
-        self.readConfig = readConfig
+        let settings = try ServerSettings(config)
+        self.settings = settings
         self.logger = logger
         self.log = log
         loop = try EventLoop()
         let metrics = Metrics(configured: config.registries.compactMap(\.name.host))
         self.metrics = metrics
         offload = Offload(on: loop)
-        let limits = try StoreLimits(config)
         store = try Store.open(
-            imagePath: config.imagePath, loop: loop, offload: offload, logger: logger, limits: limits)
-        if config.pruneSchedule.isEnabled {
-            pruning = BackgroundPruning(store, config.pruneSchedule, isPinned: limits.isPinned)
-        }
-        scrub = config.scrub.map { [store] in StoreScrub(store, $0) }
+            imagePath: config.imagePath, loop: loop, offload: offload, logger: logger, limits: settings.limits)
+        scrub = StoreScrub(store, config.scrub)
         store.onHostKnown = { metrics.admit($0) }
         client = UpstreamClient(config, loop: loop, offload: offload, logger: logger, metrics: metrics)
+        pullSettings = PullSettings(prefetchLayers: config.prefetchLayers, aheadLimits: settings.aheadLimits)
         puller = Puller(
             context: PullContext(
                 loop: loop, offload: offload, store: store, client: client, logger: logger, metrics: metrics,
-                prefetchLayers: config.prefetchLayers, aheadLimits: config.rangesAhead ? AheadLimits() : nil))
+                settings: pullSettings))
         api = API(
-            loop: loop, offload: offload, store: store, puller: puller,
-            policy: API.Policy(
-                airGapped: config.airGapped, alwaysPullLatest: config.alwaysPullLatest,
-                defaultHost: config.defaultNamespace, names: config.namePolicy),
-            builtin: config.helloWorld ? Builtin(HelloWorldImage()) : nil, logger: logger, metrics: metrics)
+            loop: loop, offload: offload, store: store, puller: puller, policy: settings.policy,
+            builtin: settings.builtin, logger: logger, metrics: metrics)
         server = Server(
             on: loop, offload: offload, logger: logger, descriptorLimit: ProcessSetup.descriptorLimit,
             metrics: config.metricsPort == nil ? nil : metrics
@@ -88,12 +81,15 @@ final class Running {
         ) { health.handle($0, $1, $2) }
         loading = LoadContext(
             loop: loop, offload: offload, store: store, puller: puller, names: api.names, pseudonym: api.pseudonym)
-        let adminListeners = try AdminListeners(config: config, context: loading, logger: logger) { [unowned self] in
-            stop($0)
-        }
+        let adminListeners = AdminListeners(
+            settings: settings, context: loading, logger: logger, stop: { [unowned self] in stop($0) },
+            reload: { [unowned self] in reload(then: $0) })
         api.admin = adminListeners.endpoint
-        api.adminAccess = try .servingPort(isOpen: config.adminOnServingPort, token: config.adminToken)
+        api.adminAccess = settings.servingAccess
         self.adminListeners = adminListeners
+        reloader = Reloader(
+            offload: offload, logger: logger, metrics: metrics, prepare: readAgain,
+            running: { [unowned self] in self.config }, apply: { [unowned self] in use($0) })
     }
 
     /// Listens, and returns when a requested stop has finished.
@@ -105,13 +101,10 @@ final class Running {
         signals = [
             try SignalWatcher(on: loop, signal: SIGTERM) { [unowned self] in stop("SIGTERM") },
             try SignalWatcher(on: loop, signal: SIGINT) { [unowned self] in stop("SIGINT") },
-            try SignalWatcher(on: loop, signal: SIGHUP) { [unowned self] in
-                log.reopen()
-                reload()
-            },
+            try SignalWatcher(on: loop, signal: SIGHUP) { [unowned self] in reload() },
         ]
-        store.startRecovery { [unowned self] _ in scrub?.start() }
-        pruning?.start()
+        store.startRecovery { [unowned self] _ in scrub.start() }
+        startPruning()
         puller.warmUp()
         preload = Loader.preload(config, loading, logger: logger)
         LogFile.writeToStandardError(
@@ -133,14 +126,24 @@ final class Running {
                 store: store, puller: puller, client: client, server: server, probes: probes,
                 droppedLogLines: { [log] in log.droppedLinesTotal }),
             build: Version.parts, page: .init(html: Page.html, fields: Page.fields))
-        // Regular scrapes would fill the log.
-        var quiet = logger
-        quiet.logLevel = max(.notice, logger.logLevel)
         let server = Server(
-            on: loop, offload: offload, logger: quiet, descriptorLimit: Running.metricsDescriptors
+            on: loop, offload: offload, logger: Running.scrapeLogger(logger),
+            descriptorLimit: Running.metricsDescriptors
         ) { endpoint.handle($0, $1, $2) }
         metricsServer = server
         return try server.listen(host: config.metricsHost ?? config.host, port: port).text
+    }
+
+    /// A logger for scrapes, whose lines would fill the log.
+    private static func scrapeLogger(_ logger: Logger) -> Logger {
+        var quiet = logger
+        quiet.logLevel = max(.notice, logger.logLevel)
+        return quiet
+    }
+
+    private func startPruning() {
+        pruning = settings.pruneSchedule.map { BackgroundPruning(store, $0) }
+        pruning?.start()
     }
 
     /// Descriptor limit, twice the number of scraper connections; the kernel's limit is kept for clients.
@@ -152,9 +155,10 @@ final class Running {
         isStopping = true
         // The health listener stays open until the loop ends: a client gets "stopping", not a refused connection.
         health.isStopping = true
+        reloader?.isStopping = true
         logger.info("stopping", metadata: ["cause": "\(cause)"])
         preload?.stop()
-        scrub?.close()
+        scrub.close()
         let timer = Timer(on: loop) { [unowned self] in server.closeAll() }
         timer.start(afterMilliseconds: Running.drainMilliseconds)
         deadline = timer
@@ -182,16 +186,51 @@ final class Running {
     }
 }
 
-extension StoreLimits {
-    /// The configured limits of the cache, for the server and for the commands that open the store themselves.
-    /// - Throws: when the pattern of pinned images is invalid.
-    init(_ config: Config) throws {
-        self.init()
-        budget = config.budget
-        leaseSeconds = config.leaseSeconds
-        guard let text = config.pinned else { return }
-        let pattern = try Pattern(text)
-        isPinned = { try pattern.matches($0.name) }
+// MARK: - A reload
+
+extension Running {
+    /// Opens the log anew, and reads the configuration again.
+    private func reload(then: ((Reloader.Outcome) -> Void)? = nil) {
+        log.reopen()
+        reloader?.reload(then: then)
+    }
+
+    /// Puts other settings into use, all in one step of the loop: no request sees some of them without the others.
+    /// Requests in progress end with what they began with.
+    private func use(_ prepared: PreparedReload) {
+        let former = settings
+        settings = prepared.settings
+        use(prepared.log)
+        store.reload(settings.limits)
+        client.reload(
+            registries: config.registries, settings: UpstreamSettings(config),
+            noProgressMilliseconds: settings.noProgressMilliseconds,
+            credentials: CredentialSettings(config, offload: offload))
+        pullSettings.prefetchLayers = config.prefetchLayers
+        pullSettings.aheadLimits = settings.aheadLimits
+        puller.upstreamsChanged()
+        api.reload(settings.policy, builtin: settings.builtin)
+        api.adminAccess = settings.servingAccess
+        adminListeners?.reload(settings)
+        probes.pulls = !config.airGapped
+        scrub.reload(config.scrub)
+        if settings.pruneSchedule != former.pruneSchedule {
+            pruning?.close()
+            startPruning()
+        }
+        if settings.preloadsOthers(than: former) {
+            preload?.stop()
+            preload = Loader.preload(config, loading, logger: logger)
+        }
+    }
+
+    private func use(_ destination: LogDestination?) {
+        if let destination { log.move(to: destination) }
+        log.level = config.logLevel
+        log.format = config.logFormat
+        server.log(to: logger)
+        healthServer.log(to: HealthEndpoint.logger(logger))
+        metricsServer?.log(to: Running.scrapeLogger(logger))
     }
 }
 

@@ -7,6 +7,9 @@ package struct ExaminedConfig {
     package let problems: [ConfigError.Problem]
     /// The lines of the top-level keys.
     package let lines: [String: Int]
+
+    /// What there is without a file.
+    package static var defaults: ExaminedConfig { ExaminedConfig(config: Config(), problems: [], lines: [:]) }
 }
 
 /// Decodes a configuration file and collects every problem.

@@ -74,7 +74,7 @@ package struct RegistryError: Error, Sendable, Equatable {
     }
 
     /// A JSON string (RFC 8259 §7): quotes, backslashes and control characters escaped.
-    private static func quoted(_ text: String) -> String {
+    package static func quoted(_ text: String) -> String {
         var result = "\""
         for scalar in text.unicodeScalars {
             switch scalar {

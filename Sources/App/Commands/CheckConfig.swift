@@ -40,18 +40,29 @@ struct CheckConfig: ParsableCommand {
 /// A configuration file with everything that is wrong with it.
 struct ConfigCheck {
     let problems: [ConfigError.Problem]
-    private let config: Config
+    /// Keys with problems have their defaults.
+    let config: Config
+    /// The lines of the top-level keys.
+    private let lines: [String: Int]
+    private let file: String
 
-    /// - Parameter override: applies the options of the command line.
-    init(path: String, environment: @escaping (String) -> String?, override: (inout Config) -> Void) {
-        let examined = ConfigDecoder.examine(
-            path: path, environment: environment, inspect: NamedFile.contentProblem)
+    /// - Parameters:
+    ///   - path: the configuration file; nil: there is none, and everything is the command line's.
+    ///   - override: applies the options of the command line.
+    init(path: String?, environment: @escaping (String) -> String?, override: (inout Config) -> Void) {
+        let examined =
+            path.map {
+                ConfigDecoder.examine(path: $0, environment: environment, inspect: NamedFile.contentProblem)
+            } ?? .defaults
+        let file = path ?? "command line"
+        self.file = file
+        lines = examined.lines
         var config = examined.config
         override(&config)
         var problems = examined.problems
         let wrongKeys = Set(problems.map(\.key))
         func report(_ key: String, _ reason: String) {
-            problems.append(.init(file: path, line: examined.lines[key], key: "", reason: reason))
+            problems.append(ConfigCheck.problem(file, examined.lines[key], key, reason))
         }
         // A token that is there and wrong has been reported; a missing one would be reported again.
         let isTokenKnown = wrongKeys.isDisjoint(with: ["adminToken", "adminTokenFromEnv"])
@@ -61,7 +72,7 @@ struct ConfigCheck {
             }
         }
         if let logFile = config.logFile, let reason = LogFile.openingProblem(logFile) {
-            report("logFile", "logFile: \(reason)")
+            report("logFile", reason)
         }
         problems.sort { ($0.line ?? 0) < ($1.line ?? 0) }
         do throws(ConfigError) { try config.readEnvironment(environment) } catch { problems += error.problems }
@@ -71,6 +82,18 @@ struct ConfigCheck {
         }
         self.problems = problems
         self.config = config
+    }
+
+    /// A problem of a top-level key, at its line.
+    func problem(_ key: String, _ reason: String) -> ConfigError.Problem {
+        ConfigCheck.problem(file, lines[key], key, reason)
+    }
+
+    /// - Parameter reason: may begin with the key.
+    private static func problem(_ file: String, _ line: Int?, _ key: String, _ reason: String) -> ConfigError.Problem {
+        let prefix = "\(key): "
+        let rest = reason.hasPrefix(prefix) ? String(reason.dropFirst(prefix.count)) : reason
+        return .init(file: file, line: line, key: key, reason: rest)
     }
 
     /// One line for a valid configuration.

@@ -29,22 +29,28 @@ struct Serve: ParsableCommand {
 
     /// The configuration as it is now, for a server that runs.
     /// - Throws: every problem of the file.
-    private func readAgain() throws -> Config {
-        var config = try global.config(environment: Environment.value)
-        try complete(&config)
-        return config
+    private func readAgain(running: Config) throws(ConfigError) -> PreparedReload {
+        let check = ConfigCheck(path: global.configFile, environment: Environment.value) {
+            global.apply(to: &$0)
+            override(&$0)
+        }
+        return try PreparedReload(check, running: running)
+    }
+
+    private func override(_ config: inout Config) {
+        options.apply(to: &config)
+        platforms.apply(to: &config)
     }
 
     private func complete(_ config: inout Config) throws {
-        options.apply(to: &config)
-        platforms.apply(to: &config)
+        override(&config)
         try config.readEnvironment(Environment.value)
         if let first = config.listenerProblems.first { throw first.refusal }
     }
 
     /// Runs until a requested stop has finished.
     private func serve(config: Config, logger: Logger, log: LogWriter) throws {
-        let running = try Running(config: config, logger: logger, log: log) { try readAgain() }
+        let running = try Running(config: config, logger: logger, log: log) { try readAgain(running: $0) }
         try running.run()
     }
 }

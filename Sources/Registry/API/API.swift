@@ -36,10 +36,10 @@ package final class API {
     let offload: Offload
     let store: Store
     let puller: Puller
-    let policy: Policy
-    /// The decisions about names, by `policy.names` or by what `replaceNamePolicy` was given last.
+    private(set) var policy: Policy
+    /// The decisions about names, by `policy.names`.
     package let names: NameDecisions
-    let builtin: Builtin?
+    private(set) var builtin: Builtin?
     /// Answers `/cmd/`; nil: no admin requests.
     package var admin: AdminEndpoint?
     /// The admin access rule of this port.
@@ -49,7 +49,7 @@ package final class API {
     let catalogScan: CatalogScan
     private var hosts = HostTable()
     var recentAnswers = RecentAnswers()
-    private let defaultHost: HostTable.Entry?
+    private var defaultHost: HostTable.Entry?
     /// This server's name in `Via`, unique to the instance, so that a request that loops back is recognized.
     package let pseudonym: String
     /// The token that `/v2/auth` issues; no request is checked for it.
@@ -74,6 +74,21 @@ package final class API {
         pseudonym = "ociregistry-" + String(UInt64.random(in: .min ... .max), radix: 16)
         token =
             String(UInt64.random(in: .min ... .max), radix: 16) + String(UInt64.random(in: .min ... .max), radix: 16)
+        settingsChanged()
+    }
+
+    /// Takes other settings, for the requests that arrive from now on.
+    package func reload(_ policy: Policy, builtin: Builtin?) {
+        self.policy = policy
+        self.builtin = builtin
+        // They were given under the earlier settings.
+        recentAnswers = RecentAnswers()
+        settingsChanged()
+        replaceNamePolicy(policy.names)
+        catalogScan.hasBuiltin = builtin != nil
+    }
+
+    private func settingsChanged() {
         if builtin != nil, let hub = RegistryHost("docker.io") { metrics.admit(hub) }
         var table = HostTable()
         defaultHost = policy.defaultHost.flatMap { host in
@@ -259,45 +274,5 @@ package final class API {
         guard query.count > 3, query[0] == 0x6E, query[1] == 0x73, query[2] == 0x3D else { return nil }
         let value = UnsafeRawBufferPointer(rebasing: query[3...])
         return value.offset(of: 0x26) == nil && value.offset(of: 0x25) == nil ? value : nil
-    }
-}
-
-/// A response that waits, usually for an upstream. It is sent once, by the result or by its deadline. The request's log
-/// line contains the time of waiting for an upstream.
-final class PendingResponse {
-    /// Released after the response, since the completion may hold this object much longer.
-    private var connection: Connection?
-    private var timer: Timer?
-    private let startMilliseconds: UInt64
-    private let waitsForUpstream: Bool
-    private(set) var isAnswered = false
-
-    /// - Parameter late: called when the deadline passes without a response.
-    init(
-        _ connection: Connection, deadlineMilliseconds: UInt64, waitsForUpstream: Bool = true,
-        late: @escaping (Connection) -> Void
-    ) {
-        self.connection = connection
-        self.waitsForUpstream = waitsForUpstream
-        startMilliseconds = connection.loop.nowMilliseconds
-        let timer = Timer(on: connection.loop) { [weak self] in
-            self?.answer(late)
-        }
-        timer.start(afterMilliseconds: deadlineMilliseconds)
-        timer.unreference()
-        self.timer = timer
-    }
-
-    /// Sends the response unless one has been sent.
-    func answer(_ body: (Connection) -> Void) {
-        guard let connection, !isAnswered else { return }
-        isAnswered = true
-        self.connection = nil
-        timer?.close()
-        timer = nil
-        if waitsForUpstream {
-            connection.waitedForUpstream(milliseconds: connection.loop.nowMilliseconds &- startMilliseconds)
-        }
-        body(connection)
     }
 }

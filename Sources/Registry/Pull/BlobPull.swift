@@ -94,7 +94,7 @@ final class BlobPull {
         }
         switch result {
         case .success(let ingest):
-            if let limits = context.aheadLimits {
+            if let limits = context.settings.aheadLimits {
                 ahead = RangesAhead(of: blob, ingest, from: source, context: context, limits: limits)
             }
             begin(ingest)

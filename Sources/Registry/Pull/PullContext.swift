@@ -4,6 +4,19 @@ package import Configuration
 package import Logging
 internal import OCI
 
+/// The settings of pulls that a reload changes. Shared by all copies of a context; used on the loop only.
+package final class PullSettings {
+    /// When an image's config and layers are prefetched.
+    package var prefetchLayers: PrefetchLayers
+    /// Limits of requests ahead of a pull; nil: none are made (`rangesAhead`).
+    package var aheadLimits: AheadLimits?
+
+    package init(prefetchLayers: PrefetchLayers, aheadLimits: AheadLimits? = AheadLimits()) {
+        self.prefetchLayers = prefetchLayers
+        self.aheadLimits = aheadLimits
+    }
+}
+
 /// The parts of the server that pulls use, and their settings.
 package struct PullContext {
     package let loop: EventLoop
@@ -12,16 +25,13 @@ package struct PullContext {
     package let client: UpstreamClient
     package let logger: Logger
     package let metrics: Metrics
-    /// When an image's config and layers are prefetched.
-    package let prefetchLayers: PrefetchLayers
-    /// Limits of requests ahead of a pull; nil: none are made (`rangesAhead`).
-    package var aheadLimits: AheadLimits?
+    package let settings: PullSettings
     /// The first pause before a broken transfer is resumed.
     package var firstBackOffMilliseconds = PullMachine.firstBackOffMilliseconds
 
     package init(
         loop: EventLoop, offload: Offload, store: Store, client: UpstreamClient, logger: Logger, metrics: Metrics,
-        prefetchLayers: PrefetchLayers, aheadLimits: AheadLimits? = AheadLimits()
+        settings: PullSettings
     ) {
         self.loop = loop
         self.offload = offload
@@ -29,8 +39,7 @@ package struct PullContext {
         self.client = client
         self.logger = logger
         self.metrics = metrics
-        self.prefetchLayers = prefetchLayers
-        self.aheadLimits = aheadLimits
+        self.settings = settings
     }
 }
 

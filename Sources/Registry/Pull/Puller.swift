@@ -62,7 +62,10 @@ package final class Puller {
     }
 
     /// Takes the limits of upstreams that have been configured anew.
-    package func upstreamsChanged() { queue.limits = context.client.pullLimits }
+    package func upstreamsChanged() {
+        queue.limits = context.client.pullLimits
+        startWaiting()
+    }
 
     /// Blob pulls, running and waiting.
     package var blobsInFlight: Int { blobs.count + passing.pulls.count }

@@ -37,7 +37,7 @@ extension Puller {
                 manifest.nextWholeChecks[key] = nil
                 guard !missing.isEmpty else { return manifest.nextWholeCheckMilliseconds = .max }
                 let next = context.loop.nowMilliseconds + Puller.wholeCheckPauseMilliseconds
-                guard fetches, context.prefetchLayers != .never else {
+                guard fetches, context.settings.prefetchLayers != .never else {
                     return manifest.nextWholeCheckMilliseconds = next
                 }
                 // Another repository may have what this one lacks.
@@ -76,7 +76,7 @@ extension Puller {
     private func complete(_ manifest: CachedManifest, _ missing: [Digest], _ layers: [Digest], _ source: PullSource) {
         // A client may have asked for a layer while the manifest was being read.
         let isPulled = layers.contains { blobs[source.key($0)] != nil && !queue.isPrefetch(source.key($0)) }
-        switch context.prefetchLayers {
+        switch context.settings.prefetchLayers {
         case .never: break
         case .manifest: prefetch(missing, source)
         case .layer where isPulled: prefetch(missing, source)

@@ -117,7 +117,7 @@ package final class Store {
     /// Called for every upstream host that has a tag on disk.
     package var onHostKnown: ((RegistryHost) -> Void)?
 
-    let limits: StoreLimits
+    package private(set) var limits: StoreLimits
     /// Room reserved for running pulls.
     var reservedBytes: Int64 = 0
     /// Partial files and their sizes.
@@ -228,6 +228,17 @@ package final class Store {
         // Makes the root's own name durable, if this process may open the parent, which can belong to another user.
         try? Disk.syncDirectory(layout.root + "/..")
         for name in try Disk.names(in: layout.temporary) { try? Disk.unlink("\(layout.temporary)/\(name)") }
+    }
+
+    /// Takes other limits of the cache's size, and other leases and pinned images. A cache above its limit is brought
+    /// below it at once. The limits of memory and descriptors stay.
+    package func reload(_ fresh: StoreLimits) {
+        limits.budget = fresh.budget
+        limits.leaseSeconds = fresh.leaseSeconds
+        limits.isPinned = fresh.isPinned
+        // More may be removed now than the last eviction found.
+        evictionBackOff.end()
+        keepBelowBudget()
     }
 
     /// Waits for running writes, then releases the lock. The caller should have committed, suspended or discarded all

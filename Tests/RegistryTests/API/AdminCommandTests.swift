@@ -26,6 +26,7 @@ import Testing
         #expect(try command("/cmd/image/list?digest=4c91") == .images(pattern: nil, blob: "4c91", limit: 50))
         #expect(try command("/cmd/blob/list?substr=56ae&count=1") == .blobs(part: "56ae", limit: 1))
         #expect(try command("/cmd/stop") == .stop)
+        #expect(try command("/cmd/reload") == .reload)
         #expect(
             try command("/cmd/prune?type=created&dur=10d&count=50&dryRun=true")
                 == .prune(.init(.created(Age("10d")), limit: 50, isDryRun: true)))
@@ -64,6 +65,7 @@ import Testing
             ("/cmd/load?files=x&directory=/&platform=linux", "platform: must be all, or such as linux/amd64"),
             ("/cmd/load?files=x&directory=/&resolve=A:B:C", "resolve: not an image reference"),
             ("/cmd/verify?now", "unknown parameter \"now\"; it takes none"),
+            ("/cmd/reload?file=/etc/passwd", "unknown parameter \"file\"; it takes none"),
             ("/cmd/stop?now", "unknown parameter \"now\"; it takes none"),
         ])
     func refusals(_ target: String, _ reason: String) {
@@ -96,7 +98,7 @@ import Testing
             .prune(.init(.pattern(hostile), limit: nil, isDryRun: true, isReport: true)),
             .prune(.init(.accessed(try Age("36500d")), limit: 3, isDryRun: false)),
             .prune(.init(.created(try Age("1ns")), limit: nil, isDryRun: false)),
-            .prune(.init(.createdBefore(seconds: -12), limit: nil, isDryRun: false)), .stop, .verify,
+            .prune(.init(.createdBefore(seconds: -12), limit: nil, isDryRun: false)), .stop, .reload, .verify,
             .load(
                 .init(
                     files: "a,*.tar,ü&=+", directory: "/a b", platforms: .all, resolveAs: ImageName("x.io/a:1"),

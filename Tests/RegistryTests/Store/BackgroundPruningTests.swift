@@ -18,9 +18,12 @@ import Testing
         schedule.durationSeconds = 3 * 86_400
         schedule.isDryRun = true
         let fixture = try cache.fixture.get()
+        var limits = fixture.store.limits
+        limits.isPinned = { $0.name.hasSuffix(":v3") }
+        fixture.store.reload(limits)
         /// The tags that the log says went.
         func run() throws -> [String] {
-            let pruning = BackgroundPruning(fixture.store, schedule) { $0.name.hasSuffix(":v3") }
+            let pruning = BackgroundPruning(fixture.store, schedule)
             let before = fixture.log.entries.count
             #expect(try fixture.wait { pruning.run(then: $0) })
             return fixture.log.entries[before...].compactMap { $0["image"].map { String($0.suffix(2)) } }

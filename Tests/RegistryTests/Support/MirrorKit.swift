@@ -88,7 +88,7 @@ final class MirrorKit {
             metrics: metrics, limits: options.connectLimits, credentials: credentials)
         var context = PullContext(
             loop: loop, offload: offload, store: store, client: client, logger: logger, metrics: metrics,
-            prefetchLayers: options.prefetchLayers, aheadLimits: options.aheadLimits)
+            settings: PullSettings(prefetchLayers: options.prefetchLayers, aheadLimits: options.aheadLimits))
         context.firstBackOffMilliseconds = options.firstBackOffMilliseconds
         puller = Puller(context: context)
         let api = API(

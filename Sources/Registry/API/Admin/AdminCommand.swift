@@ -15,6 +15,8 @@ package enum AdminCommand: Sendable, Equatable {
     case table(pattern: String?, hasHeader: Bool, isShort: Bool)
     case prune(Prune)
     case stop
+    /// Reads the configuration again, and answers when it is in use or refused. Not an endpoint of the reference.
+    case reload
     /// Fills the cache from files, and streams its progress. Not an endpoint of the reference.
     case load(Load)
     /// Hashes all content again, and streams its progress. Not an endpoint of the reference.
@@ -79,7 +81,7 @@ package enum AdminCommand: Sendable, Equatable {
     /// Whether it changes the cache or the server.
     package var isMutating: Bool {
         switch self {
-        case .prune, .stop, .load, .verify: true
+        case .prune, .stop, .reload, .load, .verify: true
         default: false
         }
     }
@@ -90,7 +92,7 @@ package enum AdminCommand: Sendable, Equatable {
         switch self {
         case .prune: [.delete]
         case .stop: onSocket ? [.get, .post] : [.post]
-        case .load, .verify: [.post]
+        case .reload, .load, .verify: [.post]
         default: [.get, .head]
         }
     }
@@ -145,6 +147,9 @@ extension AdminCommand {
         case "/cmd/stop":
             try items.allow([])
             self = .stop
+        case "/cmd/reload":
+            try items.allow([])
+            self = .reload
         case "/cmd/load":
             try items.allow(["files", "directory", "platform", "resolve", "airGapped"])
             self = .load(try items.load())

@@ -25,6 +25,7 @@ extension AdminCommand {
             )
         case .prune(let prune): ("DELETE", AdminCommand.target("prune", prune.parameters))
         case .stop: ("POST", AdminCommand.target("stop", []))
+        case .reload: ("POST", AdminCommand.target("reload", []))
         case .load(let load): ("POST", AdminCommand.target("load", load.parameters))
         case .verify: ("POST", AdminCommand.target("verify", []))
         }

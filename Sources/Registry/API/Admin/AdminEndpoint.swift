@@ -1,6 +1,7 @@
 // `/cmd/…` over HTTP: access control, the command, and the response as text or JSON. Requests arrive on the Unix socket
 // in the store's directory, on `adminListen` and on the serving port; `AdminAccess` has the rules of each.
 
+package import Configuration
 package import Logging
 internal import OCI
 
@@ -11,12 +12,20 @@ package final class AdminEndpoint {
     private let logger: Logger
     /// Stops the server; its argument is the logged cause.
     private let stop: (String) -> Void
+    private let reload: Reload
 
-    package init(queries: AdminQueries, jobs: AdminJobs, logger: Logger, stop: @escaping (String) -> Void) {
+    /// Reloads the configuration; its argument gets the outcome of a reload that began after the call.
+    package typealias Reload = (_ then: @escaping (Result<ConfigChanges, ConfigError>) -> Void) -> Void
+
+    package init(
+        queries: AdminQueries, jobs: AdminJobs, logger: Logger, stop: @escaping (String) -> Void,
+        reload: @escaping Reload
+    ) {
         self.queries = queries
         self.jobs = jobs
         self.logger = logger
         self.stop = stop
+        self.reload = reload
     }
 
     /// Answers one request, now or later.
@@ -51,6 +60,7 @@ package final class AdminEndpoint {
         status: 403, code: .denied, message: "this is for the socket in the cache's directory alone")
 
     private func carryOut(_ command: AdminCommand, _ answer: AdminAnswer) {
+        if command == .reload { return reload { answer.give($0) } }
         guard command == .stop else {
             return queries.answer(command, asJSON: answer.asJSON) { result in
                 switch result {
@@ -111,6 +121,12 @@ private struct AdminAnswer {
 
     func give(_ text: [UInt8]) { send(200, text) }
 
+    /// The outcome of a reload. 422 (RFC 9110 §15.5.21): the request was understood, and the file has problems.
+    func give(_ outcome: Result<ConfigChanges, ConfigError>) {
+        let text = asJSON ? ReloadText.json(outcome) : ReloadText.lines(outcome)
+        send((try? outcome.get()) == nil ? 422 : 200, Array(text.utf8))
+    }
+
     /// Answers with a stream of JSON lines.
     func follow(_ feed: LineFeed) {
         connection.respond(
@@ -143,7 +159,7 @@ private struct AdminAnswer {
 
     /// Sends the body in pieces, like a blob: the list of a large cache has megabytes.
     private func send(_ status: Int, _ text: [UInt8], _ extra: [(String, String)] = []) {
-        let type = asJSON && status == 200 ? "application/json" : "text/plain; charset=utf-8"
+        let type = asJSON ? "application/json" : "text/plain; charset=utf-8"
         let fields = ResponseFields.plain(
             contentType: type, length: text.count, extra: extra + [("Cache-Control", "no-store")])
         connection.respond(

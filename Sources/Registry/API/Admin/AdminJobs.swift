@@ -8,7 +8,7 @@ package import Logging
 package final class AdminJobs {
     private let context: LoadContext
     /// Whether this server makes no upstream requests, not even for an admin job.
-    private let isAirGapped: Bool
+    package var isAirGapped: Bool
     private let logger: Logger
     private var running: [ObjectIdentifier: () -> Void] = [:]
     private var whenQuiet: (() -> Void)?

@@ -29,10 +29,11 @@ package final class ReadinessProbes {
     private let loop: EventLoop
     /// Checks that cached content can be read; a nil result means it can.
     let reading: PoolProbe<StoreError?>
-    /// Checks that new content could be stored; nil when the server never pulls.
-    private let storing: PoolProbe<Result<DiskReport, StoreError>>?
+    /// Checks that new content could be stored.
+    private let storing: PoolProbe<Result<DiskReport, StoreError>>
+    /// False for an air-gapped server, which never stores new content for a client.
+    package var pulls: Bool
 
-    /// - Parameter pulls: false for an air-gapped server, which never stores new content for a client.
     package convenience init(on loop: EventLoop, store: Store, pulls: Bool) {
         self.init(on: loop, store: store, pulls: pulls, deadlineMilliseconds: ReadinessProbes.deadlineMilliseconds)
     }
@@ -41,14 +42,13 @@ package final class ReadinessProbes {
         self.loop = loop
         self.deadlineMilliseconds = deadlineMilliseconds
         reading = PoolProbe(on: loop, deadlineMilliseconds: deadlineMilliseconds) { store.checkReading(then: $0) }
-        storing =
-            pulls
-            ? PoolProbe(on: loop, deadlineMilliseconds: deadlineMilliseconds) { store.lookAtDisk(then: $0) } : nil
+        storing = PoolProbe(on: loop, deadlineMilliseconds: deadlineMilliseconds) { store.lookAtDisk(then: $0) }
+        self.pulls = pulls
     }
 
     /// Checks whether new content could be stored.
     func askPulling(then: @escaping (Pulling) -> Void) {
-        guard let storing else { return loop.deferred.complete(then, .never) }
+        guard pulls else { return loop.deferred.complete(then, .never) }
         storing.ask { then(.asked($0)) }
     }
 }

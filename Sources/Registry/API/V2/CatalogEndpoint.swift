@@ -14,8 +14,8 @@ final class CatalogScan {
     private let store: Store
     private let loop: EventLoop
     private let names: NameDecisions
-    /// The repositories that are served from the program itself.
-    private let builtin: [RepositoryEntry]
+    /// Whether the built-in image is served.
+    var hasBuiltin: Bool { didSet { latest = nil } }
     private var waiting: [([RepositoryEntry]?) -> Void] = []
     private var latest: (entries: [RepositoryEntry], endMilliseconds: UInt64)?
 
@@ -23,8 +23,13 @@ final class CatalogScan {
         self.store = store
         self.loop = loop
         self.names = names
+        self.hasBuiltin = hasBuiltin
+    }
+
+    /// The repositories that are served from the program itself.
+    private var builtin: [RepositoryEntry] {
         let repository = hasBuiltin ? RepositoryName("\(HelloWorldImage.repository)") : nil
-        builtin = repository.map { [RepositoryEntry(host: HelloWorldImage.host, repository: $0)] } ?? []
+        return repository.map { [RepositoryEntry(host: HelloWorldImage.host, repository: $0)] } ?? []
     }
 
     /// A repository that the cache has an image of.

@@ -12,15 +12,11 @@ package final class BackgroundPruning {
 
     private let store: Store
     private let schedule: PruneSchedule
-    private let isPinned: @Sendable (CachedImage) throws -> Bool
     private var timer: Timer?
 
-    package init(
-        _ store: Store, _ schedule: PruneSchedule, isPinned: @escaping @Sendable (CachedImage) throws -> Bool
-    ) {
+    package init(_ store: Store, _ schedule: PruneSchedule) {
         self.store = store
         self.schedule = schedule
-        self.isPinned = isPinned
     }
 
     package func start() {
@@ -38,7 +34,7 @@ package final class BackgroundPruning {
 
     /// Runs one prune and logs its result; `then` gets whether it succeeded.
     package func run(then: @escaping (Bool) -> Void = { _ in }) {
-        let (kind, isPinned, logger) = (schedule.kind, isPinned, store.logger)
+        let (kind, isPinned, logger) = (schedule.kind, store.limits.isPinned, store.logger)
         let cutoff = EventLoop.unixSeconds - schedule.durationSeconds
         store.prune(
             selecting: { image in

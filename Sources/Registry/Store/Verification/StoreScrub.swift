@@ -14,34 +14,64 @@ package final class StoreScrub {
     static let longestWaitSeconds: Int64 = 86_400
 
     private let store: Store
-    private let schedule: ScrubSchedule
+    /// Nil: nothing is hashed.
+    private var schedule: ScrubSchedule?
     private var pace: ScrubPace
     private var state = ScrubState()
     private var check: StoreCheck?
     private var timer: Timer?
     /// Saves the progress, one write at a time, since they use the same temporary file.
     private let saving: SerialOffload
+    private var isStarted = false
+    /// Whether the state of earlier processes is being read, and has been.
+    private var isLoading = false
+    private var isLoaded = false
     private var isStepping = false
     private var isUnsaved = false
     private var savedMilliseconds: UInt64 = 0
     /// Damaged files found by this process in the current pass.
     private var damagedCount = 0
 
-    package init(_ store: Store, _ schedule: ScrubSchedule) {
+    /// - Parameter schedule: nil: nothing is hashed until `reload` gives one.
+    package init(_ store: Store, _ schedule: ScrubSchedule?) {
         self.store = store
         self.schedule = schedule
-        pace = ScrubPace(bytesPerSecond: schedule.bytesPerSecond)
+        pace = ScrubPace(bytesPerSecond: schedule?.bytesPerSecond ?? ScrubSchedule.usualBytesPerSecond)
         saving = SerialOffload(store.offload)
     }
 
     /// Continues the pass of an earlier process, or waits until the next one is due. Must be called after recovery.
     package func start() {
+        isStarted = true
+        resume()
+    }
+
+    /// Takes another schedule. The pass that runs continues by it, and without one ends after the running step; its
+    /// progress is kept.
+    package func reload(_ schedule: ScrubSchedule?) {
+        guard schedule != self.schedule else { return }
+        self.schedule = schedule
+        guard let schedule else { return close() }
+        pace = ScrubPace(bytesPerSecond: schedule.bytesPerSecond)
+        if isStarted { resume() }
+    }
+
+    private func resume() {
+        guard schedule != nil, !store.isClosing else { return }
+        if timer == nil {
+            let timer = Timer(on: store.loop) { [unowned self] in timerFired() }
+            timer.unreference()
+            self.timer = timer
+        }
+        if isLoaded { timerFired() } else { load() }
+    }
+
+    private func load() {
+        guard !isLoading else { return }
+        isLoading = true
         let layout = store.layout
-        guard !store.isClosing else { return }
-        let timer = Timer(on: store.loop) { [unowned self] in timerFired() }
-        timer.unreference()
-        self.timer = timer
         store.perform({ () throws(StoreError) in try ScrubState.load(layout) }) { [self] result in
+            isLoaded = true
             switch result {
             case .success(let former): state = former
             case .failure(let error): store.logger.error("scrub: earlier progress is not known: \(error)")
@@ -68,7 +98,7 @@ package final class StoreScrub {
 
     /// Runs when the next pass or step is due, or to check again whether the pool is busy.
     private func timerFired() {
-        guard !isClosed, !isStepping else { return }
+        guard !isClosed, !isStepping, let schedule else { return }
         if check != nil { return step() }
         if !state.isInPass {
             let seconds = state.secondsToNext(schedule.intervalSeconds, now: EventLoop.unixSeconds)
@@ -157,7 +187,7 @@ package final class StoreScrub {
                 "files": "\(state.files)", "bytes": "\(state.bytes)", "damaged": "\(damagedCount)",
                 "seconds": "\(seconds)",
             ])
-        if seconds > schedule.intervalSeconds {
+        if let schedule, seconds > schedule.intervalSeconds {
             store.logger.warning(
                 "scrub: a pass took longer than scrub.interval; the next begins at once (scrub.bytesPerSecond)",
                 metadata: ["seconds": "\(seconds)", "interval": "\(schedule.intervalSeconds)"])
