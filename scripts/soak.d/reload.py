@@ -5,6 +5,7 @@ reloads, three of them of bad files. No request may be lost or answered wrongly,
 reload.py PROGRAM [CONNECTIONS [RELOADS]]
 """
 
+import hashlib
 import http.client
 import multiprocessing
 import os
@@ -122,6 +123,14 @@ def total(metrics, name, label=""):
     return sum(value for series, value in metrics.items() if series.split("{")[0] == name and label in series)
 
 
+def status_of(port, path):
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+    connection.request("GET", path)
+    answer = connection.getresponse()
+    answer.read()
+    return answer.status
+
+
 def check(condition, message):
     if not condition:
         raise SystemExit(f"reload: {message}")
@@ -137,12 +146,16 @@ class Files:
         return f"- name: {name}\n  endpoint: http://127.0.0.1:{port}\n"
 
     def good(self, number):
-        """(text, maxBytes)"""
+        """(text, maxBytes). Every second one has rules on names."""
         gigabytes = 40 + number % 2
         level = "warn" if number % 2 else "error"
         more = self.registry(self.upstream, f"r{number}.test") if number % 2 else ""
-        return (f"logLevel: {level}\nmaxBytes: {gigabytes}GB\nregistries:\n{self.registry(self.upstream)}{more}",
+        rules = "" if self.is_open(number) else "registriesOnly: true\ndeny: ['/denied$']\n"
+        return (f"logLevel: {level}\nmaxBytes: {gigabytes}GB\n{rules}registries:\n{self.registry(self.upstream)}{more}",
                 gigabytes * 10**9)
+
+    def is_open(self, number):
+        return number // 2 % 2 == 0
 
     def bad(self, number):
         """(text, a part of the problem). Used by half, each of them would empty the cache or cut the server off from its upstream."""
@@ -191,6 +204,9 @@ def main(program, connections=CONNECTIONS, reloads=RELOADS):
             puller.start()
         check(clients.ready.wait(120), "the clients did not connect")
         bad_ones = {reloads * share // 4 for share in (1, 2, 3)}
+        asked = dict.fromkeys(["manifests", "denied"], 0)
+        digest = "sha256:" + hashlib.sha256(body).hexdigest()
+        is_open = True
         longest, limit, seen, loaded = 0.0, files.good(0)[1], 0, total(before, "ociregistry_config_last_reload_success_timestamp_seconds")
         for number in range(reloads):
             is_bad = number in bad_ones
@@ -205,9 +221,14 @@ def main(program, connections=CONNECTIONS, reloads=RELOADS):
                 check(done.returncode == 1 and expected in done.stderr, f"a bad file was not refused: {done}")
             else:
                 check(done.returncode == 0 and "the configuration was reloaded" in done.stdout, f"a reload failed: {done}")
-                limit = expected
+                limit, is_open = expected, files.is_open(number + 1)
                 check(now["ociregistry_config_last_reload_success_timestamp_seconds"] >= loaded, "the time of the reload went back")
                 loaded = now["ociregistry_config_last_reload_success_timestamp_seconds"]
+            # With rules, a name is denied, and cached content is not served under the name of a registry that does not have it.
+            statuses = [status_of(port, f"/v2/docker.io/library/{name}/manifests/{digest}") for name in ("denied", "other")]
+            check(statuses == ([200, 200] if is_open else [403, 404]), f"statuses {statuses}, {'without' if is_open else 'with'} rules")
+            asked["manifests"] += len(statuses)
+            asked["denied"] += 0 if is_open else 2
             check(now["ociregistry_config_last_reload_success"] == (0 if is_bad else 1), "the gauge of the last reload is wrong")
             check(now["ociregistry_config_last_reload_success_timestamp_seconds"] == loaded, "the time of the last load is wrong")
             check(now["ociregistry_store_max_bytes"] == limit, f"maxBytes is {now['ociregistry_store_max_bytes']}, not {limit}")
@@ -232,9 +253,10 @@ def main(program, connections=CONNECTIONS, reloads=RELOADS):
         print(f"  {parts.memory_kib(process.pid, 'VmHWM') // 1024} MiB at most, {len(os.listdir(f'/proc/{process.pid}/fd'))} descriptors at the end")
         check(not wrong and not failed, f"wrong or lost: {wrong[:5]} {failed[:5]}")
         check(pulled > 0 and answers > connections, "hardly anything was asked")
-        check(increase("ociregistry_manifest_pulls_total") == answers, "the manifests counted are not those answered")
+        check(increase("ociregistry_manifest_pulls_total") == answers + asked["manifests"], "the manifests counted are not those answered")
         check(increase("ociregistry_blob_pulls_total") == pulled, "the blobs counted are not those pulled")
-        for name, label in [("ociregistry_http_responses_total", 'class="5xx"'), ("ociregistry_http_responses_total", 'class="4xx"'),
+        check(increase("ociregistry_http_responses_total", 'class="4xx"') == asked["denied"], "a request was refused")
+        for name, label in [("ociregistry_http_responses_total", 'class="5xx"'),
                             ("ociregistry_http_connections_refused_total", ""), ("ociregistry_http_requests_aborted_total", ""),
                             ("ociregistry_pulls_total", 'result="failure"'), ("ociregistry_store_removed_images_total", "")]:
             check(increase(name, label) == 0, f"{name} {label} has risen by {increase(name, label):g}")

@@ -19,7 +19,9 @@ extension Puller {
         _ digest: Digest, _ kind: UpstreamRequest.Kind, sizeBytes: Int64, from source: PullSource,
         then: @escaping (ProofAnswer) -> Void
     ) {
-        guard context.client.upstream(for: source.host).isNamed else { return context.loop.deferred.complete(then, .needsContent) }
+        guard context.client.upstream(for: source.host).isNamed else {
+            return context.loop.deferred.complete(then, .needsContent)
+        }
         let request =
             kind == .manifest
             ? UpstreamRequest.manifest(.head, .digest(digest), source) : UpstreamRequest.blob(.head, digest, source)

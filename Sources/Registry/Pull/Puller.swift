@@ -1,7 +1,6 @@
 // All blobs, manifests and heads that are being fetched, each once. A request for content that is being pulled joins
 // that pull; a client that leaves cancels nothing.
 
-internal import DequeModule
 package import OCI
 
 /// The answer of an upstream to a HEAD for a manifest or blob.
@@ -273,31 +272,5 @@ package final class Puller {
         for pull in Array(passing.pulls.values) { pull.close("the server is stopping") }
         for pull in Array(manifests.values) { pull.cancel(.unavailable("the server is stopping")) }
         for fetch in Array(fetches.values) { fetch.cancel(.unavailable("the server is stopping")) }
-    }
-}
-
-/// Tags whose digest is known from a HEAD while their manifest is not cached yet: a bounded memory.
-struct TagHints {
-    /// Limit of hints: a client that sends HEADs and never pulls must not fill the memory.
-    static let maximumHints = 4096
-
-    private struct Key: Hashable {
-        let host: RegistryHost
-        let repository: RepositoryName
-        let digest: Digest
-    }
-
-    private var tags: [Key: Set<String>] = [:]
-    private var order: Deque<Key> = []
-
-    mutating func note(_ tag: String, means digest: Digest, host: RegistryHost, repository: RepositoryName) {
-        let key = Key(host: host, repository: repository, digest: digest)
-        if tags[key, default: []].insert(tag).inserted { order.append(key) }
-        if order.count > TagHints.maximumHints, let oldest = order.popFirst() { tags[oldest] = nil }
-    }
-
-    /// Removes and returns the tags known to mean this manifest.
-    mutating func take(_ digest: Digest, host: RegistryHost, repository: RepositoryName) -> Set<String> {
-        tags.removeValue(forKey: Key(host: host, repository: repository, digest: digest)) ?? []
     }
 }
