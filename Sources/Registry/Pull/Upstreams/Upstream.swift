@@ -43,8 +43,8 @@ package final class Upstream {
         }
     }
 
-    /// Whether the configuration names it, so that its word about content counts. A host that a client chose may say that
-    /// it has everything.
+    /// Whether the configuration names it, so that its word about content counts. A host that a client chose may say
+    /// that it has everything.
     var isNamed: Bool { endpoints.allSatisfy { $0.trust.isConfigured } }
 
     /// The endpoints in the order in which a request tries them: those that failed a short while ago come last.
