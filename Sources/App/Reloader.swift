@@ -43,8 +43,8 @@ final class Reloader {
     }
 
     private func loaded() {
-        metrics.configLoads.isLastGood = true
-        metrics.configLoads.goodSeconds = EventLoop.unixSeconds
+        metrics.configLoads.hasLastLoadSucceeded = true
+        metrics.configLoads.lastSuccessSeconds = EventLoop.unixSeconds
     }
 
     /// Reads the configuration again. A file with a problem leaves the running configuration in place.
@@ -79,7 +79,7 @@ final class Reloader {
             log(prepared.changes)
             return .success(prepared.changes)
         case .failure(let error):
-            metrics.configLoads.isLastGood = false
+            metrics.configLoads.hasLastLoadSucceeded = false
             // The pool refuses jobs only when the process is ending.
             let failure = error as? ConfigError ?? Reloader.refusal("\(error)")
             for problem in failure.problems {

@@ -75,17 +75,19 @@ package struct NamePolicy: Sendable, Equatable {
 
     /// Decides about a repository. Must run off the loop.
     package func decide(host: RegistryHost, repository: RepositoryName) -> NameDecision {
-        judge(host, repository).decision
+        evaluate(host, repository).decision
     }
 
     /// The decision in words, with the rule that made it.
     package func explanation(host: RegistryHost, repository: RepositoryName) -> String {
         if isOpen { return "allowed: no allow, deny or registriesOnly is configured" }
-        let (decision, reason) = judge(host, repository)
+        let (decision, reason) = evaluate(host, repository)
         return (decision == .allowed ? "allowed: " : "denied: ") + reason
     }
 
-    private func judge(_ host: RegistryHost, _ repository: RepositoryName) -> (decision: NameDecision, reason: String) {
+    private func evaluate(_ host: RegistryHost, _ repository: RepositoryName) -> (
+        decision: NameDecision, reason: String
+    ) {
         func denied(_ rule: NameRule, _ reason: String) -> (NameDecision, String) {
             (.denied(by: rule, rule: reason), reason)
         }
@@ -99,7 +101,7 @@ package struct NamePolicy: Sendable, Equatable {
                 }
             }
         }
-        var reason = "no pattern of deny matches"
+        var reason = "no expression of deny matches"
         if registries != nil {
             guard let entry = entries.index(for: host) else {
                 return denied(.registriesOnly, "registriesOnly: no entry of registries names it")
@@ -114,7 +116,7 @@ package struct NamePolicy: Sendable, Equatable {
             case .differs: break
             }
         }
-        return denied(.allow, "no pattern of allow matches")
+        return denied(.allow, "no expression of allow matches")
     }
 
     /// Other spellings of a name that lead to the same registry: the port of https can be written or left out, and

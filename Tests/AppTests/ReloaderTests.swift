@@ -45,7 +45,7 @@ import Testing
             offload: offload, logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }, metrics: metrics,
             prepare: { _ in try reads.fail() }, running: { Config() },
             apply: { _ in Issue.record("a failed read is applied") })
-        #expect(metrics.configLoads.isLastGood && metrics.configLoads.goodSeconds > 1_700_000_000)
+        #expect(metrics.configLoads.hasLastLoadSucceeded && metrics.configLoads.lastSuccessSeconds > 1_700_000_000)
         var outcomes: [String: String] = [:]
         reloader.reload { outcomes["first"] = Self.text($0) }
         run.wait { reads.count == 1 }
@@ -60,7 +60,7 @@ import Testing
         #expect(outcomes["second"] == "c.yaml:2: port: read")
         #expect(outcomes["third"] == "c.yaml:2: port: read")
         #expect(reads.count == 2)
-        #expect(!metrics.configLoads.isLastGood)
+        #expect(!metrics.configLoads.hasLastLoadSucceeded)
         reloader.isStopping = true
         reloader.reload { outcomes["fourth"] = Self.text($0) }
         reads.allow()

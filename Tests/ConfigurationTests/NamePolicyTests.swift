@@ -27,11 +27,11 @@ import Testing
         ("deny: ['a,b']", "quay.io/a", ""),
         // allow matches the whole name.
         ("allow: ['quay\\.io/team/.*']", "quay.io/team/app", ""),
-        ("allow: ['quay\\.io/team/.*']", "quay.io/team", "no pattern of allow matches"),
-        ("allow: ['quay\\.io/team']", "quay.io/team/app", "no pattern of allow matches"),
-        ("allow: ['io/team/app']", "quay.io/team/app", "no pattern of allow matches"),
+        ("allow: ['quay\\.io/team/.*']", "quay.io/team", "no expression of allow matches"),
+        ("allow: ['quay\\.io/team']", "quay.io/team/app", "no expression of allow matches"),
+        ("allow: ['io/team/app']", "quay.io/team/app", "no expression of allow matches"),
         ("allow: ['quay\\.io/a|quay\\.io/ab']", "quay.io/ab", ""),
-        ("allow: ['quay\\.io/a|b']", "quay.io/ab", "no pattern of allow matches"),
+        ("allow: ['quay\\.io/a|b']", "quay.io/ab", "no expression of allow matches"),
         ("allow: ['(?x) quay\\.io/.* # all of it']", "quay.io/x", ""),
         ("allow: ['docker\\.io/library/.*', 'quay\\.io/.*']", "quay.io/a", ""),
         ("allow: ['docker\\.io/library/[^/]*']", "debian", ""),
@@ -66,13 +66,13 @@ import Testing
         ),
         (
             "registriesOnly: true\nregistries: [{name: quay.io}]\nallow: ['.*/y']", "quay.io/x",
-            "no pattern of allow matches"
+            "no expression of allow matches"
         ),
         // The port of https is no way around deny, and none into allow.
         ("deny: ['^quay\\.io/evil/']", "quay.io:443/evil/x", "deny[0] '^quay\\.io/evil/'"),
         ("deny: ['^docker\\.io/evil/']", "registry-1.docker.io:443/evil/x", "deny[0] '^docker\\.io/evil/'"),
         ("deny: ['^quay\\.io/evil/']", "quay.io:8443/evil/x", ""),
-        ("allow: ['quay\\.io/.*']", "quay.io:443/x", "no pattern of allow matches"),
+        ("allow: ['quay\\.io/.*']", "quay.io:443/x", "no expression of allow matches"),
     ]
 
     @Test("the rules decide in the order deny, registriesOnly, allow", arguments: table)
@@ -133,7 +133,7 @@ import Testing
             return try decode(yaml).namePolicy.explanation(host: image.host, repository: image.repository)
         }
         #expect(try explain("") == "allowed: no allow, deny or registriesOnly is configured")
-        #expect(try explain("deny: [evil]") == "allowed: no pattern of deny matches")
+        #expect(try explain("deny: [evil]") == "allowed: no expression of deny matches")
         #expect(try explain("deny: [team]") == "denied: deny[0] 'team'")
         #expect(try explain("allow: [a, 'quay.*']") == "allowed: allow[1] 'quay.*'")
         #expect(

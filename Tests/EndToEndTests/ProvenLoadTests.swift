@@ -38,7 +38,7 @@ import Testing
         return Set(String(decoding: text, as: UTF8.self).split(separator: "\n").map(String.init))
     }
 
-    @Test("images of a list are served in a closed air gap under each of their names, though they share their content")
+    @Test("an air-gapped server with rules serves loaded images that share content under each of their names")
     func list() throws {
         let cache = try CacheDirectory()
         let list = try files.write("one.test/team/a:v1\none.test/team/b:v1\n", to: "list.txt")

@@ -63,7 +63,7 @@ package final class API {
         self.offload = offload
         self.store = store
         names = NameDecisions(policy.names, loop: loop, offload: offload)
-        // What decides by name is undone by content that is served under any name.
+        // Without proofs, denied content could be requested under an allowed name.
         store.requiresProofs = !policy.names.isOpen
         catalogScan = CatalogScan(store, on: loop, names: names, hasBuiltin: builtin != nil)
         self.puller = puller
@@ -103,7 +103,7 @@ package final class API {
     }
 
     /// Handles the copy of a content request that has been counted and that had to wait.
-    func contentAgain(_ connection: Connection, _ head: RequestHead, _ bytes: UnsafeRawBufferPointer) {
+    func resumeContent(_ connection: Connection, _ head: RequestHead, _ bytes: UnsafeRawBufferPointer) {
         withPath(connection, head, bytes) { content(connection, Route($0), head, bytes) }
     }
 
@@ -182,7 +182,7 @@ package final class API {
             let target = try Target(upstream.host, upstream.name)
             let request = Request(route: route, target: target, head: head, bytes: bytes)
             if !names.isOpen {
-                guard try isAllowed(connection, request) else { return }
+                guard try passesNameRules(connection, request) else { return }
             }
             try admitted(connection, request)
         } catch {
@@ -214,8 +214,8 @@ package final class API {
         }
     }
 
-    /// The error when the deadline passes. It is the one for an upstream that cannot be reached: how long a connection
-    /// takes to fail must not tell a client more than that.
+    /// The error when the deadline passes: the same as for an upstream that cannot be reached, so that a client cannot
+    /// tell a silent port from a closed one.
     private func noAnswerInTime(_ source: PullSource) -> RegistryError {
         let limit = ConnectPhases.duration(policy.answerDeadlineMilliseconds)
         let error = UpstreamAnswer.unreachable(

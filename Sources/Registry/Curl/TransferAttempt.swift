@@ -152,7 +152,7 @@ final class TransferAttempt {
     /// Records that an address of the host may not be used.
     /// - Parameter isInUse: whether an open connection has it; then no other address counts.
     func refuse(_ address: NetworkAddress?, isInUse: Bool) {
-        let restriction = address.flatMap { request.addresses.restriction(of: $0)?.text } ?? "no IP address"
+        let restriction = address.flatMap { request.addresses.restriction(of: $0)?.text } ?? "not an IP address"
         refused = "\(request.peerName) has the address \(address?.text ?? "?"), \(restriction)"
         if isInUse { hasOpenedSocket = false }
     }

@@ -27,7 +27,10 @@ final class ArchiveLoad {
     private let then: () -> Void
     private var works: [Work] = []
     private var intake: BlobIntake?
+    /// Blobs to read, each for one of its names.
     private var missing: [Digest: PullKey] = [:]
+    /// Blobs that are not in the cache.
+    private var absent: Set<Digest> = []
     private(set) var wantedBytes: Int64 = 0
     private var isStopping = false
 
@@ -82,27 +85,42 @@ final class ArchiveLoad {
 
     // MARK: Blobs
 
+    /// Finds the blobs to read: those that the cache does not have, and those that it has from elsewhere. The archive
+    /// proves a name only by the content itself.
     private func findMissing() {
         var blobs: [Digest: Descriptor] = [:]
-        var keys: [Digest: PullKey] = [:]
+        var keys: [Digest: [PullKey]] = [:]
         for work in works {
-            for blob in work.selection.blobs where keys[blob.digest] == nil {
+            for blob in work.selection.blobs {
                 blobs[blob.digest] = blob
-                keys[blob.digest] = PullKey(
-                    host: work.names[0].host, repository: work.names[0].repository, digest: blob.digest)
+                keys[blob.digest, default: []] += work.names.map {
+                    PullKey(host: $0.host, repository: $0.repository, digest: blob.digest)
+                }
             }
         }
         var unknown = keys.count
         guard unknown > 0 else { return read() }
         for (digest, blob) in blobs {
             context.store.hasBlob(blob) { [self] isPresent in
-                if !isPresent {
-                    missing[digest] = keys[digest]
-                    wantedBytes = wantedBytes.addingSaturated(blob.sizeBytes ?? 0)
+                if !isPresent { absent.insert(digest) }
+                isProven(isPresent ? keys[digest, default: []][...] : []) { [self] isProven in
+                    if !isPresent || !isProven {
+                        missing[digest] = keys[digest]?.first
+                        wantedBytes = wantedBytes.addingSaturated(blob.sizeBytes ?? 0)
+                    }
+                    unknown -= 1
+                    if unknown == 0 { read() }
                 }
-                unknown -= 1
-                if unknown == 0 { read() }
             }
+        }
+    }
+
+    /// Whether content may be served under all names.
+    private func isProven(_ keys: ArraySlice<PullKey>, then: @escaping (Bool) -> Void) {
+        guard let key = keys.first else { return then(true) }
+        context.store.whenProofKnown(key.digest, host: key.host, repository: key.repository) { [self] isKnown in
+            guard isKnown else { return then(false) }
+            isProven(keys.dropFirst(), then: then)
         }
     }
 
@@ -152,29 +170,44 @@ final class ArchiveLoad {
     private func ended(
         _ work: Work, _ error: StoreError?, _ wasPresent: Bool, _ isWhole: Bool, _ failures: [Digest: String]
     ) {
+        let outcome: ImageFetch.Outcome
         if let error {
-            onImage(work.label, .failed("\(error)"))
+            outcome = .failed("\(error)")
         } else if !isWhole {
-            onImage(work.label, .failed("parts of it were pruned while it was loaded; load it again"))
+            outcome = .failed("parts of it were pruned while it was loaded; load it again")
         } else {
-            addProofs(work)
-            onImage(work.label, wasPresent ? .present : .loaded)
+            outcome = wasPresent ? .present : .loaded
         }
+        guard error == nil, isWhole else { return ended(work, outcome, failures) }
+        addProofs(work) { [self] in ended(work, outcome, failures) }
+    }
+
+    private func ended(_ work: Work, _ outcome: ImageFetch.Outcome, _ failures: [Digest: String]) {
+        onImage(work.label, outcome)
         // Deferred: for an archive of ten thousand present images, direct calls would be as many frames deep.
         context.loop.deferred.enqueue { self.storeNext(failures) }
     }
 
-    /// The operator says by the archive that these repositories have this content.
-    private func addProofs(_ work: Work) {
-        let content = work.selection.manifests.map(\.digest) + work.selection.blobs.map(\.digest)
+    /// Records that the names have the content: the operator says so by the archive, whose content has been read.
+    /// - Parameter then: called later, when the proofs count.
+    private func addProofs(_ work: Work, then: @escaping () -> Void) {
+        let content =
+            work.selection.manifests.map(\.digest) + work.selection.blobs.map(\.digest).filter { missing[$0] != nil }
+        var pending = content.count * work.names.count
+        guard pending > 0 else { return then() }
         for name in work.names {
-            for digest in content { context.store.addProof(digest, host: name.host, repository: name.repository) }
+            for digest in content {
+                context.store.addProof(digest, host: name.host, repository: name.repository) {
+                    pending -= 1
+                    if pending == 0 { then() }
+                }
+            }
         }
     }
 
     /// Whether all of an image, its names included, is in the cache.
     private func isPresent(_ work: Work, then: @escaping (Bool) -> Void) {
-        guard work.selection.blobs.allSatisfy({ missing[$0.digest] == nil }) else { return then(false) }
+        guard work.selection.blobs.allSatisfy({ !absent.contains($0.digest) }) else { return then(false) }
         var unknown = work.names.count
         var isPresent = true
         for name in work.names {

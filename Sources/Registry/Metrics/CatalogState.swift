@@ -175,11 +175,11 @@ extension Catalog {
         gauge(
             "ociregistry_config_last_reload_success",
             "1 when the configuration was loaded without a problem the last time, at the start or by a reload."
-        ) { metrics, _, text in text.sample(metrics.configLoads.isLastGood) },
+        ) { metrics, _, text in text.sample(metrics.configLoads.hasLastLoadSucceeded) },
         gauge(
             "ociregistry_config_last_reload_success_timestamp_seconds",
             "Time of the last load without a problem since the Unix epoch in seconds."
-        ) { metrics, _, text in text.sample(metrics.configLoads.goodSeconds) },
+        ) { metrics, _, text in text.sample(metrics.configLoads.lastSuccessSeconds) },
         counter("ociregistry_log_lines_dropped_total", "Log lines that could not be written fast enough.") {
             $2.sample($1.logLinesDropped)
         },

@@ -53,7 +53,7 @@ extension Catalog {
         },
         counter(
             "ociregistry_proof_requests_total",
-            "Requests for cached content that its repository had no proof for, by the upstream's answer.", ["result"]
+            "Requests for cached content for which the repository had no proof, by result.", ["result"]
         ) { metrics, _, text in
             for result in ProofResult.allCases {
                 text.sample(metrics.requests.withoutProof[result, default: 0], Labels("result", result.rawValue))

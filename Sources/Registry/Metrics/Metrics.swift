@@ -35,9 +35,9 @@ package struct StatedRateLimit: Sendable, Equatable {
 /// The outcome of loading the configuration, at the start or by a reload.
 package struct ConfigLoads: Sendable {
     /// Whether the last load succeeded.
-    package var isLastGood = false
+    package var hasLastLoadSucceeded = false
     /// When the configuration in use was loaded, in seconds since 1970.
-    package var goodSeconds: Int64 = 0
+    package var lastSuccessSeconds: Int64 = 0
 
     package init() {}
 }

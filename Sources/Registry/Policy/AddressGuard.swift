@@ -63,7 +63,7 @@ extension NetworkAddress {
     /// Whether it is loopback, link-local, unspecified, multicast or broadcast, or an IPv6 address that embeds such an
     /// IPv4 address.
     package var isLocal: Bool {
-        if fours.contains(where: { NetworkAddress.isLocal($0) }) { return true }
+        if embeddedIPv4.contains(where: { NetworkAddress.isLocal($0) }) { return true }
         // fe80::/10 link-local, ff00::/8 multicast (RFC 4291 §2.4).
         return bytes.count == 16 && (bytes[0] == 0xFF || (bytes[0] == 0xFE && bytes[1] & 0xC0 == 0x80))
     }
@@ -71,22 +71,22 @@ extension NetworkAddress {
     /// Whether it is on a private network, or embeds such an IPv4 address: 10/8, 172.16/12, 192.168/16 (RFC 1918),
     /// 100.64/10 (RFC 6598), fc00::/7 (RFC 4193) and fec0::/10 (site-local, deprecated by RFC 3879).
     package var isPrivate: Bool {
-        if fours.contains(where: { NetworkAddress.isPrivate($0) }) { return true }
+        if embeddedIPv4.contains(where: { NetworkAddress.isPrivate($0) }) { return true }
         return bytes.count == 16 && (bytes[0] & 0xFE == 0xFC || (bytes[0] == 0xFE && bytes[1] & 0xC0 == 0xC0))
     }
 
     /// Whether a cloud provider's metadata service, or an agent that gives out credentials, has this address on all of
     /// its machines.
     package var isMetadataService: Bool {
-        fours.contains { NetworkAddress.metadataFours.contains(Array($0)) }
-            || (bytes.count == 16 && NetworkAddress.metadataSixes.contains(bytes))
+        embeddedIPv4.contains { NetworkAddress.metadataIPv4.contains(Array($0)) }
+            || (bytes.count == 16 && NetworkAddress.metadataIPv6.contains(bytes))
     }
 
     // MARK: Embedded IPv4 addresses
 
     /// The IPv4 addresses that it stands for: itself, or what is embedded in it. Some forms do not say where the
     /// embedded address is, so that there are several readings.
-    private var fours: [ArraySlice<UInt8>] {
+    private var embeddedIPv4: [ArraySlice<UInt8>] {
         guard bytes.count == 16 else { return [bytes[...]] }
         let hasPrefix = { (prefix: [UInt8]) in bytes.starts(with: prefix) }
         // ::/96 (IPv4-compatible), where ::1 and :: read as addresses of 0.0.0.0/8, ::ffff:0:0/96 (IPv4-mapped, RFC
@@ -96,7 +96,7 @@ extension NetworkAddress {
         if zeros == 8, bytes[8..<12].elementsEqual([0xFF, 0xFF, 0, 0]) { return [bytes[12...]] }
         // 64:ff9b::/96, for translators (RFC 6052 §2.1).
         if hasPrefix([0, 0x64, 0xFF, 0x9B, 0, 0, 0, 0, 0, 0, 0, 0]) { return [bytes[12...]] }
-        if hasPrefix([0, 0x64, 0xFF, 0x9B, 0, 1]) { return localTranslationFours }
+        if hasPrefix([0, 0x64, 0xFF, 0x9B, 0, 1]) { return localNAT64Candidates }
         // 6to4 (RFC 3056 §2).
         if hasPrefix([0x20, 0x02]) { return [bytes[2..<6]] }
         // Teredo: the server's address, and the client's with all bits inverted (RFC 4380 §4).
@@ -106,7 +106,7 @@ extension NetworkAddress {
 
     /// The readings of an address of 64:ff9b:1::/48, which is for translators with prefixes of an own choice (RFC
     /// 8215): of 96 bits, or of 48, 56 and 64 bits, which leave the last three bytes zero (RFC 6052 §2.2).
-    private var localTranslationFours: [ArraySlice<UInt8>] {
+    private var localNAT64Candidates: [ArraySlice<UInt8>] {
         guard bytes[13...].allSatisfy({ $0 == 0 }) else { return [bytes[12...]] }
         // Byte 8 is reserved and not part of the IPv4 address.
         return [bytes[6..<8] + bytes[9..<11], bytes[7..<8] + bytes[9..<12], bytes[9..<13]]
@@ -132,7 +132,7 @@ extension NetworkAddress {
         }
     }
 
-    private static let metadataFours: [[UInt8]] = [
+    private static let metadataIPv4: [[UInt8]] = [
         // AWS, Azure, Google Cloud, Oracle and others; it is link-local.
         [169, 254, 169, 254],
         // Alibaba Cloud.
@@ -143,7 +143,7 @@ extension NetworkAddress {
         [192, 0, 0, 192],
     ]
 
-    private static let metadataSixes: [[UInt8]] = [
+    private static let metadataIPv6: [[UInt8]] = [
         // AWS: fd00:ec2::254 (EC2) and fd00:ec2::23 (EKS Pod Identity).
         [0xFD, 0, 0x0E, 0xC2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x02, 0x54],
         [0xFD, 0, 0x0E, 0xC2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x23],

@@ -10,6 +10,15 @@ package enum ProofAnswer {
     case needsContent
     /// The repository does not have it, or the upstream cannot be asked.
     case refused(RegistryError)
+
+    /// Whether a HEAD's answer has the content's digest or size, and not another one.
+    fileprivate static func isAbout(_ digest: Digest, _ sizeBytes: Int64, _ entity: UpstreamEntity) -> Bool {
+        let stated = entity.digest.flatMap { $0.algorithm == digest.algorithm ? $0 : nil }
+        guard stated.map({ $0 == digest }) ?? true, entity.sizeBytes.map({ $0 == sizeBytes }) ?? true else {
+            return false
+        }
+        return stated != nil || entity.sizeBytes != nil
+    }
 }
 
 extension Puller {
@@ -32,9 +41,8 @@ extension Puller {
                 then(error.upstreamStatus == 404 ? .refused(error) : .needsContent)
             case .failure(let error): then(.refused(error))
             case .success(let entity):
-                guard entity.digest.map({ $0 == digest || $0.algorithm != digest.algorithm }) ?? true,
-                    entity.sizeBytes.map({ $0 == sizeBytes }) ?? true
-                else { return then(.needsContent) }
+                // Some servers answer 200 for every path.
+                guard ProofAnswer.isAbout(digest, sizeBytes, entity) else { return then(.needsContent) }
                 context.store.addProof(digest, host: source.host, repository: source.repository) { [self] in
                     if kind == .manifest { setHintedTags(digest, source) }
                     then(.proven)

@@ -231,8 +231,8 @@ package final class Puller {
         context.store.findManifest(digest) { [self] manifest in
             guard manifest != nil else { return note() }
             // A tag must not point to content of other repositories before its own has shown that it has it.
-            context.store.whenMayBeServed(digest, host: source.host, repository: source.repository) { [self] mayBe in
-                guard mayBe else { return note() }
+            context.store.whenServable(digest, host: source.host, repository: source.repository) { [self] isServable in
+                guard isServable else { return note() }
                 context.store.setTag(host: source.host, repository: source.repository, tag: tag, digest: digest)
             }
         }

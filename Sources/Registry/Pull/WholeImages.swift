@@ -33,9 +33,14 @@ extension Puller {
                 manifest.nextWholeChecks[key] = nil
                 return manifest.nextWholeCheckMilliseconds = .max
             }
-            findMissing(blobs) { [self] missing in
+            findMissing(blobs, source) { [self] missing in
+                guard !missing.isEmpty else {
+                    // Where proofs are required, the image is whole for this source alone.
+                    guard !context.store.requiresProofs else { return }
+                    manifest.nextWholeChecks[key] = nil
+                    return manifest.nextWholeCheckMilliseconds = .max
+                }
                 manifest.nextWholeChecks[key] = nil
-                guard !missing.isEmpty else { return manifest.nextWholeCheckMilliseconds = .max }
                 let next = context.loop.nowMilliseconds + Puller.wholeCheckPauseMilliseconds
                 guard fetches, context.settings.prefetchLayers != .never else {
                     return manifest.nextWholeCheckMilliseconds = next
@@ -61,14 +66,22 @@ extension Puller {
         for image in images { prefetch(image.missing, source) }
     }
 
-    private func findMissing(_ blobs: [Descriptor], then: @escaping ([Digest]) -> Void) {
+    /// - Parameter then: gets the blobs that the cache does not have, and those that it may not serve for this source.
+    ///   A hostile registry could otherwise learn what is cached from what is not requested.
+    private func findMissing(_ blobs: [Descriptor], _ source: PullSource, then: @escaping ([Digest]) -> Void) {
         var unknown = blobs.count
         var missing: [Digest] = []
+        let onKnown = { (digest: Digest, isServable: Bool) in
+            unknown -= 1
+            if !isServable { missing.append(digest) }
+            if unknown == 0 { then(missing) }
+        }
         for blob in blobs {
-            context.store.hasBlob(blob) { isPresent in
-                unknown -= 1
-                if !isPresent { missing.append(blob.digest) }
-                if unknown == 0 { then(missing) }
+            context.store.hasBlob(blob) { [context] isPresent in
+                guard isPresent else { return onKnown(blob.digest, false) }
+                context.store.whenServable(blob.digest, host: source.host, repository: source.repository) {
+                    onKnown(blob.digest, $0)
+                }
             }
         }
     }
@@ -88,9 +101,23 @@ extension Puller {
     }
 
     private func prefetch(_ missing: [Digest], _ source: PullSource) {
+        var unproven: [(digest: Digest, sizeBytes: Int64)] = []
         for digest in missing {
-            if case .present = context.store.blobSize(digest) { continue }
-            _ = blob(digest, from: source, demand: .prefetch)
+            guard case .present(let sizeBytes) = context.store.blobSize(digest) else {
+                _ = blob(digest, from: source, demand: .prefetch)
+                continue
+            }
+            if context.store.requiresProofs { unproven.append((digest, sizeBytes)) }
+        }
+        proveNext(unproven[...], source)
+    }
+
+    /// Asks about cached blobs one after the other: clients' requests must not wait for them.
+    private func proveNext(_ blobs: ArraySlice<(digest: Digest, sizeBytes: Int64)>, _ source: PullSource) {
+        guard let first = blobs.first, !isClosed else { return }
+        prove(first.digest, .blob, sizeBytes: first.sizeBytes, from: source) { [self] answer in
+            if case .needsContent = answer { _ = blob(first.digest, from: source, demand: .prefetch) }
+            proveNext(blobs.dropFirst(), source)
         }
     }
 }

@@ -224,6 +224,10 @@ package final class Store {
             }
             layout.group.apply(to: status, at: path)
         }
+        // They may have been made before the directory was given to a group.
+        for path in [layout.access, layout.proofs, layout.scrub] {
+            if let status = try? Disk.status(at: path) { layout.group.apply(to: status, at: path) }
+        }
         try Disk.syncDirectory(layout.root)
         // Makes the root's own name durable, if this process may open the parent, which can belong to another user.
         try? Disk.syncDirectory(layout.root + "/..")

@@ -82,7 +82,7 @@ import Testing
         return made
     }
 
-    @Test("no way leads to this machine, its link or a denied private network, and no answer tells open ports")
+    @Test("no request, redirect or realm reaches a refused address, and open and closed ports get the same response")
     func everyWay() throws {
         let (observations, connections) = try PrivateNetwork.run(addresses: [Scene.outside, Scene.inside]) {
             let scene = try Scene("privateUpstreams: deny\n")
@@ -141,7 +141,7 @@ import Testing
         #expect(names.filter { $0 == "loop1.test" }.count >= 2, "the name is asked for again")
     }
 
-    @Test("whatever hinders a connection to an upstream, clients get the same answer, and the log has the cause")
+    @Test("every failed connection to an upstream gets the same response, and the log has the reason")
     func oneMessage() throws {
         let (observations, connections) = try PrivateNetwork.run(addresses: [Scene.outside, Scene.inside]) {
             let scene = try Scene("firstByteTimeout: 300ms\ntlsTimeout: 300ms\n")

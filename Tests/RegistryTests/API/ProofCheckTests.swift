@@ -48,6 +48,10 @@ import Testing
             name: "it hangs up", answer: { _, _ in .hangUp }, status: 404, methods: ["HEAD", "HEAD"],
             isRemembered: false),
         .init(
+            name: "it says nothing of the content",
+            answer: { $0.method == "HEAD" ? .status(200).chunked() : answer($0, $1) }, status: 200,
+            methods: ["HEAD", "GET"], isRemembered: true),
+        .init(
             name: "it has content of another size",
             answer: { $0.method == "HEAD" ? .ok([1, 2, 3]) : answer($0, $1) }, status: 200, methods: ["HEAD", "GET"],
             isRemembered: true),
@@ -99,7 +103,7 @@ import Testing
         mirror.close()
     }
 
-    @Test("without rules everything is served under every name, and nobody is asked") func open() throws {
+    @Test("without rules, cached content is served under every name without an upstream request") func open() throws {
         let (mirror, other) = try mirror(isRequired: false)
         #expect(mirror.get("\(Self.blobPath)?ns=\(other.authority)").body == Self.blob)
         #expect(mirror.get("\(Self.manifestPath)?ns=\(other.authority)").body == Self.image.manifest)
@@ -107,7 +111,7 @@ import Testing
         mirror.close()
     }
 
-    @Test("the word of an upstream that only a client has named is no proof: the content has to come")
+    @Test("a HEAD response of an upstream that only a client has named is no proof: the content is pulled")
     func unnamed() throws {
         // A proxy stands for every host below evil.test, of which the configuration names none.
         var proxyURL = ""
@@ -143,6 +147,68 @@ import Testing
         #expect(mirror.get("\(Self.blobPath)?ns=b.evil.test").body == Self.blob)
         #expect(mirror.get("\(Self.manifestPath)?ns=b.evil.test").body == Self.image.manifest)
         #expect(proxy.requests.count == before)
+        mirror.close()
+    }
+
+    @Test(
+        "a mirror that all requests go to is no witness for the hosts that clients choose",
+        arguments: ["*", "*.evil.test", "127.0.0.*"])
+    func pattern(_ name: String) throws {
+        var url = ""
+        let mirror = try MirrorKit { options in
+            options.upstreams = { loop in
+                let upstream = FakeUpstream(on: loop)
+                url = upstream.url
+                return [upstream]
+            }
+            options.registries = { _ in
+                var config = RegistryConfig(name: try! RegistryPattern(parsing: name))  // a valid pattern
+                config.scheme = .http
+                if !name.hasPrefix("127") { config.send(to: url) }
+                return [config]
+            }
+        }
+        let upstream = mirror.upstreams[0]
+        mirror.store.requiresProofs = true
+        Self.image.put(on: mirror.fake, tag: "v1")
+        #expect(mirror.get(Self.blobPath).body == Self.blob)
+        mirror.settle()
+        upstream.answer = { $0.method == "HEAD" ? .ok(Self.blob) : .status(404) }
+        let host = name.hasPrefix("127") ? "127.0.0.1:\(upstream.port)" : "a.evil.test"
+        if name.hasPrefix("127") { #expect(mirror.client.upstream(for: RegistryHost("127.0.0.2")!).isNamed == false) }
+        let response = mirror.get("\(Self.blobPath)?ns=\(host)")
+        // The kit has an entry for its upstream's own address, which is named.
+        #expect(response.status == (name.hasPrefix("127") ? 200 : 404))
+        mirror.close()
+    }
+
+    @Test("prefetching does not show a hostile registry what is cached") func prefetch() throws {
+        var url = ""
+        let mirror = try MirrorKit { options in
+            options.prefetchLayers = .manifest
+            options.upstreams = { loop in
+                let upstream = FakeUpstream(on: loop)
+                url = upstream.url
+                return [upstream]
+            }
+            options.registries = { _ in
+                var config = RegistryConfig(name: try! RegistryPattern(parsing: "*.evil.test"))  // a valid pattern
+                config.scheme = .http
+                config.send(to: url)
+                return [config]
+            }
+        }
+        let hostile = mirror.upstreams[0]
+        mirror.store.requiresProofs = true
+        Self.image.put(on: mirror.fake, tag: "v1")
+        #expect(mirror.get(Self.blobPath).body == Self.blob)
+        mirror.settle()
+        hostile.on("/v2/x/manifests/latest", Self.image.answer)
+        #expect(mirror.get("/v2/x/manifests/latest?ns=a.evil.test").status == 200)
+        let asked = { Set(hostile.requests.filter { $0.path.contains("/blobs/") }.map(\.path)) }
+        mirror.wait(until: { asked().count == Self.image.blobs.count })
+        #expect(asked() == Set(Self.image.blobs.map { "/v2/x/blobs/\(digestOf($0))" }))
+        mirror.settle()
         mirror.close()
     }
 

@@ -24,12 +24,12 @@ import Testing
         #expect(parse(line.dropLast()) == change)
     }
 
-    @Test("a line that is cut anywhere is no line", arguments: changes) func cut(_ change: ProofChange) {
+    @Test("a truncated line is rejected", arguments: changes) func cut(_ change: ProofChange) {
         let line = ProofLine.format(change).dropLast()
         for count in 0..<line.count { #expect(parse(line.prefix(count)) == nil, "\(count) bytes") }
     }
 
-    @Test("a line with a changed bit is no line", arguments: changes) func changed(_ change: ProofChange) {
+    @Test("a line with a flipped bit is rejected", arguments: changes) func changed(_ change: ProofChange) {
         let line = Array(ProofLine.format(change).dropLast())
         for index in line.indices {
             for bit in 0..<8 {
@@ -40,7 +40,7 @@ import Testing
         }
     }
 
-    @Test("a line whose checksum is right, but whose names are not, is no line")
+    @Test("a line with a valid checksum and an invalid name is rejected")
     func names() {
         let digest = "\(Self.digest)"
         for text in [

@@ -44,7 +44,7 @@ import Testing
         #expect(try !isProven(Self.two, "team/app", in: fixture))
     }
 
-    @Test("a blob that is committed, and content of a store of an earlier release without the index")
+    @Test("a committed blob is proven, and without PROOFS it stays cached but unproven")
     func commit() throws {
         let fixture = try StoreFixture()
         let blob = try fixture.put(pattern(5000, seed: 1), repository: "team/app")
@@ -75,7 +75,7 @@ import Testing
         #expect(lines.count == 2)
     }
 
-    @Test("an index that nobody needs any more is read again when somebody does") func again() throws {
+    @Test("an index that was dropped from memory is read again when proofs are required") func again() throws {
         let fixture = try StoreFixture()
         fixture.store.requiresProofs = true
         try add(Self.one, "team/app", to: fixture)
@@ -153,7 +153,7 @@ import Testing
         #expect(loaded.state.rewrittenBytes > 0 && !loaded.state.isWorthRewriting)
     }
 
-    @Test("a file that cannot be read or written leaves what is said now in use") func unusable() throws {
+    @Test("when PROOFS cannot be read or written, new proofs still count until the next start") func unusable() throws {
         let fixture = try StoreFixture { directory in
             try FileManager.default.createDirectory(
                 atPath: directory.file("store-v1/PROOFS"), withIntermediateDirectories: true)
@@ -163,7 +163,52 @@ import Testing
         #expect(try isProven(Self.one, "team/app", in: fixture))
         #expect(try !isProven(Self.two, "team/app", in: fixture))
         #expect(fixture.log.text.contains("proofs cannot be read"))
-        #expect(fixture.log.text.contains("proofs cannot be written"))
+        #expect(fixture.log.text.contains("proofs cannot be written to PROOFS yet"))
+    }
+
+    @Test("changes that the disk has refused are written when it takes them again") func refused() throws {
+        let fixture = try StoreFixture()
+        let layout = fixture.store.layout
+        try add(Self.one, "team/app", to: fixture)
+        try add(Self.one, "team/gone", to: fixture)
+        try written(fixture)
+        let kept = content(fixture)
+        try Disk.unlink(layout.proofs)
+        try FileManager.default.createDirectory(atPath: layout.proofs, withIntermediateDirectories: false)
+        fixture.store.removeProofs(ofRepository: "registry.example/team/gone")
+        try add(Self.two, "team/app", to: fixture)
+        try written(fixture)
+        #expect(fixture.log.text.contains("cannot be written to PROOFS yet"))
+        try FileManager.default.removeItem(atPath: layout.proofs)
+        try Data(kept).write(to: URL(fileURLWithPath: layout.proofs))
+        fixture.store.retryProofs()
+        try written(fixture)
+        try fixture.reopen()
+        fixture.store.requiresProofs = true
+        #expect(try isProven(Self.one, "team/app", in: fixture))
+        #expect(try isProven(Self.two, "team/app", in: fixture))
+        #expect(try !isProven(Self.one, "team/gone", in: fixture))
+    }
+
+    @Test("a proof that is removed while it is being written does not come back, and a later one is written again")
+    func removedMeanwhile() throws {
+        let fixture = try StoreFixture()
+        fixture.store.requiresProofs = true
+        #expect(try !isProven(Self.one, "team/app", in: fixture))
+        let add = { (then: @escaping () -> Void) in
+            fixture.store.addProof(Self.one, host: Self.host, repository: Self.repository("team/app"), then: then)
+        }
+        add {}
+        fixture.store.removeProofs(of: Self.one)
+        try written(fixture)
+        #expect(try !isProven(Self.one, "team/app", in: fixture))
+        add {}
+        fixture.store.removeProofs(of: Self.one)
+        let _: Bool = try fixture.wait { done in add { done(true) } }
+        #expect(try isProven(Self.one, "team/app", in: fixture))
+        try fixture.reopen()
+        fixture.store.requiresProofs = true
+        #expect(try isProven(Self.one, "team/app", in: fixture))
     }
 }
 

@@ -49,6 +49,21 @@ import Testing
         #expect(!table.contains(digests[0], names[0]) && table.count == 0)
     }
 
+    @Test("beyond the limit of names the oldest repository is forgotten, and its number is not given to another one")
+    func names() {
+        let table = ProofTable(maximumNames: 3)
+        for number in 0..<5 { table.apply(.add(digestOf([UInt8(number)]), repository: "registry.example/r\(number)")) }
+        for number in 0..<5 {
+            for other in 0..<5 {
+                let isProven = table.contains(digestOf([UInt8(number)]), "registry.example/r\(other)")
+                #expect(isProven == (number == other && number >= 2))
+            }
+        }
+        table.apply(.add(digestOf([9]), repository: "registry.example/r0"))
+        #expect(!table.contains(digestOf([0]), "registry.example/r0"))
+        #expect(table.contains(digestOf([9]), "registry.example/r0"))
+    }
+
     @Test("content in more repositories than the limit loses its second oldest proof, not the latest")
     func limit() {
         let table = ProofTable()

@@ -57,9 +57,9 @@ package struct ImageExplanation: Sendable {
         entry = index.map { ($0, entries.all[$0].name) }
         let names = config.namePolicy
         nameDecision = names.explanation(host: host, repository: image.name.repository)
-        let isAllowed = names.decide(host: host, repository: image.name.repository) == .allowed
+        let passesNameRules = names.decide(host: host, repository: image.name.repository) == .allowed
         let isBuiltIn = config.helloWorld && Builtin.serves(image.name)
-        silence = !isAllowed ? .denied : isBuiltIn ? .builtIn : config.airGapped ? .airGapped : nil
+        silence = !passesNameRules ? .denied : isBuiltIn ? .builtIn : config.airGapped ? .airGapped : nil
         guard silence == nil else {
             (endpoints, limits) = ([], [])
             return

@@ -126,7 +126,7 @@ extension API {
     // MARK: Misses
 
     func pull(_ connection: Connection, _ digest: Digest, _ owned: OwnedRequest) {
-        if policy.airGapped { return connection.respond(.blobUnknown("\(digest) is not in the cache")) }
+        if policy.airGapped { return connection.respond(.notCached(blob: digest)) }
         let running = puller.growingBlob(owned.source.key(digest))
         if owned.isHead, running?.sizeBytes == nil { return forwardHead(connection, digest, owned) }
         pull(connection, digest, owned, isJoined: running != nil)

@@ -45,3 +45,13 @@ extension API {
         }
     }
 }
+
+extension RegistryError {
+    /// The error of an air-gapped server for a blob that it may not serve.
+    static func notCached(blob digest: Digest) -> RegistryError { .blobUnknown("\(digest) is not in the cache") }
+
+    /// The error of an air-gapped server for a manifest that it may not serve.
+    static func notCached(manifest reference: Reference, in repository: RepositoryName) -> RegistryError {
+        .manifestUnknown("\(repository):\(reference) is not in the cache")
+    }
+}

@@ -188,7 +188,7 @@ extension API {
 
     func pull(_ connection: Connection, _ reference: Reference, _ owned: OwnedRequest) {
         if policy.airGapped {
-            return connection.respond(.manifestUnknown("\(owned.source.repository):\(reference) is not in the cache"))
+            return connection.respond(.notCached(manifest: reference, in: owned.source.repository))
         }
         let pending = makePendingResponse(connection, owned.source)
         if owned.isHead { forwardHead(pending, reference, owned) } else { pullManifest(pending, reference, owned) }

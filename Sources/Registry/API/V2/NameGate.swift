@@ -17,7 +17,7 @@ extension API {
 
     /// Whether a request's name may be pulled. False while that is being decided: the request is then answered later.
     /// - Throws: 403 for a denied name, 503 when too many requests wait for decisions.
-    func isAllowed(_ connection: Connection, _ request: Request) throws(RegistryError) -> Bool {
+    func passesNameRules(_ connection: Connection, _ request: Request) throws(RegistryError) -> Bool {
         switch request.target.withBytes({ names.find($0) }) {
         case .allowed: return true
         case .denied(let position): throw refusal(connection, request, position)
@@ -33,7 +33,11 @@ extension API {
         metrics.requests.denied(by: DenyingRule(rule))
         if names.takeLogLine(at: position) {
             logger.warning(
-                "request denied", metadata: ["name": "\(name)", "rule": "\(text)", "client": "\(connection.peerName)"])
+                "request denied",
+                metadata: [
+                    "name": "\(name)", "rule": "\(text)", "client": "\(connection.peerName)",
+                    "id": "\(connection.requestID)",
+                ])
         }
         return RegistryError(status: 403, code: .denied, message: "\(name) may not be pulled here: \(text)")
     }
@@ -48,10 +52,13 @@ extension API {
         let pending = PendingResponse(
             connection, deadlineMilliseconds: policy.answerDeadlineMilliseconds, waitsForUpstream: false
         ) { $0.respond(.unavailable("the rules on names have not been applied in time")) }
-        let isWaiting = names.decide(request.target.host.host, repository, holding: copy.count) { [self] _ in
+        let isWaiting = names.decide(
+            request.target.host.host, repository, holding: copy.count, client: connection.peerAddress?.clientNetwork,
+            isNeeded: { !pending.isAnswered }
+        ) { [self] _ in
             // The request is handled from its bytes, so that a policy or a default host that was replaced meanwhile
             // counts.
-            pending.answer { connection in copy.withUnsafeBytes { contentAgain(connection, head, $0) } }
+            pending.answer { connection in copy.withUnsafeBytes { resumeContent(connection, head, $0) } }
         }
         guard isWaiting else {
             return pending.answer { $0.respond(.unavailable("too many requests wait for a decision on their names")) }

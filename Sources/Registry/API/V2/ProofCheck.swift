@@ -11,10 +11,9 @@ extension API {
         !store.requiresProofs || target.proofStatus(of: digest, in: store) == .proven
     }
 
-    /// Calls `then` later with whether the content may be served in the request's repository.
+    /// Calls `then` with whether the content may be served in the request's repository: at once without rules on names.
     func whenServable(_ digest: Digest, _ owned: OwnedRequest, then: @escaping (Bool) -> Void) {
-        guard store.requiresProofs else { return then(true) }
-        store.whenProofKnown(digest, host: owned.source.host, repository: owned.source.repository, then: then)
+        store.whenServable(digest, host: owned.source.host, repository: owned.source.repository, then: then)
     }
 
     /// Answers a request for a blob that no proof in memory admits.
@@ -33,7 +32,8 @@ extension API {
 
     private func proveBlob(_ connection: Connection, _ file: OpenFile, _ digest: Digest, _ owned: OwnedRequest) {
         let unknown = RegistryError.blobUnknown("\(digest) is not known to be in \(owned.source.repository)")
-        if policy.airGapped { return refuse(connection, unknown, .unavailable) }
+        // The error of content that is not cached, so that a client cannot tell the difference.
+        if policy.airGapped { return refuse(connection, .notCached(blob: digest), .unavailable) }
         let pending = makePendingResponse(connection, owned.source)
         puller.prove(digest, .blob, sizeBytes: file.sizeBytes, from: owned.source) { [self] answer in
             pending.answer { [self] connection in
@@ -55,7 +55,9 @@ extension API {
         _ connection: Connection, _ manifest: CachedManifest, _ reference: Reference, _ owned: OwnedRequest
     ) {
         let unknown = RegistryError.manifestUnknown("\(reference) is not known to be in \(owned.source.repository)")
-        if policy.airGapped { return refuse(connection, unknown, .unavailable) }
+        if policy.airGapped {
+            return refuse(connection, .notCached(manifest: reference, in: owned.source.repository), .unavailable)
+        }
         let pending = makePendingResponse(connection, owned.source)
         let size = Int64(manifest.sizeBytes)
         puller.prove(manifest.digest, .manifest, sizeBytes: size, from: owned.source) { [self] answer in

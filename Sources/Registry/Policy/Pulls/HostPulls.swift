@@ -41,7 +41,7 @@ struct HostPulls<Key: Hashable> {
     }
 
     /// Concurrent client pulls.
-    private let clientLimit: Int
+    var clientLimit: Int
     private var clients = Line()
     private var prefetch = Line()
     private var slowdown: Slowdown?

@@ -61,14 +61,25 @@ package struct PullQueue<Key: Hashable> {
     /// Running pulls, client pulls and prefetches together.
     package var running: Int { total.clients + total.prefetch }
 
-    /// Where hosts have limits of their own.
-    package var limits: HostLimits
+    /// Where hosts have limits of their own. Running pulls above a lowered limit end by themselves.
+    package var limits: HostLimits {
+        didSet {
+            for host in Array(hosts.keys) {
+                let limit = clientLimit(of: host)
+                hosts[host]?.clientLimit = limit
+                join(host, .client)
+                join(host, .prefetch)
+            }
+        }
+    }
 
     package init(limits: HostLimits = HostLimits()) { self.limits = limits }
 
-    private func newHost(_ host: RegistryHost) -> HostPulls<Key> {
+    private func newHost(_ host: RegistryHost) -> HostPulls<Key> { HostPulls(clientLimit: clientLimit(of: host)) }
+
+    private func clientLimit(of host: RegistryHost) -> Int {
         let limit = limits.byHost[host] ?? limits.all ?? PullQueue.maximumForClientsPerHost
-        return HostPulls(clientLimit: min(limit, PullQueue.maximumForClients))
+        return min(limit, PullQueue.maximumForClients)
     }
 
     /// Adds a pull; false when too many wait already. A known prefetch is promoted when a client asks for it.

@@ -43,9 +43,9 @@ package final class Upstream {
         }
     }
 
-    /// Whether the configuration names it, so that its word about content counts. A host that a client chose may say
-    /// that it has everything.
-    var isNamed: Bool { endpoints.allSatisfy { $0.trust.isConfigured } }
+    /// Whether the configuration names it, so that its answer to a HEAD is a proof. A host that a client chose could
+    /// claim to have any content, also through a mirror that a pattern sends all requests to.
+    var isNamed: Bool { config?.name.host != nil }
 
     /// The endpoints in the order in which a request tries them: those that failed a short while ago come last.
     func candidates(now: UInt64) -> ArraySlice<UpstreamEndpoint> {

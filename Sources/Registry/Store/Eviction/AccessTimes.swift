@@ -90,6 +90,7 @@ extension Store {
     /// Performs the next operation that the file needs, one at a time: operations must not pile up behind a hanging
     /// disk.
     func saveAccessTimes() {
+        retryProofs()
         guard !accessTimes.isBusy else { return }
         if !accessTimes.isLoaded {
             loadAccessTimes()

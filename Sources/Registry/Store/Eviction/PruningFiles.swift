@@ -21,6 +21,15 @@ extension Pruning {
 extension Store {
     typealias Leaving = Pruning.Leaving
 
+    /// Ends a repository's proofs with its last name, so that content that others use is asked for again.
+    func nameRemoved(from repository: String, _ running: Pruning) {
+        running.plan.repositoryNames[repository, default: 1] -= 1
+        guard running.plan.repositoryNames[repository] == 0, !running.outcome.isDryRun,
+            !running.namedRepositories.contains(repository)
+        else { return }
+        removeProofs(ofRepository: repository)
+    }
+
     /// Removes names and manifests in order with their writes: a tag that is set again meanwhile is written after that.
     func unlink(_ leaving: [Leaving], _ running: Pruning, then: @escaping () -> Void) {
         let paths = leaving.map(\.path)

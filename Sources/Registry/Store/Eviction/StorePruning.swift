@@ -171,15 +171,20 @@ extension Store {
     private func endStep(_ running: Pruning, then: @escaping () -> Void) {
         let leaving = running.outcome.isDryRun ? [] : running.leaving
         running.leaving = []
-        unlink(leaving, running) { [self] in
-            let blobs = running.leavingBlobs
-            running.leavingBlobs = []
-            removeBlobs(blobs) { failed in
-                running.outcome.blobCount -= failed.count
-                running.outcome.freedBytes = running.outcome.freedBytes.subtractingSaturated(
-                    failed.saturatedSum(\.sizeBytes))
-                then()
+        workBegins()
+        // A proof must not outlive its content.
+        whenProofsWritten { [self] in
+            unlink(leaving, running) { [self] in
+                let blobs = running.leavingBlobs
+                running.leavingBlobs = []
+                removeBlobs(blobs) { failed in
+                    running.outcome.blobCount -= failed.count
+                    running.outcome.freedBytes = running.outcome.freedBytes.subtractingSaturated(
+                        failed.saturatedSum(\.sizeBytes))
+                    then()
+                }
             }
+            workEnds()
         }
     }
 
@@ -244,15 +249,6 @@ extension Store {
         former = record.map { (name, $0) }
         if !dryRun { name.withBytes { tags.remove($0) } }
         return true
-    }
-
-    /// Ends a repository's proofs with its last name, so that content that others use is asked for again.
-    private func nameRemoved(from repository: String, _ running: Pruning) {
-        running.plan.repositoryNames[repository, default: 1] -= 1
-        guard running.plan.repositoryNames[repository] == 0, !running.outcome.isDryRun,
-            !running.namedRepositories.contains(repository)
-        else { return }
-        removeProofs(ofRepository: repository)
     }
 
     private func removeManifest(_ digest: Digest, _ running: Pruning) {

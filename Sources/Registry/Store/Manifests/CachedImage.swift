@@ -10,7 +10,7 @@ package struct CachedImage: Sendable, Equatable {
         /// The size in the manifest; nil if that is not a valid size (`Descriptor.sizeBytes`).
         package let sizeBytes: Int64?
         package let isCached: Bool
-        /// Whether it may be served in the image's repository although others have it too; nil if that was not read.
+        /// Whether the image's repository has a proof for the blob; nil if the index of proofs was not read.
         package var isProven: Bool?
     }
 

@@ -121,8 +121,9 @@ enum ProofFile {
     }
 
     /// Rewrites the file without its obsolete lines. A damaged file is set aside.
-    /// - Returns: the state of the new file, and the path of the damaged one.
-    static func rewrite(_ layout: Layout) throws(StoreError) -> (State, setAside: String?) {
+    /// - Returns: the state of the new file; if the old one was damaged, the path that it is kept at, or the error for
+    ///   which it is not kept.
+    static func rewrite(_ layout: Layout) throws(StoreError) -> (State, setAside: Result<String, StoreError>?) {
         let content = try load(layout)
         let temporary = "\(layout.temporary)/PROOFS"
         try Disk.unlink(temporary)
@@ -131,8 +132,10 @@ enum ProofFile {
         do throws(StoreError) {
             let state = try write(content.table, to: descriptor, temporary)
             try Disk.sync(descriptor, temporary)
+            // Some file systems have no links; the damaged lines are then lost.
             let setAside =
-                content.damagedLines > 0 ? try layout.keepAside(layout.proofs, reason: "damaged lines") : nil
+                content.damagedLines > 0
+                ? Result { () throws(StoreError) in try layout.keepAside(layout.proofs, reason: "damaged lines") } : nil
             try Disk.rename(temporary, layout.proofs)
             try Disk.syncDirectory(layout.root)
             return (state, setAside)

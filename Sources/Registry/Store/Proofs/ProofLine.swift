@@ -17,8 +17,8 @@ package enum ProofChange: Sendable, Equatable {
 package enum ProofLine {
     /// Hexadecimal digits of the checksum: 64 bits of a SHA-256 exclude accidental matches.
     package static let checkDigits = 16
-    /// Longest line, with its end: two marks, a sha512 digest, a host and a repository of 255 bytes each with a slash,
-    /// the checksum, and the spaces.
+    /// Longest line: a mark, a sha512 digest, and a host and a repository of 255 bytes each with a slash, each followed
+    /// by a space; then the checksum and the line end.
     package static let maximumBytes = 2 + 136 + 512 + checkDigits + 1
 
     package static func format(_ change: ProofChange) -> [UInt8] {

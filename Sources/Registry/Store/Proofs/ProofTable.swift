@@ -12,6 +12,10 @@ package final class ProofTable: @unchecked Sendable {
     /// must not fill the memory. Beyond it the oldest proof is dropped, and asked for again when it is needed.
     package static let maximumRepositories = 4096
 
+    /// Repositories of all proofs. More than a large cluster pulls from; a client that makes up names gets the oldest
+    /// ones forgotten.
+    package static let maximumNames = 262_144
+
     /// The repositories of one digest, by number.
     private struct Holders {
         var first: UInt32
@@ -26,7 +30,9 @@ package final class ProofTable: @unchecked Sendable {
     /// Number of proofs.
     package private(set) var count = 0
 
-    package init() {}
+    private let maximumNames: Int
+
+    package init(maximumNames: Int = ProofTable.maximumNames) { self.maximumNames = maximumNames }
 
     /// Whether the content may be served in the repository, whose name is `host/name`. Allocates nothing.
     package func contains(_ digest: Digest, _ repository: UnsafeRawBufferPointer) -> Bool {
@@ -66,6 +72,7 @@ package final class ProofTable: @unchecked Sendable {
 
     private func add(_ digest: Digest, _ repository: String) {
         guard !contains(digest, repository), let number = repositories.add(repository) else { return }
+        repositories.forgetOldest(above: maximumNames)
         guard var held = holders[digest] else {
             count += 1
             return holders[digest] = Holders(first: number)
@@ -107,6 +114,8 @@ private struct RepositoryNumbers: ~Copyable {
     private var names = UniqueArray<UnsafeRawBufferPointer>()
     private var index = HashPositions()
     private let hash = KeyedHash()
+    /// All numbers below it are forgotten.
+    private var oldest = 0
 
     deinit {
         for number in 0..<names.count { names[number].deallocate() }
@@ -137,15 +146,25 @@ private struct RepositoryNumbers: ~Copyable {
         }
     }
 
-    /// Forgets a repository. Its number is not used again, so that its proofs match nothing.
+    /// Forgets a repository.
     mutating func remove(_ name: String) {
         var name = name
         name.withUTF8 { text in
-            let text = UnsafeRawBufferPointer(text)
-            guard let number = number(of: text) else { return }
-            index.remove(hash.of(text), Int(number))
-            names[Int(number)].deallocate()
-            names[Int(number)] = .init(start: nil, count: 0)
+            if let number = number(of: UnsafeRawBufferPointer(text)) { remove(Int(number)) }
         }
+    }
+
+    mutating func forgetOldest(above maximum: Int) {
+        while index.count > maximum, oldest < names.count {
+            if !names[oldest].isEmpty { remove(oldest) }
+            oldest += 1
+        }
+    }
+
+    /// The number is not used again, so that its proofs match nothing.
+    private mutating func remove(_ number: Int) {
+        index.remove(hash.of(names[number]), number)
+        names[number].deallocate()
+        names[number] = .init(start: nil, count: 0)
     }
 }

@@ -36,6 +36,10 @@ struct Proofs {
     var isDamaged = false
     /// Whether appended lines may not be on the device yet.
     var isUnsynced = false
+    /// Whether the store is closing, so that everything has to be on the device.
+    var isFinishing = false
+    /// Callers that wait until the changes so far have been written, or the disk has refused them.
+    var waitingForWrites: [() -> Void] = []
     /// Counts changes that end proofs.
     var removalCount: UInt64 = 0
     /// Whether content is served only where a proof exists.
@@ -100,13 +104,28 @@ extension Store {
     /// Records that content has left the cache.
     func removeProofs(of digest: Digest) {
         proofs.removalCount &+= 1
+        endPending { $0.digest == digest }
         change(.removeContent(digest))
     }
 
     /// Records that no image of a repository is left in the cache.
     func removeProofs(ofRepository repository: String) {
         proofs.removalCount &+= 1
+        endPending { $0.repository == repository }
         change(.removeRepository(repository))
+    }
+
+    /// Ends the wait for proofs that are removed before they are on the disk: a later proof has to be written again.
+    private func endPending(where isMeant: (Proofs.Key) -> Bool) {
+        for key in Array(proofs.pending.keys) where isMeant(key) {
+            loop.deferred.forEach(proofs.pending.removeValue(forKey: key) ?? []) { $0() }
+        }
+    }
+
+    /// Calls `then` later, when the changes so far have been written, or the disk has refused them.
+    func whenProofsWritten(then: @escaping () -> Void) {
+        guard proofs.isBusy else { return loop.deferred.enqueue(then) }
+        proofs.waitingForWrites.append(then)
     }
 
     /// The status of a proof, from memory. Allocates nothing.
@@ -122,7 +141,7 @@ extension Store {
         _ digest: Digest, host: RegistryHost, repository: RepositoryName, then: @escaping (Bool) -> Void
     ) {
         guard let table = proofs.table else {
-            // Without a table that is being read, there is nobody who requires proofs any more.
+            // No table, and none is being read: nothing requires proofs any more.
             guard proofs.sinceLoading != nil else { return loop.deferred.complete(then, false) }
             return proofs.waitingForTable.append { [self] in
                 whenProofKnown(digest, host: host, repository: repository, then: then)
@@ -134,161 +153,11 @@ extension Store {
         proofs.pending[key]?.append { then(true) }
     }
 
-    /// Calls `then` later with whether the content may be served in the repository, as the settings are.
-    package func whenMayBeServed(
+    /// Calls `then` with whether the content may be served in the repository: at once while no proofs are required.
+    package func whenServable(
         _ digest: Digest, host: RegistryHost, repository: RepositoryName, then: @escaping (Bool) -> Void
     ) {
-        guard requiresProofs else { return loop.deferred.complete(then, true) }
+        guard requiresProofs else { return then(true) }
         whenProofKnown(digest, host: host, repository: repository, then: then)
-    }
-
-    // MARK: The file
-
-    private func change(_ change: ProofChange) {
-        proofs.sinceLoading?.append(change)
-        // A proof counts once it is on the disk, its removal at once.
-        if case .add = change {} else { proofs.table?.apply(change) }
-        proofs.unwritten.append(change)
-        if mayBeginWork { writeProofs() }
-    }
-
-    /// Performs the next operation that the file needs, one at a time: they must not pile up behind a hanging disk.
-    private func writeProofs() {
-        guard !proofs.isBusy, !proofs.unwritten.isEmpty || proofs.isDamaged else { return }
-        guard let file = proofs.file else { return readProofState() }
-        if proofs.isDamaged || file.isWorthRewriting { rewriteProofs() } else { appendProofs(after: file) }
-    }
-
-    private func readProofState() {
-        let layout = layout
-        withProofFile({ () throws(StoreError) in try ProofFile.state(layout) }) { [self] result in
-            switch result {
-            case .success(let state):
-                proofs.file = state
-                writeProofs()
-            case .failure(let error): dropUnwritten(error)
-            }
-        }
-    }
-
-    private func appendProofs(after file: ProofFile.State, isSynced: Bool = false) {
-        let (layout, changes) = (layout, proofs.unwritten)
-        proofs.unwritten = []
-        // While nobody requires them, a crash of the machine may lose the latest.
-        let isSynced = isSynced || proofs.users > 0
-        proofs.isUnsynced = !isSynced
-        withProofFile({ () throws(StoreError) in
-            try ProofFile.append(changes, after: file, isSynced: isSynced, layout)
-        }) { [self] result in
-            switch result {
-            case .success(let state): proofs.file = state
-            case .failure(let error):
-                noteFailure(error)
-                logger.error("store: proofs are kept in memory only: \(error)")
-                // It may end in half a line.
-                proofs.file = nil
-            }
-            for change in changes { settle(change) }
-            writeProofs()
-        }
-    }
-
-    /// Makes a written proof count. One that the disk has refused counts too: the registry has said it.
-    private func settle(_ change: ProofChange) {
-        guard case .add(let digest, let repository) = change else { return }
-        let waiting = proofs.pending.removeValue(forKey: Proofs.Key(digest: digest, repository: repository)) ?? []
-        proofs.table?.apply(change)
-        loop.deferred.forEach(waiting) { $0() }
-    }
-
-    private func rewriteProofs() {
-        let layout = layout
-        withProofFile({ () throws(StoreError) in try ProofFile.rewrite(layout) }) { [self] result in
-            proofs.isDamaged = false
-            switch result {
-            case .success(let (state, setAside)):
-                proofs.file = state
-                if let setAside {
-                    countDamage(.read)
-                    reportQuarantine(layout.proofs, "damaged lines", .success(setAside))
-                }
-            case .failure(let error):
-                logger.error("store: PROOFS cannot be rewritten: \(error)")
-                // Not tried again with every proof.
-                if let file = proofs.file {
-                    proofs.file = ProofFile.State(
-                        bytes: file.bytes, rewrittenBytes: file.bytes, isTorn: file.isTorn)
-                }
-            }
-            if let file = proofs.file, !proofs.unwritten.isEmpty { appendProofs(after: file) }
-        }
-    }
-
-    private func dropUnwritten(_ error: StoreError) {
-        noteFailure(error)
-        logger.error("store: proofs cannot be written: \(error)")
-        let changes = proofs.unwritten
-        proofs.unwritten = []
-        for change in changes { settle(change) }
-    }
-
-    private func loadProofs() {
-        let layout = layout
-        // These are written after the file has been read.
-        proofs.sinceLoading = proofs.unwritten
-        withProofFile({ () throws(StoreError) in try ProofFile.load(layout) }) { [self] result in
-            let changes = proofs.sinceLoading ?? []
-            proofs.sinceLoading = nil
-            var table = ProofTable()
-            switch result {
-            case .success(let content):
-                table = content.table
-                proofs.isDamaged = content.damagedLines > 0
-                if content.skippedBytes > 0 {
-                    logger.warning(
-                        "store: PROOFS is too large: the oldest proofs are not known",
-                        metadata: ["skipped_bytes": "\(content.skippedBytes)"])
-                }
-            case .failure(let error): logger.error("store: proofs cannot be read, and are asked for again: \(error)")
-            }
-            for change in changes where !isPending(change) { table.apply(change) }
-            if proofs.users > 0 { proofs.table = table } else { freeLater(table) }
-            let waiting = proofs.waitingForTable
-            proofs.waitingForTable = []
-            loop.deferred.forEach(waiting) { $0() }
-            writeProofs()
-        }
-    }
-
-    private func isPending(_ change: ProofChange) -> Bool {
-        guard case .add(let digest, let repository) = change else { return false }
-        return proofs.pending[Proofs.Key(digest: digest, repository: repository)] != nil
-    }
-
-    /// Makes the file durable before the store closes.
-    func finishProofs() {
-        guard proofs.isUnsynced, let file = proofs.file else { return }
-        appendProofs(after: file, isSynced: true)
-    }
-
-    /// Frees an index in the pool: a large one takes long.
-    private func freeLater(_ table: ProofTable) {
-        offload.run {
-            table.removeAll()
-        } then: { _ in
-        }
-    }
-
-    /// Runs a job that reads or writes the file, after the earlier ones.
-    private func withProofFile<R: Sendable>(
-        _ work: @escaping @Sendable () throws(StoreError) -> R, then: @escaping (Result<R, StoreError>) -> Void
-    ) {
-        workBegins()
-        proofs.isBusy = true
-        proofChain.attempt(work) { [self] result in
-            proofs.isBusy = !proofChain.isIdle
-            then(result)
-            workEnds()
-        }
     }
 }

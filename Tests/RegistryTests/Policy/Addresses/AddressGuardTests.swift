@@ -64,7 +64,7 @@ import Testing
     }
 
     @Test("the addresses beside each range are allowed", arguments: allowed)
-    func isAllowed(_ text: String) { #expect(Self.restriction(text) == nil) }
+    func passesNameRules(_ text: String) { #expect(Self.restriction(text) == nil) }
 
     // MARK: Embedded addresses
 

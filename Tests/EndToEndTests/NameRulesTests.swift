@@ -4,7 +4,7 @@ import Foundation
 import TestSupport
 import Testing
 
-@Suite(.needs(.sampleImages)) struct ClosedWorldTests {
+@Suite(.needs(.sampleImages)) struct NameRulesTests {
     private static let rules = """
         deny: ['/library/classic$']
         allow: ['docker\\.io/library/[^/]*', 'docker\\.io/a/.*']
@@ -38,7 +38,7 @@ import Testing
         }
         for (name, rule) in [
             ("docker.io/\(SampleImage.classic)", "deny[0] '/library/classic$'"),
-            ("docker.io/other/x:1", "no pattern of allow matches"),
+            ("docker.io/other/x:1", "no expression of allow matches"),
             ("quay.io/library/x:1", "registriesOnly: no entry of registries names it"),
         ] {
             let result = try Self.inspect("\(closed.address)/\(name)")
