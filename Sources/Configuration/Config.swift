@@ -60,6 +60,8 @@ package struct Config: Sendable, Equatable {
     package var pruneSchedule = PruneSchedule()
     /// Schedule for hashing the cache again in the background; nil: off.
     package var scrub: ScrubSchedule?
+    /// For how long answers are remembered that something is missing or denied.
+    package var negativeCache = NegativeCacheSettings()
     /// Proxy, time limits and number of connections of upstreams whose entries set none.
     package var connections = ConnectionSettings()
     /// Whether upstreams may lead to private networks.

@@ -185,7 +185,7 @@ package enum ConfigDecoder {
     }
 
     private static var connections: [ConfigKey<Config>] {
-        ConnectionKeys.all(\Config.connections) + [ConnectionKeys.authorities]
+        ConnectionKeys.all(\Config.connections) + [ConnectionKeys.authorities, NegativeCacheKeys.key]
     }
 
     private static var notBuilt: [ConfigKey<Config>] {

@@ -24,6 +24,8 @@ package struct RegistryConfig: Sendable, Equatable {
     package var tls = RegistryTLS()
     /// Its own proxy, time limits and number of connections.
     package var connections = ConnectionSettings()
+    /// With fewer pulls left than this, as the registry states it, only what a client needs is pulled; nil: no rule.
+    package var quotaReserve: Int?
 
     package init(name: RegistryHost) { self.name = RegistryPattern(name) }
     package init(name: RegistryPattern) { self.name = name }

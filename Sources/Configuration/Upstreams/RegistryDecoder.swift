@@ -54,6 +54,7 @@ enum RegistryDecoder {
         registry.auth = draft.auth
         registry.tls = draft.tls
         registry.connections = draft.connections
+        registry.quotaReserve = draft.quotaReserve
         check(draft, registry, at: item)
         return registry
     }
@@ -103,6 +104,7 @@ enum RegistryDecoder {
         var auth: RegistryAuth?
         var tls = RegistryTLS()
         var connections = ConnectionSettings()
+        var quotaReserve: Int?
     }
 
     private static var keys: [ConfigKey<Draft>] {
@@ -128,6 +130,7 @@ enum RegistryDecoder {
             },
             AuthDecoder.key { $0.auth = $1 },
             TLSDecoder.key { $0.tls = $1 },
+            QuotaDecoder.key(\Draft.quotaReserve),
         ]
     }
 }
