@@ -158,6 +158,16 @@ extension Catalog {
                 if let remaining = counts.rateLimit?.remaining { text.sample(remaining, label) }
             }
         },
+        counter(
+            "ociregistry_upstream_quota_saved_total",
+            "Pulls not made, since the upstream has stated fewer left than quota.reserve.", ["ns", "kind"]
+        ) { metrics, _, text in
+            for (host, counts) in zip(metrics.namespaces.labels, metrics.byNamespace) {
+                for kind in PullKind.allCases {
+                    text.sample(counts.quotaSaved[Int(kind.rawValue)], Labels([("ns", host), ("kind", kind.label)]))
+                }
+            }
+        },
         gauge("ociregistry_upstream_requests_in_flight", "Requests to upstreams under way.") {
             $2.sample($1.upstreamRequestsInFlight)
         },
@@ -197,6 +207,13 @@ extension Catalog {
             }
         },
         gauge("ociregistry_pulls_queued", "Blob pulls waiting for their turn.") { $2.sample($1.pullsQueued) },
+        counter(
+            "ociregistry_negative_hits_total",
+            "Requests answered without an upstream request, as it answered 404 or 403 a short while ago.", ["status"]
+        ) { metrics, _, text in
+            text.sample(metrics.pulls.notFoundHits, Labels("status", "404"))
+            text.sample(metrics.pulls.deniedHits, Labels("status", "403"))
+        },
         counter("ociregistry_pulls_resumed_total", "Blob transfers that went on where an earlier one broke off.") {
             $2.sample($0.pulls.resumed)
         },

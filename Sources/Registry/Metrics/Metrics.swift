@@ -17,6 +17,8 @@ package struct NamespaceCounts: Sendable {
     package var rateLimited: UInt64 = 0
     package var credentialsRefused: UInt64 = 0
     package var endpointsFailed: UInt64 = 0
+    /// Pulls not made to save its quota, by `PullKind`.
+    package var quotaSaved: [UInt64] = Array(repeating: 0, count: PullKind.allCases.count)
     /// The last limit that it stated; nil before the first.
     package var rateLimit: StatedRateLimit?
 }
@@ -25,10 +27,13 @@ package struct NamespaceCounts: Sendable {
 package struct StatedRateLimit: Sendable, Equatable {
     package var limit: Int?
     package var remaining: Int?
+    /// The period, in seconds.
+    package var windowSeconds: Int?
 
-    package init(limit: Int?, remaining: Int?) {
+    package init(limit: Int?, remaining: Int?, windowSeconds: Int? = nil) {
         self.limit = limit
         self.remaining = remaining
+        self.windowSeconds = windowSeconds
     }
 }
 
@@ -128,6 +133,11 @@ package final class Metrics {
         byNamespace[number(of: host) ?? Namespaces.other].endpointsFailed &+= 1
     }
 
+    /// Counts a pull that was not made, to save the upstream's quota.
+    package func quotaSaved(_ host: RegistryHost, _ kind: PullKind) {
+        byNamespace[number(of: host) ?? Namespaces.other].quotaSaved[Int(kind.rawValue)] &+= 1
+    }
+
     /// Counts a token request, granted or not.
     package func tokenAnswered(_ host: RegistryHost, granted: Bool) {
         if granted {
@@ -164,6 +174,10 @@ package struct PullCounts: Sendable {
     /// Requests that joined another request's pull.
     package var coalesced: [UInt64] = Array(repeating: 0, count: PullKind.allCases.count)
 
+    /// Requests answered from memory with an upstream's 404 or 403.
+    package private(set) var notFoundHits: UInt64 = 0
+    package private(set) var deniedHits: UInt64 = 0
+
     /// Blobs and ranges of blobs that passed through, since the cache had no room.
     package var passed: UInt64 = 0
     /// Requests for ranges ahead of a pull that have ended.
@@ -178,6 +192,11 @@ package struct PullCounts: Sendable {
 
     package mutating func ended(_ kind: PullKind, succeeded isSuccess: Bool) {
         if isSuccess { succeeded[Int(kind.rawValue)] &+= 1 } else { failed[Int(kind.rawValue)] &+= 1 }
+    }
+
+    /// - Parameter status: the client's, 404 or 403.
+    package mutating func negativeHit(status: Int) {
+        if status == 404 { notFoundHits &+= 1 } else { deniedHits &+= 1 }
     }
 
     package mutating func verificationFailed(_ kind: PullKind) { verificationFailures[Int(kind.rawValue)] &+= 1 }

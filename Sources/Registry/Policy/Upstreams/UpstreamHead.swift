@@ -91,13 +91,20 @@ package struct UpstreamHead: Sendable {
 
     /// The limit that the registry states, in Docker Hub's form: `ratelimit-limit: 100;w=21600`. Nil without a number.
     package var rateLimit: StatedRateLimit? {
-        func number(_ name: String) -> Int? {
-            // The first number counts; a period, and other limits behind a comma, may follow.
-            let text = fields.first(name)?.prefix { $0 != ";" && $0 != "," }
-            return text.flatMap { OutsideNumber.decimal(String($0).trimmed, in: 0...UpstreamHead.maximumRateLimit) }
+        func number(_ text: Substring?) -> Int? {
+            text.flatMap { OutsideNumber.decimal(String($0).trimmed, in: 0...UpstreamHead.maximumRateLimit) }
         }
-        let (limit, remaining) = (number("ratelimit-limit"), number("ratelimit-remaining"))
-        return limit == nil && remaining == nil ? nil : StatedRateLimit(limit: limit, remaining: remaining)
+        /// The first number counts; a period, and other limits behind a comma, may follow.
+        func stated(_ name: String) -> (number: Int?, seconds: Int?) {
+            let parts = (fields.first(name) ?? "").prefix { $0 != "," }.split(
+                separator: ";", omittingEmptySubsequences: false)
+            let periods = parts.dropFirst().map { String($0).trimmed }.filter { $0.hasPrefix("w=") }
+            return (number(parts.first), periods.lazy.compactMap { number($0.dropFirst(2)) }.first)
+        }
+        let (limit, remaining) = (stated("ratelimit-limit"), stated("ratelimit-remaining"))
+        guard limit.number != nil || remaining.number != nil else { return nil }
+        return StatedRateLimit(
+            limit: limit.number, remaining: remaining.number, windowSeconds: remaining.seconds ?? limit.seconds)
     }
 
     /// No registry allows more requests; a larger number is not shown.
