@@ -60,7 +60,9 @@ final class Running {
         scrub = StoreScrub(store, config.scrub)
         store.onHostKnown = { metrics.admit($0) }
         client = UpstreamClient(config, loop: loop, offload: offload, logger: logger, metrics: metrics)
-        pullSettings = PullSettings(prefetchLayers: config.prefetchLayers, aheadLimits: settings.aheadLimits)
+        pullSettings = PullSettings(
+            prefetchLayers: config.prefetchLayers, aheadLimits: settings.aheadLimits,
+            negativeCache: config.negativeCache)
         puller = Puller(
             context: PullContext(
                 loop: loop, offload: offload, store: store, client: client, logger: logger, metrics: metrics,
@@ -208,6 +210,7 @@ extension Running {
             credentials: CredentialSettings(config, offload: offload))
         pullSettings.prefetchLayers = config.prefetchLayers
         pullSettings.aheadLimits = settings.aheadLimits
+        pullSettings.negativeCache = config.negativeCache
         puller.upstreamsChanged()
         api.reload(settings.policy, builtin: settings.builtin)
         api.adminAccess = settings.servingAccess

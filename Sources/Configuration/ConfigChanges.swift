@@ -103,6 +103,7 @@ package struct ConfigSetting {
             .init("dockerConfig", \.dockerConfig),
             .init("privateUpstreams", \.privateUpstreams),
             .init("registries", \.registries),
+            .init("negativeCache", \.negativeCache),
             .init("proxy", \.connections.proxy),
             .init("noProxy", \.connections.noProxy),
             .init("lookupTimeout", \.connections.lookupMilliseconds),

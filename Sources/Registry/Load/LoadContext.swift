@@ -46,7 +46,9 @@ package struct LoadContext {
 
     /// The upstream and repository of an image.
     func source(of name: ImageName) -> PullSource {
-        PullSource(host: name.host, repository: name.repository, via: "1.1 \(pseudonym)")
+        var source = PullSource(host: name.host, repository: name.repository, via: "1.1 \(pseudonym)")
+        source.isExplicit = true
+        return source
     }
 
     /// Points a name at a manifest in the store. `then` gets the error of the disk, or nil.

@@ -34,7 +34,7 @@ final class ManifestPull {
     func join(_ then: @escaping (Outcome) -> Void) { waiting.append(then) }
 
     /// - Parameter ended: called before the waiting callers, so that a request they start does not join this pull.
-    func start(ended: @escaping () -> Void) {
+    func start(ended: @escaping (Outcome) -> Void) {
         let request = UpstreamRequest.manifest(.get, reference, source)
         fetch = BufferedFetch(
             request, to: source.host, client: context.client, memory: context.store.backlog,
@@ -50,7 +50,7 @@ final class ManifestPull {
     func cancel(_ error: RegistryError) { fetch?.cancel(error) }
 
     /// Hashes and decodes off the loop: four megabytes of JSON would delay other clients too long.
-    private func verify(_ answer: BufferedFetch.Answer, _ ended: @escaping () -> Void) {
+    private func verify(_ answer: BufferedFetch.Answer, _ ended: @escaping (Outcome) -> Void) {
         let stated = answer.head.dockerContentDigest
         let (reference, body, contentType) = (reference, answer.body, answer.head.contentType)
         context.offload.run {
@@ -72,7 +72,7 @@ final class ManifestPull {
         }
     }
 
-    private func store(_ verified: Verified, _ ended: @escaping () -> Void) {
+    private func store(_ verified: Verified, _ ended: @escaping (Outcome) -> Void) {
         if let unread = verified.unread {
             context.logger.warning(
                 "a manifest is served verbatim, but not read in full; nothing of the rest is prefetched",
@@ -97,14 +97,14 @@ final class ManifestPull {
         }
     }
 
-    private func finish(_ outcome: Outcome, _ ended: () -> Void) {
+    private func finish(_ outcome: Outcome, _ ended: (Outcome) -> Void) {
         fetch = nil
         if case .success = outcome {
             context.metrics.pulls.ended(.manifest, succeeded: true)
         } else {
             context.metrics.pulls.ended(.manifest, succeeded: false)
         }
-        ended()
+        ended(outcome)
         let all = waiting
         waiting = []
         context.loop.deferred.forEach(all) { $0(outcome) }

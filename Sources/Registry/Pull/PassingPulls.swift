@@ -82,9 +82,7 @@ extension Puller {
     /// Starts a pull that passes through; nil when there are too many.
     func startPassing(_ digest: Digest, from source: PullSource) -> GrowingBlob? {
         guard hasFreeWindow else { return nil }
-        let pull = BlobPull(key: source.key(digest), source: source, context: context) { [weak self] _, blob in
-            self?.ended(blob)
-        }
+        let pull = makePull(digest, from: source)
         admit(pull)
         pull.passThrough(because: nil)
         return pull.blob

@@ -34,7 +34,12 @@ extension Puller {
         let request =
             kind == .manifest
             ? UpstreamRequest.manifest(.head, .digest(digest), source) : UpstreamRequest.blob(.head, digest, source)
+        if let error = rememberedError(request, .proof, source) {
+            return context.loop.deferred.complete(then, .refused(error))
+        }
+        let ticket = beginRequest(request, source)
         head(request, from: source) { [self] result in
+            endRequest(ticket, .proof, result.failure)
             switch result {
             case .failure(let error) where error.mayConcernHeadOnly:
                 // A plain 404 is the repository's word; a store that it redirects to may refuse HEAD alone.

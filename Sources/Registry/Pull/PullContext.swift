@@ -10,10 +10,16 @@ package final class PullSettings {
     package var prefetchLayers: PrefetchLayers
     /// Limits of requests ahead of a pull; nil: none are made (`rangesAhead`).
     package var aheadLimits: AheadLimits?
+    /// How long negative answers are remembered; `Puller.upstreamsChanged` puts other times into use.
+    package var negativeCache: NegativeCacheSettings
 
-    package init(prefetchLayers: PrefetchLayers, aheadLimits: AheadLimits? = AheadLimits()) {
+    package init(
+        prefetchLayers: PrefetchLayers, aheadLimits: AheadLimits? = AheadLimits(),
+        negativeCache: NegativeCacheSettings = NegativeCacheSettings()
+    ) {
         self.prefetchLayers = prefetchLayers
         self.aheadLimits = aheadLimits
+        self.negativeCache = negativeCache
     }
 }
 

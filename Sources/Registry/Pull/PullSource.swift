@@ -12,6 +12,8 @@ package struct PullSource: Sendable {
     package var via: String
     /// The id of the client's request, for the log; empty where there is none.
     package var requestID = ""
+    /// Whether the operator asked for it (`load`): neither a remembered answer nor a quota's reserve holds it back.
+    package var isExplicit = false
     /// The client (`NetworkAddress.clientNetwork`); nil for the server's own requests.
     package var client: NetworkAddress?
 

@@ -13,7 +13,21 @@ extension Puller {
         watchSlowdown(now: now)
     }
 
+    /// A pull that is not in the queue yet.
+    func makePull(_ digest: Digest, from source: PullSource) -> BlobPull {
+        let ticket = beginRequest(.blob(.get, digest, source), source)
+        return BlobPull(key: source.key(digest), source: source, context: context) { [weak self] _, blob in
+            self?.endRequest(ticket, blob)
+            self?.ended(blob)
+        }
+    }
+
     private func start(_ pull: BlobPull) {
+        if isGivenUp(pull) {
+            countSaved(.blob, of: pull.blob.key.host)
+            let reason = "\(pull.blob.key.host): the pulls that it has left are kept for clients (quota.reserve)"
+            return context.loop.deferred.enqueue { pull.refuse(.unavailable(reason)) }
+        }
         let limits = context.client.rateLimits
         let repository = pull.blob.key.limited
         if pull.isReleased, !limits.isPaused(repository) { return pull.start() }

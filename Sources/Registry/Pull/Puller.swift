@@ -41,6 +41,8 @@ package final class Puller {
     private var heads: [HeadKey: [(Result<UpstreamEntity, RegistryError>) -> Void]] = [:]
     private var fetches: [ObjectIdentifier: BufferedFetch] = [:]
     private var tagHints = TagHints()
+    /// What upstreams lately did not have, or denied.
+    var negatives: NegativeAnswers
     /// Images whose rest is fetched when one of their layers is asked for.
     var incompleteImages = IncompleteImages()
     /// What lists of tags and referrers are gathered in; they never go to the disk, and do not wait for it.
@@ -57,12 +59,16 @@ package final class Puller {
         self.context = context
         queue = PullQueue(limits: context.client.pullLimits)
         listMemory = MemoryBudget(on: context.loop, limitBytes: Puller.listMemoryBytes)
+        negatives = NegativeAnswers(context.settings.negativeCache)
         context.client.rateLimits.onPause = { [weak self] host in self?.slowDown(host) }
+        context.client.onCredentialsChanged = { [weak self] in self?.negatives.clear() }
+        watchStore()
     }
 
-    /// Takes the limits of upstreams that have been configured anew.
+    /// Takes the settings of upstreams that have been configured anew. What they have answered so far no longer counts.
     package func upstreamsChanged() {
         queue.limits = context.client.pullLimits
+        negatives.clear(context.settings.negativeCache)
         startWaiting()
     }
 
@@ -83,17 +89,14 @@ package final class Puller {
         _ digest: Digest, from source: PullSource, demand: PullQueue<PullKey>.Demand = .client
     ) -> GrowingBlob? {
         let key = source.key(digest)
-        if demand == .client, blobs[key] == nil {
-            if let joined = joinablePassing(key) { return joined }
-            if hasNoRoom(key) { return startPassing(digest, from: source) }
+        if blobs[key] == nil {
+            if demand == .client, let joined = joinablePassing(key) { return joined }
+            if let failed = rememberedFailure(digest, from: source) { return failed }
+            if demand == .client, hasNoRoom(key) { return startPassing(digest, from: source) }
         }
         guard !isClosed, queue.add(key, host: source.host, demand: demand) else { return nil }
         if demand == .client { wantedOfSlowHosts.remove(key) }
-        let pull =
-            blobs[key]
-            ?? BlobPull(key: key, source: source, context: context) { [weak self] _, blob in
-                self?.ended(blob)
-            }
+        let pull = blobs[key] ?? makePull(digest, from: source)
         pull.onPause = { [weak self] in self?.hold($0) }
         pull.onNoRoom = { [weak self] in self?.passThroughIfPossible($0) ?? false }
         blobs[key] = pull
@@ -110,6 +113,10 @@ package final class Puller {
         guard let growing = blob(digest, from: source, demand: .prefetch) else {
             let reason = isClosed ? "the server is stopping" : "too many pulls wait already"
             context.loop.deferred.enqueue { then(.unavailable(reason)) }
+            return nil
+        }
+        if case .failed(let error) = growing.phase, blobs[growing.key] == nil {
+            context.loop.deferred.enqueue { then(error) }
             return nil
         }
         endings[growing.key, default: []].append { [context] blob in
@@ -167,13 +174,21 @@ package final class Puller {
     ) {
         let key = ManifestKey(host: source.host, repository: source.repository, reference: reference)
         if let running = manifests[key] { return running.join { then($0, true) } }
+        let request = UpstreamRequest.manifest(.get, reference, source)
+        if let error = rememberedError(request, .content, source) {
+            return context.loop.deferred.enqueue { then(.failure(error), false) }
+        }
+        let ticket = beginRequest(request, source)
         let pull = ManifestPull(reference: reference, source: source, context: context)
         manifests[key] = pull
         pull.join { [self] outcome in
             if case .success(let manifest) = outcome { arrived(manifest, from: source) }
             then(outcome, false)
         }
-        pull.start { [self] in manifests[key] = nil }
+        pull.start { [self] outcome in
+            manifests[key] = nil
+            endRequest(ticket, .content, outcome.failure)
+        }
     }
 
     private func arrived(_ manifest: CachedManifest, from source: PullSource) { setHintedTags(manifest.digest, source) }
@@ -195,9 +210,14 @@ package final class Puller {
             heads[key]?.append(then)
             return
         }
+        if let error = rememberedError(request, .head, source) {
+            return context.loop.deferred.complete(then, .failure(error))
+        }
+        let ticket = beginRequest(request, source)
         heads[key] = [then]
         fetch(request, from: source) { [self] result in
             let waiting = heads.removeValue(forKey: key) ?? []
+            endRequest(ticket, .head, result.failure)
             let entity = result.map { answer in
                 UpstreamEntity(
                     contentType: answer.head.contentType, sizeBytes: answer.head.decodedLength,

@@ -101,13 +101,16 @@ extension Puller {
     }
 
     private func prefetch(_ missing: [Digest], _ source: PullSource) {
+        let mustSave = mustSaveQuota(source.host)
         var unproven: [(digest: Digest, sizeBytes: Int64)] = []
         for digest in missing {
-            guard case .present(let sizeBytes) = context.store.blobSize(digest) else {
+            if case .present(let sizeBytes) = context.store.blobSize(digest) {
+                if context.store.requiresProofs { unproven.append((digest, sizeBytes)) }
+            } else if mustSave {
+                countSaved(.blob, of: source.host)
+            } else {
                 _ = blob(digest, from: source, demand: .prefetch)
-                continue
             }
-            if context.store.requiresProofs { unproven.append((digest, sizeBytes)) }
         }
         proveNext(unproven[...], source)
     }
@@ -116,7 +119,9 @@ extension Puller {
     private func proveNext(_ blobs: ArraySlice<(digest: Digest, sizeBytes: Int64)>, _ source: PullSource) {
         guard let first = blobs.first, !isClosed else { return }
         prove(first.digest, .blob, sizeBytes: first.sizeBytes, from: source) { [self] answer in
-            if case .needsContent = answer { _ = blob(first.digest, from: source, demand: .prefetch) }
+            if case .needsContent = answer, !mustSaveQuota(source.host) {
+                _ = blob(first.digest, from: source, demand: .prefetch)
+            }
             proveNext(blobs.dropFirst(), source)
         }
     }

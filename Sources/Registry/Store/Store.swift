@@ -116,6 +116,10 @@ package final class Store {
     var writeFailures: (noSpace: UInt64, other: UInt64) = (0, 0)
     /// Called for every upstream host that has a tag on disk.
     package var onHostKnown: ((RegistryHost) -> Void)?
+    /// Called when a tag is set to a digest.
+    package var onTagSet: ((RegistryHost, RepositoryName, String) -> Void)?
+    /// Called when a repository is known to have content.
+    package var onContentAdded: ((RegistryHost, RepositoryName, Digest) -> Void)?
 
     package private(set) var limits: StoreLimits
     /// Room reserved for running pulls.

@@ -86,13 +86,14 @@ import Testing
         let yaml = """
             {connectTimeout: 2s, pullTimeout: 1000, maxConnections: 7,
             registries: [{name: r.test, lookupTimeout: 1500ms, tlsTimeout: 3s, firstByteTimeout: 1m,
-            maxConnections: 8}]}
+            maxConnections: 8, quota: {reserve: 20}}]}
             """
         #expect(
             try limits(yaml) == [
                 "limit.lookupTimeout: 1500 ms (registries[0])", "limit.connectTimeout: 2 s (top level)",
                 "limit.tlsTimeout: 3 s (registries[0])", "limit.firstByteTimeout: 60 s (registries[0])",
                 "limit.pullTimeout: 1 s (top level)", "limit.maxConnections: 8 (registries[0])",
+                "limit.quota.reserve: 20 pulls (registries[0])",
             ])
     }
 

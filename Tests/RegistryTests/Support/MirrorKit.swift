@@ -21,6 +21,9 @@ final class MirrorKit {
         var policy = API.Policy(airGapped: false, alwaysPullLatest: false, defaultHost: MirrorKit.host)
         var prefetchLayers = PrefetchLayers.never
         var aheadLimits: AheadLimits? = AheadLimits()
+        /// Off: most tests of failures ask again, and look at what the upstream was asked.
+        var negativeCache = NegativeCacheSettings.off
+        var quotaReserve: Int?
         var auth: RegistryAuth?
         var dockerConfig: String?
         var environment: [String: String] = [:]
@@ -80,15 +83,19 @@ final class MirrorKit {
             environment[$0]
         }
         credentials.dockerConfig = options.dockerConfig
+        var own = fake.config(auth: options.auth)
+        own.quotaReserve = options.quotaReserve
         client = UpstreamClient(
             loop: loop,
-            registries: [fake.config(auth: options.auth)] + options.registries(port)
+            registries: [own] + options.registries(port)
                 + upstreams.flatMap { Self.registries($0) },
             noProgressMilliseconds: options.noProgressMilliseconds, userAgent: "test/1", logger: logger,
             metrics: metrics, limits: options.connectLimits, credentials: credentials)
         var context = PullContext(
             loop: loop, offload: offload, store: store, client: client, logger: logger, metrics: metrics,
-            settings: PullSettings(prefetchLayers: options.prefetchLayers, aheadLimits: options.aheadLimits))
+            settings: PullSettings(
+                prefetchLayers: options.prefetchLayers, aheadLimits: options.aheadLimits,
+                negativeCache: options.negativeCache))
         context.firstBackOffMilliseconds = options.firstBackOffMilliseconds
         puller = Puller(context: context)
         let api = API(

@@ -84,7 +84,11 @@ package struct ImageExplanation: Sendable {
                     registry: index, position: position, count: upstream.endpoints.count, config: registry),
                 names: config.environment.names, docker: docker)
         }
-        limits = ImageExplanation.limits(settings, registry?.connections, entry: index)
+        var limits = ImageExplanation.limits(settings, registry?.connections, entry: index)
+        if let index, let reserve = registry?.quotaReserve {
+            limits.append(Line("limit.quota.reserve", "\(reserve) pulls (registries[\(index)])"))
+        }
+        self.limits = limits
     }
 
     /// One line for each decision, in an order that does not change.

@@ -127,6 +127,9 @@ extension API {
 
     func pull(_ connection: Connection, _ digest: Digest, _ owned: OwnedRequest) {
         if policy.airGapped { return connection.respond(.notCached(blob: digest)) }
+        if let error = puller.rememberedError(digest, from: owned.source, isHead: owned.isHead) {
+            return connection.respond(error)
+        }
         let running = puller.growingBlob(owned.source.key(digest))
         if owned.isHead, running?.sizeBytes == nil { return forwardHead(connection, digest, owned) }
         pull(connection, digest, owned, isJoined: running != nil)

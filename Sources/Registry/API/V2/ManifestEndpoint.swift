@@ -173,6 +173,10 @@ extension API {
                 }
             case .success: break
             }
+            if puller.mustSaveQuota(owned.source.host) {
+                puller.countSaved(.manifest, of: owned.source.host)
+                return pending.answer(serveStale)
+            }
             puller.manifest(.tag(tag), from: owned.source) { [self] result, joined in
                 guard case .success(let fresh) = result else { return pending.answer(serveStale) }
                 completeImage(fresh, owned)
@@ -189,6 +193,9 @@ extension API {
     func pull(_ connection: Connection, _ reference: Reference, _ owned: OwnedRequest) {
         if policy.airGapped {
             return connection.respond(.notCached(manifest: reference, in: owned.source.repository))
+        }
+        if let error = puller.rememberedError(reference, from: owned.source, isHead: owned.isHead) {
+            return connection.respond(error)
         }
         let pending = makePendingResponse(connection, owned.source)
         if owned.isHead { forwardHead(pending, reference, owned) } else { pullManifest(pending, reference, owned) }

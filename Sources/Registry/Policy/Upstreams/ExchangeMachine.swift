@@ -201,7 +201,7 @@ package struct ExchangeMachine {
         case 408, 429, 500...599: return .deliver(deniedHint: hint)
         // The registry asks nobody for credentials; the first answer was dropped, so it is asked for once more.
         case _ where wasSeeking: return send()
-        default: return .fail(.refused(UpstreamAnswer.denied(host, status: 401, hint: hint)))
+        default: return .fail(.refused(UpstreamAnswer.denied(host, status: 401, hint: hint, upstreamStatus: 401)))
         }
     }
 

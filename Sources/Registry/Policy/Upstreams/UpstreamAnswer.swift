@@ -101,9 +101,14 @@ package enum UpstreamAnswer {
         }
     }
 
-    package static func denied(_ host: RegistryHost, status: Int, hint: String?) -> RegistryError {
+    /// - Parameter upstreamStatus: the registry's own answer; nil when it has not been asked.
+    package static func denied(
+        _ host: RegistryHost, status: Int, hint: String?, upstreamStatus: Int? = nil
+    ) -> RegistryError {
         let detail = hint ?? "it answered \(status)"
-        return RegistryError(status: 403, code: .denied, message: "\(host) denied access", detail: detail)
+        var error = RegistryError(status: 403, code: .denied, message: "\(host) denied access", detail: detail)
+        error.upstreamStatus = upstreamStatus
+        return error
     }
 
     /// - Parameter retryAfterSeconds: the value from `RateLimitMemory`.

@@ -18,6 +18,8 @@ package final class CredentialSource {
     /// Why there are none, or why they could not be renewed.
     private(set) var failure: CredentialFailure?
 
+    /// Called when others have come than there were.
+    var onChange: () -> Void = {}
     private let provider: (any CredentialProvider)?
     private let loop: EventLoop?
     private let logger: Logger?
@@ -25,6 +27,8 @@ package final class CredentialSource {
     private var renewal = CredentialRenewal()
     private var waiting: [() -> Void] = []
     private var isAsking = false
+    /// What the provider gave last, which may be no credentials; nil before it has answered.
+    private var given: UpstreamCredentials??
 
     /// Credentials that the configuration file has; none for kinds that have to be asked for.
     init(fixed auth: RegistryAuth?) {
@@ -105,6 +109,8 @@ package final class CredentialSource {
                 }
                 failure = nil
                 current = provided?.credentials
+                if let given, given != current { onChange() }
+                given = .some(current)
                 renewal.succeeded(lifeMilliseconds: provided?.lifeMilliseconds, now: now)
             case .failure(let error):
                 failure = error

@@ -29,6 +29,8 @@ final class CredentialSources {
     private var dockerFile: DockerConfigFile?
     private let amazon: AWSServices
     private var amazonProviders: [ReleasedProvider] = []
+    /// Called when a source has other credentials than before.
+    var onChange: () -> Void = {}
 
     private struct ReleasedProvider { weak var provider: ECRCredentials? }
 
@@ -104,7 +106,9 @@ final class CredentialSources {
     }
 
     private func source(_ provider: any CredentialProvider, _ host: RegistryHost) -> CredentialSource {
-        CredentialSource(provider, label: host.text, loop: loop, logger: logger)
+        let source = CredentialSource(provider, label: host.text, loop: loop, logger: logger)
+        source.onChange = { [weak self] in self?.onChange() }
+        return source
     }
 
     /// What a program wrote, if it ended well.

@@ -30,6 +30,8 @@ package final class UpstreamClient {
     /// How many times the configuration was reloaded.
     private var generation = 0
     private var others: [RegistryHost: Upstream] = [:]
+    /// Called when an upstream's credentials have been replaced by others.
+    var onCredentialsChanged: () -> Void = {}
 
     /// - Parameters:
     ///   - noProgressMilliseconds: how long an upstream may send nothing while this server is ready to receive.
@@ -44,6 +46,7 @@ package final class UpstreamClient {
             settings: RequestSettings(settings, noProgressMilliseconds: noProgressMilliseconds, limits: limits),
             userAgent: userAgent, logger: logger, metrics: metrics, limits: limits.overridden(by: settings.connections))
         credentialSources = credentials.map { [services] in services.credentialSources($0) }
+        credentialSources?.onChange = { [weak self] in self?.onCredentialsChanged() }
         configure(registries)
     }
 
@@ -57,6 +60,7 @@ package final class UpstreamClient {
         credentialSources?.update(credentials)
         generation += 1
         others = [:]
+        services.quotas.clear()
         configure(registries)
         for host in configured.keys { services.metrics.admit(host) }
         services.startWaiting(limit: { maximumConnections(of: $0) })
@@ -176,6 +180,8 @@ final class UpstreamServices {
     private(set) var exchanges: [ObjectIdentifier: UpstreamExchange] = [:]
     private var unqueuedCount = 0
     private(set) var isClosed = false
+    /// The pulls that upstreams with a `quota` have left.
+    var quotas = StatedQuotas()
 
     static let stopping = UpstreamFailure.refused(.unavailable("this server is stopping"))
 
@@ -262,14 +268,6 @@ final class UpstreamServices {
         count(exchange, -1)
         exchange.upstream.exchangeCount -= 1
         leaveSlot(exchange)
-    }
-
-    /// Admits the upstream to the metrics after a good answer, and records the limit that it states itself: where it
-    /// redirects to may have others.
-    func recordAnswer(_ head: UpstreamHead, of endpoint: UpstreamEndpoint, isWanted: Bool) {
-        if isWanted { metrics.admit(endpoint.host) }
-        guard head.url.origin == endpoint.base.origin, let limit = head.rateLimit else { return }
-        metrics.rateLimitStated(endpoint.host, limit)
     }
 
     private func count(_ exchange: UpstreamExchange, _ difference: Int) {

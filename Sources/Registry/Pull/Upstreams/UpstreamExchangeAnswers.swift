@@ -43,7 +43,7 @@ extension UpstreamExchange: TransferHandler {
         let refused =
             status == 401
             ? UpstreamAnswer.credentialsRefused(by: upstream.host)
-            : UpstreamAnswer.denied(upstream.host, status: status, hint: nil)
+            : UpstreamAnswer.denied(upstream.host, status: status, hint: nil, upstreamStatus: status)
         return .renewCredentials(otherwise: .refused(refused))
     }
 
@@ -83,7 +83,7 @@ extension UpstreamExchange: TransferHandler {
         default: services.rateLimits.answered(limited, askedMilliseconds: askedMilliseconds)
         }
         let isWanted = head.status == 200 || head.status == 206
-        services.recordAnswer(received, of: endpoint, isWanted: isWanted)
+        services.recordAnswer(received, of: self, isWanted: isWanted)
         measure.status = head.status
         measure.firstByteNanoseconds = startNanoseconds.map { EventLoop.nowNanoseconds &- $0 }
         phase = isWanted ? .delivering : .swallowing

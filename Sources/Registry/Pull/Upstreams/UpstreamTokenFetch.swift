@@ -178,10 +178,11 @@ final class TokenFetch: TransferHandler {
 
     private func denied(_ status: Int) -> RegistryError {
         deniedStatus = status
-        return hasCredentials
-            ? UpstreamAnswer.credentialsRefused(byTokenServiceOf: endpoint.host)
-            : UpstreamAnswer.denied(
-                endpoint.host, status: status, hint: "its token service gives anonymous users nothing")
+        // `CredentialBackOff` has the refusals of credentials.
+        guard !hasCredentials else { return UpstreamAnswer.credentialsRefused(byTokenServiceOf: endpoint.host) }
+        // The registry's own answer was the 401 that asked for the token.
+        return UpstreamAnswer.denied(
+            endpoint.host, status: status, hint: "its token service gives anonymous users nothing", upstreamStatus: 401)
     }
 
     private func badGateway(_ reason: String) -> RegistryError {

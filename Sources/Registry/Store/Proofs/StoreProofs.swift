@@ -85,6 +85,7 @@ extension Store {
     package func addProof(
         _ digest: Digest, host: RegistryHost, repository: RepositoryName, then: @escaping () -> Void = {}
     ) {
+        onContentAdded?(host, repository, digest)
         let key = Proofs.Key(digest: digest, repository: "\(host)/\(repository)")
         guard mayBeginWork, proofs.unwritten.count < Proofs.maximumUnwritten,
             proofs.table?.contains(digest, key.repository) != true

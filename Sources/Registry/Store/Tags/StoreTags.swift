@@ -48,6 +48,7 @@ extension Store {
         guard name.isStorable else {
             return loop.deferred.complete(then, .unusable(path: name.description, reason: "not a tag"))
         }
+        onTagSet?(host, repository, tag)
         let former = name.withBytes { tags.record($0) }
         name.withBytes { tags.set($0, TagRecord(digest: digest, resolvedAtSeconds: EventLoop.unixSeconds)) }
         guard !isClosing else { return loop.deferred.complete(then, .closed) }
