@@ -18,6 +18,8 @@ final class ObservedServer {
     /// Configured like the others, and nobody listens there.
     static let goneHost = "gone.test"
     static let failoverHost = "failover.test"
+    /// The good upstream under a name that has a reserve of its pulls.
+    static let quotaHost = "quota.test"
     /// More than the tests store, and less than the largest blob that an upstream claims to have.
     private static let maxBytes = "1TB"
     /// Often, so that the test need not wait long; the rules are evaluated as often.
@@ -47,6 +49,9 @@ final class ObservedServer {
         let failover = """
             - name: \(Self.failoverHost)
               endpoints: ["http://127.0.0.1:\(LoopbackPort.free())", "http://\(upstreams[Upstream.good.host] ?? "")"]
+            - name: \(Self.quotaHost)
+              endpoint: "http://\(upstreams[Upstream.good.host] ?? "")"
+              quota: {reserve: 50}
 
             """
         try prepare(Layout(imagePath: images))

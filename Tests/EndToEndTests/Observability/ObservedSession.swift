@@ -128,7 +128,8 @@ struct ObservedSession {
     private func fail() throws {
         let nothing = digestOf([0])
         for what in ["blobs/\(nothing)", "manifests/none", "manifests/\(nothing)"] {
-            #expect(get(.good, what).status == 404)
+            // The second time from memory.
+            for _ in 0..<2 { #expect(get(.good, what).status == 404) }
         }
         scene[.failing].answer = { _ in .status(500) }
         for what in ["manifests/v1", "blobs/\(nothing)", "tags/list", "referrers/\(nothing)"] {
@@ -177,6 +178,13 @@ struct ObservedSession {
     private func goStale() {
         scene[.good].on("/v2/\(Self.repository)/manifests/latest", .status(500))
         #expect(get(.good, "manifests/latest").body == Self.image.manifest)
+        // And one that has moved, at an upstream with few pulls left.
+        let target = "/v2/team/quota/manifests/latest"
+        let shown = "/v2/\(ObservedServer.quotaHost)/team/quota/manifests/latest"
+        for image in [Self.image, Self.wide] {
+            scene[.good].on(target, image.answer.adding("ratelimit-remaining", "10;w=3600"))
+            #expect(scene.ask(.get(shown)).body == Self.image.manifest)
+        }
     }
 
     /// A client that reads lazily, far ahead of a pull that stands still.

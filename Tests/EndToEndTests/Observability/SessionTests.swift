@@ -62,6 +62,8 @@ import Testing
         "ociregistry_store_write_failures_total{reason=\"no_space\"}", "ociregistry_http_requests_malformed_total",
         "ociregistry_http_requests_aborted_total", "ociregistry_upstream_reconnects_total",
         "ociregistry_denied_requests_total{rule=\"deny\"}",
+        "ociregistry_negative_hits_total{status=\"404\"}",
+        "ociregistry_upstream_quota_saved_total{ns=\"quota.test\", kind=\"manifest\"}",
     ]
 
     @Test("every panel, annotation and rule has data after a session that provokes each event") func panels() throws {
