@@ -23,11 +23,7 @@ extension Puller {
     }
 
     private func start(_ pull: BlobPull) {
-        if isGivenUp(pull) {
-            countSaved(.blob, of: pull.blob.key.host)
-            let reason = "\(pull.blob.key.host): the pulls that it has left are kept for clients (quota.reserve)"
-            return context.loop.deferred.enqueue { pull.refuse(.unavailable(reason)) }
-        }
+        if isGivenUp(pull) { return context.loop.deferred.enqueue { [weak self] in self?.giveUp(pull) } }
         let limits = context.client.rateLimits
         let repository = pull.blob.key.limited
         if pull.isReleased, !limits.isPaused(repository) { return pull.start() }
@@ -36,6 +32,15 @@ extension Puller {
         case .wait: hold(pull)
         case .refused: refuse(pull)
         }
+    }
+
+    /// Ends a prefetch, unless a client has asked for the blob since.
+    private func giveUp(_ pull: BlobPull) {
+        guard !isClosed, blobs[pull.blob.key] === pull else { return }
+        guard isGivenUp(pull) else { return start(pull) }
+        countSaved(.blob, of: pull.blob.key.host)
+        let reason = "\(pull.blob.key.host): the pulls that it has left are kept for clients (quota.reserve)"
+        pull.refuse(.unavailable(reason))
     }
 
     /// Deferred, so that one call only fills the slots that are free.

@@ -153,6 +153,9 @@ import Testing
         var source = PullSource(
             host: MirrorKit.host, repository: try #require(RepositoryName("team/app")), via: "1.1 test")
         source.isExplicit = true
+        // A client may ask for one that waits.
+        let wanted = "/v2/team/app/blobs/\(digestOf(wide.layers[10]))"
+        let client = mirror.start(.get(wanted))
         var isLoaded = false
         _ = mirror.puller.fetchBlob(loaded, from: source) { isLoaded = $0 == nil }
         for layer in wide.layers {
@@ -160,10 +163,12 @@ import Testing
         }
         mirror.fake.hangUp()
         mirror.settle()
-        #expect(isLoaded)
+        mirror.wait(for: [client])
+        #expect(isLoaded && client.response.body == wide.layers[10])
         let blobs = Set(mirror.fake.requests.map(\.path).filter { $0.contains("/blobs/") })
-        #expect(blobs.count == 5, "the four that had begun, and the one of the load")
-        #expect(try (saved(mirror, "blob") ?? 0) >= 8)
+        #expect(blobs.count == 6, "the four that had begun, the client's, and the one of the load")
+        #expect(blobs.contains(wanted))
+        #expect(try (saved(mirror, "blob") ?? 0) >= 7)
         mirror.close()
     }
 }
