@@ -218,14 +218,14 @@ import Testing
         let name = try #require(RepositoryName("team/other"))
         let closed = Closed(mirror)
         var decided = 0
-        for _ in 0..<NameDecisions.maximumWaiting {
+        for _ in 0..<DecisionLimits.maximumWaiting {
             #expect(names.decide(MirrorKit.host, name) { _ in decided += 1 })
         }
         #expect(!names.decide(MirrorKit.host, name) { _ in decided += 1 })
         let answer = mirror.get("/v2/evil/x/manifests/v1")
         #expect(answer.status == 503 && answer.text.contains("too many requests wait for a decision"))
         closed.open()
-        mirror.wait(until: { decided == NameDecisions.maximumWaiting })
+        mirror.wait(until: { decided == DecisionLimits.maximumWaiting })
         #expect(mirror.get("/v2/evil/x/manifests/v1").status == 403)
         mirror.close()
     }
@@ -236,12 +236,12 @@ import Testing
         let name = try #require(RepositoryName("team/other"))
         let closed = Closed(mirror)
         var decided = 0
-        #expect(names.decide(MirrorKit.host, name, holding: NameDecisions.maximumWaitingBytes) { _ in decided += 1 })
-        #expect(!names.decide(MirrorKit.host, name, holding: 1) { _ in decided += 1 })
-        #expect(!names.decide(MirrorKit.host, name, holding: .max) { _ in decided += 1 })
+        #expect(names.decide(MirrorKit.host, name, for: DecisionRequest(bytes: DecisionLimits.maximumWaitingBytes)) { _ in decided += 1 })
+        #expect(!names.decide(MirrorKit.host, name, for: DecisionRequest(bytes: 1)) { _ in decided += 1 })
+        #expect(!names.decide(MirrorKit.host, name, for: DecisionRequest(bytes: .max)) { _ in decided += 1 })
         closed.open()
         mirror.wait(until: { decided == 1 })
-        #expect(names.decide(MirrorKit.host, name, holding: 1) { _ in decided += 1 })
+        #expect(names.decide(MirrorKit.host, name, for: DecisionRequest(bytes: 1)) { _ in decided += 1 })
         mirror.wait(until: { decided == 2 })
         mirror.close()
     }
@@ -262,7 +262,7 @@ import Testing
     // MARK: The table
 
     @Test("the table of decisions is bounded, and keeps the names that are used") func bounded() throws {
-        final class Box { var table = DecisionTable() }
+        final class Box { var table = DecisionTable<NameDecision>(usual: .allowed) }
         let box = Box()
         func insert(_ number: Int) {
             let decision = number % 2 == 0 ? NameDecision.allowed : .denied(by: .deny, rule: "deny[0] 'odd'")
@@ -270,12 +270,12 @@ import Testing
         }
         func found(_ number: Int) -> String {
             switch Array("registry.test/team/app\(number)".utf8).withUnsafeBytes({ box.table.find($0) }) {
-            case .allowed: return "allowed"
-            case .denied(let position): return "\(box.table.denial(at: position))"
+            case .usual: return "allowed"
+            case .other(let position): return "\(box.table.decision(at: position))"
             case .undecided: return "undecided"
             }
         }
-        let limit = DecisionTable.maximumNames
+        let limit = DecisionTable<NameDecision>.maximumNames
         for number in 0..<limit { insert(number) }
         #expect(box.table.count == limit)
         #expect(found(0) == "allowed" && found(1).contains("odd"))

@@ -19,8 +19,8 @@ extension API {
     /// - Throws: 403 for a denied name, 503 when too many requests wait for decisions.
     func passesNameRules(_ connection: Connection, _ request: Request) throws(RegistryError) -> Bool {
         switch request.target.withBytes({ names.find($0) }) {
-        case .allowed: return true
-        case .denied(let position): throw refusal(connection, request, position)
+        case .usual: return true
+        case .other(let position): throw refusal(connection, request, position)
         case .undecided:
             try decide(connection, request)
             return false
@@ -52,10 +52,9 @@ extension API {
         let pending = PendingResponse(
             connection, deadlineMilliseconds: policy.answerDeadlineMilliseconds, waitsForUpstream: false
         ) { $0.respond(.unavailable("the rules on names have not been applied in time")) }
-        let isWaiting = names.decide(
-            request.target.host.host, repository, holding: copy.count, client: connection.peerAddress?.clientNetwork,
-            isNeeded: { !pending.isAnswered }
-        ) { [self] _ in
+        let decisionRequest = DecisionRequest(
+            bytes: copy.count, client: connection.peerAddress?.clientNetwork, isNeeded: { !pending.isAnswered })
+        let isWaiting = names.decide(request.target.host.host, repository, for: decisionRequest) { [self] _ in
             // The request is handled from its bytes, so that a policy or a default host that was replaced meanwhile
             // counts.
             pending.answer { connection in copy.withUnsafeBytes { resumeContent(connection, head, $0) } }

@@ -1,35 +1,41 @@
 // The decisions about names, for the look-up of every request.
 
-internal import Configuration
 internal import OCI
 
 /// Decisions by name, up to a number of names. The clock's hand skips a name once if it was used since the last pass.
-struct DecisionTable: ~Copyable {
+struct DecisionTable<Decision: Hashable>: ~Copyable {
     /// More than the repositories that a cluster pulls from. Clients choose names freely: an entry takes some 100
-    /// bytes, 600 at most.
-    static let maximumNames = 16_384
+    /// bytes, 700 at most.
+    static var maximumNames: Int { 16_384 }
 
     /// What the table has about a name.
     enum Found {
-        case allowed
+        /// The decision of most names.
+        case usual
         /// The position is valid until the table changes.
-        case denied(position: Int)
+        case other(position: Int)
         case undecided
     }
 
     private struct Entry: BitwiseCopyable {
-        /// One more than the position in `denials`; 0 if the name is allowed.
-        var denial: UInt32
+        /// The position in `decisions`.
+        var decision: UInt32
         var wasUsed = true
-        /// When the last refusal was logged; 0 before the first.
+        /// When the decision was last logged; 0 before the first time.
         var loggedMilliseconds: UInt64 = 0
     }
 
     private var table = TextTable<Entry>()
     private var hand = 0
-    /// The decisions that deny, each once: there are at most three for each expression of the configuration.
-    private var denials: [NameDecision] = []
-    private var denialNumbers: [NameDecision: UInt32] = [:]
+    /// The usual decision, and each of the others once. The configuration's size bounds their number: there are at most
+    /// three for each expression.
+    private var decisions: [Decision]
+    private var numbers: [Decision: UInt32]
+
+    init(usual: Decision) {
+        decisions = [usual]
+        numbers = [usual: 0]
+    }
 
     var count: Int { table.count }
 
@@ -38,13 +44,13 @@ struct DecisionTable: ~Copyable {
     mutating func find(_ name: UnsafeRawBufferPointer) -> Found {
         guard let position = table.position(of: name) else { return .undecided }
         if !table[position].wasUsed { table[position].wasUsed = true }
-        return table[position].denial == 0 ? .allowed : .denied(position: position)
+        return table[position].decision == 0 ? .usual : .other(position: position)
     }
 
     /// The decision at a position that `find` has returned.
-    func denial(at position: Int) -> NameDecision { denials[Int(table[position].denial) - 1] }
+    func decision(at position: Int) -> Decision { decisions[Int(table[position].decision)] }
 
-    /// Records that a refusal is logged, unless the last one of this name was logged less than `pause` ago.
+    /// Records that a decision is logged, unless the last line about this name was written less than `pause` ago.
     /// - Returns: whether it was recorded.
     mutating func noteLog(at position: Int, now: UInt64, pause: UInt64) -> Bool {
         let last = table[position].loggedMilliseconds
@@ -54,8 +60,8 @@ struct DecisionTable: ~Copyable {
     }
 
     /// Adds a decision, and removes that of another name if the table is full.
-    mutating func insert(_ name: UnsafeRawBufferPointer, _ decision: NameDecision) {
-        let entry = Entry(denial: number(of: decision))
+    mutating func insert(_ name: UnsafeRawBufferPointer, _ decision: Decision) {
+        let entry = Entry(decision: number(of: decision))
         if let known = table.position(of: name) {
             table[known] = entry
             return
@@ -64,13 +70,12 @@ struct DecisionTable: ~Copyable {
         table.insert(name, entry)
     }
 
-    private mutating func number(of decision: NameDecision) -> UInt32 {
-        if decision == .allowed { return 0 }
-        if let known = denialNumbers[decision] { return known }
-        denials.append(decision)
-        // Fits: the configuration's size bounds the number of denials.
-        let number = UInt32(denials.count)
-        denialNumbers[decision] = number
+    private mutating func number(of decision: Decision) -> UInt32 {
+        if let known = numbers[decision] { return known }
+        // Fits: the configuration's size bounds the number of decisions.
+        let number = UInt32(decisions.count)
+        decisions.append(decision)
+        numbers[decision] = number
         return number
     }
 
