@@ -23,8 +23,12 @@ package struct Config: Sendable, Equatable {
     package var healthPort: UInt16?
     /// Longest time an upstream transfer may make no progress.
     package var pullTimeoutMilliseconds = 60_000
-    /// Whether to ask the upstream if a cached `latest` is still current.
+    /// Whether to ask the upstream at each request if a cached `latest` is still current.
     package var alwaysPullLatest = false
+    /// The ttl of all tags; nil: the default's.
+    package var tagTTL: TagSpan?
+    /// The policies of tags by name, of which the first that matches counts.
+    package var tagPolicies: [TagPolicies.Entry] = []
     /// Whether to make no upstream request: a miss is a 404.
     package var airGapped = false
     /// Whether to serve the built-in `docker.io/library/hello-world:latest`.

@@ -48,6 +48,7 @@ package enum ConfigDecoder {
                 if config.adminOnServingPort, !document.isSet("adminToken"), !document.isSet("adminTokenFromEnv") {
                     document.child("adminOnServingPort")?.report(ConfigRules.servingPortNeedsToken)
                 }
+                TagPolicyKeys.check(document, config)
                 // Invalid entries are reported at their own lines.
                 if config.registriesOnly, !document.isSet("registries") {
                     document.child("registriesOnly")?.report(NameRuleKeys.noRegistries)
@@ -90,7 +91,9 @@ package enum ConfigDecoder {
     /// Every key of the file, as dotted paths: `port`, `registries[].auth.user` …
     package static var allKeys: [String] { keys.flatMap(\.paths) }
 
-    static var keys: [ConfigKey<Config>] { built + CacheLifeKeys.all + NameRuleKeys.all + connections + notBuilt }
+    static var keys: [ConfigKey<Config>] {
+        built + CacheLifeKeys.all + NameRuleKeys.all + TagPolicyKeys.all + connections + notBuilt
+    }
 
     private static var built: [ConfigKey<Config>] {
         [

@@ -15,7 +15,8 @@ package enum NameDecision: Sendable, Hashable {
     case denied(by: NameRule, rule: String)
 }
 
-/// One expression of `allow` or `deny`: a single PCRE2 expression, in which a comma is an ordinary character.
+/// One expression of `allow`, `deny` or `tagPolicies`: a single PCRE2 expression, in which a comma is an ordinary
+/// character.
 package struct NameExpression: Sendable, Equatable {
     /// Most expressions in one list; each is matched against each new name.
     package static let maximumCount = 256
@@ -36,7 +37,7 @@ package struct NameExpression: Sendable, Equatable {
     }
 
     /// The expression in quotes, on one line and of bounded length.
-    fileprivate var shown: String {
+    var shown: String {
         let scalars = expression.source.unicodeScalars
         let visible = scalars.prefix(NameExpression.maximumShown).map { scalar in
             scalar.properties.generalCategory == .control ? "?" : String(scalar)
@@ -128,13 +129,13 @@ package struct NamePolicy: Sendable, Equatable {
 }
 
 extension NameExpression {
-    fileprivate enum Match {
+    enum Match {
         case matches, differs
-        /// The match met a limit, or failed. Its result is unknown, so the name is denied.
+        /// The match met a limit, or failed: its result is unknown. The text says why.
         case unknown(String)
     }
 
-    fileprivate func match(_ name: String) -> Match {
+    func match(_ name: String) -> Match {
         var copy = name
         return copy.withUTF8 { bytes in
             do throws(PatternError) {
@@ -191,7 +192,7 @@ extension ConfigValue {
         return expressions
     }
 
-    private func expression(_ extent: Expression.Extent) throws(Refusal) -> NameExpression {
+    func expression(_ extent: Expression.Extent) throws(Refusal) -> NameExpression {
         if node.isEmpty { throw Refusal("must not be empty") }
         let source = try text()
         do throws(PatternError) {
