@@ -24,9 +24,12 @@ enum FileEntries {
         }
     }
 
-    /// Lines of `ACCESS`.
+    /// Lines of `ACCESS` and `CHECKS`.
     static func access(_ bytes: UnsafeRawBufferPointer) {
         for line in bytes.split(separator: 0x0A) {
+            if let check = CheckFile.parse(UnsafeRawBufferPointer(rebasing: line)) {
+                require(OutsideNumber.seconds.contains(check.seconds), "\(check.seconds)")
+            }
             guard let use = AccessFile.parse(UnsafeRawBufferPointer(rebasing: line)) else { continue }
             require(OutsideNumber.seconds.contains(use.seconds), "\(use)")
         }

@@ -195,8 +195,9 @@ package final class Puller {
 
     /// Sets the tags that are known to mean a manifest of this repository.
     func setHintedTags(_ digest: Digest, _ source: PullSource) {
-        for tag in tagHints.take(digest, host: source.host, repository: source.repository) {
-            context.store.setTag(host: source.host, repository: source.repository, tag: tag, digest: digest)
+        for (tag, time) in tagHints.take(digest, host: source.host, repository: source.repository) {
+            context.store.setTag(
+                host: source.host, repository: source.repository, tag: tag, digest: digest, checked: time)
         }
     }
 
@@ -229,14 +230,11 @@ package final class Puller {
 
     /// Asks which manifest a reference means now. The answer for a tag is remembered until that manifest is pulled by
     /// digest (as containerd and dockerd do next), so that the tag is cached too.
-    /// - Parameter waitsForPause: false to be refused at once while the repository is paused after a 429.
     package func manifestHead(
-        _ reference: Reference, from source: PullSource, waitsForPause: Bool = true,
+        _ reference: Reference, from source: PullSource,
         then: @escaping (Result<UpstreamEntity, RegistryError>) -> Void
     ) {
-        var request = UpstreamRequest.manifest(.head, reference, source)
-        request.waitsForPause = waitsForPause
-        head(request, from: source) { [self] result in
+        head(.manifest(.head, reference, source), from: source) { [self] result in
             if case .success(let entity) = result, case .tag(let tag) = reference, let digest = entity.digest {
                 remember(tag, means: digest, source)
             }
@@ -245,15 +243,17 @@ package final class Puller {
     }
 
     private func remember(_ tag: String, means digest: Digest, _ source: PullSource) {
+        let time = context.store.tagClock
         let note = { [self] in
-            tagHints.note(tag, means: digest, host: source.host, repository: source.repository)
+            tagHints.note(tag, means: digest, at: time, host: source.host, repository: source.repository)
         }
         context.store.findManifest(digest) { [self] manifest in
             guard manifest != nil else { return note() }
             // A tag must not point to content of other repositories before its own has shown that it has it.
             context.store.whenServable(digest, host: source.host, repository: source.repository) { [self] isServable in
                 guard isServable else { return note() }
-                context.store.setTag(host: source.host, repository: source.repository, tag: tag, digest: digest)
+                context.store.setTag(
+                    host: source.host, repository: source.repository, tag: tag, digest: digest, checked: time)
             }
         }
     }

@@ -9,6 +9,7 @@
 //     tags/<host>/<repository…>/_digests/<alg>-<hex>  "<digest>\n": pulled there by digest
 //     ACCESS                          when manifests were last served, a line each: seconds and digest
 //     PROOFS                          in which repositories content may be served, a line each (Proofs/ProofLine.swift)
+//     CHECKS                          when upstreams last confirmed tags, a line each: name and seconds
 //     SCRUB                           progress of the scrub, lines of key and value
 //     partial/<alg>-<hex>-<16 hex>    an ingest's file; the last part is of sha256(host "/" repository)
 //     temporary/                      small files being written; emptied at start
@@ -48,6 +49,7 @@ struct Layout: Sendable {
     var lock: String { root + "/LOCK" }
     var access: String { root + "/ACCESS" }
     var proofs: String { root + "/PROOFS" }
+    var checks: String { root + "/CHECKS" }
     var scrub: String { root + "/SCRUB" }
     var admin: String { root + "/ADMIN" }
     var blobs: String { root + "/blobs" }

@@ -145,6 +145,11 @@ package final class Store {
     var accessTimer: Timer?
     /// The jobs that read and write `ACCESS`.
     let accessChain: SerialOffload
+    var tagChecks = TagCheckTimes()
+    /// The jobs that read and write `CHECKS`.
+    let checkChain: SerialOffload
+    /// Milliseconds that `tagClock` is ahead of the loop's clock: tests let time pass with it.
+    package var tagClockLead: UInt64 = 0
     var proofs = Proofs()
     /// The jobs that read and write `PROOFS`.
     let proofChain: SerialOffload
@@ -176,6 +181,7 @@ package final class Store {
         self.limits = limits
         accessChain = SerialOffload(offload)
         proofChain = SerialOffload(offload)
+        checkChain = SerialOffload(offload)
         backlog = MemoryBudget(on: loop, limitBytes: limits.backlogBytes)
         buffers = BufferPool(memory: backlog)
         publisher = Publisher(
@@ -253,6 +259,7 @@ package final class Store {
     /// ingests; others keep their partial files but are not waited for.
     package func close(then: @escaping () -> Void) {
         finishAccessTimes()
+        finishChecks()
         finishProofs()
         isClosing = true
         // Each of them now fails with `.closed`.

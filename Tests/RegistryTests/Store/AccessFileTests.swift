@@ -69,7 +69,7 @@ import Testing
         let fixture = try StoreFixture()
         let layout = fixture.store.layout
         let digest = Self.digest(1)
-        let long = String(repeating: "z", count: 3 * AccessFile.stepBytes)
+        let long = String(repeating: "z", count: 3 * LineFile.stepBytes)
         let large = "99999999999999999999"
         let text = "5 \(digest)\n\(long)\n-7 \(digest)\n\(large) \(digest)\n\(digest)\n \(digest)\n6 \(digest)"
         try text.write(toFile: layout.access, atomically: true, encoding: .utf8)
@@ -97,7 +97,7 @@ import Testing
             rounds += 1
             most = max(most, store.accessTimes.file.lines)
         }
-        #expect(most <= 2 * digests.count + AccessFile.spareLines + digests.count)
+        #expect(most <= 2 * digests.count + LineFile.State.spareLines + digests.count)
         #expect(try lines(store).count == store.accessTimes.file.lines)
         #expect(try Disk.status(at: store.layout.access).sizeBytes == store.accessTimes.file.bytes)
         #expect(store.usedBytes == store.blobs.totalBytes + store.manifests.totalBytes + store.accessTimes.file.bytes)

@@ -91,20 +91,60 @@ import Testing
         #expect(last?.digest == digestOf(pattern(200)))
     }
 
-    @Test("confirming a tag updates its time in memory without writing") func confirmation() throws {
+    @Test("confirming a tag keeps its time over a restart without writing its file") func confirmation() throws {
         let fixture = try StoreFixture()
         try set(fixture, "a/b", "one", digest)
         let path = "\(fixture.store.layout.tags)/docker.io/a/b/_tags/one"
         var times = [timeval(tv_sec: 1000, tv_usec: 0), timeval(tv_sec: 1000, tv_usec: 0)]
         #expect(utimes(path, &times) == 0)
+        func seconds() throws -> Int64? {
+            fixture.store.tag(host: try host(), repository: try name("a/b"), tag: "one")?.resolvedAtSeconds
+        }
         try fixture.reopen()
-        #expect(fixture.store.tag(host: try host(), repository: try name("a/b"), tag: "one")?.resolvedAtSeconds == 1000)
+        #expect(try #require(try seconds()) > 1000, "CHECKS has it")
+        try Disk.unlink(fixture.store.layout.checks)
+        try fixture.reopen()
+        #expect(try seconds() == 1000, "without CHECKS the time of the tag's file counts")
         try set(fixture, "a/b", "one", digest)
-        let record = try #require(fixture.store.tag(host: try host(), repository: try name("a/b"), tag: "one"))
-        #expect(record.digest == digest && record.resolvedAtSeconds > 1000)
+        let confirmed = try #require(try seconds())
+        #expect(confirmed > 1000)
         try fixture.reopen()
-        let kept = fixture.store.tag(host: try host(), repository: try name("a/b"), tag: "one")
-        #expect(kept?.resolvedAtSeconds == 1000, "nothing is written for it")
+        #expect(try seconds() == confirmed)
+        #expect(try Disk.status(at: path).modifiedSeconds == 1000, "nothing is written to it")
+    }
+
+    @Test("a confirmation does not bring back a tag that was removed or moved") func lateConfirmation() throws {
+        let fixture = try StoreFixture()
+        let store = fixture.store
+        let (host, repository) = (try host(), try name("a/b"))
+        try set(fixture, "a/b", "one", digest)
+        try set(fixture, "a/b", "one", other)
+        store.confirmTag(host: host, repository: repository, tag: "one", digest: digest)
+        #expect(store.tag(host: host, repository: repository, tag: "one")?.digest == other)
+        store.removeTag(host: host, repository: repository, tag: "one", digest: digest)
+        #expect(store.tag(host: host, repository: repository, tag: "one")?.digest == other)
+        store.removeTag(host: host, repository: repository, tag: "one", digest: other)
+        store.confirmTag(host: host, repository: repository, tag: "one", digest: other)
+        #expect(store.tag(host: host, repository: repository, tag: "one") == nil)
+        try fixture.wait(until: { fixture.offload.inFlight == 0 })
+        #expect(!fixture.exists("\(store.layout.tags)/docker.io/a/b/_tags/one"))
+        try fixture.reopen()
+        #expect(fixture.store.tag(host: host, repository: repository, tag: "one") == nil)
+    }
+
+    @Test("an answer that is older than a tag's last check changes nothing") func lateAnswer() throws {
+        let fixture = try StoreFixture()
+        let store = fixture.store
+        let before = store.tagClock
+        store.tagClockLead += 5000
+        try set(fixture, "a/b", "one", digest)
+        let error: StoreError? = try fixture.wait {
+            store.setTag(
+                host: .dockerHub, repository: RepositoryName("a/b").unsafelyUnwrapped, tag: "one", digest: other,
+                checked: before, then: $0)
+        }
+        #expect(error == nil)
+        #expect(store.tag(host: try host(), repository: try name("a/b"), tag: "one")?.digest == digest)
     }
 
     @Test(

@@ -81,7 +81,10 @@ extension Store {
     /// Reads the times of earlier runs, then keeps the file up to date.
     func startAccessTimes() {
         loadAccessTimes()
-        let timer = Timer(on: loop) { [unowned self] in saveAccessTimes() }
+        let timer = Timer(on: loop) { [unowned self] in
+            saveAccessTimes()
+            saveChecks()
+        }
         timer.start(afterMilliseconds: AccessTimes.flushMilliseconds, everyMilliseconds: AccessTimes.flushMilliseconds)
         timer.unreference()
         accessTimer = timer
@@ -95,7 +98,7 @@ extension Store {
         if !accessTimes.isLoaded {
             loadAccessTimes()
         } else if accessTimes.needsRewriting
-            || accessTimes.file.isWorthRewriting(uses: accessTimes.seconds.count) && isRecovered
+            || accessTimes.file.isWorthRewriting(entries: accessTimes.seconds.count) && isRecovered
         {
             rewriteAccessTimes()
         } else {

@@ -1,9 +1,5 @@
-// `PROOFS`, the file of the index of proofs: appended lines (ProofLine), of which later ones count over earlier ones.
-// The file is rewritten when most of it is obsolete. All functions block; one chain of jobs runs them, so that nothing
-// is appended to a file that is being replaced.
-//
-// Crash safety: an append leaves whole lines, except for a torn last line, which is skipped. A line that a crash cut,
-// or that a disk changed, does not match its checksum. A new file is durable before it gets the old one's name.
+// `PROOFS`, the file of the index of proofs (a `LineFile`): lines of `ProofLine`, of which later ones count over
+// earlier ones. A line that a crash cut, or that a disk changed, does not match its checksum.
 
 internal import Glibc
 internal import OCI
@@ -12,8 +8,6 @@ internal import OCI
 enum ProofFile {
     /// Largest file: three million proofs. Of a larger file only the end is read.
     static let maximumBytes: Int64 = 512 << 20
-    /// Bytes read or written at once.
-    static let stepBytes = 256 * 1024
     /// Obsolete bytes that a small file may have before it is rewritten.
     static let spareBytes: Int64 = 1 << 20
 
@@ -43,7 +37,7 @@ enum ProofFile {
 
     /// The size of the file, and whether its last line is whole, without reading the rest.
     static func state(_ layout: Layout) throws(StoreError) -> State {
-        guard let descriptor = try open(layout) else { return State() }
+        guard let descriptor = try file(layout).open() else { return State() }
         defer { close(descriptor) }
         var state = State(bytes: try Disk.status(of: descriptor, layout.proofs).sizeBytes)
         guard state.bytes > 0 else { return state }
@@ -56,42 +50,19 @@ enum ProofFile {
     /// Reads the whole file.
     static func load(_ layout: Layout, maximumBytes: Int64 = maximumBytes) throws(StoreError) -> Content {
         var content = Content()
-        guard let descriptor = try open(layout) else { return content }
-        defer { close(descriptor) }
         content.state = try state(layout)
-        content.skippedBytes = max(0, content.state.bytes.subtractingSaturated(maximumBytes))
-        let buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: stepBytes, alignment: 4096)
-        defer { buffer.deallocate() }
-        var (offset, filled) = (content.skippedBytes, 0)
-        // The first line is most likely cut.
-        var isCut = offset > 0
-        while true {
-            let free = UnsafeMutableRawBufferPointer(rebasing: buffer[filled...])
-            let count = try Disk.read(descriptor, into: free, at: offset, layout.proofs)
-            offset += Int64(count)
-            let bytes = UnsafeRawBufferPointer(rebasing: UnsafeRawBufferPointer(buffer)[..<(filled + count)])
-            let isEnd = count < free.count
-            let end = (bytes.lastIndex(of: 0x0A) ?? -1) + 1
-            // Bytes without a line end in a whole buffer are not a line of this file.
-            let whole = UnsafeRawBufferPointer(rebasing: bytes[..<(end == 0 && !isEnd ? bytes.count : end)])
-            for line in whole.split(separator: 0x0A) {
-                if isCut {
-                    isCut = false
-                } else {
-                    read(UnsafeRawBufferPointer(rebasing: line), &content)
-                }
-            }
-            if isEnd {
+        content.skippedBytes = try file(layout).forEachLine(maximumBytes: maximumBytes) { line, isEnded in
+            if isEnded {
+                read(line, &content)
+            } else if let change = ProofLine.parse(line) {
                 // A last line without its end may be whole.
-                let rest = UnsafeRawBufferPointer(rebasing: bytes[whole.count...])
-                if !isCut, let change = ProofLine.parse(rest) { content.table.apply(change) }
-                break
+                content.table.apply(change)
             }
-            filled = bytes.count - whole.count
-            buffer.copyMemory(from: UnsafeRawBufferPointer(rebasing: bytes[whole.count...]))
-        }
+        }.skippedBytes
         return content
     }
+
+    private static func file(_ layout: Layout) -> LineFile { LineFile(layout.proofs, layout) }
 
     private static func read(_ line: UnsafeRawBufferPointer, _ content: inout Content) {
         if let change = ProofLine.parse(line) {
@@ -108,16 +79,8 @@ enum ProofFile {
     ) throws(StoreError) -> State {
         var text: [UInt8] = state.isTorn ? [0x0A] : []
         for change in changes { text += ProofLine.format(change) }
-        let isNew = state.bytes == 0
-        let descriptor = try Disk.create(layout.proofs, O_WRONLY | O_APPEND, layout.group)
-        defer { close(descriptor) }
-        try Disk.write(text, to: descriptor, layout.proofs)
-        if isSynced {
-            try Disk.sync(descriptor, layout.proofs)
-            if isNew { try Disk.syncDirectory(layout.root) }
-        }
-        return State(
-            bytes: try Disk.status(of: descriptor, layout.proofs).sizeBytes, rewrittenBytes: state.rewrittenBytes)
+        let bytes = try file(layout).append(text, isNew: state.bytes == 0, isSynced: isSynced)
+        return State(bytes: bytes, rewrittenBytes: state.rewrittenBytes)
     }
 
     /// Rewrites the file without its obsolete lines. A damaged file is set aside.
@@ -125,69 +88,21 @@ enum ProofFile {
     ///   which it is not kept.
     static func rewrite(_ layout: Layout) throws(StoreError) -> (State, setAside: Result<String, StoreError>?) {
         let content = try load(layout)
-        let temporary = "\(layout.temporary)/PROOFS"
-        try Disk.unlink(temporary)
-        let descriptor = try Disk.create(temporary, O_WRONLY | O_EXCL, layout.group)
-        defer { close(descriptor) }
-        do throws(StoreError) {
-            let state = try write(content.table, to: descriptor, temporary)
-            try Disk.sync(descriptor, temporary)
-            // Some file systems have no links; the damaged lines are then lost.
-            let setAside =
-                content.damagedLines > 0
-                ? Result { () throws(StoreError) in try layout.keepAside(layout.proofs, reason: "damaged lines") } : nil
-            try Disk.rename(temporary, layout.proofs)
-            try Disk.syncDirectory(layout.root)
-            return (state, setAside)
-        } catch {
-            try? Disk.unlink(temporary)
-            throw error
-        }
-    }
-
-    private static func write(
-        _ table: ProofTable, to descriptor: Int32, _ path: String
-    ) throws(StoreError) -> State {
         // The header has the size of the rest, so the rest is measured first.
         var size: Int64 = 0
-        table.forEach { size += Int64(ProofLine.format(.add($0, repository: $1)).count) }
-        var text = ProofLine.header(bytes: size)
-        var offset: Int64 = 0
-        var failure: StoreError?
-        func flush() {
-            guard failure == nil else { return }
-            let result = text.withUnsafeBytes { raw in
-                Result { () throws(StoreError) in try Disk.write(raw, to: descriptor, at: offset, path) }
-            }
-            failure = result.failure
-            offset += Int64(text.count)
-            text.removeAll(keepingCapacity: true)
+        content.table.forEach { size += Int64(ProofLine.format(.add($0, repository: $1)).count) }
+        let (bytes, setAside) = try file(layout).replace { writer in
+            writer.add(ProofLine.header(bytes: size))
+            content.table.forEach { writer.add(ProofLine.format(.add($0, repository: $1))) }
+        } beforeNaming: { () throws(StoreError) in
+            // Some file systems have no links; the damaged lines are then lost.
+            content.damagedLines > 0
+                ? Result { () throws(StoreError) in try layout.keepAside(layout.proofs, reason: "damaged lines") } : nil
         }
-        table.forEach { digest, repository in
-            text += ProofLine.format(.add(digest, repository: repository))
-            if text.count >= stepBytes { flush() }
-        }
-        flush()
-        if let failure { throw failure }
-        return State(bytes: offset, rewrittenBytes: offset)
+        return (State(bytes: bytes, rewrittenBytes: bytes), setAside)
     }
 
     // MARK: Reading
-
-    /// Nil when there is no such file.
-    private static func open(_ layout: Layout) throws(StoreError) -> Int32? {
-        let descriptor: Int32
-        do throws(StoreError) { descriptor = try Disk.open(layout.proofs, O_RDONLY) } catch {
-            if error.isMissing { return nil }
-            throw error
-        }
-        let result = Result { () throws(StoreError) in try Disk.status(of: descriptor, layout.proofs) }
-        guard case .success(let status) = result, status.isRegular else {
-            close(descriptor)
-            throw result.failure ?? .unusable(path: layout.proofs, reason: "not a regular file")
-        }
-        return descriptor
-    }
 
     private static func bytes(
         of descriptor: Int32, _ layout: Layout, at offset: Int64, count: Int

@@ -24,7 +24,8 @@ extension Store {
     /// Walks the store in the background and fills the indexes. `then` runs at the end.
     package func startRecovery(then: @escaping (RecoveryReport) -> Void = { _ in }) {
         startAccessTimes()
-        recoverNext(RecoveryScan(layout), RecoveryReport(), then)
+        // Tags are added with the times of their last checks.
+        whenChecksKnown { [self] in recoverNext(RecoveryScan(layout), RecoveryReport(), then) }
     }
 
     private func recoverNext(
@@ -39,6 +40,7 @@ extension Store {
             apply(batch, &report)
             guard batch.isLast else { return recoverNext(scan, report, then) }
             isRecovered = true
+            endUsingCheckTable()
             startWaitingPrune()
             setAsideInRecovery = []
             partialsGoneInRecovery = []

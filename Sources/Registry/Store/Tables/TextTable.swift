@@ -33,6 +33,9 @@ struct TextTable<Value: BitwiseCopyable>: ~Copyable {
 
     func isUsed(_ position: Int) -> Bool { entries[position].key.baseAddress != nil }
 
+    /// The text of a used position, valid until it is removed.
+    func text(at position: Int) -> UnsafeRawBufferPointer { entries[position].key }
+
     subscript(position: Int) -> Value {
         @inline(__always) get { entries[position].value }
         @inline(__always) set { entries[position].value = newValue }

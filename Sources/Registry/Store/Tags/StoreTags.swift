@@ -29,19 +29,23 @@ extension Store {
         }
         tagReads[name] = [then]
         let path = layout.tag(name)
-        perform({ () throws(StoreError) in try TagRecord.read(path) }) { result in
-            let record = self.finishReading(name, path, result)
-            self.loop.deferred.forEach(self.tagReads.removeValue(forKey: name) ?? []) {
-                $0(record ?? name.withBytes { self.tags.record($0) })
+        whenChecksKnown { [self] in
+            perform({ () throws(StoreError) in try TagRecord.read(path) }) { result in
+                let record = self.finishReading(name, path, result)
+                self.loop.deferred.forEach(self.tagReads.removeValue(forKey: name) ?? []) {
+                    $0(record ?? name.withBytes { self.tags.record($0) })
+                }
             }
         }
     }
 
-    /// Points a tag to a digest, with the current time: in memory at once, on disk when `then` is called without an
-    /// error. If the tag has that digest already, only its time in memory changes; nothing is written, and after a
-    /// restart its time is its file's again.
+    /// Points a tag to a digest: in memory at once, on disk when `then` is called without an error. If the tag has that
+    /// digest already, only the time of its last check changes. The digest that it had keeps a name of its own, so that
+    /// clients find it by digest and it can be removed.
+    /// - Parameter checked: when the upstream said so, on `tagClock`; nil: now. An answer that is older than the tag's
+    ///   last check changes nothing.
     package func setTag(
-        host: RegistryHost, repository: RepositoryName, tag: String, digest: Digest,
+        host: RegistryHost, repository: RepositoryName, tag: String, digest: Digest, checked: Int64? = nil,
         then: @escaping (StoreError?) -> Void = { _ in }
     ) {
         let name = TagName(host: host, repository: repository, tag: tag)
@@ -50,8 +54,17 @@ extension Store {
         }
         onTagSet?(host, repository, tag)
         let former = name.withBytes { tags.record($0) }
-        name.withBytes { tags.set($0, TagRecord(digest: digest, resolvedAtSeconds: EventLoop.unixSeconds)) }
+        let checked = checked ?? tagClock
+        if let former, former.checkedMilliseconds > checked { return loop.deferred.complete(then, nil) }
+        name.withBytes { bytes in
+            tags.set(
+                bytes,
+                TagRecord(
+                    digest: digest, resolvedAtSeconds: EventLoop.unixSeconds, checkedMilliseconds: checked))
+        }
         guard !isClosing else { return loop.deferred.complete(then, .closed) }
+        noteCheck(name, at: checked)
+        if let former, former.digest != digest { nameFormer(former.digest, of: name) }
         if former?.digest == digest, !unsavedTags.contains(name) { return loop.deferred.complete(then, nil) }
         let write = Publisher.Write(
             directory: layout.tagDirectory(name), name: tag, content: .bytes(Layout.tagContent(digest)))
@@ -96,9 +109,51 @@ extension Store {
         }
     }
 
+    /// Gives the manifest that a tag meant a name by digest: a manifest without any name would never be removed.
+    private func nameFormer(_ digest: Digest, of name: TagName) {
+        guard manifests[digest] != nil || !isRecovered else { return }
+        noteDigest(host: name.host, repository: name.repository, digest: digest)
+    }
+
+    /// Records that the upstream has confirmed a tag just now, if the tag still has this digest.
+    package func confirmTag(host: RegistryHost, repository: RepositoryName, tag: String, digest: Digest) {
+        let name = TagName(host: host, repository: repository, tag: tag)
+        guard !isClosing, name.withBytes({ tags.record($0) })?.digest == digest else { return }
+        let now = tagClock
+        let record = TagRecord(digest: digest, resolvedAtSeconds: EventLoop.unixSeconds, checkedMilliseconds: now)
+        name.withBytes { tags.set($0, record) }
+        noteCheck(name, at: now)
+    }
+
+    /// Removes a tag, if it still has this digest. Its manifest keeps a name by digest.
+    package func removeTag(host: RegistryHost, repository: RepositoryName, tag: String, digest: Digest) {
+        let name = TagName(host: host, repository: repository, tag: tag)
+        guard !isClosing, name.withBytes({ tags.record($0) })?.digest == digest else { return }
+        nameFormer(digest, of: name)
+        name.withBytes { tags.remove($0) }
+        unsavedTags.remove(name)
+        tagChecks.unwritten[name] = nil
+        let (path, directory) = (layout.tag(name), layout.tagDirectory(name))
+        workBegins()
+        // After the writes of this tag that are under way.
+        publisher.whenWritten { [self] in
+            guard name.withBytes({ tags.record($0) }) == nil else { return workEnds() }
+            publisher.exclusively({ () throws(StoreError) in
+                try Disk.unlink(path)
+                try Disk.syncDirectory(directory)
+            }) { [self] (result: Result<Void, StoreError>) in
+                if let error = result.failure { logger.error("store: tag \(name) cannot be removed: \(error)") }
+                workEnds()
+            }
+        }
+    }
+
     /// Adds a tag from the disk, unless memory has a newer one.
     func addTag(_ name: TagName, _ record: TagRecord) {
         onHostKnown?(name.host)
+        var record = record
+        record.resolvedAtSeconds = lastCheck(name, record)
+        record.checkedMilliseconds = tagClock(ofSeconds: record.resolvedAtSeconds)
         name.withBytes { bytes in
             if tags.record(bytes) == nil { tags.set(bytes, record) }
         }
@@ -109,7 +164,7 @@ extension Store {
         switch result {
         case .success(let record):
             addTag(name, record)
-            return record
+            return name.withBytes { tags.record($0) }
         case .failure(let error) where error.isMissing:
             return nil
         case .failure(let error):

@@ -5,8 +5,10 @@ package import OCI
 /// The digest of a tag, and when it was last confirmed.
 package struct TagRecord: Sendable, Equatable, BitwiseCopyable {
     package let digest: Digest
-    /// Unix time at which an upstream last confirmed it; after a restart, at which the tag's file was written.
+    /// Unix time at which an upstream last confirmed it, or at which the operator loaded it.
     package var resolvedAtSeconds: Int64
+    /// The same moment on the store's `tagClock`.
+    package var checkedMilliseconds: Int64 = 0
 }
 
 /// The parts of a tag's name as bytes: `host/[library/]repository:tag`. Borrowed; valid only during a call.
@@ -21,7 +23,7 @@ package struct TagBytes {
 
     /// Calls `body` with the whole name as one text, valid during the call.
     @inline(__always)
-    fileprivate func withText<R>(_ body: (UnsafeRawBufferPointer) -> R) -> R { repository.withText(tag: tag, body) }
+    func withText<R>(_ body: (UnsafeRawBufferPointer) -> R) -> R { repository.withText(tag: tag, body) }
 }
 
 /// All tags known, by name.
