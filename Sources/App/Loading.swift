@@ -33,7 +33,8 @@ final class Loading {
                 settings: PullSettings(prefetchLayers: .never)))
         context = LoadContext(
             loop: loop, offload: offload, store: store, puller: puller,
-            names: NameDecisions(config.namePolicy, loop: loop, offload: offload), pseudonym: "ociregistry-load")
+            names: NameDecisions(config.namePolicy, loop: loop, offload: offload),
+            tags: TagChecks(config.tags, puller: puller, airGapped: config.airGapped), pseudonym: "ociregistry-load")
         choices = LoadChoices(
             platforms: config.platforms, resolveAs: resolveAs, isAirGapped: config.airGapped)
     }

@@ -82,7 +82,8 @@ final class Running {
             descriptorLimit: HealthEndpoint.descriptorLimit
         ) { health.handle($0, $1, $2) }
         loading = LoadContext(
-            loop: loop, offload: offload, store: store, puller: puller, names: api.names, pseudonym: api.pseudonym)
+            loop: loop, offload: offload, store: store, puller: puller, names: api.names, tags: api.tags,
+            pseudonym: api.pseudonym)
         let adminListeners = AdminListeners(
             settings: settings, context: loading, logger: logger, stop: { [unowned self] in stop($0) },
             reload: { [unowned self] in reload(then: $0) })

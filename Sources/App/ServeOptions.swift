@@ -69,7 +69,7 @@ struct ServeOptions: ParsableArguments {
 
     @Option(
         defaultAsFlag: Switch.on, parsing: .next,
-        help: .init("Ask the upstream whether a cached latest is still the newest.", valueName: "true|false"))
+        help: .init("Ask the upstream at each pull whether a cached latest is current.", valueName: "true|false"))
     var alwaysPullLatest: Switch?
 
     @Option(

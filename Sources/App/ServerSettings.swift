@@ -23,8 +23,8 @@ struct ServerSettings: Sendable {
 
     var policy: API.Policy {
         API.Policy(
-            airGapped: config.airGapped, alwaysPullLatest: config.alwaysPullLatest,
-            defaultHost: config.defaultNamespace, names: config.namePolicy)
+            airGapped: config.airGapped, defaultHost: config.defaultNamespace, names: config.namePolicy,
+            tags: config.tags)
     }
 
     var noProgressMilliseconds: UInt64 { UInt64(clamping: config.pullTimeoutMilliseconds) }

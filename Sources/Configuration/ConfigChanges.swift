@@ -69,6 +69,8 @@ package struct ConfigSetting {
         [
             .init("pullTimeout", \.pullTimeoutMilliseconds),
             .init("alwaysPullLatest", \.alwaysPullLatest),
+            .init("tagTTL", \.tagTTL),
+            .init("tagPolicies", \.tagPolicies),
             .init("airGapped", \.airGapped),
             .init("helloWorld", \.helloWorld),
             .init("defaultNs", \.defaultNamespace),

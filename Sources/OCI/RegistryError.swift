@@ -65,6 +65,9 @@ package struct RegistryError: Error, Sendable, Equatable {
         RegistryError(status: 404, code: .blobUnknown, message: "blob unknown", detail: what)
     }
 
+    /// The error in one line, as text for people.
+    package var reason: String { operatorMessage + (detail.map { ": \($0)" } ?? "") }
+
     /// The JSON body: `{"errors":[{"code":…,"message":…,"detail":…}]}`.
     package var json: [UInt8] {
         var text = "{\"errors\":[{\"code\":\"\(code.rawValue)\",\"message\":\(RegistryError.quoted(message))"

@@ -12,23 +12,25 @@ package final class API {
     /// The operator's settings, and the deadlines of responses.
     package struct Policy: Sendable {
         package var airGapped = false
-        package var alwaysPullLatest = false
         package var defaultHost: RegistryHost?
         /// Which names may be pulled.
         package var names: NamePolicy
+        /// How long cached tags are served.
+        package var tags: TagPolicies
         /// How long a client waits for an upstream's first byte before it gets 503. The pull continues, and a retry
         /// joins it. Clients give up a host after about 30 s.
         package var answerDeadlineMilliseconds: UInt64 = 15_000
-        /// How long a cached tag's revalidation may take before the cached manifest is served.
-        package var revalidationDeadlineMilliseconds: UInt64 = 5_000
+        /// How long a client waits for the revalidation of a cached tag before the cached manifest is served.
+        package var revalidationDeadlineMilliseconds: UInt64 = 1_000
 
         package init(
-            airGapped: Bool, alwaysPullLatest: Bool, defaultHost: RegistryHost?, names: NamePolicy = NamePolicy()
+            airGapped: Bool, defaultHost: RegistryHost?, names: NamePolicy = NamePolicy(),
+            tags: TagPolicies = TagPolicies()
         ) {
             self.airGapped = airGapped
-            self.alwaysPullLatest = alwaysPullLatest
             self.defaultHost = defaultHost
             self.names = names
+            self.tags = tags
         }
     }
 
@@ -39,6 +41,8 @@ package final class API {
     private(set) var policy: Policy
     /// The decisions about names, by `policy.names`.
     package let names: NameDecisions
+    /// The revalidations of cached tags, by `policy.tags`.
+    package let tags: TagChecks
     private(set) var builtin: Builtin?
     /// Answers `/cmd/`; nil: no admin requests.
     package var admin: AdminEndpoint?
@@ -63,6 +67,7 @@ package final class API {
         self.offload = offload
         self.store = store
         names = NameDecisions(policy.names, loop: loop, offload: offload)
+        tags = TagChecks(policy.tags, puller: puller, airGapped: policy.airGapped)
         // Without proofs, denied content could be requested under an allowed name.
         store.requiresProofs = !policy.names.isOpen
         catalogScan = CatalogScan(store, on: loop, names: names, hasBuiltin: builtin != nil)
@@ -85,6 +90,8 @@ package final class API {
         recentAnswers = RecentAnswers()
         settingsChanged()
         replaceNamePolicy(policy.names)
+        replaceTagPolicies(policy.tags)
+        tags.airGapped = policy.airGapped
         catalogScan.hasBuiltin = builtin != nil
     }
 

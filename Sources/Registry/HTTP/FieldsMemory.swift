@@ -63,6 +63,7 @@ extension HeadReader {
         head.fields = known.fields.moved(by: move)
         head.keepAlive = known.keepAlive
         head.hasVia = known.hasVia
+        head.refusesCached = known.refusesCached
         at &+= byteCount
         head.length = at
         return true

@@ -73,7 +73,9 @@ extension HeadReader {
             if name.equalsIgnoringCase("connection") { noteConnection(value) }
             if name.equalsIgnoringCase("x-registry") { try noteRegistry(value) }
         case 12: if name.equalsIgnoringCase("x-request-id") { head.requestID = head.requestID ?? value }
-        case 13: if name.equalsIgnoringCase("if-none-match") { head.ifNoneMatch = head.ifNoneMatch ?? value }
+        case 13:
+            if name.equalsIgnoringCase("if-none-match") { head.ifNoneMatch = head.ifNoneMatch ?? value }
+            if name.equalsIgnoringCase("cache-control") { noteCacheControl(value) }
         case 14: if name.equalsIgnoringCase("content-length") { try noteLength(value) }
         case 17: if name.equalsIgnoringCase("transfer-encoding") { try noteCoding(value) }
         default: break
@@ -121,6 +123,12 @@ extension HeadReader {
     private mutating func noteExpect(_ value: Slice) {
         for expectation in CommaList(bytes(of: value)) where expectation.equalsIgnoringCase("100-continue") {
             head.expectContinue = head.minorVersion == 1
+        }
+    }
+
+    private mutating func noteCacheControl(_ value: Slice) {
+        for directive in CommaList(bytes(of: value)) where directive.equalsIgnoringCase("no-cache") {
+            head.refusesCached = true
         }
     }
 

@@ -75,6 +75,8 @@ package struct RequestHead: Equatable, Sendable {
     /// `X-Request-Id`; the first of several lines.
     package var requestID: Slice?
     package var hasVia = false
+    /// `Cache-Control: no-cache` was sent: a cached answer has to be confirmed first (RFC 9111 §5.2.1.4).
+    package var refusesCached = false
     /// All field lines with their line ends, without the empty line after them; for `Headers`.
     package var fields = Slice.empty
     /// Size of the head in bytes, with the final empty line and any accepted empty line before it.

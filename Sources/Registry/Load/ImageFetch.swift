@@ -55,10 +55,29 @@ final class ImageFetch {
     private func find() {
         context.findImage(name) { [self] found in
             guard let found else { return pull(name.reference, depth: 0) }
+            if case .tag(let tag) = name.reference { return check(tag, found) }
             // The manifest may be in the cache without this name.
             context.setName(name, to: found.digest) { [self] error in
                 if let error { fail("\(error)") }
                 visit(found, depth: 0)
+            }
+        }
+    }
+
+    /// Asks the upstream whether a cached tag has moved. While it cannot say so, what is cached counts as present.
+    private func check(_ tag: String, _ found: CachedManifest) {
+        guard !choices.isAirGapped, !blobs.isStopping else { return visit(found, depth: 0) }
+        let name = TagName(host: name.host, repository: name.repository, tag: tag)
+        context.tags.whenPolicyKnown(name) { [self] policy in
+            context.tags.check(name, cached: found.digest, policy, from: source, waitsForPause: true) {
+                [self] outcome in
+                switch outcome {
+                case .moved(let manifest, _):
+                    wasMissing = true
+                    visit(manifest, depth: 0)
+                case .failed(.deleted, let error) where policy.removesDeleted: end(error.reason)
+                case .unchanged, .failed: visit(found, depth: 0)
+                }
             }
         }
     }
@@ -172,9 +191,4 @@ private struct ManifestParts: Sendable {
         let found = Set(images.compactMap { $0.platform?.description }).sorted().joined(separator: ", ")
         throw Unsuitable(reason: "no image for \(wanted); there are \(found)")
     }
-}
-
-extension RegistryError {
-    /// The error in one line, as text for people.
-    var reason: String { operatorMessage + (detail.map { ": \($0)" } ?? "") }
 }

@@ -30,17 +30,21 @@ package struct LoadContext {
     package let puller: Puller
     /// Which names may be pulled.
     package let names: NameDecisions
+    /// Checks cached tags.
+    package let tags: TagChecks
     /// This process's name in `Via`.
     package let pseudonym: String
 
     package init(
-        loop: EventLoop, offload: Offload, store: Store, puller: Puller, names: NameDecisions, pseudonym: String
+        loop: EventLoop, offload: Offload, store: Store, puller: Puller, names: NameDecisions, tags: TagChecks,
+        pseudonym: String
     ) {
         self.loop = loop
         self.offload = offload
         self.store = store
         self.puller = puller
         self.names = names
+        self.tags = tags
         self.pseudonym = pseudonym
     }
 

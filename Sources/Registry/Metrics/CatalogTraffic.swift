@@ -59,6 +59,25 @@ extension Catalog {
                 text.sample(metrics.requests.withoutProof[result, default: 0], Labels("result", result.rawValue))
             }
         },
+        histogram("ociregistry_tag_age_seconds", "Time since its last check of each cached tag that is served.") {
+            $2.sample($0.tags.ages)
+        },
+        counter(
+            "ociregistry_tag_revalidations_total", "Checks of cached tags at their upstreams that have ended.",
+            ["result"]
+        ) { metrics, _, text in
+            for result in TagCheckResult.allCases {
+                text.sample(metrics.tags.checkCount(result), Labels("result", result.label))
+            }
+        },
+        counter(
+            "ociregistry_stale_answers_total",
+            "Cached tags served past their ttl, by the reason why they were not confirmed before.", ["reason"]
+        ) { metrics, _, text in
+            for reason in StaleReason.allCases {
+                text.sample(metrics.tags.staleCount(reason), Labels("reason", reason.label))
+            }
+        },
         gauge("ociregistry_http_connections_open", "Client connections.") { $2.sample($1.openConnections) },
         counter("ociregistry_http_connections_accepted_total", "Client connections taken.") {
             $2.sample($0.requests.connectionsAccepted)

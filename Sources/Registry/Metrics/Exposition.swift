@@ -45,7 +45,7 @@ package struct Exposition {
         let start = "\(name)_bucket{\(labels.inner)\(labels.inner.isEmpty ? "" : ",")le=\""
         for (bound, below) in zip(table.buckets.labels, table.cumulative(row: row)) { bucket(start, bound, below) }
         bucket(start, "+Inf", count)
-        sample("_sum", labels) { $0.append(Exposition.seconds(nanoseconds: table.sumNanoseconds(row: row))) }
+        sample("_sum", labels) { $0.append(table.sumText(row: row)) }
         sample("_count", labels) { $0.appendNumber(count) }
     }
 

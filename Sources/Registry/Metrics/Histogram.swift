@@ -3,14 +3,29 @@
 
 /// Upper bounds of buckets, ascending.
 package struct Buckets: Sendable {
-    let boundsNanoseconds: [UInt64]
+    /// The bounds in nanoseconds, or in whole seconds (`isInSeconds`).
+    let bounds: [UInt64]
+    /// Whether durations are counted in seconds: a sum of ages in nanoseconds would overflow.
+    let isInSeconds: Bool
     /// The bounds in seconds, as in the `le` label.
     let labels: [String]
 
     init(microseconds: [UInt64]) {
-        boundsNanoseconds = microseconds.map { $0 * 1000 }
+        bounds = microseconds.map { $0 * 1000 }
+        isInSeconds = false
         labels = microseconds.map { Exposition.seconds(nanoseconds: $0 * 1000) }
     }
+
+    init(seconds: [UInt64]) {
+        bounds = seconds
+        isInSeconds = true
+        labels = seconds.map { "\($0)" }
+    }
+
+    /// Ages of tags: from a short `ttl` to a tag that is never checked. 1 s to 90 d.
+    package static let ages = Buckets(seconds: [
+        1, 10, 60, 120, 300, 600, 1800, 3600, 21_600, 86_400, 604_800, 2_592_000, 7_776_000,
+    ])
 
     /// Requests: from the time of a hit to that of a large cold blob over a slow line. 50 µs to 600 s.
     package static let requests = Buckets(microseconds: [
@@ -35,34 +50,34 @@ package struct Buckets: Sendable {
 package struct HistogramTable: Sendable {
     let buckets: Buckets
     private let width: Int
-    /// Per row: the counts between consecutive bounds, the count above the last, and the sum in nanoseconds. It is one
-    /// array, since every write to an array first checks whether it is shared.
+    /// Per row: the counts between consecutive bounds, the count above the last, and the sum of the durations. It is
+    /// one array, since every write to an array first checks whether it is shared.
     private var cells: [UInt64]
 
     package init(_ buckets: Buckets, rows: Int = 1) {
         self.buckets = buckets
-        width = buckets.boundsNanoseconds.count + 2
+        width = buckets.bounds.count + 2
         cells = Array(repeating: 0, count: rows * width)
     }
 
     package var rows: Int { cells.count / width }
 
-    /// Counts one duration. No allocation.
-    package mutating func observe(_ nanoseconds: UInt64, row: Int = 0) {
-        observe(nanoseconds, bucket: bucket(of: nanoseconds), row: row)
+    /// Counts one duration, in the unit of the bounds. No allocation.
+    package mutating func observe(_ duration: UInt64, row: Int = 0) {
+        observe(duration, bucket: bucket(of: duration), row: row)
     }
 
     /// Counts one duration in a known bucket, computed by a table with the same buckets.
-    mutating func observe(_ nanoseconds: UInt64, bucket: Int, row: Int) {
+    mutating func observe(_ duration: UInt64, bucket: Int, row: Int) {
         let start = row * width
         cells[start + bucket] &+= 1
-        cells[start + width - 1] &+= nanoseconds
+        cells[start + width - 1] &+= duration
     }
 
-    func bucket(of nanoseconds: UInt64) -> Int {
+    func bucket(of duration: UInt64) -> Int {
         var bucket = 0
-        let bounds = buckets.boundsNanoseconds
-        while bucket < bounds.count, bounds[bucket] < nanoseconds { bucket += 1 }
+        let bounds = buckets.bounds
+        while bucket < bounds.count, bounds[bucket] < duration { bucket += 1 }
         return bucket
     }
 
@@ -77,6 +92,12 @@ package struct HistogramTable: Sendable {
     }
 
     package func sumNanoseconds(row: Int = 0) -> UInt64 { cells[(row + 1) * width - 1] }
+
+    /// The sum as the metric has it.
+    func sumText(row: Int) -> String {
+        let sum = cells[(row + 1) * width - 1]
+        return buckets.isInSeconds ? "\(sum)" : Exposition.seconds(nanoseconds: sum)
+    }
 
     /// Cumulative counts per bound, without the last bucket, which counts all.
     func cumulative(row: Int) -> [UInt64] {

@@ -52,6 +52,7 @@ package final class Metrics {
     package var requests = RequestCounts()
     package var pulls = PullCounts()
     package var configLoads = ConfigLoads()
+    package var tags = TagCounts()
 
     package private(set) var namespaces: Namespaces
     /// Indexed by namespace number.

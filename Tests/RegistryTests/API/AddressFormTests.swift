@@ -14,7 +14,7 @@ import Testing
     private func mirror(hasDefault: Bool = false, helloWorld: Bool = false) throws -> MirrorKit {
         let mirror = try MirrorKit {
             $0.policy = API.Policy(
-                airGapped: false, alwaysPullLatest: false, defaultHost: hasDefault ? MirrorKit.host : nil)
+                airGapped: false, defaultHost: hasDefault ? MirrorKit.host : nil)
         }
         Self.image.put(on: mirror.fake, tag: "v1")
         mirror.fake.on(

@@ -7,7 +7,8 @@ import Testing
 @testable import Registry
 
 @Suite struct FieldsMemoryTests {
-    private static let fields = "Host: mirror.local:8080\r\nVia: 1.1 a\r\nAccept: a/b, */*\r\n\r\n"
+    private static let fields =
+        "Host: mirror.local:8080\r\nVia: 1.1 a\r\nCache-Control: no-cache\r\nAccept: a/b, */*\r\n\r\n"
 
     private static func parse(_ text: String, _ memory: inout FieldsMemory?) -> RequestParser.Outcome {
         Array(text.utf8).withUnsafeBytes { RequestParser.parse($0, &memory) }
@@ -30,7 +31,7 @@ import Testing
         var memory = Self.memory()
         let text = line + Self.fields
         #expect(Self.parse(text, &memory) == Feeding.parse(Array(text.utf8)))
-        #expect(try Feeding.head(text).hasVia)
+        #expect(try Feeding.head(text).hasVia && Feeding.head(text).refusesCached)
         // And with another request behind them.
         #expect(Self.parse(text + text, &memory) == Feeding.parse(Array(text.utf8)))
     }

@@ -39,6 +39,18 @@ import Testing
         expectSameHoweverCut(text)
     }
 
+    @Test(
+        "Cache-Control: no-cache is found among other directives",
+        arguments: [
+            ("no-cache", true), ("max-age=0, NO-CACHE", true), ("no-cache=\"x\"", false), ("no-store", false),
+            ("", false),
+        ])
+    func cacheControl(_ value: String, _ expected: Bool) throws {
+        let text = "GET / HTTP/1.1\r\nHost: a\r\nCache-Control: \(value)\r\n\r\n"
+        #expect(try Feeding.head(text).refusesCached == expected)
+        expectSameHoweverCut(text)
+    }
+
     @Test("other header fields are found by name, in order") func otherFields() throws {
         let bytes = Array(Self.containerd.utf8)
         let head = try Feeding.head(Self.containerd)

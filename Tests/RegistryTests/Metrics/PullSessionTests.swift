@@ -3,6 +3,7 @@
 import TestSupport
 import Testing
 
+@testable import Configuration
 @testable import OCI
 @testable import Registry
 
@@ -92,6 +93,7 @@ import Testing
                 "ociregistry_http_responses_total{endpoint=\"manifest\",class=\"2xx\"}": 4,
                 "ociregistry_http_responses_total{endpoint=\"blob\",class=\"2xx\"}": 6,
                 "ociregistry_http_response_bytes_total{verdict=\"hit\"}": bytes + manifestBytes,
+                "ociregistry_tag_age_seconds_count": 2,
             ])
         mirror.close()
     }
@@ -123,7 +125,7 @@ import Testing
     }
 
     @Test("failed pulls are counted, except those without a registry name") func failures() throws {
-        let mirror = try MirrorKit { $0.policy = .init(airGapped: false, alwaysPullLatest: false, defaultHost: nil) }
+        let mirror = try MirrorKit { $0.policy = .init(airGapped: false, defaultHost: nil) }
         let before = try mirror.scrape()
         #expect(mirror.get("/v2/").status == 200)
         #expect(mirror.get("/v2/auth").status == 200)
@@ -153,7 +155,7 @@ import Testing
 
     @Test("stale answers, resumed, wrong and abandoned transfers and bad requests are counted")
     func incidents() throws {
-        let mirror = try MirrorKit { $0.policy.alwaysPullLatest = true }
+        let mirror = try MirrorKit { $0.policy.tags = TagPolicies(checksLatest: true) }
         let image = FakeImage()
         image.put(on: mirror.fake, tag: "latest")
         let latest = "\(Self.image)/manifests/latest"

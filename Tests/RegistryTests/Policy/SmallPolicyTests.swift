@@ -5,19 +5,6 @@ import Testing
 @testable import Registry
 
 @Suite struct SmallPolicyTests {
-    @Test("a tag is served, revalidated, pulled or unknown by cache state, latest, policy and air gap")
-    func freshness() {
-        func decide(_ cached: Bool, _ latest: Bool, _ always: Bool, _ gap: Bool) -> TagFreshness {
-            .decide(isCached: cached, isLatest: latest, alwaysPullLatest: always, airGapped: gap)
-        }
-        #expect(decide(true, true, false, false) == .serve)
-        #expect(decide(true, true, true, false) == .revalidate)
-        #expect(decide(true, false, true, false) == .serve)
-        #expect(decide(true, true, true, true) == .serve)
-        #expect(decide(false, true, true, false) == .pull)
-        #expect(decide(false, false, false, true) == .unknown)
-    }
-
     @Test("Via gets this server appended, and a loop or too many hops is a 508") func via() throws {
         #expect(try ViaChain.extend(nil, with: "me") == "1.1 me")
         #expect(try ViaChain.extend("1.1 other (x)", with: "me") == "1.1 other (x), 1.1 me")

@@ -127,7 +127,7 @@ import Testing
         former.mirror.close()
         let mirror = try MirrorKit {
             $0.imagePath = directory.path
-            $0.policy = API.Policy(airGapped: true, alwaysPullLatest: false, defaultHost: MirrorKit.host)
+            $0.policy = API.Policy(airGapped: true, defaultHost: MirrorKit.host)
         }
         #expect(mirror.get(target).body == bytes)
         #expect(truncate(path, 77) == 0)

@@ -14,7 +14,7 @@ import Testing
     private static func airGapped(_ directory: TemporaryDirectory) throws -> MirrorKit {
         try MirrorKit {
             $0.imagePath = directory.path
-            $0.policy = API.Policy(airGapped: true, alwaysPullLatest: false, defaultHost: MirrorKit.host)
+            $0.policy = API.Policy(airGapped: true, defaultHost: MirrorKit.host)
         }
     }
 

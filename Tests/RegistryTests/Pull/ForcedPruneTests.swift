@@ -73,7 +73,7 @@ import Testing
         former.close()
         let mirror = try MirrorKit {
             $0.imagePath = directory.path
-            $0.policy = API.Policy(airGapped: true, alwaysPullLatest: false, defaultHost: MirrorKit.host)
+            $0.policy = API.Policy(airGapped: true, defaultHost: MirrorKit.host)
         }
         mirror.wait(until: { mirror.store.isRecovered })
         for _ in 0..<3 { #expect(mirror.get(Self.manifest).body == image.manifest) }

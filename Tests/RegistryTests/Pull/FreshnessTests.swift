@@ -16,7 +16,7 @@ import Testing
 
     private func alwaysLatest() throws -> MirrorKit {
         let mirror = try MirrorKit {
-            $0.policy.alwaysPullLatest = true
+            $0.policy.tags = TagPolicies(checksLatest: true)
             $0.policy.revalidationDeadlineMilliseconds = 100
         }
         Self.old.put(on: mirror.fake, tag: "latest")

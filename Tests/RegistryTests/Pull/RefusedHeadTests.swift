@@ -3,6 +3,7 @@
 import TestSupport
 import Testing
 
+@testable import Configuration
 @testable import OCI
 @testable import Registry
 
@@ -13,7 +14,7 @@ import Testing
 
     private func mirror(_ status: Int, latest: Bool = false) throws -> MirrorKit {
         let mirror = try MirrorKit {
-            $0.policy = API.Policy(airGapped: false, alwaysPullLatest: latest, defaultHost: MirrorKit.host)
+            $0.policy.tags = TagPolicies(checksLatest: latest)
         }
         mirror.fake.on(Self.byTag) { $0.method == "HEAD" ? .status(status) : Self.image.answer }
         mirror.fake.on(Self.blob) { $0.method == "HEAD" ? .status(status) : .blob(Self.image.layers[0], for: $0) }

@@ -65,7 +65,7 @@ import Testing
         let directory = try Self.damagedCache()
         let mirror = try MirrorKit {
             $0.imagePath = directory.path
-            $0.policy = API.Policy(airGapped: true, alwaysPullLatest: false, defaultHost: MirrorKit.host)
+            $0.policy = API.Policy(airGapped: true, defaultHost: MirrorKit.host)
         }
         mirror.wait(until: { mirror.store.isRecovered })
         #expect(mirror.get("/v2/team/app/manifests/v1").status == 200)

@@ -80,7 +80,7 @@ import Testing
 
     @Test("a cached tag is served stale while its repository is paused")
     func revalidation() throws {
-        let mirror = try MirrorKit { $0.policy.alwaysPullLatest = true }
+        let mirror = try MirrorKit { $0.policy.tags = TagPolicies(checksLatest: true) }
         Self.image.put(on: mirror.fake, tag: "latest")
         let target = "/v2/team/app/manifests/latest"
         #expect(mirror.get(target).status == 200)

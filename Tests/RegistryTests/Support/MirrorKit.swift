@@ -18,7 +18,7 @@ final class MirrorKit {
         var connectLimits = ConnectLimits()
         /// Short: what is tested is that a broken transfer is resumed, not when.
         var firstBackOffMilliseconds: UInt64 = 1
-        var policy = API.Policy(airGapped: false, alwaysPullLatest: false, defaultHost: MirrorKit.host)
+        var policy = API.Policy(airGapped: false, defaultHost: MirrorKit.host)
         var prefetchLayers = PrefetchLayers.never
         var aheadLimits: AheadLimits? = AheadLimits()
         /// Off: most tests of failures ask again, and look at what the upstream was asked.

@@ -1,4 +1,4 @@
-// GET and HEAD of manifests, by tag and by digest.
+// GET and HEAD of manifests by digest, and those that have to come from an upstream. TagEndpoint.swift has tags.
 
 internal import OCI
 
@@ -43,16 +43,18 @@ extension API {
     }
 
     /// The hot path: the manifest is in memory.
-    private func answer(
-        _ connection: Connection, _ request: Request, _ manifest: CachedManifest
+    /// - Parameter tag: when the request's tag was checked; nil for a request by digest.
+    func answer(
+        _ connection: Connection, _ request: Request, _ manifest: CachedManifest, _ tag: RecentAnswers.TagTimes? = nil
     ) throws(RegistryError) {
+        if let tag { metrics.tags.served(ageMilliseconds: tags.age(tag.checkedMilliseconds)) }
         if manifest.nextWholeCheckMilliseconds <= loop.nowMilliseconds, !request.isHead {
             completeImage(manifest, try OwnedRequest(request, pseudonym: pseudonym, connection))
         }
         guard request.isConditional else {
             note(
                 connection, request, .manifest(.passUnretained(manifest)),
-                position: store.manifestCache.position(of: manifest, under: manifest.digest))
+                position: store.manifestCache.position(of: manifest, under: manifest.digest), tag: tag)
             return give(connection, manifest, request.target.host)
         }
         metrics.countCachedPull(request.target.host.namespace(in: metrics))
@@ -67,7 +69,7 @@ extension API {
         connection.respond(status: 200, manifest, verdict: .hit)
     }
 
-    private func completeImage(_ manifest: CachedManifest, _ owned: OwnedRequest) {
+    func completeImage(_ manifest: CachedManifest, _ owned: OwnedRequest) {
         guard !owned.isHead else { return }
         puller.completeImage(manifest, from: owned.source, fetches: !policy.airGapped)
     }
@@ -104,88 +106,6 @@ extension API {
 
     func unsatisfiable(_ connection: Connection, _ sizeBytes: Int64, _ verdict: Verdict) {
         connection.respond(status: 416, fields: ResponseFields.unsatisfiable(sizeBytes: sizeBytes), verdict: verdict)
-    }
-
-    // MARK: By tag
-
-    private func manifest(
-        _ connection: Connection, _ request: Request, tag: UnsafeRawBufferPointer
-    ) throws(RegistryError) {
-        let isLatest = tag.equals("latest")
-        if let builtin, builtin.isNamed(host: request.target.host.host, name: request.target.name), isLatest {
-            return try answer(connection, request, builtin.index)
-        }
-        if !(policy.alwaysPullLatest && isLatest) || policy.airGapped,
-            let record = request.target.tag(tag, in: store), let cached = store.manifestAtOnce(record.digest),
-            isProven(record.digest, request.target)
-        {
-            return try answer(connection, request, cached)
-        }
-        let owned = try OwnedRequest(request, pseudonym: pseudonym, connection)
-        let text = String(decoding: tag, as: UTF8.self)
-        findTag(text, owned) { [self] cached, isServable in
-            let freshness = TagFreshness.decide(
-                isCached: cached != nil, isLatest: isLatest, alwaysPullLatest: policy.alwaysPullLatest,
-                airGapped: policy.airGapped)
-            switch (freshness, cached) {
-            case (.serve, let cached?) where isServable: serve(connection, cached, owned)
-            case (.serve, let cached?): proveManifest(connection, cached, .tag(text), owned)
-            case (.revalidate, let cached?) where isServable: revalidate(connection, text, cached, owned)
-            default: pull(connection, .tag(text), owned)
-            }
-        }
-    }
-
-    private func findTag(
-        _ tag: String, _ owned: OwnedRequest, then: @escaping (CachedManifest?, _ isServable: Bool) -> Void
-    ) {
-        store.findTag(host: owned.source.host, repository: owned.source.repository, tag: tag) { [self] record in
-            guard let record else { return then(nil, false) }
-            store.findManifest(record.digest) { [self] found in
-                guard let found else { return then(nil, false) }
-                whenServable(found.digest, owned) { then(found, $0) }
-            }
-        }
-    }
-
-    /// Revalidates a tag by HEAD. When that fails, the cached manifest is served as stale.
-    private func revalidate(_ connection: Connection, _ tag: String, _ cached: CachedManifest, _ owned: OwnedRequest) {
-        let head = UpstreamRequest.manifest(.head, .tag(tag), owned.source)
-        let tally = countPull(owned.source, isJoined: puller.isAsking(head, from: owned.source))
-        let serveStale: (Connection) -> Void = { [self] connection in
-            completeImage(cached, owned)
-            countServed(tally)
-            send(connection, cached, owned.conditions, .stale)
-        }
-        let pending = PendingResponse(
-            connection, deadlineMilliseconds: policy.revalidationDeadlineMilliseconds, late: serveStale)
-        // A client that can get a cached manifest does not wait for the end of the repository's pause.
-        puller.manifestHead(.tag(tag), from: owned.source, waitsForPause: false) { [self] result in
-            countEnd(tally)
-            switch result {
-            case .failure(let error) where error.mayConcernHeadOnly: break
-            case .failure: return pending.answer(serveStale)
-            case .success(let entity) where entity.digest == cached.digest:
-                return pending.answer { [self] connection in
-                    completeImage(cached, owned)
-                    countServed(tally)
-                    send(connection, cached, owned.conditions, .hit)
-                }
-            case .success: break
-            }
-            if puller.mustSaveQuota(owned.source.host) {
-                puller.countSaved(.manifest, of: owned.source.host)
-                return pending.answer(serveStale)
-            }
-            puller.manifest(.tag(tag), from: owned.source) { [self] result, joined in
-                guard case .success(let fresh) = result else { return pending.answer(serveStale) }
-                completeImage(fresh, owned)
-                pending.answer { connection in
-                    countServed(tally)
-                    send(connection, fresh, owned.conditions, joined ? .joined : .miss)
-                }
-            }
-        }
     }
 
     // MARK: Misses

@@ -10,10 +10,22 @@ internal import OCI
 
 /// Answers from memory, by request target.
 struct RecentAnswers: ~Copyable {
-    /// Enough for the images of a busy hour; 288 KiB plus the targets' bytes.
+    /// Enough for the images of a busy hour; 352 KiB plus the targets' bytes.
     static let slotCount = 4096
     /// Longest target remembered; longer ones are rare and not worth their memory.
     static let maximumTargetBytes = 256
+
+    /// When a tag was checked, and until when its answer may be repeated, on the store's `tagClock`.
+    struct TagTimes: BitwiseCopyable {
+        var checkedMilliseconds: Int64
+        var freshUntil: Int64
+
+        /// The times of an answer by digest.
+        static let none = TagTimes(checkedMilliseconds: .max, freshUntil: .max)
+
+        @inline(__always)
+        var isOfTag: Bool { checkedMilliseconds != .max }
+    }
 
     /// The content and upstream of an answer. The caches and this table retain them.
     struct Answer: BitwiseCopyable {
@@ -32,6 +44,7 @@ struct RecentAnswers: ~Copyable {
         /// checked for this target, which names one repository. Of a blob: while no further image is noted
         /// (`IncompleteImages.notedCount`), since it is a layer of none.
         var checked: UInt64 = 0
+        var tag = TagTimes.none
 
         /// The generation of the cache that holds the content.
         @inline(__always)
@@ -147,6 +160,11 @@ extension API {
                     guard manifest.nextWholeCheckMilliseconds > now || answer.checked > now else {
                         return false
                     }
+                    if answer.tag.isOfTag {
+                        let clock = store.tagClock(at: now)
+                        guard clock < answer.tag.freshUntil else { return false }
+                        metrics.tags.served(ageMilliseconds: clock &- answer.tag.checkedMilliseconds)
+                    }
                     count(connection, .manifest)
                     store.manifestCache.use(at: answer.position)
                     if answer.echoesHost { connection.extraField = host.namespaceField }
@@ -168,11 +186,16 @@ extension API {
     }
 
     /// Remembers that a request was answered from memory.
-    func note(_ connection: Connection, _ request: Request, _ content: RecentAnswers.Answer.Content, position: Int?) {
+    /// - Parameter tag: when the request's tag was checked; nil for a request by digest.
+    func note(
+        _ connection: Connection, _ request: Request, _ content: RecentAnswers.Answer.Content, position: Int?,
+        tag: RecentAnswers.TagTimes? = nil
+    ) {
         guard let position, request.head.registryHeader == nil else { return }
         var answer = RecentAnswers.Answer(
             content: content, position: position, host: .passUnretained(request.target.host),
             echoesHost: !connection.extraField.isEmpty)
+        if let tag { answer.tag = tag }
         switch content {
         // A HEAD checks nothing.
         case .manifest where request.isHead: break
@@ -186,8 +209,8 @@ extension API {
 }
 
 extension RequestHead {
-    /// Whether it is a GET or HEAD without a precondition or a range.
+    /// Whether it is a GET or HEAD without a precondition or a range, for which a cached answer is good enough.
     fileprivate var asksForWhole: Bool {
-        (method == .get || method == .head) && range == nil && ifNoneMatch == nil
+        (method == .get || method == .head) && range == nil && ifNoneMatch == nil && !refusesCached
     }
 }
