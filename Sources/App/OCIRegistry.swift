@@ -10,8 +10,8 @@ struct OCIRegistry: ParsableCommand {
         abstract: "A pull-only, pull-through, caching registry for OCI images.",
         version: Version.text,
         subcommands: [
-            Serve.self, Load.self, Export.self, Verify.self, ShowVersion.self, List.self, Prune.self, CheckConfig.self,
-            Explain.self, Reload.self,
+            Serve.self, Load.self, Export.self, Verify.self, ShowVersion.self, List.self, Prune.self, Refresh.self,
+            CheckConfig.self, Explain.self, Reload.self,
         ])
 
     @OptionGroup var global: GlobalOptions

@@ -27,6 +27,7 @@ import Testing
         #expect(try command("/cmd/blob/list?substr=56ae&count=1") == .blobs(part: "56ae", limit: 1))
         #expect(try command("/cmd/stop") == .stop)
         #expect(try command("/cmd/reload") == .reload)
+        #expect(try command("/cmd/refresh?pattern=a%3Alatest$") == .refresh(pattern: "a:latest$"))
         #expect(
             try command("/cmd/prune?type=created&dur=10d&count=50&dryRun=true")
                 == .prune(.init(.created(Age("10d")), limit: 50, isDryRun: true)))
@@ -64,6 +65,8 @@ import Testing
             ("/cmd/load?files=x&directory=y", "directory: must be an absolute path"),
             ("/cmd/load?files=x&directory=/&platform=linux", "platform: must be all, or such as linux/amd64"),
             ("/cmd/load?files=x&directory=/&resolve=A:B:C", "resolve: not an image reference"),
+            ("/cmd/refresh", "pattern: an empty one would match every tag"),
+            ("/cmd/refresh?pattern=", "pattern: an empty one would match every tag"),
             ("/cmd/verify?now", "unknown parameter \"now\"; it takes none"),
             ("/cmd/reload?file=/etc/passwd", "unknown parameter \"file\"; it takes none"),
             ("/cmd/stop?now", "unknown parameter \"now\"; it takes none"),
@@ -99,6 +102,7 @@ import Testing
             .prune(.init(.accessed(try Age("36500d")), limit: 3, isDryRun: false)),
             .prune(.init(.created(try Age("1ns")), limit: nil, isDryRun: false)),
             .prune(.init(.createdBefore(seconds: -12), limit: nil, isDryRun: false)), .stop, .reload, .verify,
+            .refresh(pattern: "a+&[,] b"),
             .load(
                 .init(
                     files: "a,*.tar,ü&=+", directory: "/a b", platforms: .all, resolveAs: ImageName("x.io/a:1"),

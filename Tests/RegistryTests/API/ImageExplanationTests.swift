@@ -155,6 +155,10 @@ import Testing
     func names() throws {
         let open = "allowed: no allow, deny or registriesOnly is configured"
         #expect(try Self.explain("quay.io/a")["pull"] == open)
+        #expect(
+            try Self.explain("quay.io/a", "tagTTL: 1h")["tag"]
+                == "ttl 1h, staleWhileRevalidate 0s, staleIfError forever, onUpstreamDelete keep (tagTTL)")
+        #expect(try Self.explain("quay.io/a@sha256:\(String(repeating: "0", count: 64))")["tag"] == nil)
         #expect(try Self.explain("quay.io/a", "allow: ['quay\\.io/.*']")["pull"] == "allowed: allow[0] 'quay\\.io/.*'")
         let denied = try Self.explain("hello-world", "deny: [library/hello]\nhelloWorld: true")
         #expect(denied["pull"] == "denied: deny[0] 'library/hello'")

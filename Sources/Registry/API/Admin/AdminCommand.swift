@@ -21,6 +21,8 @@ package enum AdminCommand: Sendable, Equatable {
     case load(Load)
     /// Hashes all content again, and streams its progress. Not an endpoint of the reference.
     case verify
+    /// Revalidates cached tags, and streams the results. Not an endpoint of the reference.
+    case refresh(pattern: String)
 
     /// The images to prune, and how.
     package struct Prune: Sendable, Equatable {
@@ -81,7 +83,7 @@ package enum AdminCommand: Sendable, Equatable {
     /// Whether it changes the cache or the server.
     package var isMutating: Bool {
         switch self {
-        case .prune, .stop, .reload, .load, .verify: true
+        case .prune, .stop, .reload, .load, .verify, .refresh: true
         default: false
         }
     }
@@ -92,14 +94,22 @@ package enum AdminCommand: Sendable, Equatable {
         switch self {
         case .prune: [.delete]
         case .stop: onSocket ? [.get, .post] : [.post]
-        case .reload, .load, .verify: [.post]
+        case .reload, .load, .verify, .refresh: [.post]
         default: [.get, .head]
         }
     }
 
-    /// Whether its response lasts as long as its job. Such a command is accepted on the admin socket only: it makes the
-    /// server open files by name, which only the server's own user may request.
+    /// Whether its response lasts as long as its job.
     package var isFollowed: Bool {
+        switch self {
+        case .load, .verify, .refresh: true
+        default: false
+        }
+    }
+
+    /// Whether it is accepted on the admin socket only: it makes the server open files by name, or read all of them,
+    /// which only the server's own user may request.
+    package var needsSocket: Bool {
         switch self {
         case .load, .verify: true
         default: false
@@ -156,6 +166,12 @@ extension AdminCommand {
         case "/cmd/verify":
             try items.allow([])
             self = .verify
+        case "/cmd/refresh":
+            try items.allow(["pattern"])
+            guard let pattern = try items.text("pattern") else {
+                throw AdminQuery.refused("pattern: an empty one would match every tag")
+            }
+            self = .refresh(pattern: pattern)
         default:
             throw RegistryError(status: 404, code: .unsupported, message: "no such command of administration")
         }

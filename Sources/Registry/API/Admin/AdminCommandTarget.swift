@@ -28,6 +28,7 @@ extension AdminCommand {
         case .reload: ("POST", AdminCommand.target("reload", []))
         case .load(let load): ("POST", AdminCommand.target("load", load.parameters))
         case .verify: ("POST", AdminCommand.target("verify", []))
+        case .refresh(let pattern): ("POST", AdminCommand.target("refresh", [("pattern", pattern)]))
         }
     }
 

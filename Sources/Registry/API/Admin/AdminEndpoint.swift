@@ -47,9 +47,9 @@ package final class AdminEndpoint {
             let command = try AdminCommand(path: head.path.in(bytes), query: query)
             let methods = command.methods(onSocket: access.isSocket)
             guard methods.contains(head.method) else { return answer.refuse(allowing: methods) }
-            guard !command.isFollowed || access.isSocket else { throw AdminEndpoint.forTheSocket }
+            guard !command.needsSocket || access.isSocket else { throw AdminEndpoint.forTheSocket }
             if command.isMutating { log(head, bytes, connection) }
-            if command.isFollowed { return answer.follow(jobs.start(command)) }
+            if command.isFollowed { return answer.follow(try jobs.start(command)) }
             carryOut(command, answer)
         } catch {
             answer.refuse(error)

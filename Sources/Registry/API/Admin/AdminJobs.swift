@@ -1,8 +1,10 @@
-// Long admin jobs of a running server: load and verify, run by the same code as without a server, and the lines that
-// report on them. A job stops when its client disconnects.
+// Long admin jobs of a running server: load and verify, run by the same code as without a server, and refresh; and the
+// lines that report on them. A job stops when its client disconnects.
 
+internal import Configuration
 internal import FoundationEssentials
 package import Logging
+internal import OCI
 
 /// The running admin jobs.
 package final class AdminJobs {
@@ -21,11 +23,13 @@ package final class AdminJobs {
 
     /// Starts a job.
     /// - Returns: the feed of its events; the job stops when the client leaves the feed.
-    func start(_ command: AdminCommand) -> LineFeed {
+    /// - Throws: when the command is invalid, or not possible on this server.
+    func start(_ command: AdminCommand) throws(RegistryError) -> LineFeed {
         let feed = LineFeed()
         switch command {
         case .load(let load): start(load, feed)
         case .verify: verify(feed)
+        case .refresh(let pattern): try refresh(pattern, feed)
         default: feed.end()
         }
         return feed
@@ -62,6 +66,25 @@ package final class AdminJobs {
         }
         begins(feed) { run.stop() }
         run.start()
+    }
+
+    private func refresh(_ text: String, _ feed: LineFeed) throws(RegistryError) {
+        guard !isAirGapped else {
+            throw RegistryError(status: 403, code: .denied, message: "nothing may be asked upstream (airGapped)")
+        }
+        let pattern = try AdminQueries.compile(text).get()
+        let run = TagRefresh(context) { [self] event in
+            guard case .ended(let report) = event else { return feed.add(NDJSONLine.encode(event)) }
+            logger.info(
+                "refresh ended",
+                metadata: [
+                    "moved": "\(report.moved)", "unchanged": "\(report.unchanged)", "deleted": "\(report.deleted)",
+                    "failed": "\(report.failed)",
+                ])
+            end(event, feed)
+        }
+        begins(feed) { run.stop() }
+        run.start { try pattern?.matches($0.name) ?? false }
     }
 
     /// Emits a progress event only if the previous one has been sent: a slow client skips stale progress.

@@ -20,7 +20,7 @@ package final class AdminQueries {
         _ command: AdminCommand, asJSON: Bool, then: @escaping (Result<[UInt8], RegistryError>) -> Void
     ) {
         switch command {
-        case .stop, .reload, .load, .verify: then(.success([]))
+        case .stop, .reload, .load, .verify, .refresh: then(.success([]))
         case .prune(let prune): self.prune(prune, asJSON, then)
         case .blobs(let part, let limit): blobs(part, limit, asJSON, then)
         case .manifests(let pattern, let limit):
@@ -112,7 +112,7 @@ package final class AdminQueries {
         }
     }
 
-    private static func compile(_ text: String?) -> Result<Pattern?, RegistryError> {
+    static func compile(_ text: String?) -> Result<Pattern?, RegistryError> {
         guard let text else { return .success(nil) }
         return Result { () throws(PatternError) in try Pattern(text) }.mapError(refusal)
     }

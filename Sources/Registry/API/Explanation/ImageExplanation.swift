@@ -38,6 +38,8 @@ package struct ImageExplanation: Sendable {
     /// The decision of the rules on names.
     private let nameDecision: String
     private let silence: Silence?
+    /// The policy of the tag; nil for a name with a digest.
+    private let tagPolicy: String?
     let endpoints: [EndpointExplanation]
     private let limits: [Line]
 
@@ -57,9 +59,14 @@ package struct ImageExplanation: Sendable {
         entry = index.map { ($0, entries.all[$0].name) }
         let names = config.namePolicy
         nameDecision = names.explanation(host: host, repository: image.name.repository)
-        let passesNameRules = names.decide(host: host, repository: image.name.repository) == .allowed
+        if case .tag(let tag) = image.name.reference {
+            tagPolicy = config.tags.explanation(host: host, repository: image.name.repository, tag: tag)
+        } else {
+            tagPolicy = nil
+        }
+        let isAllowed = names.decide(host: host, repository: image.name.repository) == .allowed
         let isBuiltIn = config.helloWorld && Builtin.serves(image.name)
-        silence = !passesNameRules ? .denied : isBuiltIn ? .builtIn : config.airGapped ? .airGapped : nil
+        silence = !isAllowed ? .denied : isBuiltIn ? .builtIn : config.airGapped ? .airGapped : nil
         guard silence == nil else {
             (endpoints, limits) = ([], [])
             return
@@ -104,7 +111,9 @@ package struct ImageExplanation: Sendable {
         if let address = client.address { lines.append(Line("from", address.text)) }
         if let user = client.user { lines.append(Line("user", user)) }
         lines.append(Line("access", "open: no rule by address or user is configured"))
-        lines += [Line("pull", nameDecision), Line("entry", entryText)]
+        lines.append(Line("pull", nameDecision))
+        if let tagPolicy { lines.append(Line("tag", tagPolicy)) }
+        lines.append(Line("entry", entryText))
         switch silence {
         case .denied: lines.append(Line("upstream", "none is asked: requests get 403"))
         case .airGapped: lines.append(Line("upstream", "none is asked (airGapped): what is not cached gets 404"))
