@@ -234,8 +234,8 @@ package final class Store {
             }
             layout.group.apply(to: status, at: path)
         }
-        // They may have been made before the directory was given to a group.
-        for path in [layout.access, layout.proofs, layout.scrub] {
+        // These are appended to, so that they stay as an earlier release, or another group's access, has made them.
+        for path in [layout.access, layout.proofs, layout.checks, layout.scrub] {
             if let status = try? Disk.status(at: path) { layout.group.apply(to: status, at: path) }
         }
         try Disk.syncDirectory(layout.root)
