@@ -236,7 +236,10 @@ import Testing
         let name = try #require(RepositoryName("team/other"))
         let closed = Closed(mirror)
         var decided = 0
-        #expect(names.decide(MirrorKit.host, name, for: DecisionRequest(bytes: DecisionLimits.maximumWaitingBytes)) { _ in decided += 1 })
+        #expect(
+            names.decide(MirrorKit.host, name, for: DecisionRequest(bytes: DecisionLimits.maximumWaitingBytes)) { _ in
+                decided += 1
+            })
         #expect(!names.decide(MirrorKit.host, name, for: DecisionRequest(bytes: 1)) { _ in decided += 1 })
         #expect(!names.decide(MirrorKit.host, name, for: DecisionRequest(bytes: .max)) { _ in decided += 1 })
         closed.open()

@@ -39,7 +39,7 @@ import Testing
         _ hub: Hub, reserve: Int? = 20, _ change: (inout MirrorKit.Options) -> Void = { _ in }
     ) throws -> MirrorKit {
         let mirror = try MirrorKit {
-            $0.policy.alwaysPullLatest = true
+            $0.policy.tags = TagPolicies(checksLatest: true)
             $0.quotaReserve = reserve
             change(&$0)
         }

@@ -175,7 +175,7 @@ import Testing
         let name = try #require(ImageName("registry.test/team/app:v1"))
         let context = LoadContext(
             loop: mirror.run.loop, offload: mirror.offload, store: mirror.store, puller: mirror.puller,
-            names: mirror.api.names, pseudonym: "load")
+            names: mirror.api.names, tags: mirror.api.tags, pseudonym: "load")
         let source = context.source(of: name)
         mirror.wait { done in mirror.puller.manifest(.tag("v1"), from: source) { _, _ in done() } }
         mirror.wait { done in _ = mirror.puller.fetchBlob(blob, from: source) { _ in done() } }
@@ -246,7 +246,7 @@ import Testing
     // MARK: Other ways to ask
 
     @Test("a cached tag whose upstream has lost it is served, and asked for once") func revalidated() throws {
-        let mirror = try mirror { $0.policy.alwaysPullLatest = true }
+        let mirror = try mirror { $0.policy.tags = TagPolicies(checksLatest: true) }
         let latest = "/v2/team/app/manifests/latest"
         Self.image.put(on: mirror.fake, tag: "latest")
         #expect(mirror.get(latest).status == 200)

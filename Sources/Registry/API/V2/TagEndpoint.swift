@@ -175,6 +175,7 @@ extension StaleReason {
         case .failed(.badStatus): "this tag may have moved: its upstream answered with an error"
         case .failed(.invalid): "this tag may have moved: its upstream answered with something that is no manifest"
         case .failed(.unreachable): "this tag may have moved: its upstream cannot be reached"
+        case .failed(.quota): "this tag has moved: few pulls are left at its upstream"
         }
     }
 }

@@ -77,7 +77,7 @@ package final class TagChecks {
         if let known = name.withBytes({ policy(of: $0, isLatest: name.tag == "latest") }) {
             return context.loop.deferred.complete(then, known)
         }
-        guard decisions.decide(name, holding: TagChecks.waiterBytes, then: then) else {
+        guard decisions.decide(name, for: DecisionRequest(bytes: TagChecks.waiterBytes), then: then) else {
             return context.loop.deferred.complete(then, .strict)
         }
     }
