@@ -42,6 +42,8 @@ package struct Manifest: Sendable {
     package let layers: [Descriptor]
     /// An index's entries that are manifests; empty for an image manifest. Its other entries are in `layers`.
     package let manifests: [Descriptor]
+    /// The manifest that this one is about, as a signature or an SBOM is (image-spec 1.1, "subject"); nil without one.
+    package let subject: Digest?
     /// Descriptors left out: their digest is missing, or of an algorithm that is not registered.
     package let skippedDescriptorCount: Int
     /// The required member that is missing (`config` or `manifests`), as text; nil if none is.
@@ -79,6 +81,8 @@ package struct Manifest: Sendable {
             type.isIndex
             ? entries.filter { !$0.isManifest } : read(type == .ociArtifact ? body.blobs : body.layers)
         config = type.isIndex || type == .ociArtifact ? nil : read(body.config.map { [$0] } ?? []).first
+        // Outside the count: what the cache does ahead does not need it.
+        subject = body.subject?.descriptor?.digest
         skippedDescriptorCount = unread
         missingPart =
             type.isIndex
@@ -108,18 +112,20 @@ package struct Manifest: Sendable {
     private struct Body: Decodable {
         let mediaType: String?
         let config: Entry?
+        let subject: Entry?
         let layers: [Entry]
         let blobs: [Entry]
         let manifests: [Entry]
         let hasManifests: Bool
 
-        private enum Key: String, CodingKey { case mediaType, config, layers, blobs, manifests }
+        private enum Key: String, CodingKey { case mediaType, config, subject, layers, blobs, manifests }
 
         init(from decoder: any Decoder) throws {
             let values = try decoder.container(keyedBy: Key.self)
             func list(_ key: Key) -> [Entry] { (try? values.decode([Entry].self, forKey: key)) ?? [] }
             mediaType = try? values.decode(String.self, forKey: .mediaType)
             config = try? values.decodeIfPresent(Entry.self, forKey: .config)
+            subject = try? values.decodeIfPresent(Entry.self, forKey: .subject)
             (layers, blobs, manifests) = (list(.layers), list(.blobs), list(.manifests))
             hasManifests = (try? values.decode([Entry].self, forKey: .manifests)) != nil
         }

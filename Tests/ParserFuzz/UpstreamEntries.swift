@@ -71,8 +71,14 @@ enum UpstreamEntries {
             require(manifest.prefetchedBlobs.allSatisfy { $0.sizeBytes != nil }, "prefetches what has no size")
             _ = manifest.layers.saturatedSum { $0.sizeBytes ?? 0 }
         }
-        _ = try? ReferrersAnswer(body, artifactType: "a/b")
-        try? TagList.check(body)
+        if let index = try? ReferrersIndex(body) {
+            // What is handed on has to be an index again.
+            require((try? ReferrersIndex(index.body)) == index, "an index that is another when it is written")
+        }
+        let list = KeptList(checkedAtSeconds: 5, pages: [body])
+        _ = try? ReferrersAnswer(list, cached: [], page: 1, artifactType: "a/b")
+        _ = try? TagList(body)
+        _ = KeptList(fileContent: body)
     }
 
     /// The input is a URL and, on the second line, another one relative to it.

@@ -22,6 +22,8 @@ package final class API {
         package var answerDeadlineMilliseconds: UInt64 = 15_000
         /// How long a client waits for the revalidation of a cached tag before the cached manifest is served.
         package var revalidationDeadlineMilliseconds: UInt64 = 1_000
+        /// How long lists of tags and referrers are served without asking their upstream again.
+        package var listLifetimeSeconds = ListFreshness.lifetimeSeconds
 
         package init(
             airGapped: Bool, defaultHost: RegistryHost?, names: NamePolicy = NamePolicy(),
@@ -51,6 +53,7 @@ package final class API {
     let logger: Logger
     let metrics: Metrics
     let catalogScan: CatalogScan
+    let cachedReferrers: CachedReferrersScan
     private var hosts = HostTable()
     var recentAnswers = RecentAnswers()
     private var defaultHost: HostTable.Entry?
@@ -71,6 +74,7 @@ package final class API {
         // Without proofs, denied content could be requested under an allowed name.
         store.requiresProofs = !policy.names.isOpen
         catalogScan = CatalogScan(store, on: loop, names: names, hasBuiltin: builtin != nil)
+        cachedReferrers = CachedReferrersScan(store, on: loop)
         self.puller = puller
         self.policy = policy
         self.builtin = builtin

@@ -86,6 +86,30 @@ extension Catalog {
             $2.sample($0.requests.connectionsRefused)
         },
         counter(
+            "ociregistry_lists_served_offline_total",
+            "Lists of tags and referrers served although the upstream did not confirm them.", ["endpoint", "reason"]
+        ) { metrics, _, text in
+            for endpoint in ListCounts.endpoints {
+                for reason in OfflineReason.allCases {
+                    text.sample(
+                        metrics.lists.offlineCount(endpoint, reason),
+                        Labels([("endpoint", endpoint.label), ("reason", reason.rawValue)]))
+                }
+            }
+        },
+        counter(
+            "ociregistry_list_revalidations_total",
+            "Lists of tags and referrers asked of upstreams, all their pages, by the result.", ["endpoint", "result"]
+        ) { metrics, _, text in
+            for endpoint in ListCounts.endpoints {
+                for result in ListRevalidation.allCases {
+                    text.sample(
+                        metrics.lists.revalidationCount(endpoint, result),
+                        Labels([("endpoint", endpoint.label), ("result", result.rawValue)]))
+                }
+            }
+        },
+        counter(
             "ociregistry_coalesced_requests_total", "Requests that joined a pull which another had started.",
             ["endpoint"]
         ) { metrics, _, text in

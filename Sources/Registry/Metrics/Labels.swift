@@ -78,6 +78,30 @@ package enum ProofResult: String, CaseIterable, Sendable {
     case unavailable
 }
 
+/// Why a list of tags or referrers was served although its upstream did not confirm it.
+package enum OfflineReason: String, CaseIterable, Sendable {
+    /// No upstream may be asked.
+    case airGapped = "air_gapped"
+    /// The upstream cannot be reached, or does not answer.
+    case unreachable
+    /// The upstream denies access.
+    case denied
+    /// The upstream asks for fewer requests.
+    case rateLimited = "rate_limited"
+    /// The upstream answers with an error, or with what is no list.
+    case failed
+    /// The upstream has not answered in time.
+    case late
+}
+
+/// The result of a request for a whole list of tags or referrers.
+package enum ListRevalidation: String, CaseIterable, Sendable {
+    /// The list had not been kept before.
+    case new
+    case changed, unchanged
+    case failed
+}
+
 /// The class of a status code.
 package enum StatusClass: UInt8, CaseIterable, Sendable {
     case success, redirection, clientError, serverError

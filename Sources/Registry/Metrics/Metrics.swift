@@ -53,6 +53,7 @@ package final class Metrics {
     package var pulls = PullCounts()
     package var configLoads = ConfigLoads()
     package var tags = TagCounts()
+    package var lists = ListCounts()
 
     package private(set) var namespaces: Namespaces
     /// Indexed by namespace number.

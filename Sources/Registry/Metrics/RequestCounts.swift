@@ -49,7 +49,7 @@ package struct RequestCounts: Sendable {
         [(.base, .none)]
         + [.hit, .joined, .miss, .stale, .error].map { (.manifest, $0) }
         + [.hit, .joined, .miss, .error].map { (.blob, $0) }
-        + [.hit, .miss, .error].map { (.tags, $0) } + [.hit, .miss, .error].map { (.referrers, $0) }
+        + [.hit, .miss, .stale, .error].map { (.tags, $0) } + [.hit, .miss, .stale, .error].map { (.referrers, $0) }
         + [(.other, .error)]
 
     private static let rowCount = Endpoint.allCases.count * Verdict.allCases.count

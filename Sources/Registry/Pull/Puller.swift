@@ -40,12 +40,17 @@ package final class Puller {
     private var manifests: [ManifestKey: ManifestPull] = [:]
     private var heads: [HeadKey: [(Result<UpstreamEntity, RegistryError>) -> Void]] = [:]
     private var fetches: [ObjectIdentifier: BufferedFetch] = [:]
+    /// Lists that are being fetched, and the bytes that they have gathered.
+    var listGathers: [ListName: ListGather] = [:]
+    var gatheredListBytes = 0
+    /// Lists too long to be kept, with the ends of their times.
+    var longLists: [ListName: UInt64] = [:]
     private var tagHints = TagHints()
     /// What upstreams lately did not have, or denied.
     var negatives: NegativeAnswers
     /// Images whose rest is fetched when one of their layers is asked for.
     var incompleteImages = IncompleteImages()
-    /// What lists of tags and referrers are gathered in; they never go to the disk, and do not wait for it.
+    /// What a page of a list of tags or referrers is gathered in; it does not wait for the disk.
     private let listMemory: MemoryBudget
     private(set) var isClosed = false
     /// Blobs that pass through, since the cache has no room for them.
@@ -260,7 +265,7 @@ package final class Puller {
 
     // MARK: Lists
 
-    /// Fetches a small answer unchanged. Tag lists and referrers are not cached.
+    /// Fetches a small answer unchanged.
     func fetch(
         _ request: UpstreamRequest, from source: PullSource,
         then: @escaping (Result<BufferedFetch.Answer, RegistryError>) -> Void

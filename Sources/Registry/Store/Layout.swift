@@ -7,6 +7,8 @@
 //     manifests/<type>/<alg>/<2 hex>/<hex>   verbatim bytes; the type is a directory, so that one rename publishes both
 //     tags/<host>/<repository…>/_tags/<tag>  "<digest>\n"; no repository component can begin with an underscore
 //     tags/<host>/<repository…>/_digests/<alg>-<hex>  "<digest>\n": pulled there by digest
+//     lists/<host>/<repository…>/_tags     a list of tags as its upstream sent it (Lists/KeptList.swift)
+//     lists/<host>/<repository…>/_referrers/<alg>-<hex>  the referrers of a manifest
 //     ACCESS                          when manifests were last served, a line each: seconds and digest
 //     PROOFS                          in which repositories content may be served, a line each (Proofs/ProofLine.swift)
 //     CHECKS                          when upstreams last confirmed tags, a line each: name and seconds
@@ -55,6 +57,7 @@ struct Layout: Sendable {
     var blobs: String { root + "/blobs" }
     var manifests: String { root + "/manifests" }
     var tags: String { root + "/tags" }
+    var lists: String { root + "/lists" }
     var partial: String { root + "/partial" }
     var temporary: String { root + "/temporary" }
     /// The file that a disk check makes and removes.

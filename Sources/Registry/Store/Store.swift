@@ -151,6 +151,9 @@ package final class Store {
     /// Milliseconds that `tagClock` is ahead of the loop's clock: tests let time pass with it.
     package var tagClockLead: UInt64 = 0
     var proofs = Proofs()
+    var lists = Lists()
+    /// Counts manifests and names that were stored or removed, for readers of the whole cache.
+    package internal(set) var contentCount: UInt64 = 0
     /// The jobs that read and write `PROOFS`.
     let proofChain: SerialOffload
     /// The running prune, and those that wait for it.

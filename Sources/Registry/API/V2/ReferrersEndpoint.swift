@@ -1,7 +1,6 @@
-// Referrers (signatures, attestations, SBOMs), forwarded. A failing upstream gives an error, never an empty list, which
-// could hide a signature. For an upstream without the API, the fallback tag is requested.
+// Referrers: signatures, attestations, SBOMs. Which list answers is decided in ListAnswers.swift; its pages are the
+// upstream's, and are filtered here.
 
-internal import FoundationEssentials
 internal import OCI
 
 extension API {
@@ -11,88 +10,66 @@ extension API {
         }
         let query = QueryItems(request.head.query.in(request.bytes))
         let owned = try OwnedRequest(request, pseudonym: pseudonym, connection)
-        if builtin?.manifests[subject] != nil { return send(connection, ReferrersAnswer(), nil, .hit) }
-        if policy.airGapped {
-            return connection.respond(
-                .manifestUnknown("referrers are not cached, and this server is air-gapped"))
+        if builtin?.manifests[subject] != nil {
+            return send(connection, ReferrersAnswer(), nil, [], .hit)
         }
         let page = ReferrersPage(
-            subject: subject, artifactType: query.value(named: "artifactType"),
+            number: try ReferrersPage.number(query), artifactType: query.value(named: "artifactType"),
             link: ListLink(
                 path: request.route.shownPath("referrers/\(subject)"), namespace: query.value(named: "ns")),
             upstreamQuery: ListLink.forwarded(request.head.query.in(request.bytes)))
-        fetchReferrers(makePendingResponse(connection, owned.source), page, owned)
+        let name = ListName(
+            host: owned.source.host, repository: owned.source.repository, kind: .referrers(subject))
+        answer(
+            connection,
+            ListRequest(
+                name: name, owned: owned, send: { [self] in sendReferrers($0, $1, page) },
+                pass: { [self] in passReferrers($0, name, page, owned) }))
     }
 
-    private func fetchReferrers(_ pending: PendingResponse, _ page: ReferrersPage, _ owned: OwnedRequest) {
-        var fetch = UpstreamRequest(
-            method: .get, path: "/v2/\(owned.source.repository)/referrers/\(page.subject)", query: page.upstreamQuery,
-            repository: owned.source.repository, kind: .referrers)
-        fetch.accept = [MediaType.ociIndex.text]
-        fetch.via = owned.source.via
-        fetch.client = owned.source.client
-        fetch.requestID = owned.source.requestID
+    private func sendReferrers(_ connection: Connection, _ answer: ListAnswer, _ page: ReferrersPage) {
+        let (list, cached, number, type) = (answer.list, answer.cachedReferrers, page.number, page.artifactType)
+        offload.run {
+            try ReferrersAnswer(list, cached: cached, page: number, artifactType: type)
+        } then: { [self] (result: Result<ReferrersAnswer, any Error>) in
+            guard case .success(let body) = result else {
+                return connection.respond(.unavailable("the list of referrers in the cache cannot be read"))
+            }
+            send(connection, body, body.hasMore ? page.nextLink : nil, answer.fields, answer.verdict)
+        }
+    }
+
+    /// Passes one page through.
+    private func passReferrers(_ connection: Connection, _ name: ListName, _ page: ReferrersPage, _ owned: OwnedRequest) {
+        let pending = makePendingResponse(connection, owned.source)
+        let fetch = UpstreamRequest.list(name, query: page.upstreamQuery, owned.source)
         puller.fetch(fetch, from: owned.source) { [self] result in
             switch result {
-            case .success(let answer): sendReferrers(pending, answer, page, owned)
-            case .failure(let error) where error.status == 404: fallBack(pending, page, owned)
             case .failure(let error): pending.answer { $0.respond(error) }
-            }
-        }
-    }
-
-    private func sendReferrers(
-        _ pending: PendingResponse, _ answer: BufferedFetch.Answer, _ page: ReferrersPage, _ owned: OwnedRequest
-    ) {
-        let isIndex = answer.head.contentType.flatMap { MediaType($0) } == .ociIndex
-        read(answer.body, page.artifactType) { [self] list in
-            if let list {
-                let next = answer.head.nextLink.flatMap { page.link.link(to: $0) }
-                pending.answer { send($0, list, next) }
-            } else if isIndex {
-                // The upstream has the API: an empty fallback tag would not prove that there are no referrers.
-                pending.answer { $0.respond(.badManifest("the upstream's list of referrers cannot be read")) }
-            } else {
-                // Some upstreams answer unknown paths with a 200 and an HTML page.
-                fallBack(pending, page, owned)
-            }
-        }
-    }
-
-    /// Requests the index under the tag `<alg>-<hex>`, which clients maintain where the API is missing; a missing tag
-    /// gives an empty list.
-    private func fallBack(_ pending: PendingResponse, _ page: ReferrersPage, _ owned: OwnedRequest) {
-        let tag = "\(page.subject.algorithm.name)-\(page.subject.hex.prefix(64))"
-        let request = UpstreamRequest.manifest(.get, .tag(tag), owned.source)
-        puller.fetch(request, from: owned.source) { [self] result in
-            switch result {
             case .success(let answer):
-                read(answer.body, page.artifactType) { [self] list in
-                    pending.answer { connection in
-                        if let list { return send(connection, list, nil) }
-                        connection.respond(.badManifest("the fallback tag of the referrers is not an index"))
+                let (body, type) = (answer.body, page.artifactType)
+                offload.run {
+                    try ReferrersAnswer(
+                        KeptList(checkedAtSeconds: 0, pages: [body]), cached: [], page: 1, artifactType: type)
+                } then: { (result: Result<ReferrersAnswer, any Error>) in
+                    answer.hold.release()
+                    let next = answer.head.nextLink.flatMap { page.link.link(to: $0) }
+                    pending.answer { [self] connection in
+                        guard case .success(let list) = result else {
+                            return connection.respond(.badManifest("the upstream's list of referrers cannot be read"))
+                        }
+                        send(connection, list, next, [], .miss)
                     }
                 }
-            case .failure(let error) where error.status == 404:
-                pending.answer { send($0, ReferrersAnswer(), nil) }
-            case .failure(let error): pending.answer { $0.respond(error) }
             }
-        }
-    }
-
-    /// Parses the list off the loop: four megabytes take longer than other clients should wait. Nil when it is invalid.
-    private func read(_ bytes: [UInt8], _ artifactType: String?, then: @escaping (ReferrersAnswer?) -> Void) {
-        offload.run {
-            try ReferrersAnswer(bytes, artifactType: artifactType)
-        } then: { (result: Result<ReferrersAnswer, any Error>) in
-            then(try? result.get())
         }
     }
 
     private func send(
-        _ connection: Connection, _ list: ReferrersAnswer, _ next: String?, _ verdict: Verdict = .miss
+        _ connection: Connection, _ list: ReferrersAnswer, _ next: String?, _ fields: [(String, String)],
+        _ verdict: Verdict
     ) {
-        var extra: [(String, String)] = []
+        var extra = fields
         if list.isFiltered { extra.append(("OCI-Filters-Applied", "artifactType")) }
         if let next { extra.append(("Link", next)) }
         let fields = ResponseFields.plain(
@@ -102,11 +79,33 @@ extension API {
 }
 
 /// The parameters of one page of a referrers list.
-struct ReferrersPage {
-    let subject: Digest
+private struct ReferrersPage {
+    /// The parameter of this server's links. Upstreams have their own, which a long list's links contain.
+    static let parameter: StaticString = "cachedPage"
+
+    /// From 1.
+    let number: Int
     let artifactType: String?
     let link: ListLink
     let upstreamQuery: String?
+
+    static func number(_ query: QueryItems) throws(RegistryError) -> Int {
+        switch query.item(named: parameter) {
+        case .absent: return 1
+        case .malformed: break
+        case .value(let text):
+            // One page more, for what the cache has beside the list.
+            if let number = OutsideNumber.decimal(text, in: 1...(KeptList.maximumPages + 1)) { return number }
+        }
+        throw RegistryError(status: 400, code: .unsupported, message: "malformed query parameter \(parameter)")
+    }
+
+    /// The `Link` to the next page (RFC 8288).
+    var nextLink: String? {
+        var query = "?\(ReferrersPage.parameter)=\(number + 1)"
+        if let artifactType { query += "&artifactType=\(PercentEncoding.encode(artifactType))" }
+        return link.link(to: query)
+    }
 }
 
 /// A list of referrers in the form sent to a client.
@@ -114,53 +113,32 @@ package struct ReferrersAnswer: Sendable {
     let body: [UInt8]
     /// Whether the list contains only the requested type.
     let isFiltered: Bool
+    /// Whether another page follows.
+    let hasMore: Bool
 
     /// An empty list.
     init() {
-        body = Array("{\"schemaVersion\":2,\"mediaType\":\"\(MediaType.ociIndex.text)\",\"manifests\":[]}".utf8)
-        isFiltered = false
+        body = ReferrersIndex(entries: []).body
+        (isFiltered, hasMore) = (false, false)
     }
 
-    /// Parses an upstream's index and filters it. If an entry has no type (from an old client, under the fallback tag),
-    /// all entries are sent and the client filters: dropping that entry could hide a signature.
-    /// - Throws: when the bytes are not an index.
-    package init(_ bytes: [UInt8], artifactType: String?) throws {
-        var index = try JSONDecoder().decode(ReferrersIndex.self, from: Data(bytes))
-        isFiltered = artifactType != nil && index.manifests.allSatisfy { $0.artifactType != nil }
-        if isFiltered { index.manifests.removeAll { $0.artifactType != artifactType } }
-        let encoder = JSONEncoder()
-        encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
-        body = Array(try encoder.encode(index))
-    }
-}
-
-/// An index of referrers (distribution-spec 1.1, "Listing Referrers").
-private struct ReferrersIndex: Codable {
-    struct Entry: Codable {
-        var mediaType: String
-        var digest: String
-        var size: Int64
-        var artifactType: String?
-        var annotations: [String: String]?
-        var urls: [String]?
-        var data: String?
-    }
-
-    let schemaVersion: Int
-    let mediaType: String
-    var manifests: [Entry]
-    let annotations: [String: String]?
-
-    /// The media type may be absent (image-spec, image-index.md), and some Go programs write an empty list as `null`;
-    /// refusing either would give a false empty list.
-    init(from decoder: any Decoder) throws {
-        let values = try decoder.container(keyedBy: CodingKeys.self)
-        schemaVersion = try values.decode(Int.self, forKey: .schemaVersion)
-        mediaType = try values.decodeIfPresent(String.self, forKey: .mediaType) ?? MediaType.ociIndex.text
-        annotations = try values.decodeIfPresent([String: String].self, forKey: .annotations)
-        guard schemaVersion == 2, mediaType == MediaType.ociIndex.text, values.contains(.manifests) else {
-            throw RegistryError.badManifest("not an index")
+    /// Makes one page of a list. If an entry has no type (from an old client, under the fallback tag), all entries are
+    /// sent and the client filters: dropping that entry could hide a signature.
+    /// - Parameters:
+    ///   - cached: referrers in the cache, which are added where the list lacks them.
+    ///   - page: its number, from 1. A page after the last is empty.
+    /// - Throws: when a page of the list is not an index.
+    package init(_ list: KeptList, cached: [ReferrerEntry], page: Int, artifactType: String?) throws {
+        let isOnly = list.pages.count > 1 && cached.isEmpty
+        // Only the wanted page has to be read, unless others decide about what is added.
+        let parsed = try list.pages.enumerated().map { index, bytes in
+            isOnly && index != page - 1 ? ReferrersIndex(entries: []) : try ReferrersIndex(bytes)
         }
-        manifests = try values.decodeIfPresent([Entry].self, forKey: .manifests) ?? []
+        let pages = ReferrersIndex.merge(parsed, cached.isEmpty ? nil : ReferrersIndex(entries: cached))
+        let index = page <= pages.count ? pages[page - 1] : ReferrersIndex(entries: [])
+        hasMore = page < pages.count
+        isFiltered = artifactType != nil && index.entries.allSatisfy { $0.artifactType != nil }
+        let entries = isFiltered ? index.entries.filter { $0.artifactType == artifactType } : index.entries
+        body = ReferrersIndex(entries: entries, annotations: index.annotations).body
     }
 }

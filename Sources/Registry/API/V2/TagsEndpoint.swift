@@ -1,9 +1,7 @@
-// Tag lists, forwarded and not cached: they change without notice, so a cached list would often be wrong. The
-// upstream's order and pages are its own: a list is handed on as it is, and only its `Link` is made to lead through
-// this server.
+// Tag lists. Which list answers is decided in ListAnswers.swift. The order is the upstream's; the pages are this
+// server's, made of the whole list.
 
 internal import BuiltinImage
-internal import FoundationEssentials
 internal import OCI
 
 extension API {
@@ -15,53 +13,74 @@ extension API {
             let tags = parameters.selects(HelloWorldImage.tag) ? "\"\(HelloWorldImage.tag)\"" : ""
             return answerJSON(connection, "{\"name\":\"\(owned.source.repository)\",\"tags\":[\(tags)]}", .hit)
         }
-        if policy.airGapped {
-            return connection.respond(
-                RegistryError(
-                    status: 404, code: .nameUnknown, message: "tag lists are not cached, and this server is air-gapped")
-            )
-        }
         // Some upstreams take `n=0` for no limit, where the specification asks for an empty list.
         if parameters.limit == 0 {
             return answerJSON(connection, "{\"name\":\"\(owned.source.repository)\",\"tags\":[]}", .miss)
         }
-        let link = ListLink(path: request.route.shownPath("tags/list"), namespace: parameters.namespace)
-        let pending = makePendingResponse(connection, owned.source)
-        fetchTags(pending, ListLink.forwarded(query), link, owned)
+        let path = request.route.shownPath("tags/list")
+        let link = ListLink(path: path, namespace: parameters.namespace)
+        let upstreamQuery = ListLink.forwarded(query)
+        let name = ListName(host: owned.source.host, repository: owned.source.repository, kind: .tags)
+        answer(
+            connection,
+            ListRequest(
+                name: name, owned: owned, send: { [self] in sendTags($0, $1, parameters, path, owned) },
+                pass: { [self] connection in
+                    passTags(makePendingResponse(connection, owned.source), name, upstreamQuery, link, owned)
+                }))
     }
 
-    private func fetchTags(
-        _ pending: PendingResponse, _ query: String?, _ link: ListLink, _ owned: OwnedRequest, asksAgain: Bool = true
+    private func sendTags(
+        _ connection: Connection, _ answer: ListAnswer, _ parameters: PageQuery, _ path: String, _ owned: OwnedRequest
     ) {
-        var fetch = UpstreamRequest(
-            method: .get, path: "/v2/\(owned.source.repository)/tags/list", query: query,
-            repository: owned.source.repository, kind: .tags)
-        fetch.via = owned.source.via
-        fetch.client = owned.source.client
-        fetch.requestID = owned.source.requestID
+        let (list, cached, repository) = (answer.list, answer.cachedTags, "\(owned.source.repository)")
+        let limit = parameters.limit ?? PageQuery.maximumLimit
+        offload.run {
+            try TagsAnswer(list, cached: cached, repository: repository, after: parameters.last, limit: limit)
+        } then: { (result: Result<TagsAnswer, any Error>) in
+            guard case .success(let page) = result else {
+                return connection.respond(.unavailable("the tag list in the cache cannot be read"))
+            }
+            let next = page.last.map { ("Link", parameters.link(path: path, last: $0)) }
+            let extra = answer.fields + (next.map { [$0] } ?? [])
+            connection.respond(
+                status: 200, fields: ResponseFields.json(length: page.body.count, extra: extra), body: page.body,
+                verdict: answer.verdict)
+        }
+    }
+
+    // MARK: Long lists
+
+    /// Passes one page through.
+    private func passTags(
+        _ pending: PendingResponse, _ name: ListName, _ query: String?, _ link: ListLink, _ owned: OwnedRequest,
+        asksAgain: Bool = true
+    ) {
+        let fetch = UpstreamRequest.list(name, query: query, owned.source)
         puller.fetch(fetch, from: owned.source) { [self] result in
             switch result {
             case .failure(let error):
                 // Some upstreams know no pages, or fewer entries a page.
                 let without = query.flatMap { ListLink.without("n", $0) }
                 if asksAgain, error.upstreamStatus == 400, without != query {
-                    return fetchTags(pending, without, link, owned, asksAgain: false)
+                    return passTags(pending, name, without, link, owned, asksAgain: false)
                 }
                 pending.answer { $0.respond(error) }
-            case .success(let answer): sendTags(pending, answer, link, owned)
+            case .success(let answer): passTags(pending, answer, link, owned)
             }
         }
     }
 
-    /// Checks the list off the loop: four megabytes take longer than other clients should wait.
-    private func sendTags(
+    /// Checks the page off the loop: four megabytes take longer than other clients should wait.
+    private func passTags(
         _ pending: PendingResponse, _ answer: BufferedFetch.Answer, _ link: ListLink, _ owned: OwnedRequest
     ) {
         let body = answer.body
         let next = answer.head.nextLink.flatMap { link.link(to: $0) }
         offload.run {
-            try TagList.check(body)
+            _ = try TagList(body)
         } then: { (result: Result<Void, any Error>) in
+            answer.hold.release()
             pending.answer { connection in
                 guard case .success = result else {
                     return connection.respond(.badGateway("\(owned.source.host) sent a tag list that cannot be read"))
@@ -69,19 +88,27 @@ extension API {
                 connection.respond(
                     status: 200,
                     fields: ResponseFields.json(length: body.count, extra: next.map { [("Link", $0)] } ?? []),
-                    body: body,
-                    verdict: .miss)
+                    body: body, verdict: .miss)
             }
         }
     }
 }
 
-/// The specification's tag list.
-package struct TagList: Decodable {
-    let tags: [String]?
+/// One page of a tag list in the form sent to a client.
+private struct TagsAnswer: Sendable {
+    let body: [UInt8]
+    /// The last tag, if more follow.
+    let last: String?
 
-    /// - Throws: when the bytes are no such list.
-    package static func check(_ bytes: [UInt8]) throws {
-        _ = try JSONDecoder().decode(TagList.self, from: Data(bytes))
+    /// - Parameter cached: tags in the cache, which are added where the list lacks them.
+    init(_ list: KeptList, cached: [String], repository: String, after last: String?, limit: Int) throws {
+        var tags = try list.pages.flatMap { try TagList($0).tags }
+        if !cached.isEmpty {
+            let known = Set(tags)
+            tags += cached.filter { !known.contains($0) }
+        }
+        let (page, hasMore) = TagList(tags: tags).page(after: last, limit: limit)
+        body = try page.body(name: repository)
+        self.last = hasMore ? page.tags.last : nil
     }
 }

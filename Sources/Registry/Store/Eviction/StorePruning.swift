@@ -114,6 +114,7 @@ extension Store {
     }
 
     private func endPruning() {
+        contentCount &+= 1
         pruning = nil
         startWaitingPrune()
     }
@@ -122,7 +123,7 @@ extension Store {
         if !waitingPrunes.isEmpty { waitingPrunes.removeFirst()() }
     }
 
-    private func scan<R: Sendable>(
+    func scan<R: Sendable>(
         readsProofs: Bool = false, _ work: @escaping @Sendable (ImageScan, DigestMap<Int64>) throws -> R,
         then: @escaping (Result<R, any Error>) -> Void
     ) {

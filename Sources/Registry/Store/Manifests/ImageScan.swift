@@ -16,6 +16,8 @@ struct ImageScan: Sendable {
         let blobs: [CachedImage.Blob]
         /// The manifests that an index lists.
         let children: [Digest]
+        /// The manifest that it is a referrer of.
+        let subject: Digest?
     }
 
     /// A tag or digest name on disk, and the manifest that it refers to.
@@ -125,7 +127,7 @@ struct ImageScan: Sendable {
             mediaType: type, sizeBytes: status.sizeBytes, createdSeconds: status.modifiedSeconds,
             blobs: ((manifest.config.map { [$0] } ?? []) + manifest.layers).map {
                 CachedImage.Blob(digest: $0.digest, sizeBytes: $0.sizeBytes, isCached: blobs[$0.digest] != nil)
-            }, children: manifest.manifests.map(\.digest))
+            }, children: manifest.manifests.map(\.digest), subject: manifest.subject)
     }
 
     private mutating func readRepositories(

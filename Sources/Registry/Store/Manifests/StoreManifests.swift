@@ -82,6 +82,7 @@ extension Store {
         }
         workBegins()
         publisher.publish(write) { [self] outcome in
+            contentCount &+= 1
             manifestCache.unpin(digest)
             // A file with its final name takes room, even if a crash could still lose the name.
             if outcome.isNamed {

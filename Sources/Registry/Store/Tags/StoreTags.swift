@@ -73,6 +73,7 @@ extension Store {
         workBegins()
         unsavedTags.insert(name)
         publisher.publish(write) { [self] outcome in
+            contentCount &+= 1
             if let error = outcome.error {
                 noteFailure(error)
                 let state = outcome.isNamed ? "may be lost by a crash" : "is kept in memory only"
@@ -99,6 +100,7 @@ extension Store {
         pruning?.namedRepositories.insert("\(host)/\(repository)")
         workBegins()
         publisher.publish(write) { [self] outcome in
+            contentCount &+= 1
             if let error = outcome.error {
                 noteFailure(error)
                 let state = outcome.isNamed ? "may be lost by a crash" : "is not on disk"

@@ -74,11 +74,19 @@ package struct ListLink: Sendable {
     /// it, and the client's `ns` again.
     /// - Parameter next: the target of the upstream's `Link`; nil is returned when it has no query.
     package func link(to next: String) -> String? {
+        guard var query = ListLink.query(of: next) else { return nil }
+        if let namespace { query += "&ns=\(PercentEncoding.encode(namespace))" }
+        return "<\(path)?\(query)>; rel=\"next\""
+    }
+
+    /// The query of an upstream's next page, without `ns`; nil when there is none that a request can have.
+    /// - Parameter next: the target of the upstream's `Link`.
+    package static func query(of next: String) -> String? {
         guard let mark = next.firstIndex(of: "?") else { return nil }
         let target = next[next.index(after: mark)...].prefix { $0 != "#" }
-        guard var query = Array(target.utf8).withUnsafeBytes({ ListLink.forwarded($0) }) else { return nil }
-        if let namespace { query += "&ns=\(PercentEncoding.encode(namespace))" }
-        guard query.utf8.allSatisfy({ $0 > 0x20 && $0 < 0x7F && $0 != 0x3C && $0 != 0x3E }) else { return nil }
-        return "<\(path)?\(query)>; rel=\"next\""
+        guard let query = Array(target.utf8).withUnsafeBytes({ ListLink.forwarded($0) }),
+            query.utf8.allSatisfy({ $0 > 0x20 && $0 < 0x7F && $0 != 0x3C && $0 != 0x3E })
+        else { return nil }
+        return query
     }
 }

@@ -1,0 +1,58 @@
+// The lists that are being fetched, each once, and the lists that are too long to be kept.
+
+internal import Logging
+internal import OCI
+
+extension Puller {
+    /// Bytes of the pages of lists that are being gathered, over all lists: two of the longest. A list that finds no
+    /// room fails, since two that wait for each other would not end.
+    static let gatheredListLimitBytes = 2 * KeptList.maximumBytes
+    /// Lists known to be too long; clients name repositories freely.
+    static let maximumLongLists = 1024
+    /// How long a list counts as too long before its pages are gathered again.
+    static let longListMilliseconds: UInt64 = 300_000
+
+    /// Fetches a list from its upstream and keeps it; calls made meanwhile share the answer.
+    /// - Parameters:
+    ///   - kept: the list that the cache has, for the count of revalidations.
+    ///   - then: called later. The list is in the store by then.
+    package func list(
+        _ name: ListName, from source: PullSource, replacing kept: KeptList? = nil,
+        then: @escaping (Result<KeptList, ListFailure>) -> Void
+    ) {
+        if let running = listGathers[name] { return running.join(then) }
+        if let end = longLists[name] {
+            if context.loop.nowMilliseconds < end { return context.loop.deferred.complete(then, .failure(.tooLarge)) }
+            longLists[name] = nil
+        }
+        let gather = ListGather(name, source: source, puller: self) { [self] outcome in
+            listGathers[name] = nil
+            listEnded(name, outcome, replacing: kept)
+        }
+        gather.join(then)
+        listGathers[name] = gather
+        gather.start()
+    }
+
+    private func listEnded(
+        _ name: ListName, _ outcome: Result<KeptList, ListFailure>, replacing kept: KeptList?
+    ) {
+        switch outcome {
+        case .success(let list):
+            let result: ListRevalidation = kept.map { $0.pages == list.pages ? .unchanged : .changed } ?? .new
+            context.metrics.lists.revalidated(name.kind.endpoint, result)
+            context.store.putList(name, list)
+        case .failure(.tooLarge):
+            if longLists.count >= Puller.maximumLongLists { longLists = [:] }
+            longLists[name] = context.loop.nowMilliseconds + Puller.longListMilliseconds
+            context.logger.info("a list is too long to be kept, and is passed through", metadata: ["list": "\(name)"])
+        case .failure(.failed):
+            context.metrics.lists.revalidated(name.kind.endpoint, .failed)
+        }
+    }
+}
+
+extension ListName.Kind {
+    /// The endpoint that answers with such a list, for counts.
+    package var endpoint: Endpoint { self == .tags ? .tags : .referrers }
+}
