@@ -14,11 +14,11 @@ final class Loading {
     private let client: UpstreamClient
     private let puller: Puller
     private let context: LoadContext
-    private let choices: LoadChoices
+    private var choices: LoadChoices
     private var signals: [SignalWatcher] = []
     private var stoppedBy: Int32?
 
-    init(config: Config, resolveAs: ImageName?, logger: Logger) throws {
+    init(config: Config, resolveAs: ImageName?, includesReferrers: Bool, logger: Logger) throws {
         loop = try EventLoop()
         let offload = Offload(on: loop)
         let metrics = Metrics(configured: config.registries.compactMap(\.name.host))
@@ -37,6 +37,7 @@ final class Loading {
             tags: TagChecks(config.tags, puller: puller, airGapped: config.airGapped), pseudonym: "ociregistry-load")
         choices = LoadChoices(
             platforms: config.platforms, resolveAs: resolveAs, isAirGapped: config.airGapped)
+        choices.includesReferrers = includesReferrers
     }
 
     /// Runs the load and returns when it has ended.

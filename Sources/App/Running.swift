@@ -210,6 +210,7 @@ extension Running {
             noProgressMilliseconds: settings.noProgressMilliseconds,
             credentials: CredentialSettings(config, offload: offload))
         pullSettings.prefetchLayers = config.prefetchLayers
+        pullSettings.prefetchReferrers = config.prefetchReferrers
         pullSettings.aheadLimits = settings.aheadLimits
         pullSettings.negativeCache = config.negativeCache
         puller.upstreamsChanged()

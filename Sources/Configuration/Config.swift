@@ -37,6 +37,8 @@ package struct Config: Sendable, Equatable {
     package var defaultNamespace: RegistryHost?
     /// Whether to prefetch an image's config and layers when its manifest is requested.
     package var prefetchLayers = PrefetchLayers.layer
+    /// Whether to prefetch an image's signatures, attestations and SBOMs when its manifest is pulled.
+    package var prefetchReferrers = false
     /// Whether distant ranges of a blob that is being pulled are requested at once.
     package var rangesAhead = true
     /// FILES that `serve` loads when it starts.

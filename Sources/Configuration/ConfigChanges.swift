@@ -75,6 +75,7 @@ package struct ConfigSetting {
             .init("helloWorld", \.helloWorld),
             .init("defaultNs", \.defaultNamespace),
             .init("prefetchLayers", \.prefetchLayers),
+            .init("prefetchReferrers", \.prefetchReferrers),
             .init("rangesAhead", \.rangesAhead),
             .init("preloadImages", \.preloadImages),
             .init("imageFile", \.imageFile),

@@ -142,6 +142,9 @@ package enum ConfigDecoder {
             .init(name: "prefetchLayers") { value, config throws(Refusal) in
                 try value.assign(ConfigRules.prefetchLayers, to: &config.prefetchLayers)
             },
+            .init(name: "prefetchReferrers") { value, config throws(Refusal) in
+                try value.assign(ConfigRules.flag, to: &config.prefetchReferrers)
+            },
             .init(name: "rangesAhead") { value, config throws(Refusal) in
                 try value.assign(ConfigRules.flag, to: &config.rangesAhead)
             },

@@ -19,6 +19,8 @@ package struct ArchivedManifest: Sendable {
     package let blobs: [Descriptor]
     /// The entries of an index, in its order; some may not be in the archive.
     package let children: [Child]
+    /// The manifest that this one is a referrer of; nil without one.
+    package var subject: Digest?
     /// Whether it was created here because the archive has none (docker-save). Its digest is not the registry's.
     package let isMade: Bool
 }
@@ -33,6 +35,9 @@ package struct ArchivedImage: Sendable {
     package let top: Digest
     /// The platform stated by the entry in `index.json`.
     package let platform: Platform?
+    /// The top manifest of the archive's image that this one without a name is a referrer of, such as a signature: it
+    /// belongs to the repositories of that image. Nil for any other.
+    package var referrerOf: Digest?
 }
 
 /// The parts of an image to store for the wanted platforms.

@@ -78,7 +78,9 @@ package struct ImageArchive: Sendable {
             guard image.names.isEmpty, let config = layout.manifests[image.top]?.blobs.first?.digest,
                 let found = names[config]
             else { return image }
-            return ArchivedImage(names: found, label: image.label, top: image.top, platform: image.platform)
+            return ArchivedImage(
+                names: found, label: image.label, top: image.top, platform: image.platform,
+                referrerOf: image.referrerOf)
         }
     }
 

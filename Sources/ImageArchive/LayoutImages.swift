@@ -33,6 +33,34 @@ struct LayoutImages {
         }
         try readManifests(tops)
         images = LayoutImages.images(tops)
+        findReferrers()
+    }
+
+    /// Finds the images of the unnamed referrers, and of the referrers of those.
+    private mutating func findReferrers() {
+        var tops: [Digest: Digest] = [:]
+        for image in images where manifests[image.top]?.subject == nil {
+            note(image.top, top: image.top, &tops, depth: 0)
+        }
+        // Each pass finds the referrers of those found before.
+        for _ in 0..<limits.indexDepth {
+            var hasChanged = false
+            for index in images.indices where images[index].referrerOf == nil && images[index].names.isEmpty {
+                let digest = images[index].top
+                guard let subject = manifests[digest]?.subject, let top = tops[subject], top != digest else { continue }
+                images[index].referrerOf = top
+                note(digest, top: top, &tops, depth: 0)
+                hasChanged = true
+            }
+            if !hasChanged { return }
+        }
+    }
+
+    /// Notes the image of a manifest and of its children. A manifest of several images belongs to the first.
+    private func note(_ digest: Digest, top: Digest, _ tops: inout [Digest: Digest], depth: Int) {
+        guard depth < limits.indexDepth, tops[digest] == nil, let manifest = manifests[digest] else { return }
+        tops[digest] = top
+        for child in manifest.children { note(child.digest, top: top, &tops, depth: depth + 1) }
     }
 
     private mutating func readManifests(_ tops: [IndexEntry]) throws(ArchiveError) {
@@ -81,7 +109,7 @@ struct LayoutImages {
                     digest: child.digest, platform: child.platform,
                     subject: child.annotations[LayoutImages.subjectKey].flatMap { Digest($0) })
             },
-            isMade: false)
+            subject: manifest.subject, isMade: false)
         return children
     }
 

@@ -51,7 +51,7 @@ struct ConfigurationDocumentTests {
             "host": config.host, "pullTimeout": "\(config.pullTimeoutMilliseconds)", "airGapped": "\(config.airGapped)",
             "alwaysPullLatest": "\(config.alwaysPullLatest)", "helloWorld": "\(config.helloWorld)",
             "prefetchLayers": config.prefetchLayers.rawValue, "rangesAhead": "\(config.rangesAhead)",
-            "privateUpstreams": config.privateUpstreams.rawValue,
+            "privateUpstreams": config.privateUpstreams.rawValue, "prefetchReferrers": "\(config.prefetchReferrers)",
         ]
         for (key, value) in defaults {
             #expect(rows.first { $0[0] == "`\(key)`" }?[3] == "`\(value)`", "\(key)")

@@ -60,6 +60,7 @@ import Testing
             prefetchLayers: false
             rangesAhead: false
             privateUpstreams: deny
+            prefetchReferrers: true
             """
         var expected = Config()
         expected.imagePath = "cache"
@@ -75,6 +76,7 @@ import Testing
         expected.prefetchLayers = .never
         expected.rangesAhead = false
         expected.privateUpstreams = .deny
+        expected.prefetchReferrers = true
         #expect(try decode(yaml) == expected)
     }
 

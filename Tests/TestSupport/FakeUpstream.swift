@@ -127,6 +127,9 @@ package final class FakeUpstream {
     }
     package func on(_ path: String, _ answer: FakeAnswer) { on(path, [answer]) }
 
+    /// Begins the list of requests anew.
+    package func forgetRequests() { requests = [] }
+
     /// The requests for one path.
     package func requests(to path: String) -> [FakeRequest] { requests.filter { $0.path == path } }
 

@@ -35,6 +35,9 @@ struct Load: ParsableCommand {
         transform: { try ConfigRules.timeoutMilliseconds($0) })
     var pullTimeout: Int?
 
+    @Flag(help: "Load the signatures, attestations and SBOMs of the lists' images too.")
+    var referrers = false
+
     @OptionGroup var platforms: PlatformOptions
 
     func run() throws {
@@ -70,7 +73,7 @@ struct Load: ParsableCommand {
     private func ask(_ files: String, _ config: Config, _ onEvent: @escaping (LoadRunEvent) -> Void) throws -> Bool {
         let order = AdminCommand.Load(
             files: files, directory: try Load.workingDirectory(), platforms: config.platforms, resolveAs: resolveRef,
-            isAirGapped: config.airGapped)
+            isAirGapped: config.airGapped, includesReferrers: referrers)
         return try AdminStreamClient.follow(.load(order), socket: Store.adminSocket(imagePath: config.imagePath)) {
             line in
             guard let event = NDJSONLine.decode(line, as: LoadRunEvent.self) else { throw AdminClient.broken }
@@ -82,7 +85,8 @@ struct Load: ParsableCommand {
         let log = try config.openLog()
         defer { log.close() }
         let logger = Logger(label: "ociregistry") { _ in LineLogHandler(writer: log) }
-        try Loading(config: config, resolveAs: resolveRef, logger: logger).run(files, onEvent: onEvent)
+        try Loading(config: config, resolveAs: resolveRef, includesReferrers: referrers, logger: logger)
+            .run(files, onEvent: onEvent)
     }
 
     private static func workingDirectory() throws -> String {

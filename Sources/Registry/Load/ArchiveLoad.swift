@@ -73,8 +73,20 @@ final class ArchiveLoad {
         image.names.first?.description ?? image.label ?? "\(image.top)"
     }
 
+    /// The name for the archive's only image when it has none, or why there is none.
+    private lazy var resolved = resolve(archive)
+
     private func names(of image: ArchivedImage) -> Result<[ImageName], LoadRefusal> {
-        let names = image.names.isEmpty ? resolve(archive).map { [$0] } : .success(image.names)
+        if let top = image.referrerOf, let owner = archive.images.first(where: { $0.top == top }) {
+            // A signature belongs to the repositories of its image.
+            return names(of: owner).map { names in
+                let all = names.map {
+                    ImageName(host: $0.host, repository: $0.repository, tag: nil, digest: image.top)
+                }
+                return all.enumerated().filter { index, name in !all[..<index].contains(name) }.map(\.element)
+            }
+        }
+        let names = image.names.isEmpty ? resolved.map { [$0] } : .success(image.names)
         return names.flatMap { names in
             if let wrong = names.first(where: { $0.digest != nil && $0.digest != image.top }) {
                 return .failure(LoadRefusal("the archive's image is \(image.top), and cannot be \(wrong)"))
@@ -179,6 +191,7 @@ final class ArchiveLoad {
             outcome = wasPresent ? .present : .loaded
         }
         guard error == nil, isWhole else { return ended(work, outcome, failures) }
+        noteReferrers(work)
         addProofs(work) { [self] in ended(work, outcome, failures) }
     }
 
@@ -200,6 +213,22 @@ final class ArchiveLoad {
                 context.store.addProof(digest, host: name.host, repository: name.repository) {
                     pending -= 1
                     if pending == 0 { then() }
+                }
+            }
+        }
+    }
+
+    /// The operator says by the archive which referrers its images have: those that came with them, which the cache
+    /// has now. The upstream is asked again as soon as it can be. A docker-save tarball cannot have referrers, and says
+    /// nothing about them.
+    private func noteReferrers(_ work: Work) {
+        guard archive.kind != .dockerSave else { return }
+        for name in work.names {
+            for manifest in work.selection.manifests {
+                let list = ListName(
+                    host: name.host, repository: name.repository, kind: .referrers(manifest.digest))
+                context.store.findList(list) { [context] kept in
+                    if kept == nil { context.store.putList(list, KeptList(checkedAtSeconds: 0, pages: [])) }
                 }
             }
         }

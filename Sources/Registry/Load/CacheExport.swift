@@ -31,11 +31,22 @@ package struct CacheExport: Sendable {
         var parts = ExportParts(scan: scan, layout: layout)
         var images: [LayoutImage] = []
         var problems: [String] = []
-        for (name, digest) in try CacheExport.chosen(choice, scan, &problems) {
+        let referrers = ReferrerNames(scan)
+        var waiting = try CacheExport.chosen(choice, scan, &problems)
+        let chosenCount = waiting.count
+        var seen = Set(waiting.map(\.0))
+        var next = 0
+        while next < waiting.count {
+            let (name, digest) = waiting[next]
+            next += 1
             if let reason = parts.take(digest) {
-                problems.append("\(name): \(reason)")
+                // Referrers come along when they are whole; nobody has named them.
+                if next <= chosenCount { problems.append("\(name): \(reason)") }
             } else {
                 images.append(LayoutImage(name: name, top: digest))
+                for found in referrers.names(of: digest, in: name, scan) where seen.insert(found.0).inserted {
+                    waiting.append(found)
+                }
             }
         }
         names = images.map { "\($0.name)" }.sorted()
@@ -69,6 +80,41 @@ package struct CacheExport: Sendable {
                 problems.append("\(wanted): is not in the cache")
                 return nil
             }
+        }
+    }
+}
+
+/// The names of the referrers in a cache: manifests with a subject, and the tags that clients keep them under.
+private struct ReferrerNames {
+    private struct Key: Hashable {
+        let host: RegistryHost
+        let repository: RepositoryName
+        let subject: Digest
+    }
+
+    private var bySubject: [Key: [(ImageName, Digest)]] = [:]
+    private var tags: [ImageName: Digest] = [:]
+
+    init(_ scan: ImageScan) {
+        for image in scan.images(DigestMap()) {
+            let name = ImageName(host: image.host, repository: image.repository, reference: image.reference)
+            if case .tag(let tag) = image.reference, tag.contains("-") { tags[name] = image.digest }
+            if let subject = scan.manifests[image.digest]?.subject {
+                let key = Key(host: image.host, repository: image.repository, subject: subject)
+                bySubject[key, default: []].append((name, image.digest))
+            }
+        }
+    }
+
+    /// The referrers of an image and of its platforms, in its repository.
+    func names(of digest: Digest, in name: ImageName, _ scan: ImageScan) -> [(ImageName, Digest)] {
+        ([digest] + (scan.manifests[digest]?.children ?? [])).flatMap { subject in
+            let key = Key(host: name.host, repository: name.repository, subject: subject)
+            return bySubject[key, default: []]
+                + ReferrersIndex.tags(of: subject).compactMap { tag in
+                    let tagged = ImageName(host: name.host, repository: name.repository, tag: tag)
+                    return tags[tagged].map { (tagged, $0) }
+                }
         }
     }
 }

@@ -111,6 +111,7 @@ final class ImageFetch {
                 context.store.putInline(parts.inline[...], host: source.host, repository: source.repository) { [self] in
                     for child in parts.children { take(child, depth: depth + 1) }
                     for blob in parts.blobs { take(blob) }
+                    takeReferrers(of: manifest.digest)
                     end()
                 }
             }
@@ -138,6 +139,26 @@ final class ImageFetch {
             if error == nil, let sizeBytes = blob.sizeBytes { prove(blob.digest, .blob, sizeBytes: sizeBytes) }
             end(error.map { "\(blob.digest): \($0.reason)" })
         }
+    }
+
+    /// Fetches the referrers of a manifest (`--referrers`).
+    private func takeReferrers(of subject: Digest) {
+        guard choices.includesReferrers, !choices.isAirGapped, !blobs.isStopping else { return }
+        pending += 1
+        ReferrersFetch(
+            puller: context.puller, source: source,
+            blob: { [self] blob, done in
+                blobs.need(blob, from: source) { [self] error, wasMissing in
+                    if error == nil, let sizeBytes = blob.sizeBytes { prove(blob.digest, .blob, sizeBytes: sizeBytes) }
+                    done(error, wasMissing)
+                }
+            }, onManifest: { [self] in prove($0.digest, .manifest, sizeBytes: Int64($0.sizeBytes)) },
+            isStopping: { [blobs] in blobs.isStopping }
+        ) { [self] report in
+            if report.wasMissing { wasMissing = true }
+            for problem in report.problems { fail(problem) }
+            end()
+        }.start(of: subject)
     }
 
     /// Asks the upstream about content that the cache has from elsewhere, so that it may be served under this name

@@ -9,6 +9,8 @@ package struct LoadChoices: Sendable {
     package var resolveAs: ImageName?
     /// Whether upstream requests are forbidden: a list's images then have to be in the cache.
     package var isAirGapped: Bool
+    /// Whether the referrers of a list's images (signatures, SBOMs) are loaded too.
+    package var includesReferrers = false
     /// The base of relative file names; nil: the working directory.
     package var directory: String?
 

@@ -147,8 +147,9 @@ package final class Loader {
         guard let name = choices.resolveAs else {
             return .failure(LoadRefusal("the archive does not say what its image is called; --resolve-ref does"))
         }
-        guard archive.images.count == 1 else {
-            return .failure(LoadRefusal("--resolve-ref names one image, and the archive has \(archive.images.count)"))
+        let count = archive.images.count { $0.referrerOf == nil }
+        guard count == 1 else {
+            return .failure(LoadRefusal("--resolve-ref names one image, and the archive has \(count)"))
         }
         guard resolved == nil else {
             return .failure(LoadRefusal("--resolve-ref names one image, and it is that of \(resolved ?? "")"))

@@ -22,10 +22,13 @@ final class ManifestPull {
     private let reference: Reference
     private let source: PullSource
     private let context: PullContext
+    private let isOptional: Bool
     private var waiting: [(Outcome) -> Void] = []
     private var fetch: BufferedFetch?
 
-    init(reference: Reference, source: PullSource, context: PullContext) {
+    /// - Parameter isOptional: whether a 404 is no failed pull.
+    init(reference: Reference, source: PullSource, context: PullContext, isOptional: Bool) {
+        self.isOptional = isOptional
         self.reference = reference
         self.source = source
         self.context = context
@@ -99,10 +102,10 @@ final class ManifestPull {
 
     private func finish(_ outcome: Outcome, _ ended: (Outcome) -> Void) {
         fetch = nil
-        if case .success = outcome {
-            context.metrics.pulls.ended(.manifest, succeeded: true)
-        } else {
-            context.metrics.pulls.ended(.manifest, succeeded: false)
+        switch outcome {
+        case .success: context.metrics.pulls.ended(.manifest, succeeded: true)
+        case .failure(let error) where isOptional && error.status == 404: break
+        case .failure: context.metrics.pulls.ended(.manifest, succeeded: false)
         }
         ended(outcome)
         let all = waiting

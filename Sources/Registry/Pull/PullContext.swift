@@ -8,16 +8,19 @@ internal import OCI
 package final class PullSettings {
     /// When an image's config and layers are prefetched.
     package var prefetchLayers: PrefetchLayers
+    /// Whether the referrers of a pulled manifest are fetched too.
+    package var prefetchReferrers: Bool
     /// Limits of requests ahead of a pull; nil: none are made (`rangesAhead`).
     package var aheadLimits: AheadLimits?
     /// How long negative answers are remembered; `Puller.upstreamsChanged` puts other times into use.
     package var negativeCache: NegativeCacheSettings
 
     package init(
-        prefetchLayers: PrefetchLayers, aheadLimits: AheadLimits? = AheadLimits(),
+        prefetchLayers: PrefetchLayers, prefetchReferrers: Bool = false, aheadLimits: AheadLimits? = AheadLimits(),
         negativeCache: NegativeCacheSettings = NegativeCacheSettings()
     ) {
         self.prefetchLayers = prefetchLayers
+        self.prefetchReferrers = prefetchReferrers
         self.aheadLimits = aheadLimits
         self.negativeCache = negativeCache
     }

@@ -43,6 +43,11 @@ package final class Puller {
     /// Lists that are being fetched, and the bytes that they have gathered.
     var listGathers: [ListName: ListGather] = [:]
     var gatheredListBytes = 0
+    /// Limits of a list that is kept; tests have smaller ones.
+    var keptListPages = KeptList.maximumPages
+    var keptListBytes = KeptList.maximumBytes
+    /// Manifests whose referrers are being prefetched.
+    var referrerPrefetches: Set<PullKey> = []
     /// Lists too long to be kept, with the ends of their times.
     var longLists: [ListName: UInt64] = [:]
     private var tagHints = TagHints()
@@ -172,9 +177,11 @@ package final class Puller {
     }
 
     /// Joins the manifest's pull, or starts it.
-    /// - Parameter then: gets the manifest, which is in the store by then, and whether this call joined another's pull.
+    /// - Parameters:
+    ///   - isOptional: whether a 404 is no failed pull, since most registries have no such manifest.
+    ///   - then: gets the manifest, which is in the store by then, and whether this call joined another's pull.
     package func manifest(
-        _ reference: Reference, from source: PullSource,
+        _ reference: Reference, from source: PullSource, isOptional: Bool = false,
         then: @escaping (_ manifest: Result<CachedManifest, RegistryError>, _ joined: Bool) -> Void
     ) {
         let key = ManifestKey(host: source.host, repository: source.repository, reference: reference)
@@ -184,7 +191,7 @@ package final class Puller {
             return context.loop.deferred.enqueue { then(.failure(error), false) }
         }
         let ticket = beginRequest(request, source)
-        let pull = ManifestPull(reference: reference, source: source, context: context)
+        let pull = ManifestPull(reference: reference, source: source, context: context, isOptional: isOptional)
         manifests[key] = pull
         pull.join { [self] outcome in
             if case .success(let manifest) = outcome { arrived(manifest, from: source) }

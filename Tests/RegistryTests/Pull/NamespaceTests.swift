@@ -53,6 +53,8 @@ import Testing
     @Test("every kind of upstream request has ns beside its own parameters")
     func everyRequest() throws {
         let mirror = try MirrorKit()
+        // Lists that are too long to be kept are passed through, and with them the client's parameters.
+        mirror.puller.keptListPages = 0
         let image = FakeImage()
         image.put(on: mirror.fake, tag: "v1")
         let list = "/v2/team/app/tags/list"
@@ -69,7 +71,9 @@ import Testing
         // libcurl 7.88 writes escapes in lower case.
         let queries = mirror.fake.requests.map { ($0.query ?? "").lowercased() }
         #expect(queries.prefix(4).allSatisfy { $0 == "ns=registry.test" })
-        #expect(queries.dropFirst(4) == ["n=5&last=a&ns=registry.test", "artifacttype=a%2fb&ns=registry.test"])
+        let whole = "ns=registry.test"
+        let passed = ["n=5&last=a&ns=registry.test", "artifacttype=a%2fb&ns=registry.test"]
+        #expect(queries.dropFirst(4) == [whole, passed[0], whole, passed[1]])
         mirror.close()
     }
 
@@ -79,8 +83,9 @@ import Testing
         let referrers = "/v2/team/app/referrers/\(digestOf([1]))"
         let index = "{\"schemaVersion\":2,\"mediaType\":\"\(MediaType.ociIndex.text)\",\"manifests\":[]}"
         mirror.fake.on(referrers, .ok(Array(index.utf8), type: MediaType.ociIndex.text))
+        mirror.puller.keptListPages = 0
         #expect(mirror.get("\(referrers)?n%73=registry.test").status == 200)
-        #expect(mirror.fake.requests.map { $0.query ?? "" } == ["ns=registry.test"])
+        #expect(mirror.fake.requests.map { $0.query ?? "" } == ["ns=registry.test", "ns=registry.test"])
         mirror.close()
     }
 
@@ -93,6 +98,7 @@ import Testing
             referrers,
             .ok(Array(index.utf8), type: MediaType.ociIndex.text)
                 .adding("Link", "<\(referrers)?next=2&ns=registry.test>; rel=\"next\""))
+        mirror.puller.keptListPages = 0
         #expect(mirror.get(referrers).header("link") == "<\(referrers)?next=2>; rel=\"next\"")
         let named = mirror.get("\(referrers)?ns=registry.test")
         #expect(named.header("link") == "<\(referrers)?next=2&ns=registry.test>; rel=\"next\"")

@@ -35,8 +35,14 @@ import Testing
             let isSecond = request.query?.lowercased().contains("next_page=mg%3d%3d") == true
             return isSecond ? .json(second) : FakeAnswer.json(first).adding("Link", link)
         }
+        let shown = { (tags: String) in #"{"name":"team/app","tags":[\#(tags)]}"# }
         #expect(
-            pages(mirror, Self.path + "?ns=registry.test") == [first, second], "\(mirror.fake.requests.map(\.query))")
+            pages(mirror, Self.path + "?ns=registry.test") == [shown(#""v2","v1","v10","v3","Latest""#)],
+            "\(mirror.fake.requests.map(\.query))")
+        #expect(
+            pages(mirror, Self.path + "?ns=registry.test&n=2")
+                == [#""v2","v1""#, #""v10","v3""#, #""Latest""#].map(shown))
+        #expect(mirror.fake.requests.count == 2, "the whole list is asked for once")
         #expect(mirror.fake.requests.allSatisfy { $0.query?.contains("ns=registry.test") == true }, "of the client")
         mirror.close()
     }
@@ -47,6 +53,10 @@ import Testing
         mirror.fake.on(Self.path) { request in
             request.query?.contains("n=5") == true ? .status(400) : .json(#"{"name":"team/app","tags":["a"]}"#)
         }
+        // Only a list that is too long to be kept is passed through.
+        mirror.puller.keptListPages = 0
+        #expect(mirror.get(Self.path).status == 200)
+        mirror.fake.forgetRequests()
         #expect(mirror.get(Self.path + "?n=5&x=1").status == 200)
         #expect(mirror.fake.requests.map { $0.query?.hasPrefix("x=1") } == [false, true])
         #expect(mirror.fake.requests.count == 2)
@@ -69,7 +79,7 @@ import Testing
             #expect(mirror.get(Self.path).status == status)
         }
         mirror.fake.on(Self.path, .json(#"{"name":"team/app","tags":null}"#))
-        #expect(mirror.get(Self.path).text == #"{"name":"team/app","tags":null}"#)
+        #expect(mirror.get(Self.path).text == #"{"name":"team/app","tags":[]}"#)
         mirror.close()
     }
 

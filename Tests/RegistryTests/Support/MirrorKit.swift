@@ -20,6 +20,7 @@ final class MirrorKit {
         var firstBackOffMilliseconds: UInt64 = 1
         var policy = API.Policy(airGapped: false, defaultHost: MirrorKit.host)
         var prefetchLayers = PrefetchLayers.never
+        var prefetchReferrers = false
         var aheadLimits: AheadLimits? = AheadLimits()
         /// Off: most tests of failures ask again, and look at what the upstream was asked.
         var negativeCache = NegativeCacheSettings.off
@@ -94,8 +95,8 @@ final class MirrorKit {
         var context = PullContext(
             loop: loop, offload: offload, store: store, client: client, logger: logger, metrics: metrics,
             settings: PullSettings(
-                prefetchLayers: options.prefetchLayers, aheadLimits: options.aheadLimits,
-                negativeCache: options.negativeCache))
+                prefetchLayers: options.prefetchLayers, prefetchReferrers: options.prefetchReferrers,
+                aheadLimits: options.aheadLimits, negativeCache: options.negativeCache))
         context.firstBackOffMilliseconds = options.firstBackOffMilliseconds
         puller = Puller(context: context)
         let api = API(

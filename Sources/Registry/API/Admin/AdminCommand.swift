@@ -65,10 +65,14 @@ package enum AdminCommand: Sendable, Equatable {
         package var platforms: PlatformChoice
         package var resolveAs: ImageName?
         package var isAirGapped: Bool
+        /// Whether the referrers of a list's images are loaded too.
+        package var includesReferrers: Bool
 
         package init(
-            files: String, directory: String, platforms: PlatformChoice, resolveAs: ImageName?, isAirGapped: Bool
+            files: String, directory: String, platforms: PlatformChoice, resolveAs: ImageName?, isAirGapped: Bool,
+            includesReferrers: Bool = false
         ) {
+            self.includesReferrers = includesReferrers
             self.files = files
             self.directory = directory
             self.platforms = platforms
@@ -161,7 +165,7 @@ extension AdminCommand {
             try items.allow([])
             self = .reload
         case "/cmd/load":
-            try items.allow(["files", "directory", "platform", "resolve", "airGapped"])
+            try items.allow(["files", "directory", "platform", "resolve", "airGapped", "referrers"])
             self = .load(try items.load())
         case "/cmd/verify":
             try items.allow([])
@@ -253,7 +257,7 @@ private struct AdminQuery {
         if resolve != nil, name == nil { throw AdminQuery.refused("resolve: not an image reference") }
         return AdminCommand.Load(
             files: files, directory: directory, platforms: try platforms(), resolveAs: name,
-            isAirGapped: try flag("airGapped"))
+            isAirGapped: try flag("airGapped"), includesReferrers: try flag("referrers"))
     }
 
     /// `all`, or `os/architecture` with an optional variant.

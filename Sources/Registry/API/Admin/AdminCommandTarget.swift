@@ -50,6 +50,8 @@ extension AdminCommand.Load {
         return [
             ("files", files), ("directory", directory), ("platform", platform),
             ("resolve", resolveAs?.description), ("airGapped", "\(isAirGapped)"),
+            // A server of an earlier version refuses parameters that it does not know.
+            ("referrers", includesReferrers ? "true" : nil),
         ]
     }
 }

@@ -36,9 +36,10 @@ package final class AdminJobs {
     }
 
     private func start(_ load: AdminCommand.Load, _ feed: LineFeed) {
-        let choices = LoadChoices(
+        var choices = LoadChoices(
             platforms: load.platforms, resolveAs: load.resolveAs, isAirGapped: load.isAirGapped || isAirGapped,
             directory: load.directory)
+        choices.includesReferrers = load.includesReferrers
         let run = LoadRun(context, choices) { [self] event in
             switch event {
             case .event: feed.add(NDJSONLine.encode(event))

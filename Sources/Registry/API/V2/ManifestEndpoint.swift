@@ -129,7 +129,10 @@ extension API {
         let tally = forwarded ?? countPull(owned.source, isJoined: isJoined)
         puller.manifest(reference, from: owned.source) { [self] result, joined in
             countEnd(tally)
-            if case .success(let manifest) = result { completeImage(manifest, owned) }
+            if case .success(let manifest) = result {
+                completeImage(manifest, owned)
+                if !joined { puller.prefetchReferrers(of: manifest, from: owned.source) }
+            }
             pending.answer { connection in
                 switch result {
                 case .success(let manifest):

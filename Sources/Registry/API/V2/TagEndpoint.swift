@@ -130,7 +130,10 @@ extension API {
             }
         tags.check(tag.name, cached: tag.manifest.digest, policy, from: owned.source) { [self] outcome in
             countEnd(tally)
-            if case .moved(let manifest, _) = outcome { completeImage(manifest, owned) }
+            if case .moved(let manifest, let isPulled) = outcome {
+                completeImage(manifest, owned)
+                if isPulled, since == nil { puller.prefetchReferrers(of: manifest, from: owned.source) }
+            }
             pending.answer { [self] in answer($0, tag, policy, outcome, owned, tally) }
         }
     }

@@ -69,6 +69,12 @@ package struct ReferrersIndex: Sendable, Equatable {
         "\(subject.algorithm.name)-\(subject.hex.prefix(64))"
     }
 
+    /// The tags under which clients keep what refers to a manifest: the list of referrers, and cosign's signatures,
+    /// attestations and SBOMs.
+    package static func tags(of subject: Digest) -> [String] {
+        ["", ".sig", ".att", ".sbom"].map { fallbackTag(of: subject) + $0 }
+    }
+
     /// The members that are read. The media type may be absent (image-spec, image-index.md).
     private struct Document: Decodable {
         struct Entry: Decodable {

@@ -85,7 +85,7 @@ final class ListGather {
     private func read(_ answer: BufferedFetch.Answer, isFirst: Bool) {
         bytes = bytes.addingSaturated(answer.body.count)
         pageCount += 1
-        guard bytes <= KeptList.maximumBytes, pageCount <= KeptList.maximumPages else {
+        guard bytes <= puller.keptListBytes, pageCount <= puller.keptListPages else {
             return finish(.failure(.tooLarge))
         }
         guard puller.gatheredListBytes.addingSaturated(answer.body.count) <= Puller.gatheredListLimitBytes else {
