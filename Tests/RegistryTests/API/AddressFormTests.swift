@@ -19,8 +19,7 @@ import Testing
         Self.image.put(on: mirror.fake, tag: "v1")
         mirror.fake.on(
             "/v2/team/app/tags/list",
-            .json(#"{"name":"team/app","tags":["a","b"]}"#)
-                .adding("Link", #"</v2/team/app/tags/list?n=2&last=b>; rel="next""#))
+            .json(#"{"name":"team/app","tags":["a","b"]}"#))
         return mirror
     }
 

@@ -25,6 +25,7 @@ final class ListGather {
     private let name: ListName
     private let source: PullSource
     private let puller: Puller
+    private let waitsForPause: Bool
     private let ended: (Outcome) -> Void
     private var waiting: [(Outcome) -> Void] = []
     /// The tags of the pages so far.
@@ -44,8 +45,13 @@ final class ListGather {
 
     private var isTags: Bool { name.kind == .tags }
 
-    /// - Parameter ended: called before the waiting callers, so that a request they start does not join this one.
-    init(_ name: ListName, source: PullSource, puller: Puller, ended: @escaping (Outcome) -> Void) {
+    /// - Parameters:
+    ///   - waitsForPause: false to fail at once while the repository is paused after a 429.
+    ///   - ended: called before the waiting callers, so that a request they start does not join this one.
+    init(
+        _ name: ListName, source: PullSource, puller: Puller, waitsForPause: Bool, ended: @escaping (Outcome) -> Void
+    ) {
+        self.waitsForPause = waitsForPause
         self.name = name
         self.source = source
         self.puller = puller
@@ -62,7 +68,8 @@ final class ListGather {
     // MARK: Pages
 
     private func fetchPage(_ query: String?) {
-        let request = UpstreamRequest.list(name, query: query, source)
+        var request = UpstreamRequest.list(name, query: query, source)
+        request.waitsForPause = waitsForPause
         puller.fetch(request, from: source) { [self] result in
             switch result {
             case .success(let answer): read(answer, isFirst: query == nil)
@@ -152,7 +159,8 @@ final class ListGather {
     /// got the API later may have both.
     /// - Parameter isOnlySource: whether the API is missing, so that a missing tag means an empty list.
     private func fetchFallback(_ subject: Digest, isOnlySource: Bool) {
-        let request = UpstreamRequest.manifest(.get, .tag(ReferrersIndex.fallbackTag(of: subject)), source)
+        var request = UpstreamRequest.manifest(.get, .tag(ReferrersIndex.fallbackTag(of: subject)), source)
+        request.waitsForPause = waitsForPause
         puller.fetch(request, from: source) { [self] result in
             switch result {
             case .success(let answer): readFallback(answer, isOnlySource: isOnlySource)

@@ -14,7 +14,8 @@ extension Puller {
 
     /// Fetches a list from its upstream and keeps it; calls made meanwhile share the answer.
     /// - Parameters:
-    ///   - kept: the list that the cache has, for the count of revalidations.
+    ///   - kept: the list that the cache has. A client that can get it does not wait for the end of the repository's
+    ///     pause after a 429.
     ///   - then: called later. The list is in the store by then.
     package func list(
         _ name: ListName, from source: PullSource, replacing kept: KeptList? = nil,
@@ -25,7 +26,7 @@ extension Puller {
             if context.loop.nowMilliseconds < end { return context.loop.deferred.complete(then, .failure(.tooLarge)) }
             longLists[name] = nil
         }
-        let gather = ListGather(name, source: source, puller: self) { [self] outcome in
+        let gather = ListGather(name, source: source, puller: self, waitsForPause: kept == nil) { [self] outcome in
             listGathers[name] = nil
             listEnded(name, outcome, replacing: kept)
         }

@@ -137,7 +137,11 @@ struct ImageScan: Sendable {
             let inner = "\(path)/\(entry)"
             if entry == Layout.tagsName || entry == Layout.digestsName {
                 guard let name = RepositoryName(repository) else { continue }
-                for file in try ImageScan.entries(inner) { try readName(host, name, file, "\(inner)/\(file)") }
+                for file in try ImageScan.entries(inner) {
+                    // A tag can look like a digest's file name: clients keep referrers under such tags.
+                    let digest = entry == Layout.digestsName ? Layout.readDigestFileName(file) : nil
+                    try readName(host, name, digest.map { .digest($0) } ?? .tag(file), "\(inner)/\(file)")
+                }
             } else {
                 try readRepositories(host, repository.isEmpty ? entry : "\(repository)/\(entry)", inner)
             }
@@ -145,10 +149,9 @@ struct ImageScan: Sendable {
     }
 
     private mutating func readName(
-        _ host: RegistryHost, _ repository: RepositoryName, _ file: String, _ path: String
+        _ host: RegistryHost, _ repository: RepositoryName, _ reference: Reference, _ path: String
     ) throws(StoreError) {
         guard let record = try attempt({ () throws(StoreError) in try TagRecord.read(path) }) else { return }
-        let reference = Layout.readDigestFileName(file).map { Reference.digest($0) } ?? .tag(file)
         names.append(
             Name(
                 host: host, repository: repository, reference: reference, digest: record.digest,
