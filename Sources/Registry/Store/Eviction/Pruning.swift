@@ -114,7 +114,8 @@ extension Pruning.Plan {
     /// - Parameter orphansBefore: blobs without a manifest that are older than this are removed too.
     convenience init(
         _ scan: ImageScan, accessed: DigestMap<Int64>, leasedSince: Int64?, limit: Int?, orphansBefore: Int64?,
-        indexesFirst: Bool, selecting: (CachedImage) throws -> Bool
+        indexesFirst: Bool, isPinned: (CachedImage) throws -> Bool = { _ in false },
+        selecting: (CachedImage) throws -> Bool
     ) rethrows {
         self.init()
         manifests = scan.manifests
@@ -128,14 +129,16 @@ extension Pruning.Plan {
             for child in Set(manifest.children) { listings[child, default: 0] += 1 }
             for blob in Set(manifest.blobs.map(\.digest)) { blobUses[blob, default: 0] += 1 }
         }
-        var picked: [CachedImage] = []
-        for image in all where try selecting(image) { picked.append(image) }
-        picked.sort {
-            ($0.pulledSeconds, $0.mediaType.isIndex ? 0 : 1) < ($1.pulledSeconds, $1.mediaType.isIndex ? 0 : 1)
+        let life = ReferrerLife(all, scan)
+        var picked = try life.select(all, isPinned: isPinned, selecting: selecting)
+        // A referrer leaves after what it is about: an eviction may end in between.
+        let rank = { (item: (position: Int, image: CachedImage, isReferrer: Bool)) in
+            (item.image.pulledSeconds, item.isReferrer ? 2 : item.image.mediaType.isIndex ? 0 : 1)
         }
-        for image in picked {
+        picked.sort { rank($0) < rank($1) }
+        for (position, image, _) in picked {
             if let limit, images.count >= limit { break }
-            let lastUse = accessed[image.digest] ?? 0
+            let lastUse = life.lastUse(position, all, accessed)
             if let leasedSince, lastUse > leasedSince {
                 leased.append(image)
                 noteRecent(lastUse, since: leasedSince)

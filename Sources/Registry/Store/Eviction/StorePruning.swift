@@ -63,10 +63,11 @@ extension Store {
         running.stored.formUnion(manifestsInWriting.keys)
         running.protected.formUnion(manifestsInWriting.values.joined())
         pruning = running
+        let isPinned = limits.isPinned
         scan { scan, accessed in
             try Pruning.Plan(
                 scan, accessed: accessed, leasedSince: since, limit: limit, orphansBefore: orphansBefore,
-                indexesFirst: goalBytes == nil, selecting: selecting)
+                indexesFirst: goalBytes == nil, isPinned: isPinned, selecting: selecting)
         } then: { [self] (result: Result<Pruning.Plan, any Error>) in
             switch result {
             case .failure(let error):

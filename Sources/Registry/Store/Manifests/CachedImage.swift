@@ -20,9 +20,9 @@ package struct CachedImage: Sendable, Equatable {
     package let digest: Digest
     package let mediaType: MediaType
     /// When the name was added to the cache, in seconds since 1970.
-    package let createdSeconds: Int64
+    package var createdSeconds: Int64
     /// When the manifest was last served; if it never was, when it was added.
-    package let pulledSeconds: Int64
+    package var pulledSeconds: Int64
     package let manifestBytes: Int64
     /// Config and layers; an index has none.
     package var blobs: [Blob]
