@@ -53,8 +53,8 @@ import Testing
         "Sources/Registry/Policy/Credentials/DockerConfig.swift",
         "Sources/Registry/Policy/Credentials/IdentityTokenExchange.swift",
         "Sources/Registry/Policy/Credentials/AWS/AWSAnswers.swift",
-        "Sources/Registry/API/Admin/AdminJobs.swift", "Sources/Registry/API/V2/ReferrersEndpoint.swift",
-        "Sources/Registry/API/V2/TagsEndpoint.swift",
+        "Sources/Registry/API/Admin/AdminJobs.swift", "Sources/Registry/Policy/Lists/ReferrersIndex.swift",
+        "Sources/Registry/Policy/Lists/TagList.swift",
         "Sources/ImageArchive/ArchiveDocuments.swift",
     ]
 

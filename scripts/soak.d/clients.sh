@@ -44,7 +44,7 @@ make_root() {
     chmod 755 "$sid/usr/sbin/policy-rc.d"
     # A mirror that lags behind its own dates is good enough here; signatures are checked all the same.
     in_sid apt-get -q -o Acquire::Check-Valid-Until=false update >"$sid.log"
-    in_sid apt-get -q -y --no-install-recommends install adduser ca-certificates containerd crane crun docker-cli docker-registry \
+    in_sid apt-get -q -y --no-install-recommends install adduser ca-certificates containerd cosign crane crun curl docker-cli docker-registry \
         docker.io fuse-overlayfs iproute2 libarchive13t64 libcurl4t64 libpcre2-8-0 libuv1t64 libyaml-0-2 netavark oras podman \
         python3 skopeo >>"$sid.log" 2>&1 || {
         tail -20 "$sid.log" >&2
@@ -53,8 +53,9 @@ make_root() {
     rm -f -- "$sid.log"
 }
 
-if [ ! -x "$sid/usr/bin/podman" ] || [ ! -x "$sid/usr/bin/oras" ]; then make_root; fi
+if [ ! -x "$sid/usr/bin/podman" ] || [ ! -x "$sid/usr/bin/cosign" ]; then make_root; fi
 # shellcheck disable=SC2016
-in_sid dpkg-query --show --showformat '${Package} ${Version}\n' podman skopeo containerd docker.io crane oras
+in_sid dpkg-query --show --showformat '${Package} ${Version}\n' podman skopeo containerd docker.io crane oras cosign
 in_sid bash -c "rm -rf /var/lib/clients && mkdir -p /var/lib/clients"
+in_sid bash "$checkout/scripts/soak.d/signatures.sh" /run/ociregistry/ociregistry /var/lib/clients/signatures
 in_sid python3 "$checkout/scripts/soak.d/clients.py" /run/ociregistry/ociregistry "$checkout" /var/lib/clients

@@ -37,10 +37,10 @@ struct SignedImage {
     }
 
     static func index(_ entries: [String]) -> FakeAnswer {
-        .ok(
-            Array(
-                "{\"schemaVersion\":2,\"mediaType\":\"\(MediaType.ociIndex.text)\",\"manifests\":[\(entries.joined(separator: ","))]}"
-                    .utf8), type: MediaType.ociIndex.text)
+        let type = MediaType.ociIndex.text
+        let list = entries.joined(separator: ",")
+        let text = "{\"schemaVersion\":2,\"mediaType\":\"\(type)\",\"manifests\":[\(list)]}"
+        return .ok(Array(text.utf8), type: type)
     }
 
     static func tagList(_ names: [String]) -> FakeAnswer {
@@ -131,7 +131,8 @@ struct SignedImage {
     @Test("a list that was never obtained is an error when the upstream cannot be asked", arguments: troubles.indices)
     func never(_ index: Int) throws {
         let trouble = Self.troubles[index]
-        let mirror = try MirrorKit()
+        // A request waits for the end of a pause after a 429 until its deadline.
+        let mirror = try MirrorKit { $0.policy.answerDeadlineMilliseconds = 500 }
         for target in [Signed.tags, Signed.referrers, Signed.fallback] { mirror.fake.on(target, trouble.answer) }
         for target in [Signed.tags, Signed.referrers] {
             let answer = mirror.get(target)
@@ -256,7 +257,9 @@ struct SignedImage {
         mirror.close()
     }
 
-    @Test("a page that fails is an error and not a shorter list", arguments: ["cut", "500", "garbage", "circle", "link"])
+    @Test(
+        "a page that fails is an error and not a shorter list",
+        arguments: ["cut", "500", "garbage", "circle", "link"])
     func brokenPage(_ kind: String) throws {
         let mirror = try MirrorKit { $0.policy.listLifetimeSeconds = 0 }
         Signed.put(on: mirror.fake)
@@ -339,7 +342,8 @@ struct SignedImage {
 
     // MARK: What the cache has
 
-    @Test("offline, referrers in the cache are added to the list, in their repositories only", arguments: [false, true])
+    @Test(
+        "offline, referrers in the cache are added to the list, in their repositories only", arguments: [false, true])
     func cached(_ hasList: Bool) throws {
         let directory = try TemporaryDirectory()
         let (known, other) = (Signed.signature(3), Signed.signature(4, repository: "other"))

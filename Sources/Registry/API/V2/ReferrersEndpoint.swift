@@ -40,7 +40,8 @@ extension API {
     }
 
     /// Passes one page through.
-    private func passReferrers(_ connection: Connection, _ name: ListName, _ page: ReferrersPage, _ owned: OwnedRequest) {
+    private func passReferrers(_ connection: Connection, _ name: ListName, _ page: ReferrersPage, _ owned: OwnedRequest)
+    {
         let pending = makePendingResponse(connection, owned.source)
         let fetch = UpstreamRequest.list(name, query: page.upstreamQuery, owned.source)
         puller.fetch(fetch, from: owned.source) { [self] result in

@@ -14,8 +14,8 @@ package enum ListFailure: Error, Sendable {
 final class ListGather {
     typealias Outcome = Result<KeptList, ListFailure>
 
-    /// Limit for the whole list. Each page has a limit of its own (`BufferedFetch.deadlineMilliseconds`), and a thousand
-    /// pages at it would take a day.
+    /// Limit for the whole list. Each page has a limit of its own (`BufferedFetch.deadlineMilliseconds`), and a
+    /// thousand pages at it would take a day.
     static let deadlineMilliseconds: UInt64 = 600_000
     /// Statuses of registries without the referrers API, beside 404.
     private static let statusesWithoutAPI: Set<Int> = [405, 406, 501]
@@ -150,7 +150,9 @@ final class ListGather {
         let repository = "\(source.repository)"
         puller.context.offload.run {
             [try list.body(name: repository)]
-        } then: { [self] in finish(pages: $0) }
+        } then: { [self] in
+            finish(pages: $0)
+        }
     }
 
     // MARK: The fallback tag
@@ -196,7 +198,9 @@ final class ListGather {
         let indexes = indexes
         puller.context.offload.run {
             ReferrersIndex.merge(indexes, fallback).map(\.body)
-        } then: { [self] in finish(pages: $0) }
+        } then: { [self] in
+            finish(pages: $0)
+        }
     }
 
     // MARK: The end
