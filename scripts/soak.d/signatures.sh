@@ -18,6 +18,7 @@ stop() {
     kill "$1"
     wait "$1" || true
 }
+# shellcheck disable=SC2154
 trap 'for pid in "${pids[@]}"; do kill "$pid" 2>/dev/null || true; done' EXIT
 
 # expect OUTCOME WHAT COMMAND…: OUTCOME is ok or fails.
