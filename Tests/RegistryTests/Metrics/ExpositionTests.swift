@@ -129,7 +129,7 @@ import Testing
             let names = family.kind == .histogram ? ["_bucket", "_sum", "_count"] : [""]
             for suffix in names { #expect(samples[Substring(family.name + suffix), default: 0] > 0, "\(family.name)") }
         }
-        #expect(samples["ociregistry_http_request_duration_seconds_count"] == 17)
+        #expect(samples["ociregistry_http_request_duration_seconds_count"] == 19)
         #expect(samples["ociregistry_http_responses_total"] == 24)
     }
 

@@ -180,9 +180,9 @@ struct ListFiles {
 
     private(set) var all: [(path: String, sizeBytes: Int64, modifiedSeconds: Int64)] = []
 
-    init(_ layout: Layout) throws(StoreError) { try walk(layout.lists, depth: 0) }
+    init(_ layout: Layout) throws(StoreError) { try walk(layout.lists, layout.group, depth: 0) }
 
-    private mutating func walk(_ directory: String, depth: Int) throws(StoreError) {
+    private mutating func walk(_ directory: String, _ group: GroupAccess, depth: Int) throws(StoreError) {
         guard depth < ListFiles.maximumDepth else { return }
         let names: [String]
         do throws(StoreError) { names = try Disk.names(in: directory) } catch {
@@ -192,8 +192,10 @@ struct ListFiles {
         for name in names {
             let path = "\(directory)/\(name)"
             guard let status = try? Disk.status(at: path) else { continue }
+            // The cache may have become a group's since.
+            group.apply(to: status, at: path)
             if status.isDirectory {
-                try walk(path, depth: depth + 1)
+                try walk(path, group, depth: depth + 1)
             } else {
                 all.append((path, status.sizeBytes, status.modifiedSeconds))
             }
