@@ -61,8 +61,8 @@ final class Running {
         store.onHostKnown = { metrics.admit($0) }
         client = UpstreamClient(config, loop: loop, offload: offload, logger: logger, metrics: metrics)
         pullSettings = PullSettings(
-            prefetchLayers: config.prefetchLayers, aheadLimits: settings.aheadLimits,
-            negativeCache: config.negativeCache)
+            prefetchLayers: config.prefetchLayers, prefetchReferrers: config.prefetchReferrers,
+            aheadLimits: settings.aheadLimits, negativeCache: config.negativeCache)
         puller = Puller(
             context: PullContext(
                 loop: loop, offload: offload, store: store, client: client, logger: logger, metrics: metrics,

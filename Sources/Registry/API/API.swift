@@ -120,7 +120,7 @@ package final class API {
 
     /// Calls `body` with the decoded path, valid during the call; answers a path that cannot be decoded.
     @inline(__always)
-    private func withPath(
+    func withPath(
         _ connection: Connection, _ head: RequestHead, _ bytes: UnsafeRawBufferPointer,
         _ body: (UnsafeRawBufferPointer) -> Void
     ) {

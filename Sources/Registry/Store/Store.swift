@@ -96,12 +96,15 @@ package final class Store {
         var manifests: UInt64
         /// Removals from the small blobs in memory and from the index of proofs.
         var blobs: UInt64
+        /// Removals from the open files and from the index of proofs.
+        var files: UInt64
     }
 
     var generation: CacheGeneration {
         CacheGeneration(
             manifests: tags.removalCount &+ manifestCache.removalCount &+ proofs.removalCount,
-            blobs: smallBlobs.removalCount &+ proofs.removalCount)
+            blobs: smallBlobs.removalCount &+ proofs.removalCount,
+            files: openFiles.removalCount &+ proofs.removalCount)
     }
     /// Tags whose file differs from memory: being written, or refused by the disk.
     var unsavedTags: Set<TagName> = []

@@ -90,7 +90,9 @@ import Testing
 
     // MARK: The table
 
-    private func left(_ manifests: UInt64) -> Store.CacheGeneration { .init(manifests: manifests, blobs: 100) }
+    private func left(_ manifests: UInt64) -> Store.CacheGeneration {
+        .init(manifests: manifests, blobs: 100, files: 0)
+    }
 
     private func answer(_ table: inout HostTable, _ position: Int) throws -> RecentAnswers.Answer {
         let entry = try #require(Array("a.test".utf8).withUnsafeBytes { table.entry(for: $0) })

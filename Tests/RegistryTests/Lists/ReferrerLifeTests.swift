@@ -23,7 +23,7 @@ import Testing
         change(&choices)
         let context = LoadContext(
             loop: mirror.run.loop, offload: mirror.offload, store: mirror.store, puller: mirror.puller,
-            names: mirror.api.names, pseudonym: "test")
+            names: mirror.api.names, tags: mirror.api.tags, pseudonym: "test")
         var report: LoadReport?
         Loader(context, choices, onEvent: { _ in }).load(text) { report = $0 }
         mirror.wait(until: { report != nil })

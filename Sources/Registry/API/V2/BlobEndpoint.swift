@@ -23,11 +23,15 @@ extension API {
             if let blob = store.smallBlob(digest, fields: { API.blobFields($0, $1) }) {
                 note(
                     connection, request, .blob(.passUnretained(blob)),
-                    position: store.smallBlobs.position(of: blob, under: digest))
+                    position: store.smallBlobs.position(of: blob, under: digest), digest: digest)
                 return give(connection, blob)
             }
             if let file = store.blobAtOnce(digest) {
-                return connection.respond(file: file, fields: API.wholeFields(file, digest), verdict: .hit) {
+                let fields = API.wholeFields(file, digest)
+                note(
+                    connection, request, .file(.passUnretained(file)),
+                    position: store.openFiles.position(of: file, under: digest), digest: digest)
+                return connection.respond(file: file, fields: fields, verdict: .hit) {
                     pullInstead(connection, digest, request)
                 }
             }
@@ -41,7 +45,7 @@ extension API {
     }
 
     /// The retry for a cached blob that turns out to be damaged: the store has removed it, so it is a miss.
-    private func pullInstead(_ connection: Connection, _ digest: Digest, _ request: Request) -> Connection.Retry {
+    func pullInstead(_ connection: Connection, _ digest: Digest, _ request: Request) -> Connection.Retry {
         do throws(RegistryError) {
             let owned = try OwnedRequest(request, pseudonym: pseudonym, connection)
             return { [self] in pull($0, digest, owned) }

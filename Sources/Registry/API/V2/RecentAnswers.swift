@@ -32,6 +32,8 @@ struct RecentAnswers: ~Copyable {
         enum Content: BitwiseCopyable {
             case manifest(Unmanaged<CachedManifest>)
             case blob(Unmanaged<CachedBlob>)
+            /// A blob that is sent from its file.
+            case file(Unmanaged<OpenFile>)
         }
 
         let content: Content
@@ -49,7 +51,11 @@ struct RecentAnswers: ~Copyable {
         /// The generation of the cache that holds the content.
         @inline(__always)
         fileprivate func generation(_ all: Store.CacheGeneration) -> UInt64 {
-            if case .manifest = content { all.manifests } else { all.blobs }
+            switch content {
+            case .manifest: all.manifests
+            case .blob: all.blobs
+            case .file: all.files
+            }
         }
     }
 
@@ -181,15 +187,44 @@ extension API {
                     give(connection, blob)
                     return true
                 }
+            case .file(let file):
+                guard answer.checked == puller.incompleteImages.notedCount else { return false }
+                return file._withUnsafeGuaranteedRef { file in
+                    count(connection, .blob)
+                    store.openFiles.use(at: answer.position)
+                    if answer.echoesHost { connection.extraField = host.namespaceField }
+                    connection.respond(file: file, fields: file.responseFields, verdict: .hit) {
+                        pullInstead(connection, head, bytes)
+                    }
+                    return true
+                }
             }
         }
     }
 
+    /// The retry for a request whose cached blob turns out to be damaged.
+    private func pullInstead(
+        _ connection: Connection, _ head: RequestHead, _ bytes: UnsafeRawBufferPointer
+    ) -> Connection.Retry {
+        var retry: Connection.Retry = { $0.respond(.unavailable("the content cannot be read now")) }
+        withPath(connection, head, bytes) { path in
+            let route = Route(path)
+            guard let digest = Digest(ascii: route.reference),
+                let (host, name) = try? upstream(connection, route, head, bytes),
+                let target = try? Target(host, name)
+            else { return }
+            retry = pullInstead(connection, digest, Request(route: route, target: target, head: head, bytes: bytes))
+        }
+        return retry
+    }
+
     /// Remembers that a request was answered from memory.
-    /// - Parameter tag: when the request's tag was checked; nil for a request by digest.
+    /// - Parameters:
+    ///   - digest: the blob's; nil for a manifest.
+    ///   - tag: when the request's tag was checked; nil for a request by digest.
     func note(
         _ connection: Connection, _ request: Request, _ content: RecentAnswers.Answer.Content, position: Int?,
-        tag: RecentAnswers.TagTimes? = nil
+        digest: Digest? = nil, tag: RecentAnswers.TagTimes? = nil
     ) {
         guard let position, request.head.registryHeader == nil else { return }
         var answer = RecentAnswers.Answer(
@@ -200,8 +235,8 @@ extension API {
         // A HEAD checks nothing.
         case .manifest where request.isHead: break
         case .manifest: answer.checked = loop.nowMilliseconds &+ Puller.wholeCheckPauseMilliseconds
-        case .blob(let blob):
-            let isLayer = blob._withUnsafeGuaranteedRef { puller.mayCompleteImage($0.digest) }
+        case .blob, .file:
+            let isLayer = digest.map { puller.mayCompleteImage($0) } ?? true
             answer.checked = isLayer ? .max : puller.incompleteImages.notedCount
         }
         recentAnswers.note(answer, to: request.head.target.in(request.bytes), generation: store.generation)
