@@ -46,6 +46,7 @@ struct ObservedSession {
         goStale()
         readAhead()
         refuseContent()
+        listOffline()
     }
 
     private func get(_ upstream: ObservedServer.Upstream, _ what: String) -> TestClient.Response {
@@ -81,8 +82,25 @@ struct ObservedSession {
         #expect(notModified.status == 304)
         #expect(get(.good, "tags/list").status == 200)
         #expect(get(.good, "referrers/\(Self.image.digest)").status == 200)
+        scene[.good].on(
+            "/v2/\(Self.repository)/manifests/\(digestOf(Self.signature))",
+            .manifest(Self.signature, type: FakeImage.type, digest: "\(digestOf(Self.signature))"))
+        #expect(get(.good, "manifests/\(digestOf(Self.signature))").status == 200)
         #expect(scene.ask(.get("/v2/docker.io/library/hello-world/tags/list")).status == 200)
         for target in ["/v2/", "/v2/auth"] { #expect(scene.ask(.get(target)).status == 200) }
+    }
+
+    private static let signed = digestOf([7])
+    private static let signature = Array(
+        """
+        {"schemaVersion":2,"mediaType":"\(FakeImage.type)","config":\(FakeImage.descriptor("a/b", [])),"layers":[],\
+        "subject":{"mediaType":"\(FakeImage.type)","digest":"\(signed)","size":1}}
+        """.utf8)
+
+    /// A list of referrers whose registry fails, made of what the cache has.
+    private func listOffline() {
+        scene[.good].on("/v2/\(Self.repository)/referrers/\(Self.signed)", .status(500))
+        #expect(get(.good, "referrers/\(Self.signed)").status == 200)
     }
 
     /// Several clients at one growing blob while others wait for their turn, one of them leaving; then the upstream
