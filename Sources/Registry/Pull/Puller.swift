@@ -46,6 +46,8 @@ package final class Puller {
     /// Limits of a list that is kept; tests have smaller ones.
     var keptListPages = KeptList.maximumPages
     var keptListBytes = KeptList.maximumBytes
+    /// Lists that the cache has and that could not be fetched, with the ends of their pauses.
+    var listFailures: [ListName: (endMilliseconds: UInt64, error: RegistryError)] = [:]
     /// Manifests whose referrers are being prefetched.
     var referrerPrefetches: Set<PullKey> = []
     /// Lists too long to be kept, with the ends of their times.

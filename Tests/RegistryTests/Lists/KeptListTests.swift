@@ -411,6 +411,22 @@ struct SignedImage {
         mirror.close()
     }
 
+    @Test("an upstream that has failed is not asked for a kept list again at once")
+    func pause() throws {
+        let mirror = try MirrorKit { $0.policy.listLifetimeSeconds = 0 }
+        Signed.put(on: mirror.fake)
+        let before = mirror.get(Signed.tags)
+        mirror.fake.on(Signed.tags, .status(500))
+        for _ in 0..<5 {
+            let answer = mirror.get(Signed.tags)
+            #expect(answer.body == before.body && answer.header("warning") != nil)
+        }
+        #expect(mirror.fake.requests(to: Signed.tags).count == 2)
+        let series = "ociregistry_lists_served_offline_total{endpoint=\"tags\",reason=\"failed\"}"
+        #expect(try mirror.scrape()[series] == 5)
+        mirror.close()
+    }
+
     @Test("requests for a list share one fetch")
     func shared() throws {
         let mirror = try MirrorKit()

@@ -12,6 +12,12 @@ extension Puller {
     /// How long a list counts as too long before its pages are gathered again.
     static let longListMilliseconds: UInt64 = 300_000
 
+    /// Pause after a failure before a list that the cache has is asked for again: clients ask for each list several
+    /// times, and each would wait for an upstream that is away.
+    static let listFailurePauseMilliseconds: UInt64 = 10_000
+    /// Lists in such a pause. Beyond it each is asked for with every request.
+    static let maximumListFailures = 1024
+
     /// Fetches a list from its upstream and keeps it; calls made meanwhile share the answer.
     /// - Parameters:
     ///   - kept: the list that the cache has. A client that can get it does not wait for the end of the repository's
@@ -25,6 +31,12 @@ extension Puller {
         if let end = longLists[name] {
             if context.loop.nowMilliseconds < end { return context.loop.deferred.complete(then, .failure(.tooLarge)) }
             longLists[name] = nil
+        }
+        if kept != nil, let (end, error) = listFailures[name] {
+            if context.loop.nowMilliseconds < end {
+                return context.loop.deferred.complete(then, .failure(.failed(error)))
+            }
+            listFailures[name] = nil
         }
         let gather = ListGather(name, source: source, puller: self, waitsForPause: kept == nil) { [self] outcome in
             listGathers[name] = nil
@@ -43,11 +55,18 @@ extension Puller {
             let result: ListRevalidation = kept.map { $0.pages == list.pages ? .unchanged : .changed } ?? .new
             context.metrics.lists.revalidated(name.kind.endpoint, result)
             context.store.putList(name, list)
+            listFailures[name] = nil
         case .failure(.tooLarge):
             if longLists.count >= Puller.maximumLongLists { longLists = [:] }
             longLists[name] = context.loop.nowMilliseconds + Puller.longListMilliseconds
             context.logger.info("a list is too long to be kept, and is passed through", metadata: ["list": "\(name)"])
-        case .failure(.failed):
+        case .failure(.failed(let error)):
+            if kept != nil, OfflineReason(error) != nil {
+                if listFailures.count >= Puller.maximumListFailures { listFailures = [:] }
+                listFailures[name] = (
+                    context.loop.nowMilliseconds + Puller.listFailurePauseMilliseconds, error
+                )
+            }
             context.metrics.lists.revalidated(name.kind.endpoint, .failed)
         }
     }
