@@ -10,8 +10,8 @@ struct Reload: ParsableCommand {
         discussion: """
             Waits until the configuration is in use or refused. Prints each key that has changed, and each that needs \
             a restart. A configuration with a problem is not used: every problem is printed as file:line: key: reason, \
-            and the exit status is 1. The server reads the file that it was started with; --image-path, or imagePath in \
-            the file of --config-file, selects the server by the directory of its cache.
+            and the exit status is 1. The server reads the file that it was started with. --image-path, or imagePath \
+            in the file of --config-file, selects the server by the directory of its cache.
             """)
 
     @OptionGroup var global: GlobalOptions

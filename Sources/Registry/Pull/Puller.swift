@@ -52,7 +52,7 @@ package final class Puller {
     var referrerPrefetches: Set<PullKey> = []
     /// Lists too long to be kept, with the ends of their times.
     var longLists: [ListName: UInt64] = [:]
-    private var tagHints = TagHints()
+    var tagHints = TagHints()
     /// What upstreams lately did not have, or denied.
     var negatives: NegativeAnswers
     /// Images whose rest is fetched when one of their layers is asked for.
@@ -207,14 +207,6 @@ package final class Puller {
 
     private func arrived(_ manifest: CachedManifest, from source: PullSource) { setHintedTags(manifest.digest, source) }
 
-    /// Sets the tags that are known to mean a manifest of this repository.
-    func setHintedTags(_ digest: Digest, _ source: PullSource) {
-        for (tag, time) in tagHints.take(digest, host: source.host, repository: source.repository) {
-            context.store.setTag(
-                host: source.host, repository: source.repository, tag: tag, digest: digest, checked: time)
-        }
-    }
-
     /// Requests the head of a manifest or blob; calls made meanwhile share the answer. Starts no pull.
     package func head(
         _ request: UpstreamRequest, from source: PullSource,
@@ -239,36 +231,6 @@ package final class Puller {
                     digest: answer.head.dockerContentDigest.flatMap { Digest($0) })
             }
             context.loop.deferred.forEach(waiting) { $0(entity) }
-        }
-    }
-
-    /// Asks which manifest a reference means now. The answer for a tag is remembered until that manifest is pulled by
-    /// digest (as containerd and dockerd do next), so that the tag is cached too.
-    package func manifestHead(
-        _ reference: Reference, from source: PullSource,
-        then: @escaping (Result<UpstreamEntity, RegistryError>) -> Void
-    ) {
-        head(.manifest(.head, reference, source), from: source) { [self] result in
-            if case .success(let entity) = result, case .tag(let tag) = reference, let digest = entity.digest {
-                remember(tag, means: digest, source)
-            }
-            then(result)
-        }
-    }
-
-    private func remember(_ tag: String, means digest: Digest, _ source: PullSource) {
-        let time = context.store.tagClock
-        let note = { [self] in
-            tagHints.note(tag, means: digest, at: time, host: source.host, repository: source.repository)
-        }
-        context.store.findManifest(digest) { [self] manifest in
-            guard manifest != nil else { return note() }
-            // A tag must not point to content of other repositories before its own has shown that it has it.
-            context.store.whenServable(digest, host: source.host, repository: source.repository) { [self] isServable in
-                guard isServable else { return note() }
-                context.store.setTag(
-                    host: source.host, repository: source.repository, tag: tag, digest: digest, checked: time)
-            }
         }
     }
 

@@ -48,9 +48,9 @@ import Testing
         """
     }
 
-    /// The status of a list of tags, which is never cached, and nginx's words in it.
+    /// The status of a list of tags, and nginx's words in it. Lists are cached, so each time it is another one.
     private func ask() -> (status: Int, words: [String]) {
-        let response = scene.ask(.get("/v2/registry.test/team/app/tags/list"))
+        let response = scene.ask(.get("/v2/registry.test/team/app\(UInt32.random(in: .min ... .max))/tags/list"))
         let text = String(decoding: response.body, as: UTF8.self)
         let list = (text.components(separatedBy: "\"tags\":[").last ?? "").prefix { $0 != "]" }
         return (response.status, list.components(separatedBy: "\"").filter { !$0.isEmpty && $0 != "," })

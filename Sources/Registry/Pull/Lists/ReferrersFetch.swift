@@ -156,7 +156,8 @@ extension Puller {
 
     /// Prefetches the referrers of a manifest that a client has pulled (`prefetchReferrers`).
     func prefetchReferrers(of manifest: CachedManifest, from source: PullSource) {
-        guard context.settings.prefetchReferrers, !isClosed, referrerPrefetches.count < Puller.maximumReferrerPrefetches,
+        guard context.settings.prefetchReferrers, !isClosed,
+            referrerPrefetches.count < Puller.maximumReferrerPrefetches,
             referrerPrefetches.insert(source.key(manifest.digest)).inserted
         else { return }
         ReferrersFetch(
