@@ -22,8 +22,6 @@ package final class API {
         package var answerDeadlineMilliseconds: UInt64 = 15_000
         /// How long a client waits for the revalidation of a cached tag before the cached manifest is served.
         package var revalidationDeadlineMilliseconds: UInt64 = 1_000
-        /// How long lists of tags and referrers are served without asking their upstream again.
-        package var listLifetimeSeconds = ListFreshness.lifetimeSeconds
 
         package init(
             airGapped: Bool, defaultHost: RegistryHost?, names: NamePolicy = NamePolicy(),

@@ -4,6 +4,7 @@
 import TestSupport
 import Testing
 
+@testable import Configuration
 @testable import OCI
 @testable import Registry
 
@@ -24,7 +25,7 @@ import Testing
     // MARK: Referrers
 
     @Test("a referrers index without a mediaType is accepted") func untypedIndex() throws {
-        let mirror = try MirrorKit { $0.policy.listLifetimeSeconds = 0 }
+        let mirror = try MirrorKit { $0.policy.tags = TagPolicies(ttl: .zero) }
         mirror.fake.on(Self.referrers, Self.index("\"manifests\":[\(Self.entry("a/b"))]"))
         #expect(mirror.get(Self.referrers).text.contains("\(digestOf([2]))"))
         mirror.fake.on(Self.referrers, Self.index("\"manifests\":null"))

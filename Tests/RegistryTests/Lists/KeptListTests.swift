@@ -4,6 +4,7 @@ import Foundation
 import TestSupport
 import Testing
 
+@testable import Configuration
 @testable import OCI
 @testable import Registry
 
@@ -86,14 +87,17 @@ struct SignedImage {
         #expect(scrape["ociregistry_list_revalidations_total{endpoint=\"tags\",result=\"new\"}"] == 1)
         mirror.close()
         let now = EventLoop.unixSeconds
-        let fresh = { ListFreshness.isFresh(checkedAtSeconds: $0, nowSeconds: now, lifetimeSeconds: 300) }
-        #expect(fresh(now) && fresh(now - 299))
-        #expect(!fresh(now - 300) && !fresh(now + 1) && !fresh(0), "a clock that was set back says nothing")
+        for ttl in [TagSpan(milliseconds: 300_000), .forever] {
+            let fresh = { ListFreshness.isFresh(checkedAtSeconds: $0, nowSeconds: now, ttl: ttl) }
+            #expect(fresh(now) && fresh(now - 299))
+            #expect(!fresh(now - 300) && !fresh(now + 1) && !fresh(0), "a clock that was set back says nothing")
+        }
+        #expect(!ListFreshness.isFresh(checkedAtSeconds: 1, nowSeconds: .max, ttl: TagSpan(milliseconds: .max - 1)))
     }
 
     @Test("a changed list is served once its lifetime has passed")
     func changed() throws {
-        let mirror = try MirrorKit { $0.policy.listLifetimeSeconds = 0 }
+        let mirror = try MirrorKit { $0.policy.tags = TagPolicies(ttl: .zero) }
         Signed.put(on: mirror.fake)
         #expect(mirror.get(Signed.tags).text == #"{"name":"team/app","tags":["v1","v2"]}"#)
         mirror.fake.on(Signed.tags, Signed.tagList(["v3"]))
@@ -110,7 +114,7 @@ struct SignedImage {
     @Test("a list that was obtained is served when the upstream cannot be asked", arguments: troubles.indices)
     func offline(_ index: Int) throws {
         let trouble = Self.troubles[index]
-        let mirror = try MirrorKit { $0.policy.listLifetimeSeconds = 0 }
+        let mirror = try MirrorKit { $0.policy.tags = TagPolicies(ttl: .zero) }
         Signed.put(on: mirror.fake)
         for (target, kind) in [(Signed.tags, "tags"), (Signed.referrers, "referrers")] {
             let before = mirror.get(target)
@@ -261,7 +265,7 @@ struct SignedImage {
         "a page that fails is an error and not a shorter list",
         arguments: ["cut", "500", "garbage", "circle", "link"])
     func brokenPage(_ kind: String) throws {
-        let mirror = try MirrorKit { $0.policy.listLifetimeSeconds = 0 }
+        let mirror = try MirrorKit { $0.policy.tags = TagPolicies(ttl: .zero) }
         Signed.put(on: mirror.fake)
         let next = { (answer: FakeAnswer, path: String) in
             answer.adding("Link", "<\(path)\(kind == "link" ? "" : "?cursor=2")>; rel=\"next\"")
@@ -317,7 +321,7 @@ struct SignedImage {
 
     @Test("where the API is missing the fallback tag decides", arguments: [404, 405, 406, 501])
     func withoutAPI(_ status: Int) throws {
-        let mirror = try MirrorKit { $0.policy.listLifetimeSeconds = 0 }
+        let mirror = try MirrorKit { $0.policy.tags = TagPolicies(ttl: .zero) }
         Signed.put(on: mirror.fake)
         mirror.fake.on(Signed.referrers, .status(status))
         // Only a 404 says for certain that there is no API, and so no list.
@@ -378,7 +382,7 @@ struct SignedImage {
 
     @Test("offline, a cached fallback tag is a list that was obtained, even an empty one", arguments: [0, 2])
     func cachedFallback(_ count: Int) throws {
-        let mirror = try MirrorKit { $0.policy.listLifetimeSeconds = 0 }
+        let mirror = try MirrorKit { $0.policy.tags = TagPolicies(ttl: .zero) }
         mirror.fake.on(Signed.fallback, Signed.index((0..<count).map { Signed.entry($0) }))
         #expect(mirror.get(Signed.fallback).status == 200)
         mirror.settle()
@@ -400,7 +404,7 @@ struct SignedImage {
 
     @Test("offline, the tag list has the tags that came into the cache since")
     func cachedTags() throws {
-        let mirror = try MirrorKit { $0.policy.listLifetimeSeconds = 0 }
+        let mirror = try MirrorKit { $0.policy.tags = TagPolicies(ttl: .zero) }
         Signed.put(on: mirror.fake)
         Signed.image.put(on: mirror.fake, tag: "v0")
         #expect(mirror.get(Signed.tags).status == 200)
@@ -413,7 +417,7 @@ struct SignedImage {
 
     @Test("an upstream that has failed is not asked for a kept list again at once")
     func pause() throws {
-        let mirror = try MirrorKit { $0.policy.listLifetimeSeconds = 0 }
+        let mirror = try MirrorKit { $0.policy.tags = TagPolicies(ttl: .zero) }
         Signed.put(on: mirror.fake)
         let before = mirror.get(Signed.tags)
         mirror.fake.on(Signed.tags, .status(500))
@@ -441,7 +445,7 @@ struct SignedImage {
     @Test("a list whose upstream is silent is served from the cache in time")
     func late() throws {
         let mirror = try MirrorKit {
-            $0.policy.listLifetimeSeconds = 0
+            $0.policy.tags = TagPolicies(ttl: .zero)
             $0.policy.revalidationDeadlineMilliseconds = 50
         }
         Signed.put(on: mirror.fake)

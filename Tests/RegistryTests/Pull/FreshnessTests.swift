@@ -112,7 +112,7 @@ import Testing
     // MARK: Lists
 
     @Test("referrers come from the API or the fallback tag, and failures are not empty lists") func referrers() throws {
-        let mirror = try MirrorKit { $0.policy.listLifetimeSeconds = 0 }
+        let mirror = try MirrorKit { $0.policy.tags = TagPolicies(ttl: .zero) }
         let subject = Self.old.digest
         let target = "/v2/team/app/referrers/\(subject)"
         let entry =

@@ -13,7 +13,7 @@ import Testing
     private static let new = FakeImage(seed: 2)
     private static let target = "/v2/team/app/manifests/v1"
 
-    private static func policies(_ yaml: String) throws -> TagPolicies {
+    static func policies(_ yaml: String) throws -> TagPolicies {
         try ConfigDecoder.decode(yaml: Array(yaml.utf8), file: "c.yaml") { _ in nil }.tags
     }
 

@@ -2,6 +2,7 @@
 // asked for again, and served as stale when the upstream cannot be asked. A list that nobody has given is an error and
 // never an empty list, which would hide a signature.
 
+internal import Configuration
 internal import OCI
 
 /// A list to answer with.
@@ -31,9 +32,6 @@ struct ListRequest {
 }
 
 extension API {
-    /// Seconds for which the list of a repository is served without asking its upstream again.
-    func listLifetimeSeconds(of name: ListName) -> Int64 { policy.listLifetimeSeconds }
-
     /// Answers with the cache's list, or with the upstream's.
     func answer(_ connection: Connection, _ request: ListRequest) {
         store.findList(request.name) { [self] kept in
@@ -42,14 +40,13 @@ extension API {
                     "\(request.name) have not been obtained, and this server is air-gapped")
                 return answerOffline(connection, request, kept, .airGapped, error)
             }
-            if let kept,
-                ListFreshness.isFresh(
-                    checkedAtSeconds: kept.checkedAtSeconds, nowSeconds: EventLoop.unixSeconds,
-                    lifetimeSeconds: listLifetimeSeconds(of: request.name))
-            {
-                return request.send(connection, ListAnswer(list: kept, verdict: .hit))
+            guard let kept else { return fetch(connection, request, nil) }
+            tags.whenPolicyKnown(request.name.policyName) { [self] policy in
+                let isFresh = ListFreshness.isFresh(
+                    checkedAtSeconds: kept.checkedAtSeconds, nowSeconds: EventLoop.unixSeconds, ttl: policy.ttl)
+                guard isFresh else { return fetch(connection, request, kept) }
+                request.send(connection, ListAnswer(list: kept, verdict: .hit))
             }
-            fetch(connection, request, kept)
         }
     }
 
@@ -104,5 +101,18 @@ extension API {
                         list: list, cachedReferrers: found?.entries ?? [], verdict: .stale, offline: reason))
             }
         }
+    }
+}
+
+extension ListName {
+    /// The tag whose policy the list has. Entries of `tagPolicies` see a list of referrers as the tag that clients
+    /// keep it under where a registry has no API for it, and a list of tags as a name with an empty tag.
+    var policyName: TagName {
+        let tag =
+            switch kind {
+            case .tags: ""
+            case .referrers(let subject): ReferrersIndex.fallbackTag(of: subject)
+            }
+        return TagName(host: host, repository: repository, tag: tag)
     }
 }

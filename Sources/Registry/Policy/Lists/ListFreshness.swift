@@ -1,19 +1,23 @@
 // How long a kept list of tags or referrers is served before its upstream is asked again.
 
+package import Configuration
 package import OCI
 
 /// The age of kept lists.
 package enum ListFreshness {
-    /// Seconds after which a list is revalidated: a signature or a tag that was added is seen within five minutes, and
-    /// an admission controller that verifies every pod does not cause a request for each.
-    package static let lifetimeSeconds: Int64 = 300
+    /// The age at which a list is revalidated where the tags' `ttl` is `never`: a tag may be meant to stay what it is,
+    /// but a signature or a tag that was added has to be seen.
+    static let limitOfNever = TagSpan(milliseconds: 300_000)
 
     /// Whether a list is served without asking the upstream. A time in the future is that of a clock that was set
     /// back, and says nothing.
-    /// - Parameter checkedAtSeconds: when an upstream last confirmed it, in seconds since 1970; 0: never.
-    package static func isFresh(checkedAtSeconds: Int64, nowSeconds: Int64, lifetimeSeconds: Int64) -> Bool {
+    /// - Parameters:
+    ///   - checkedAtSeconds: when an upstream last confirmed it, in seconds since 1970; 0: never.
+    ///   - ttl: that of the tags' policy.
+    package static func isFresh(checkedAtSeconds: Int64, nowSeconds: Int64, ttl: TagSpan) -> Bool {
         guard checkedAtSeconds > 0, checkedAtSeconds <= nowSeconds else { return false }
-        return nowSeconds.subtractingSaturated(checkedAtSeconds) < lifetimeSeconds
+        let limit = ttl == .forever ? limitOfNever : ttl
+        return nowSeconds.subtractingSaturated(checkedAtSeconds).multipliedSaturated(by: 1000) < limit.milliseconds
     }
 }
 
