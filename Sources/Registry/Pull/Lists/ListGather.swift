@@ -145,11 +145,11 @@ final class ListGather {
     }
 
     private func finishTags() {
-        var seen: Set<String> = []
-        let list = TagList(tags: tags.filter { seen.insert($0).inserted })
-        let repository = "\(source.repository)"
+        let (tags, repository) = (tags, "\(source.repository)")
         puller.context.offload.run {
-            [try list.body(name: repository)]
+            var seen: Set<String> = []
+            let list = TagList(tags: tags.filter { seen.insert($0).inserted })
+            return [try list.body(name: repository)]
         } then: { [self] in
             finish(pages: $0)
         }

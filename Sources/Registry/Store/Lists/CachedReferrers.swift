@@ -88,9 +88,10 @@ extension Store {
         host: RegistryHost, repository: RepositoryName, then: @escaping ([String]) -> Void
     ) {
         let directory = layout.tagDirectory(TagName(host: host, repository: repository, tag: ""))
-        perform({ () throws(StoreError) in try Disk.names(in: directory) }) { result in
-            let names = (try? result.get()) ?? []
-            then(names.filter { if case .tag = Reference($0) { true } else { false } }.sorted())
+        perform({ () throws(StoreError) in
+            try Disk.names(in: directory).filter { if case .tag = Reference($0) { true } else { false } }.sorted()
+        }) { result in
+            then((try? result.get()) ?? [])
         }
     }
 }
