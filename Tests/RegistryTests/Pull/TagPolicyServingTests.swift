@@ -197,7 +197,7 @@ import Testing
         pass(10_000, mirror)
         let clients = (0..<5).map { _ in mirror.start(.get(Self.target)) }
         mirror.wait(for: clients)
-        // The revalidation goes on; those who come later do not wait for it.
+        // The revalidation continues; later requests do not wait for it.
         let late = mirror.get(Self.target)
         for response in clients.map(\.response) + [late] {
             #expect(response.body == Self.old.manifest && response.header("warning") != nil)
