@@ -2,7 +2,7 @@
 # docker-registry reads If-None-Match as a single tag for manifests and as HTTP has it for blobs: behind nginx's gzip no
 # manifest is ever "not modified".
 #
-# Guess: a registry that sends an ETag answers 304 to whoever sends it back, for a manifest and for a blob alike, also
+# Guess: a registry that sends an ETag answers 304 to a client that sends it back, for a manifest and for a blob, also
 #   when a proxy in between has made the tag weak.
 # What happens: for a blob, If-None-Match may be a list, a weak tag or "*". For a manifest the whole field is compared
 #   with the digest, in quotes or bare, so that each of these three gets 200 and the manifest. A bare digest, which is no
