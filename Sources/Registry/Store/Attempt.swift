@@ -36,20 +36,29 @@ final class Gate {
     private let limit: Int
     private var inside = 0
     private var waiting: Deque<() -> Void> = []
+    private var isStarting = false
 
     init(limit: Int) { self.limit = limit }
 
     /// Runs `action` at once, or when another action has left. Each action must call `leave` when it ends.
     func enter(_ action: @escaping () -> Void) {
-        guard inside < limit else {
-            waiting.append(action)
-            return
-        }
-        inside += 1
-        action()
+        waiting.append(action)
+        startNext()
     }
 
     func leave() {
-        if let next = waiting.popFirst() { next() } else { inside -= 1 }
+        inside -= 1
+        startNext()
+    }
+
+    /// A loop, since actions may end at once: calls within calls would need stack for each of them.
+    private func startNext() {
+        guard !isStarting else { return }
+        isStarting = true
+        defer { isStarting = false }
+        while inside < limit, let action = waiting.popFirst() {
+            inside += 1
+            action()
+        }
     }
 }
