@@ -161,10 +161,17 @@ package final class CollectedOutput: @unchecked Sendable {
 
     /// Waits until the output contains `text`, in a complete line or not; false when the stream ends or the time is up.
     package func wait(forText text: String, patienceSeconds: Double = ChildProcess.patienceSeconds) -> Bool {
+        wait(patienceSeconds: patienceSeconds, untilText: { $0.contains(text) })
+    }
+
+    /// Waits until the whole output so far satisfies a condition; false when the stream ends or the time is up.
+    package func wait(
+        patienceSeconds: Double = ChildProcess.patienceSeconds, untilText isEnough: (String) -> Bool
+    ) -> Bool {
         let deadline = Date(timeIntervalSinceNow: patienceSeconds)
         return condition.withLock {
             while true {
-                if String(decoding: collected, as: UTF8.self).contains(text) { return true }
+                if isEnough(String(decoding: collected, as: UTF8.self)) { return true }
                 if ended || !condition.wait(until: deadline) { return false }
             }
         }

@@ -21,9 +21,15 @@ package final class ForwardProxy {
         _ = try process.line(containing: "Accepting connections", in: process.output)
     }
 
-    /// The request lines that it has read so far. It logs a line before it answers.
-    package var requests: [String] {
-        process.output.text.split(separator: "\n").compactMap { line in
+    /// The request lines that it has read so far. It logs a line before it answers, but the line comes through a pipe.
+    /// - Parameter count: how many are waited for.
+    package func requests(atLeast count: Int) -> [String] {
+        _ = process.output.wait(untilText: { ForwardProxy.requests(in: $0).count >= count })
+        return ForwardProxy.requests(in: process.output.text)
+    }
+
+    private static func requests(in text: String) -> [String] {
+        text.split(separator: "\n").compactMap { line in
             guard line.hasPrefix("CONNECT "), let mark = line.firstRange(of: "): "), line.contains("Request (") else {
                 return nil
             }
