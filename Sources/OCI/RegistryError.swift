@@ -31,6 +31,8 @@ package struct RegistryError: Error, Sendable, Equatable {
     package var retryAfterSeconds: Int?
     /// The status of the upstream's answer that this error stands for; nil where it stands for something else.
     package var upstreamStatus: Int?
+    /// Whether the upstream's answer has a text or a web page as its body, which registries do not send.
+    package var isTextAnswer = false
 
     package init(
         status: Int, code: Code, message: String, detail: String? = nil, retryAfterSeconds: Int? = nil

@@ -52,6 +52,7 @@ package final class API {
     let metrics: Metrics
     let catalogScan: CatalogScan
     let cachedReferrers: CachedReferrersScan
+    let listJobs: ListJobs
     private var hosts = HostTable()
     var recentAnswers = RecentAnswers()
     private var defaultHost: HostTable.Entry?
@@ -73,6 +74,7 @@ package final class API {
         store.requiresProofs = !policy.names.isOpen
         catalogScan = CatalogScan(store, on: loop, names: names, hasBuiltin: builtin != nil)
         cachedReferrers = CachedReferrersScan(store, on: loop)
+        listJobs = ListJobs(offload)
         self.puller = puller
         self.policy = policy
         self.builtin = builtin
@@ -94,6 +96,7 @@ package final class API {
         replaceNamePolicy(policy.names)
         replaceTagPolicies(policy.tags)
         tags.airGapped = policy.airGapped
+        tags.forgetFailures()
         catalogScan.hasBuiltin = builtin != nil
     }
 

@@ -9,7 +9,8 @@ package final class ResponsePrefixes {
         (200, "OK"), (206, "Partial Content"), (304, "Not Modified"), (404, "Not Found"),
         (400, "Bad Request"), (401, "Unauthorized"), (403, "Forbidden"), (405, "Method Not Allowed"),
         (408, "Request Timeout"), (413, "Content Too Large"), (416, "Range Not Satisfiable"),
-        (429, "Too Many Requests"), (431, "Request Header Fields Too Large"), (500, "Internal Server Error"),
+        (422, "Unprocessable Content"), (429, "Too Many Requests"), (431, "Request Header Fields Too Large"),
+        (500, "Internal Server Error"),
         (501, "Not Implemented"), (502, "Bad Gateway"), (503, "Service Unavailable"),
         (505, "HTTP Version Not Supported"), (508, "Loop Detected"),
     ]

@@ -24,10 +24,25 @@ package struct RefreshedTag: Sendable, Equatable, Codable {
     package var reason: String?
 }
 
-/// The events of a refresh, in order; `ended` is the last.
+/// The events of a refresh, in order; `ended` is the last. As JSON each is the object of its value.
 package enum RefreshEvent: Sendable, Equatable, Codable {
     case tag(RefreshedTag)
     case ended(RefreshReport)
+
+    package init(from decoder: any Decoder) throws {
+        if let report = try? RefreshReport(from: decoder) {
+            self = .ended(report)
+        } else {
+            self = .tag(try RefreshedTag(from: decoder))
+        }
+    }
+
+    package func encode(to encoder: any Encoder) throws {
+        switch self {
+        case .tag(let tag): try tag.encode(to: encoder)
+        case .ended(let report): try report.encode(to: encoder)
+        }
+    }
 }
 
 /// The final result of a refresh.

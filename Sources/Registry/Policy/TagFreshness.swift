@@ -6,7 +6,8 @@ package import OCI
 extension TagCheckFailure {
     package init(_ error: RegistryError) {
         switch (error.upstreamStatus, error.status) {
-        case (404?, _), (410?, _): self = .deleted
+        // The 404 of a proxy or a web server in the place of the registry says nothing of the tag.
+        case (404?, _), (410?, _): self = error.isTextAnswer ? .badStatus : .deleted
         case (429?, _), (_, 429): self = .rateLimited
         case (401?, _), (403?, _), (451?, _), (nil, 401), (nil, 403): self = .denied
         case (200?, _), (206?, _), (nil, 502): self = .invalid
@@ -74,7 +75,7 @@ package enum TagFreshness: Sendable, Equatable {
     package static func afterFailure(
         _ failure: TagCheckFailure, _ policy: TagPolicy, ageMilliseconds: Int64
     ) -> TagFreshness {
-        // The upstream has answered: that is no error, and `staleIfError` has no part in it.
+        // A 404 is an answer and not a failure, so `staleIfError` does not apply.
         if failure == .deleted { return policy.removesDeleted ? .remove : .stale(.failed(.deleted)) }
         return mayServe(policy, ageMilliseconds) ? .stale(.failed(failure)) : .refuse
     }

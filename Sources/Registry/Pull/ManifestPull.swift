@@ -25,6 +25,8 @@ final class ManifestPull {
     private let isOptional: Bool
     private var waiting: [(Outcome) -> Void] = []
     private var fetch: BufferedFetch?
+    /// When the upstream was asked, on the store's `tagClock`.
+    private var asked: Int64 = 0
 
     /// - Parameter isOptional: whether a 404 is no failed pull.
     init(reference: Reference, source: PullSource, context: PullContext, isOptional: Bool) {
@@ -39,6 +41,7 @@ final class ManifestPull {
     /// - Parameter ended: called before the waiting callers, so that a request they start does not join this pull.
     func start(ended: @escaping (Outcome) -> Void) {
         let request = UpstreamRequest.manifest(.get, reference, source)
+        asked = context.store.tagClock
         fetch = BufferedFetch(
             request, to: source.host, client: context.client, memory: context.store.backlog,
             limitBytes: Manifest.maximumSizeBytes
@@ -90,7 +93,8 @@ final class ManifestPull {
         context.store.addProof(verified.digest, host: source.host, repository: source.repository)
         switch reference {
         case .tag(let tag):
-            context.store.setTag(host: source.host, repository: source.repository, tag: tag, digest: verified.digest)
+            context.store.setTag(
+                host: source.host, repository: source.repository, tag: tag, digest: verified.digest, checked: asked)
         case .digest(let digest):
             context.store.noteDigest(host: source.host, repository: source.repository, digest: digest)
         }

@@ -42,10 +42,12 @@ package final class Puller {
     private var fetches: [ObjectIdentifier: BufferedFetch] = [:]
     /// Lists that are being fetched, and the bytes that they have gathered.
     var listGathers: [ListName: ListGather] = [:]
-    var gatheredListBytes = 0
+    var gatheredLists = GatheredLists()
     /// Limits of a list that is kept; tests have smaller ones.
     var keptListPages = KeptList.maximumPages
     var keptListBytes = KeptList.maximumBytes
+    /// Limits of the referrers that are fetched for an image; tests have smaller ones.
+    var referrersLimits = ReferrersFetch.Limits()
     /// Lists that the cache has and that could not be fetched, with the ends of their pauses.
     var listFailures: [ListName: (endMilliseconds: UInt64, error: RegistryError)] = [:]
     /// Manifests whose referrers are being prefetched.
@@ -81,6 +83,7 @@ package final class Puller {
     package func upstreamsChanged() {
         queue.limits = context.client.pullLimits
         negatives.clear(context.settings.negativeCache)
+        listFailures = [:]
         startWaiting()
     }
 

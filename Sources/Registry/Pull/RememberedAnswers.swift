@@ -1,12 +1,12 @@
-// What upstreams said a short while ago, used instead of a request: negative answers, and the pulls that are left.
+// Recent statements of upstreams that save requests: negative answers, and the pulls that are left.
 
 package import OCI
 
 extension Puller {
     // MARK: Negative answers
 
-    /// The error for a request for a manifest that its upstream lately did not have or denied, counted as a negative
-    /// hit; nil when the upstream has to be asked, or is being asked.
+    /// The remembered 404 or 403 for a manifest, counted as a negative hit; nil when the upstream has to be asked, or
+    /// is being asked.
     package func rememberedError(
         _ reference: Reference, from source: PullSource, isHead: Bool
     ) -> RegistryError? {
@@ -24,7 +24,7 @@ extension Puller {
     func rememberedError(
         _ request: UpstreamRequest, _ question: NegativeAnswers.Question, _ source: PullSource
     ) -> RegistryError? {
-        guard !source.isExplicit else { return nil }
+        guard !source.isExplicit, !source.ignoresRememberedErrors else { return nil }
         let key = NegativeAnswers.Key(host: source.host, path: request.path)
         let error = negatives.error(key, question, now: context.loop.nowMilliseconds)
         if let error { context.metrics.pulls.negativeHit(status: error.status) }
@@ -32,7 +32,9 @@ extension Puller {
     }
 
     func beginRequest(_ request: UpstreamRequest, _ source: PullSource) -> NegativeAnswers.Ticket {
-        negatives.begin(NegativeAnswers.Key(host: source.host, path: request.path))
+        // An upstream may refuse a client's own types: that is no answer for other clients.
+        negatives.begin(
+            NegativeAnswers.Key(host: source.host, path: request.path), remembersFailure: source.extraAccept.isEmpty)
     }
 
     /// - Parameter error: nil after a success.
@@ -48,7 +50,7 @@ extension Puller {
         endRequest(ticket, .content, error)
     }
 
-    /// The pull of a blob that is lately known to be missing or denied: one that has failed.
+    /// A failed pull with the remembered 404 or 403 of a blob; nil without one.
     func rememberedFailure(_ digest: Digest, from source: PullSource) -> GrowingBlob? {
         guard let error = rememberedError(.blob(.get, digest, source), .content, source) else { return nil }
         let blob = GrowingBlob(key: source.key(digest), loop: context.loop)

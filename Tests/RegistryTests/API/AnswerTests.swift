@@ -45,8 +45,12 @@ import Testing
         mirror.fake.on(Self.referrers, Self.index(members, type: "text/html"))
         mirror.fake.on(Self.fallback, Self.index(members))
         #expect(mirror.get(Self.referrers).status == 502)
-        // A page that is no index is no API: the fallback tag decides.
+        // What claims to be a page and is none may be a damaged list.
         mirror.fake.on(Self.fallback, .status(404))
+        #expect(mirror.get(Self.referrers).status == 502)
+        // A web page means that the API is missing: the fallback tag decides.
+        mirror.fake.on(
+            Self.referrers, .ok(Array("\n<!doctype html><p>\(members)".utf8), type: "text/html; charset=utf-8"))
         #expect(mirror.get(Self.referrers).text.contains("\"manifests\":[]"))
         mirror.close()
     }

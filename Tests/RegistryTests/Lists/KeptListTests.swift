@@ -82,7 +82,7 @@ import Testing
             mirror.settle()
             mirror.close()
         }
-        // One entry fewer, in a file that still reads as JSON.
+        // The file has the same length and is still valid JSON: only its checksum shows the change.
         let text = try String(contentsOfFile: path, encoding: .utf8)
         try text.replacingOccurrences(of: "\"n\":1.50", with: "\"n\":1.51").write(
             toFile: path, atomically: false, encoding: .utf8)

@@ -101,9 +101,50 @@ import Testing
         #expect(mirror.get(Signed.tags + "?last=v2").text == #"{"name":"team/app","tags":["v3"]}"#)
         mirror.settle()
         #expect(!FileManager.default.fileExists(atPath: mirror.store.layout.lists))
-        #expect(mirror.puller.gatheredListBytes == 0)
+        #expect(mirror.puller.gatheredLists.isEmpty)
         mirror.fake.close()
         #expect(mirror.get(Signed.tags).status == 503)
+        mirror.close()
+    }
+
+    @Test("a list that the fallback tag makes too long is passed through and not kept", arguments: [true, false])
+    func boundsOfFallback(_ byPages: Bool) throws {
+        let mirror = try MirrorKit()
+        Signed.put(on: mirror.fake)
+        let long = String(repeating: "x", count: Manifest.maximumSizeBytes * 2 / 3)
+        let pages = [
+            Signed.index([Signed.entry(1, type: "a/" + long)]), Signed.index([Signed.entry(2, type: "b/" + long)]),
+        ]
+        if byPages { mirror.puller.keptListPages = 1 } else { mirror.puller.keptListBytes = long.count * 3 / 2 }
+        mirror.fake.on(Signed.referrers, pages[0])
+        mirror.fake.on(Signed.fallback, pages[1])
+        #expect(mirror.get(Signed.referrers).body == pages[0].body)
+        mirror.settle()
+        #expect(!FileManager.default.fileExists(atPath: mirror.store.layout.lists))
+        mirror.close()
+    }
+
+    @Test("pages of two endpoints are not one list") func endpoints() throws {
+        let host = try #require(RegistryHost("many.test"))
+        let mirror = try MirrorKit {
+            $0.upstreams = { loop in [FakeUpstream(on: loop), FakeUpstream(on: loop)] }
+            $0.registries = { _ in [] }
+            $0.policy.tags = TagPolicies(ttl: .zero)
+        }
+        var config = RegistryConfig(name: host)
+        config.isList = true
+        for fake in mirror.upstreams { config.add(endpoint: fake.url) }
+        mirror.client.reload(
+            registries: [mirror.fake.config(), config], settings: UpstreamSettings(Config()),
+            noProgressMilliseconds: 20_000, credentials: CredentialSettings(offload: mirror.offload) { _ in nil })
+        let next = { (answer: FakeAnswer) in answer.adding("Link", "<\(Signed.tags)?last=v1>; rel=\"next\"") }
+        mirror.upstreams[0].on(Signed.tags) {
+            $0.query?.contains("last=") == true ? .status(500) : next(Signed.tagList(["v1"]))
+        }
+        mirror.upstreams[1].on(Signed.tags, Signed.tagList(["v9"]))
+        let answer = mirror.get("/v2/many.test/team/app/tags/list")
+        #expect(answer.status == 502 && answer.text.contains("another endpoint"), "\(answer.text)")
+        #expect(mirror.upstreams[1].requests(to: Signed.tags).count == 1)
         mirror.close()
     }
 

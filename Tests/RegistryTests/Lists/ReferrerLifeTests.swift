@@ -105,6 +105,23 @@ import Testing
         mirror.close()
     }
 
+    @Test(
+        "a load says what it has left out of an endless list of referrers", arguments: ["manifests", "blobs", "bytes"])
+    func limits(_ what: String) throws {
+        let mirror = try MirrorKit()
+        _ = put(on: mirror.fake)
+        switch what {
+        case "manifests": mirror.puller.referrersLimits.manifests = 2
+        case "blobs": mirror.puller.referrersLimits.blobs = 1
+        default: mirror.puller.referrersLimits.blobBytes = 1
+        }
+        let report = try load(mirror, try files.write(Self.name, to: "list.txt")) { $0.includesReferrers = true }
+        let reasons = report.failures.map(\.reason).filter { $0.contains("more referrers than are fetched") }
+        #expect(reasons.count == 1, "\(report.failures)")
+        #expect(reasons.first?.contains(what == "manifests" ? "manifests beyond" : "blobs beyond") == true)
+        mirror.close()
+    }
+
     @Test("a layout's referrers without names belong to the repository of their image", arguments: [false, true])
     func unnamed(_ isResolved: Bool) throws {
         let (image, signature) = (Signed.image, Signed.signature(1))

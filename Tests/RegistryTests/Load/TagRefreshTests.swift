@@ -1,5 +1,6 @@
 // `refresh`, and `load` of lists: cached tags are checked although their ttl is not over.
 
+import Foundation
 import TestSupport
 import Testing
 
@@ -81,6 +82,25 @@ import Testing
         #expect(tags.first?.reason?.contains("may not be pulled here") == true && report.failed == 1)
         #expect(mirror.fake.requests.count == 1)
         mirror.close()
+    }
+
+    @Test("a server that becomes air-gapped asks nobody, also for a refresh") func airGapped() throws {
+        let mirror = try mirror("v1")
+        mirror.api.tags.airGapped = true
+        let (tags, report) = try refresh(mirror, "v1")
+        #expect(tags.first?.reason?.contains("airGapped") == true && report.failed == 1)
+        #expect(mirror.fake.requests.count == 1)
+        mirror.close()
+    }
+
+    @Test("an event of a refresh is one flat object of JSON") func lines() throws {
+        let tag = RefreshedTag(name: "a.b/c:d", result: .failed, digest: "\(Self.old.digest)", reason: "why")
+        for event in [RefreshEvent.tag(tag), .ended(RefreshReport(unchanged: 1, failed: 2))] {
+            let line = try JSONEncoder().encode(event)
+            #expect(try JSONDecoder().decode(RefreshEvent.self, from: line) == event)
+        }
+        let text = String(decoding: try JSONEncoder().encode(RefreshEvent.tag(tag)), as: UTF8.self)
+        #expect(text.contains("\"result\":\"failed\"") && !text.contains("tag\":"))
     }
 
     @Test("load of a list pulls a tag that has moved, and keeps what is cached when nothing answers") func load() throws

@@ -215,7 +215,7 @@ import Testing
             Issue.record("asked")
             return
         }
-        #expect(reason == "its address is 127.0.0.1, a loopback, link-local or multicast address")
+        #expect(reason == "its host is 127.0.0.1, a loopback, link-local or multicast address")
     }
 
     @Test("Basic credentials are encoded as in RFC 7617") func basicEncoding() {

@@ -128,13 +128,19 @@ import Testing
         let filtered = mirror.get(target + "?artifactType=application/x.other")
         #expect(filtered.header("oci-filters-applied") == "artifactType")
         #expect(!filtered.text.contains("\(Self.new.digest)"))
-        // Without the API: the tag that clients keep; without that: none.
+        // Without the API: the tag that clients keep.
         mirror.fake.on(target, .status(404))
         mirror.fake.on("/v2/team/app/manifests/sha256-\(subject.hex)", answer)
         #expect(mirror.get(target).text.contains("\(Self.new.digest)"))
         mirror.fake.on("/v2/team/app/manifests/sha256-\(subject.hex)", .status(404))
+        // Without both, and without the image: the registry may hide the repository, so the cached list stays.
+        let hidden = mirror.get(target)
+        #expect(hidden.status == 200 && hidden.header("warning") != nil)
+        #expect(hidden.text.contains("\(Self.new.digest)"))
+        mirror.fake.on("/v2/team/app/manifests/\(subject)", .ok(Self.old.manifest, type: FakeImage.type))
+        mirror.puller.upstreamsChanged()
         let none = mirror.get(target)
-        #expect(none.status == 200)
+        #expect(none.status == 200 && none.header("warning") == nil)
         #expect(none.text.contains("\"manifests\":[]"))
         mirror.close()
     }

@@ -79,6 +79,19 @@ import Testing
         mirror.close()
     }
 
+    @Test("a tag that may not be served stale any more is pulled, however few pulls are left") func needed() throws {
+        let hub = Hub()
+        let policies = try TagPolicyServingTests.policies("tagPolicies: [{match: '.*', ttl: 0s, staleIfError: 1m}]")
+        let mirror = try mirror(hub) { $0.policy.tags = policies }
+        #expect(mirror.get(Self.latest).body == Self.old.manifest)
+        (hub.left, hub.image) = (5, Self.new)
+        #expect(mirror.get(Self.latest).body == Self.old.manifest)
+        mirror.store.tagClockLead += 120_000
+        #expect(mirror.get(Self.latest).body == Self.new.manifest)
+        #expect(hub.pulls == 2)
+        mirror.close()
+    }
+
     @Test("the reserve itself may be spent down to, and no entry without one saves anything", arguments: [20, 21, nil])
     func reserve(_ reserve: Int?) throws {
         let hub = Hub()

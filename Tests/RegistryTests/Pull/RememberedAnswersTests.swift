@@ -30,6 +30,16 @@ import Testing
     /// Statuses of an upstream, and what the client gets.
     static let refusals = [(404, 404), (410, 404), (401, 403), (403, 403), (451, 403)]
 
+    @Test("a refusal of one client's own types is no answer for others") func ownTypes() throws {
+        let mirror = try mirror()
+        mirror.fake.on(Self.byTag, .status(404))
+        let own = [("Accept", "application/x.own")]
+        #expect(mirror.get(Self.byTag, own).status == 404)
+        Self.image.put(on: mirror.fake, tag: "v1")
+        #expect(mirror.get(Self.byTag).status == 200)
+        mirror.close()
+    }
+
     @Test("a hundred requests for what an upstream does not give cost it one", arguments: refusals)
     func once(_ upstream: Int, _ status: Int) throws {
         for (target, code) in [(Self.byTag, "MANIFEST"), (Self.byDigest, "MANIFEST"), (Self.blob, "BLOB")] {

@@ -239,6 +239,26 @@ import Testing
         mirror.close()
     }
 
+    @Test("a remembered 404 keeps the tag like the 404 itself, also after staleIfError") func rememberedDeletion()
+        throws
+    {
+        let mirror = try Self.mirror("tagPolicies: [{match: v1, ttl: 1s, staleIfError: 3s}]") {
+            $0.negativeCache = NegativeCacheSettings()
+        }
+        #expect(mirror.get(Self.target).status == 200)
+        mirror.settle()
+        mirror.fake.on(Self.target, .status(404))
+        for _ in 0..<3 {
+            pass(4_000, mirror)
+            let response = mirror.get(Self.target)
+            #expect(response.status == 200 && response.body == Self.old.manifest)
+            #expect(response.header("warning")?.contains("does not have this tag any more") == true)
+        }
+        #expect(mirror.metrics.tags.checkCount(.failed(.deleted)) == 3)
+        #expect(mirror.metrics.tags.checkCount(.failed(.unreachable)) == 0)
+        mirror.close()
+    }
+
     // MARK: Clients that refuse cached answers
 
     @Test("Cache-Control: no-cache has the upstream asked at most once a second") func noCache() throws {

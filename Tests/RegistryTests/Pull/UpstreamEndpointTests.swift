@@ -338,7 +338,7 @@ import Testing
 }
 
 extension RegistryConfig {
-    fileprivate mutating func add(endpoint: String) {
+    mutating func add(endpoint: String) {
         endpoints.append(EndpointConfig(try! EndpointAddress(parsing: endpoint)))  // a test's own URL
     }
 }

@@ -50,7 +50,8 @@ import Testing
         let lines = [
             "docker.io/a/b:v1 100", "docker.io/a/b:v1", "docker.io/a/b 5", "docker.io/../b:v1 5", "a b c", "", long,
             "docker.io/a/b:.. 5", "DOCKER.io/a/b:v1 5", "docker.io/a/b:v1 -5", "docker.io/a/b:v1 99999999999999999999",
-            "docker.io/a/b:v2 \(Self.now + 50)", "docker.io/a/b:v9 5", "docker.io/a/b:v3 17000",
+            "docker.io/a/b:v2 \(Self.now + 50)", "docker.io/a/b:v1 \(Self.now + 61)", "docker.io/a/b:v9 5",
+            "docker.io/a/b:v3 17000",
         ]
         // The last line was cut by a crash.
         try Data((lines.joined(separator: "\n") + "\ndocker.io/a/b:v1 12").utf8).write(
@@ -70,7 +71,8 @@ import Testing
         try set(fixture, 1)
         for _ in 0..<1000 {
             store.confirmTag(
-                host: .dockerHub, repository: try #require(RepositoryName("a/b")), tag: "v1", digest: digestOf([1]))
+                host: .dockerHub, repository: try #require(RepositoryName("a/b")), tag: "v1", digest: digestOf([1]),
+                checked: store.tagClock)
         }
         #expect(!fixture.exists(store.layout.checks) && store.tagChecks.unwritten.count == 1)
         // As the timer does.

@@ -1,6 +1,6 @@
-// Lists of tags and referrers: which list answers a request. A list that the cache keeps is served for a while, then
-// asked for again, and served as stale when the upstream cannot be asked. A list that nobody has given is an error and
-// never an empty list, which would hide a signature.
+// Lists of tags and referrers: which list answers a request. A cached list is fresh for the ttl of the tags' policy,
+// then revalidated, and served as stale when the upstream fails. Without a cached list the response is an error, never
+// an empty list, which would hide a signature.
 
 internal import Configuration
 internal import OCI
@@ -37,7 +37,7 @@ extension API {
         store.findList(request.name) { [self] kept in
             if policy.airGapped {
                 let error = RegistryError.unavailable(
-                    "\(request.name) have not been obtained, and this server is air-gapped")
+                    "\(request.name) are not in the cache, and this server is air-gapped")
                 return answerOffline(connection, request, kept, .airGapped, error)
             }
             guard let kept else { return fetch(connection, request, nil) }

@@ -29,9 +29,9 @@ extension API {
 
     private func sendReferrers(_ connection: Connection, _ answer: ListAnswer, _ page: ReferrersPage) {
         let (list, cached, number, type) = (answer.list, answer.cachedReferrers, page.number, page.artifactType)
-        offload.run {
+        listJobs.run(for: connection, deadlineMilliseconds: policy.answerDeadlineMilliseconds) {
             try ReferrersAnswer(list, cached: cached, page: number, artifactType: type)
-        } then: { [self] (result: Result<ReferrersAnswer, any Error>) in
+        } respond: { [self] connection, result in
             guard case .success(let body) = result else {
                 return connection.respond(.unavailable("the list of referrers in the cache cannot be read"))
             }
@@ -130,10 +130,10 @@ package struct ReferrersAnswer: Sendable {
     ///   - page: its number, from 1. A page after the last is empty.
     /// - Throws: when a page of the list is not an index.
     package init(_ list: KeptList, cached: [ReferrerEntry], page: Int, artifactType: String?) throws {
-        let isOnly = list.pages.count > 1 && cached.isEmpty
-        // Only the wanted page has to be read, unless others decide about what is added.
+        let parsesOnePage = list.pages.count > 1 && cached.isEmpty
+        // Without cached referrers to merge, only the requested page is parsed.
         let parsed = try list.pages.enumerated().map { index, bytes in
-            isOnly && index != page - 1 ? ReferrersIndex(entries: []) : try ReferrersIndex(bytes)
+            parsesOnePage && index != page - 1 ? ReferrersIndex(entries: []) : try ReferrersIndex(bytes)
         }
         let pages = ReferrersIndex.merge(parsed, cached.isEmpty ? nil : ReferrersIndex(entries: cached))
         let index = page <= pages.count ? pages[page - 1] : ReferrersIndex(entries: [])

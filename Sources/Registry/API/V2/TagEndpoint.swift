@@ -113,7 +113,7 @@ extension API {
     ) {
         let since = tags.runningSince(tag.name)
         let waitMilliseconds = self.policy.revalidationDeadlineMilliseconds
-        // The limit is that of the revalidation: who joins a slow one does not wait for as long again.
+        // The time limit counts from the start of the revalidation: a request that joins later waits only for the rest.
         let waited = since.map { loop.nowMilliseconds &- $0 } ?? 0
         if wait == .none || (wait == .brief && waited >= waitMilliseconds) {
             if since == nil { tags.check(tag.name, cached: tag.manifest.digest, policy, from: owned.source) { _ in } }
@@ -128,7 +128,9 @@ extension API {
                 countServed(tally)
                 serveStale(connection, tag, owned, .slow)
             }
-        tags.check(tag.name, cached: tag.manifest.digest, policy, from: owned.source) { [self] outcome in
+        tags.check(
+            tag.name, cached: tag.manifest.digest, policy, from: owned.source, isNeeded: wait == .full
+        ) { [self] outcome in
             countEnd(tally)
             if case .moved(let manifest, let isPulled) = outcome {
                 completeImage(manifest, owned)
@@ -178,7 +180,7 @@ extension StaleReason {
         case .failed(.badStatus): "this tag may have moved: its upstream answered with an error"
         case .failed(.invalid): "this tag may have moved: its upstream answered with something that is no manifest"
         case .failed(.unreachable): "this tag may have moved: its upstream cannot be reached"
-        case .failed(.quota): "this tag has moved: few pulls are left at its upstream"
+        case .failed(.quota): "this tag may have moved: few pulls are left at its upstream"
         }
     }
 }

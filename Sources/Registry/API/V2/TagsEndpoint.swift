@@ -35,9 +35,10 @@ extension API {
     ) {
         let (list, cached, repository) = (answer.list, answer.cachedTags, "\(owned.source.repository)")
         let limit = parameters.limit ?? PageQuery.maximumLimit
-        offload.run {
+        let deadline = policy.answerDeadlineMilliseconds
+        listJobs.run(for: connection, deadlineMilliseconds: deadline) {
             try TagsAnswer(list, cached: cached, repository: repository, after: parameters.last, limit: limit)
-        } then: { (result: Result<TagsAnswer, any Error>) in
+        } respond: { connection, result in
             guard case .success(let page) = result else {
                 return connection.respond(.unavailable("the tag list in the cache cannot be read"))
             }

@@ -134,7 +134,7 @@ package struct ExchangeMachine {
 
     private mutating func begin(_ known: Authorization?) -> Action {
         if let restriction = trust.restriction(of: url) {
-            return .fail(.addressRefused("its address is \(url.host), \(restriction.text)"))
+            return .fail(.addressRefused("its host is \(url.host), \(restriction.text)"))
         }
         if let known { authorization = known }
         if case .fixedToken(let token) = credentials { authorization = .bearer(token) }

@@ -1,5 +1,5 @@
-// What upstreams lately said that they do not have, or deny. A client that asks for it again and again, such as a pod
-// that cannot start, gets the same error without another request to the upstream.
+// 404s and 403s of upstreams, remembered for a short time. A client that repeats a request, such as the node of a pod
+// that cannot start, gets the same error without another upstream request.
 
 package import Configuration
 internal import DequeModule
@@ -40,6 +40,7 @@ package struct NegativeAnswers: Sendable {
     package struct Ticket: Sendable {
         fileprivate let key: Key
         fileprivate let number: UInt64
+        fileprivate let remembersFailure: Bool
     }
 
     private struct Place: Hashable {
@@ -77,7 +78,7 @@ package struct NegativeAnswers: Sendable {
 
     /// The error that a request gets without being sent; nil when it has to be sent.
     ///
-    /// Without `upstreamStatus`: for every way to ask, it is the final answer.
+    /// `upstreamStatus` is removed, so that no caller retries by another method.
     package func error(_ key: Key, _ question: Question, now: UInt64) -> RegistryError? {
         guard !entries.isEmpty else { return nil }
         let entry = live(key, .content, now) ?? (question == .content ? nil : live(key, question, now))
@@ -93,9 +94,10 @@ package struct NegativeAnswers: Sendable {
     // MARK: Requests
 
     /// Records that a request is about to be sent; `end` must follow.
-    package mutating func begin(_ key: Key) -> Ticket {
+    /// - Parameter remembersFailure: false for a request with values of one client, whose failure is not the others'.
+    package mutating func begin(_ key: Key, remembersFailure: Bool = true) -> Ticket {
         asking[key, default: Asking()].count += 1
-        return Ticket(key: key, number: next())
+        return Ticket(key: key, number: next(), remembersFailure: remembersFailure)
     }
 
     /// Records the end of a request.
@@ -104,7 +106,8 @@ package struct NegativeAnswers: Sendable {
         guard let asked = asking[ticket.key] else { return }
         if asked.count > 1 { asking[ticket.key]?.count -= 1 } else { asking[ticket.key] = nil }
         guard let error else { return succeeded(ticket.key) }
-        guard ticket.number > max(asked.succeeded, cleared), NegativeAnswers.isFinal(error, question),
+        guard ticket.remembersFailure, ticket.number > max(asked.succeeded, cleared),
+            NegativeAnswers.isFinal(error, question),
             let milliseconds = milliseconds(for: error)
         else { return }
         insert(

@@ -71,6 +71,7 @@ package enum UpstreamAnswer {
     ) -> RegistryError? {
         var error = translation(of: head, kind, host)
         if refusedSize(in: head, host: host) == nil { error?.upstreamStatus = head.status }
+        error?.isTextAnswer = head.contentType?.asciiLowercased.hasPrefix("text/") ?? false
         return error
     }
 

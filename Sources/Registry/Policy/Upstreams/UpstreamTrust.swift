@@ -34,10 +34,8 @@ package struct UpstreamTrust: Sendable {
         return UpstreamTrust.same(host, base.host) || tokenRealm.map { UpstreamTrust.same(host, $0.host) } ?? false
     }
 
-    /// Whether requests may go to `url`, judged by the host's text; its addresses are checked once they are known.
-    package func admits(_ url: UpstreamURL) -> Bool { restriction(of: url) == nil }
-
-    /// Why requests may not go to `url`, judged by the host's text; nil when they may.
+    /// Why requests may not go to `url`, judged by the host's text; nil when they may. The host's addresses are checked
+    /// once they are known.
     package func restriction(of url: UpstreamURL) -> AddressRestriction? {
         names(host: url.host) ? nil : AddressGuard.restriction(ofHost: url.host, refusesPrivate: refusesPrivate)
     }

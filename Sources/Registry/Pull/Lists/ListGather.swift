@@ -1,5 +1,5 @@
-// Fetches a whole list of tags or referrers: all pages, and for referrers the fallback tag. What is wrong or missing on
-// the way is an error: a list that is short hides a signature as an empty one does.
+// Fetches a whole list of tags or referrers: all pages, and for referrers the fallback tag. A page that fails is an
+// error: a short list hides a signature as an empty one does.
 
 package import OCI
 
@@ -33,25 +33,30 @@ final class ListGather {
     /// The pages of referrers so far.
     private var indexes: [ReferrersIndex] = []
     private var bytes = 0
-    /// The part of `Puller.gatheredListBytes` that is this list's.
-    private var gatheredBytes = 0
+    /// The endpoint of the first page. Pages of two endpoints would not be one list.
+    private var endpoint: UpstreamEndpoint?
+    /// Whether the cache has a list with entries.
+    private let replacesEntries: Bool
     private var pageCount = 0
-    /// Queries of the pages so far: an upstream whose pages lead in a circle would be asked for ever.
+    /// Queries of the pages so far: a repeated one would cause endless requests.
     private var queries: Set<String> = []
-    /// The error of an upstream that has no API in a form that is not certain; raised unless a fallback tag exists.
-    private var doubt: RegistryError?
+    /// The error of an upstream that may lack the API, by a status other than 404; raised unless a fallback tag exists.
+    private var missingAPIError: RegistryError?
     private var startMilliseconds: UInt64 = 0
     private var hasEnded = false
 
     private var isTags: Bool { name.kind == .tags }
 
     /// - Parameters:
-    ///   - waitsForPause: false to fail at once while the repository is paused after a 429.
+    ///   - kept: the list that the cache has. Callers that can get it do not wait for the end of the repository's pause
+    ///     after a 429.
     ///   - ended: called before the waiting callers, so that a request they start does not join this one.
     init(
-        _ name: ListName, source: PullSource, puller: Puller, waitsForPause: Bool, ended: @escaping (Outcome) -> Void
+        _ name: ListName, source: PullSource, puller: Puller, replacing kept: KeptList?,
+        ended: @escaping (Outcome) -> Void
     ) {
-        self.waitsForPause = waitsForPause
+        waitsForPause = kept == nil
+        replacesEntries = kept.map { $0.pages.contains { $0 != ReferrersIndex(entries: []).body } } ?? false
         self.name = name
         self.source = source
         self.puller = puller
@@ -85,7 +90,7 @@ final class ListGather {
         guard let status = error.upstreamStatus, ListGather.statusesWithoutAPI.contains(status) else {
             return fail(error)
         }
-        doubt = error
+        missingAPIError = error
         fetchFallback(subject, isOnlySource: true)
     }
 
@@ -95,11 +100,13 @@ final class ListGather {
         guard bytes <= puller.keptListBytes, pageCount <= puller.keptListPages else {
             return finish(.failure(.tooLarge))
         }
-        guard puller.gatheredListBytes.addingSaturated(answer.body.count) <= Puller.gatheredListLimitBytes else {
-            return fail(.unavailable("too many lists are being fetched at once"))
+        guard puller.gatheredLists.add(answer.body.count, to: name) else {
+            return fail(.unavailable("too many long lists are being fetched at once"))
         }
-        puller.gatheredListBytes += answer.body.count
-        gatheredBytes += answer.body.count
+        if endpoint == nil { endpoint = answer.exchange.endpoint }
+        guard endpoint === answer.exchange.endpoint else {
+            return fail(.badGateway("\(source.host): a page of \(name) came from another endpoint than the first one"))
+        }
         let (body, isTags) = (answer.body, isTags)
         puller.context.offload.run {
             isTags ? ListPage.tags(try TagList(body)) : .referrers(try ReferrersIndex(body))
@@ -118,13 +125,19 @@ final class ListGather {
         guard case .referrers(let subject) = name.kind else {
             return fail(.badGateway("\(source.host) sent a tag list that cannot be read"))
         }
+        let error = RegistryError.badManifest("the upstream's list of referrers cannot be read")
         let isIndex = answer.head.contentType.flatMap { MediaType($0) } == .ociIndex
-        // With the API, an empty fallback tag would not prove that there are no referrers. Some upstreams without it
-        // answer unknown paths with a 200 and an HTML page.
-        guard isFirst, !isIndex else {
-            return fail(.badManifest("the upstream's list of referrers cannot be read"))
-        }
+        guard isFirst, !isIndex else { return fail(error) }
+        // Some upstreams without the API answer unknown paths with a 200 and an HTML page. Anything else may be a list
+        // that is damaged or cut off, so a missing fallback tag does not prove that there are no referrers.
+        if !ListGather.isWebPage(answer) { missingAPIError = error }
         fetchFallback(subject, isOnlySource: true)
+    }
+
+    private static func isWebPage(_ answer: BufferedFetch.Answer) -> Bool {
+        let isHTML = answer.head.contentType?.asciiLowercased.hasPrefix("text/html") ?? false
+        let start = answer.body.first { $0 > 0x20 }
+        return isHTML && start == UInt8(ascii: "<")
     }
 
     private func next(_ link: String?) {
@@ -139,7 +152,7 @@ final class ListGather {
             return fail(.badGateway("\(source.host) sent a link to the next page that cannot be followed"))
         }
         guard queries.insert(query).inserted else {
-            return fail(.badGateway("the pages of \(name) at \(source.host) lead in a circle"))
+            return fail(.badGateway("\(source.host): the Link header of \(name) names a page that was already fetched"))
         }
         fetchPage(query)
     }
@@ -167,13 +180,28 @@ final class ListGather {
             switch result {
             case .success(let answer): readFallback(answer, isOnlySource: isOnlySource)
             case .failure(let error) where error.status == 404:
-                if let doubt { return fail(doubt) }
-                finishReferrers(nil)
+                if let missingAPIError { return fail(missingAPIError) }
+                if isOnlySource, replacesEntries { confirmSubject(subject) } else { finishReferrers(nil) }
             case .failure(let error):
                 guard !isOnlySource, let status = error.upstreamStatus,
                     ListGather.statusesWithoutFallback.contains(status)
                 else { return fail(error) }
                 finishReferrers(nil)
+            }
+        }
+    }
+
+    /// Ends with an empty list if the registry has the manifest that the list is about. Registries hide a repository
+    /// behind 404 as well, and then the list that the cache has must not be replaced.
+    private func confirmSubject(_ subject: Digest) {
+        var request = UpstreamRequest.manifest(.head, .digest(subject), source)
+        request.waitsForPause = waitsForPause
+        puller.head(request, from: source) { [self] result in
+            switch result {
+            case .success: finishReferrers(nil)
+            case .failure(let error) where error.status == 404:
+                fail(.badGateway("\(source.host) does not have the manifest that \(name) are about"))
+            case .failure(let error): fail(error)
             }
         }
     }
@@ -209,6 +237,10 @@ final class ListGather {
         guard case .success(let pages) = result else {
             return fail(.badGateway("\(source.host) sent a list that cannot be written again"))
         }
+        // The fallback tag's entries have been added, and the pages have been written anew.
+        guard pages.reduce(0, { $0 + $1.count }) <= puller.keptListBytes, pages.count <= puller.keptListPages else {
+            return finish(.failure(.tooLarge))
+        }
         finish(.success(KeptList(checkedAtSeconds: EventLoop.unixSeconds, pages: pages)))
     }
 
@@ -217,7 +249,7 @@ final class ListGather {
     private func finish(_ outcome: Outcome) {
         guard !hasEnded else { return }
         hasEnded = true
-        puller.gatheredListBytes -= gatheredBytes
+        puller.gatheredLists.remove(name)
         ended(outcome)
         let all = waiting
         waiting = []

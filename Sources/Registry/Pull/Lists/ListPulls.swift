@@ -4,9 +4,6 @@ internal import Logging
 internal import OCI
 
 extension Puller {
-    /// Bytes of the pages of lists that are being gathered, over all lists: two of the longest. A list that finds no
-    /// room fails, since two that wait for each other would not end.
-    static let gatheredListLimitBytes = 2 * KeptList.maximumBytes
     /// Lists known to be too long; clients name repositories freely.
     static let maximumLongLists = 1024
     /// How long a list counts as too long before its pages are gathered again.
@@ -38,7 +35,7 @@ extension Puller {
             }
             listFailures[name] = nil
         }
-        let gather = ListGather(name, source: source, puller: self, waitsForPause: kept == nil) { [self] outcome in
+        let gather = ListGather(name, source: source, puller: self, replacing: kept) { [self] outcome in
             listGathers[name] = nil
             listEnded(name, outcome, replacing: kept)
         }
@@ -75,4 +72,49 @@ extension Puller {
 extension ListName.Kind {
     /// The endpoint that answers with such a list, for counts.
     package var endpoint: Endpoint { self == .tags ? .tags : .referrers }
+}
+
+/// The bytes of the lists that are being fetched. A list that finds no room fails, since two that wait for each other
+/// would not end.
+struct GatheredLists {
+    /// Bytes of each list that need no room: nearly every list is shorter, so slow long ones do not stop it. The limits
+    /// of requests bound their sum.
+    static let freeBytes = 64 * 1024
+    /// Bytes of all lists, and of those of one host: a slow upstream leaves room for others.
+    static let maximumBytes = 4 * KeptList.maximumBytes
+    static let maximumBytesPerHost = 2 * KeptList.maximumBytes
+
+    private var byList: [ListName: Int] = [:]
+    private var byHost: [RegistryHost: Int] = [:]
+    private(set) var bytes = 0
+
+    var isEmpty: Bool { byList.isEmpty && byHost.isEmpty && bytes == 0 }
+
+    /// Records bytes of a list.
+    /// - Returns: false if there is no room for them.
+    mutating func add(_ count: Int, to name: ListName) -> Bool {
+        let before = byList[name, default: 0]
+        let after = before.addingSaturated(count)
+        let more = GatheredLists.counted(after).subtractingSaturated(GatheredLists.counted(before))
+        let ofHost = byHost[name.host, default: 0].addingSaturated(more)
+        let total = bytes.addingSaturated(more)
+        guard more == 0 || (total <= GatheredLists.maximumBytes && ofHost <= GatheredLists.maximumBytesPerHost) else {
+            return false
+        }
+        byList[name] = after
+        if ofHost > 0 { byHost[name.host] = ofHost }
+        bytes = total
+        return true
+    }
+
+    /// Forgets a list that has ended.
+    mutating func remove(_ name: ListName) {
+        let counted = GatheredLists.counted(byList.removeValue(forKey: name) ?? 0)
+        bytes = bytes.subtractingSaturated(counted)
+        let ofHost = byHost[name.host, default: 0].subtractingSaturated(counted)
+        byHost[name.host] = ofHost > 0 ? ofHost : nil
+    }
+
+    /// The part of a list's bytes that needs room.
+    private static func counted(_ bytes: Int) -> Int { max(0, bytes.subtractingSaturated(freeBytes)) }
 }

@@ -9,7 +9,15 @@ internal import OCI
 final class ReferrersFetch {
     /// Referrers of referrers: a signature of an SBOM of an image is at depth 2.
     static let maximumDepth = 4
-    /// Concurrent requests for manifests, since a list can have thousands of entries.
+    /// What is fetched for one image: a publisher can name any number of referrers. An image with a signature for each
+    /// of its platforms has some hundred.
+    struct Limits {
+        var manifests = 1000
+        var blobs = 5000
+        /// The sum of the sizes in the descriptors.
+        var blobBytes: Int64 = 1 << 30
+    }
+    /// Concurrent requests for manifests and lists, since a list can have thousands of entries.
     static let maximumAtOnce = 4
 
     /// What was fetched, and what was not.
@@ -27,6 +35,9 @@ final class ReferrersFetch {
     private let then: (Report) -> Void
     private let gate = Gate(limit: ReferrersFetch.maximumAtOnce)
     private var visited: Set<Digest> = []
+    private var blobCount = 0
+    private var blobBytes: Int64 = 0
+    private var hasReachedLimit = false
     private var report = Report()
     private var pending = 0
 
@@ -62,11 +73,22 @@ final class ReferrersFetch {
 
     private func fetchList(of subject: Digest, depth: Int) {
         pending += 1
+        gate.enter { [self] in
+            guard !isStopping() else {
+                gate.leave()
+                return end("stopped")
+            }
+            fetchListInGate(of: subject, depth: depth)
+        }
+    }
+
+    private func fetchListInGate(of subject: Digest, depth: Int) {
         let name = ListName(host: source.host, repository: source.repository, kind: .referrers(subject))
         puller.list(name, from: source) { [self] result in
+            gate.leave()
             switch result {
             case .failure(.tooLarge): end("\(name) are too many to be kept")
-            case .failure(.failed(let error)): end("\(name): \(error.message)")
+            case .failure(.failed(let error)): end("\(name): \(error.reason)")
             case .success(let list): visit(list, depth: depth)
             }
         }
@@ -82,7 +104,9 @@ final class ReferrersFetch {
     }
 
     private func take(_ digest: Digest, depth: Int) {
-        guard visited.insert(digest).inserted else { return }
+        guard !visited.contains(digest) else { return }
+        guard visited.count < puller.referrersLimits.manifests else { return reachLimit("manifests") }
+        visited.insert(digest)
         pending += 1
         gate.enter { [self] in
             puller.context.store.findManifest(digest) { [self] found in
@@ -109,7 +133,7 @@ final class ReferrersFetch {
                 if case .digest = reference { report.wasMissing = true }
                 visit(manifest, depth: depth)
             case .failure(let error) where error.status == 404: end()
-            case .failure(let error): end("\(reference): \(error.message)")
+            case .failure(let error): end("\(reference): \(error.reason)")
             }
         }
     }
@@ -134,11 +158,26 @@ final class ReferrersFetch {
     }
 
     private func need(_ descriptor: Descriptor) {
+        blobCount += 1
+        blobBytes = blobBytes.addingSaturated(max(0, descriptor.sizeBytes ?? 0))
+        let limits = puller.referrersLimits
+        guard blobCount <= limits.blobs, blobBytes <= limits.blobBytes else {
+            return reachLimit("blobs")
+        }
         pending += 1
         blob(descriptor) { [self] error, wasMissing in
             if wasMissing { report.wasMissing = true }
-            end(error.map { "\(descriptor.digest): \($0.message)" })
+            end(error.map { "\(descriptor.digest): \($0.reason)" })
         }
+    }
+
+    private func reachLimit(_ what: String) {
+        guard !hasReachedLimit else { return }
+        hasReachedLimit = true
+        let limits = puller.referrersLimits
+        report.problems.append(
+            "there are more referrers than are fetched (\(limits.manifests) manifests, \(limits.blobs) blobs, "
+                + "\(limits.blobBytes) bytes): the \(what) beyond are left out")
     }
 
     /// Ends a step.

@@ -1,5 +1,5 @@
-// Asks upstreams whether cached tags still mean what they meant: each tag at most once at a time, for all who wait.
-// TagFreshness decides when to ask, and what is served without an answer.
+// Revalidates cached tags: one running request for each tag, shared by all requests for it. TagFreshness decides when
+// to ask, and what is served without an answer.
 
 package import Configuration
 internal import Logging
@@ -7,13 +7,13 @@ package import OCI
 
 /// The revalidations of one process, and the policies that they follow.
 package final class TagChecks {
-    /// The longest pause after a failed revalidation: an upstream that is well again is asked soon.
+    /// The longest pause after a failed revalidation: an upstream that has recovered is asked soon.
     static let maximumPauseMilliseconds: Int64 = 30_000
     /// The longest pause after a 404, which costs a HEAD and a GET: as for other tags, but not without a limit.
     static let maximumDeletedPauseMilliseconds: Int64 = 300_000
     /// Time between two revalidations of a tag that clients ask for.
     static let forcedPauseMilliseconds: Int64 = 1000
-    /// Tags whose last revalidation failed: those beyond are asked without a pause.
+    /// Most tags whose failure is remembered; further ones get no pause.
     static let maximumFailures = 16_384
 
     /// The result of a revalidation.
@@ -22,6 +22,17 @@ package final class TagChecks {
         /// `isPulled` is false if the manifest was in the cache already.
         case moved(CachedManifest, isPulled: Bool)
         case failed(TagCheckFailure, RegistryError)
+    }
+
+    /// One revalidation.
+    private struct Check {
+        let name: TagName
+        let cached: Digest
+        let source: PullSource
+        /// When it began, on the store's `tagClock`: its answer must not replace a newer one.
+        let asked: Int64
+        let isNeeded: Bool
+        let finish: (Outcome) -> Void
     }
 
     private struct Running {
@@ -124,11 +135,16 @@ package final class TagChecks {
     /// - Parameters:
     ///   - cached: the digest in the cache.
     ///   - waitsForPause: false to fail at once while the repository is paused after a 429.
+    ///   - isNeeded: whether the cached manifest may not be served without an answer, so that no quota is saved.
     ///   - then: called later, when the tag is set.
     func check(
         _ name: TagName, cached: Digest, _ policy: TagPolicy, from source: PullSource, waitsForPause: Bool = false,
-        then: @escaping (Outcome) -> Void
+        isNeeded: Bool = false, then: @escaping (Outcome) -> Void
     ) {
+        guard !airGapped else {
+            let error = RegistryError.unavailable("no upstream may be asked (airGapped)")
+            return context.loop.deferred.complete(then, .failed(.unreachable, error))
+        }
         guard running[name] == nil else {
             running[name]?.waiting.append(then)
             return
@@ -136,51 +152,57 @@ package final class TagChecks {
         running[name] = Running(startMilliseconds: context.loop.nowMilliseconds, waiting: [then])
         let asked = context.store.tagClock
         let finish: (Outcome) -> Void = { [self] in ended(name, cached, policy, asked, $0) }
+        // One check is for all clients, so it has no values of the one that causes it but the way that it came.
+        var source = source
+        source.extraAccept = []
+        source.ignoresRememberedErrors = true
+        let check = Check(name: name, cached: cached, source: source, asked: asked, isNeeded: isNeeded, finish: finish)
         var head = UpstreamRequest.manifest(.head, .tag(name.tag), source)
         head.waitsForPause = waitsForPause
         puller.head(head, from: source) { [self] result in
             switch result {
-            case .failure(let error) where error.mayConcernHeadOnly: pull(name, cached, source, finish)
+            case .failure(let error) where error.mayConcernHeadOnly: pull(check)
             case .failure(let error): finish(.failed(TagCheckFailure(error), error))
             case .success(let entity) where entity.digest == cached: finish(.unchanged)
-            case .success(let entity): adopt(entity.digest, name, cached, source, finish)
+            case .success(let entity): adopt(entity.digest, check)
             }
         }
     }
 
     /// Sets the tag to a manifest that is in the cache, and otherwise pulls it.
-    private func adopt(
-        _ digest: Digest?, _ name: TagName, _ cached: Digest, _ source: PullSource,
-        _ finish: @escaping (Outcome) -> Void
-    ) {
-        guard let digest else { return pull(name, cached, source, finish) }
+    private func adopt(_ digest: Digest?, _ check: Check) {
+        guard let digest else { return pull(check) }
+        let name = check.name
         context.store.findManifest(digest) { [self] found in
-            guard let found else { return pull(name, cached, source, finish) }
-            // A tag must not point to content of other repositories before its own has shown that it has it.
+            guard let found else { return pull(check) }
+            // A HEAD proves nothing: a registry could claim another repository's digest for its tag.
             context.store.whenServable(digest, host: name.host, repository: name.repository) { [self] isServable in
-                guard isServable else { return pull(name, cached, source, finish) }
-                context.store.setTag(host: name.host, repository: name.repository, tag: name.tag, digest: digest)
-                finish(.moved(found, isPulled: false))
+                guard isServable else { return pull(check) }
+                context.store.setTag(
+                    host: name.host, repository: name.repository, tag: name.tag, digest: digest, checked: check.asked)
+                check.finish(.moved(found, isPulled: false))
             }
         }
     }
 
-    private func pull(
-        _ name: TagName, _ cached: Digest, _ source: PullSource, _ finish: @escaping (Outcome) -> Void
-    ) {
-        if !source.isExplicit, puller.mustSaveQuota(source.host) {
+    private func pull(_ check: Check) {
+        let source = check.source
+        if !source.isExplicit, !check.isNeeded, puller.mustSaveQuota(source.host) {
             puller.countSaved(.manifest, of: source.host)
-            let error = RegistryError.unavailable("the reserve of pulls at \(source.host) is kept")
-            return context.loop.deferred.enqueue { finish(.failed(.quota, error)) }
+            let error = RegistryError.unavailable("\(source.host) has fewer pulls left than quota.reserve")
+            return context.loop.deferred.enqueue { check.finish(.failed(.quota, error)) }
         }
-        puller.manifest(.tag(name.tag), from: source) { result, _ in
+        puller.manifest(.tag(check.name.tag), from: source) { result, _ in
             switch result {
-            case .success(let manifest) where manifest.digest == cached: finish(.unchanged)
-            case .success(let manifest): finish(.moved(manifest, isPulled: true))
-            case .failure(let error): finish(.failed(TagCheckFailure(error), error))
+            case .success(let manifest) where manifest.digest == check.cached: check.finish(.unchanged)
+            case .success(let manifest): check.finish(.moved(manifest, isPulled: true))
+            case .failure(let error): check.finish(.failed(TagCheckFailure(error), error))
             }
         }
     }
+
+    /// Forgets the failures: what they were about has been configured anew.
+    func forgetFailures() { failures = [:] }
 
     private func ended(
         _ name: TagName, _ cached: Digest, _ policy: TagPolicy, _ asked: Int64, _ outcome: Outcome
@@ -190,14 +212,16 @@ package final class TagChecks {
         switch outcome {
         case .unchanged:
             failures[name] = nil
-            context.store.confirmTag(host: name.host, repository: name.repository, tag: name.tag, digest: cached)
+            context.store.confirmTag(
+                host: name.host, repository: name.repository, tag: name.tag, digest: cached, checked: asked)
         case .moved(let manifest, _):
             failures[name] = nil
             context.logger.info(
                 "tag moved", metadata: name.metadata(["from": "\(cached)", "to": "\(manifest.digest)"]))
         case .failed(.deleted, _) where policy.removesDeleted:
             failures[name] = nil
-            context.store.removeTag(host: name.host, repository: name.repository, tag: name.tag, digest: cached)
+            context.store.removeTag(
+                host: name.host, repository: name.repository, tag: name.tag, digest: cached, checked: asked)
             context.logger.warning(
                 "tag removed, since its upstream does not have it any more",
                 metadata: name.metadata(["digest": "\(cached)"]))

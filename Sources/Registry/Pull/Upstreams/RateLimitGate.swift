@@ -194,6 +194,13 @@ final class RateLimitGate {
     /// Seconds left of each host's longest pause.
     var secondsLeft: [RegistryHost: Int] { memory.secondsLeft(now: loop.nowMilliseconds) }
 
+    /// Ends all pauses: accounts or endpoints may be others now. Waiting requests are released gradually.
+    func clear() {
+        memory = RateLimitMemory()
+        let now = loop.nowMilliseconds
+        for line in lines.values { line.fire(at: now, now: now) }
+    }
+
     func close() {
         for line in lines.values { line.close() }
         lines.removeAll()

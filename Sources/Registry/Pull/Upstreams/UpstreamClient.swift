@@ -61,6 +61,7 @@ package final class UpstreamClient {
         generation += 1
         others = [:]
         services.quotas.clear()
+        services.rateLimits.clear()
         configure(registries)
         for host in configured.keys { services.metrics.admit(host) }
         services.startWaiting(limit: { maximumConnections(of: $0) })
@@ -182,6 +183,7 @@ final class UpstreamServices {
     private(set) var isClosed = false
     /// The pulls that upstreams with a `quota` have left.
     var quotas = StatedQuotas()
+    var quotaLogLines = LogLineBudget()
 
     static let stopping = UpstreamFailure.refused(.unavailable("this server is stopping"))
 

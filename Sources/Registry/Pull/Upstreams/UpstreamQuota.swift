@@ -20,6 +20,9 @@ extension UpstreamServices {
         let hadEnough = quotas.remaining(host, now: now).map { $0 >= reserve } ?? true
         quotas.answered(host, limit, by: endpoint.label, now: now)
         guard hadEnough, let remaining = quotas.remaining(host, now: now), remaining < reserve else { return }
+        // Accounts behind one address may state different numbers in turn.
+        guard quotaLogLines.hasRoom(now: now) else { return }
+        quotaLogLines.take()
         logger.warning(
             "the upstream has few pulls left: cached tags are served as they are, and nothing is prefetched",
             metadata: ["host": "\(host)", "left": "\(remaining)", "reserve": "\(reserve)", "reason": "quota"])

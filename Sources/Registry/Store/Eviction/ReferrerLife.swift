@@ -71,7 +71,7 @@ struct ReferrerLife {
 }
 
 extension ReferrerLife {
-    /// The images that a prune removes. A referrer counts as used and stored as lately as what it is about. It is
+    /// The images that a prune removes. A referrer counts as used and stored as recently as what it is about. It is
     /// removed with that, or by itself where nothing that it is about is pinned.
     /// - Returns: their positions, with the images as they count, and whether each is a referrer.
     func select(

@@ -12,6 +12,8 @@ struct Lists {
     /// a node have some thousand lists of a few kilobytes.
     static let maximumDiskBytes: Int64 = 256 << 20
     static let maximumFiles = 100_000
+    /// What a small file takes on the disk.
+    static let minimumFileBytes: Int64 = 4096
     /// Bytes written between two checks of these limits.
     static let bytesPerSweep: Int64 = 32 << 20
 
@@ -91,7 +93,7 @@ extension Store {
         publisher.exclusively({ () throws(StoreError) in list.fileContent }) { [self] result in
             // Making the content cannot fail.
             guard case .success(let content) = result else { return workEnds() }
-            lists.unsweptBytes = lists.unsweptBytes.addingSaturated(Int64(content.count))
+            lists.unsweptBytes = lists.unsweptBytes.addingSaturated(max(Lists.minimumFileBytes, Int64(content.count)))
             let write = Publisher.Write(directory: directory, name: file, content: .bytes(content))
             publisher.publish(write) { [self] outcome in
                 if let writing = lists.writing[name] {
@@ -140,6 +142,7 @@ extension Store {
             try ListFiles(layout).sweep(maximumBytes: Lists.maximumDiskBytes, maximumFiles: Lists.maximumFiles)
         }) { [self] result in
             lists.isSweeping = false
+            directories.forget(below: layout.lists)
             switch result {
             case .success(0): break
             case .success(let count): logger.notice("store: \(count) old lists of tags and referrers removed")
@@ -180,7 +183,12 @@ struct ListFiles {
 
     private(set) var all: [(path: String, sizeBytes: Int64, modifiedSeconds: Int64)] = []
 
-    init(_ layout: Layout) throws(StoreError) { try walk(layout.lists, layout.group, depth: 0) }
+    private let root: String
+
+    init(_ layout: Layout) throws(StoreError) {
+        root = layout.lists
+        try walk(root, layout.group, depth: 0)
+    }
 
     private mutating func walk(_ directory: String, _ group: GroupAccess, depth: Int) throws(StoreError) {
         guard depth < ListFiles.maximumDepth else { return }
@@ -202,6 +210,15 @@ struct ListFiles {
         }
     }
 
+    /// Removes the directories of a removed file that are empty now, since clients name repositories freely.
+    private func removeEmptyDirectories(above path: String) {
+        var directory = path[...]
+        while let slash = directory.lastIndex(of: "/") {
+            directory = directory[..<slash]
+            guard directory.utf8.count > root.utf8.count, rmdir(String(directory)) == 0 else { return }
+        }
+    }
+
     /// Removes the oldest files down to three quarters of the limits, if one is exceeded.
     /// - Returns: the number of removed files.
     func sweep(maximumBytes: Int64, maximumFiles: Int) throws(StoreError) -> Int {
@@ -211,6 +228,7 @@ struct ListFiles {
         for file in all.sorted(by: { $0.modifiedSeconds < $1.modifiedSeconds }) {
             guard bytes > maximumBytes / 4 * 3 || count > maximumFiles / 4 * 3 else { break }
             try Disk.unlink(file.path)
+            removeEmptyDirectories(above: file.path)
             bytes = bytes.subtractingSaturated(file.sizeBytes)
             count -= 1
             removed += 1

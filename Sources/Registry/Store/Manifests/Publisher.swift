@@ -16,6 +16,8 @@ final class DirectoryBook {
     private var durable: Set<String> = []
     func contains(_ directory: String) -> Bool { durable.contains(directory) }
     func add(_ directory: String) { durable.insert(directory) }
+    /// Forgets the directories below one: some have been removed, and may be made again.
+    func forget(below directory: String) { durable = durable.filter { !$0.hasPrefix(directory + "/") } }
 }
 
 /// Writes small files durably, in order.

@@ -19,7 +19,7 @@ package enum CheckFile {
     }
 
     /// Reads the file, and rewrites it if that is worthwhile. Malformed lines are skipped.
-    /// - Parameter now: the limit for times; a later check was recorded while the clock was wrong.
+    /// - Parameter now: lines of a later time are skipped.
     static func load(_ layout: Layout, now: Int64) throws(StoreError) -> Content {
         var content = try read(layout, now: now)
         let isWorthIt = content.state.isWorthRewriting(entries: content.table.count)
@@ -32,6 +32,10 @@ package enum CheckFile {
         }
         return content
     }
+
+    /// Whether a time can be that of a check: a later one was recorded while the clock was wrong. Clocks differ by
+    /// seconds.
+    static func isPlausible(_ seconds: Int64, now: Int64) -> Bool { seconds <= now.addingSaturated(60) }
 
     /// Rewrites the file without its obsolete lines and the tags that are no longer in the cache.
     static func rewrite(_ layout: Layout, now: Int64) throws(StoreError) -> LineFile.State {
@@ -59,7 +63,8 @@ package enum CheckFile {
             maximumBytes: LineFile.State.maximumBytes
         ) { line, _ in
             lines += 1
-            if let (name, seconds) = parse(line) { table.set(name, min(seconds, now)) }
+            guard let (name, seconds) = parse(line), isPlausible(seconds, now: now) else { return }
+            table.set(name, min(seconds, now))
         }
         content.state = LineFile.State(bytes: reading.bytes, lines: lines)
         (content.skippedBytes, content.isTorn) = (reading.skippedBytes, reading.isTorn)

@@ -117,20 +117,30 @@ extension Store {
         noteDigest(host: name.host, repository: name.repository, digest: digest)
     }
 
-    /// Records that the upstream has confirmed a tag just now, if the tag still has this digest.
-    package func confirmTag(host: RegistryHost, repository: RepositoryName, tag: String, digest: Digest) {
+    /// Records that the upstream has confirmed a tag, if the tag still has this digest and was not checked later.
+    /// - Parameter checked: when the upstream was asked, on `tagClock`.
+    package func confirmTag(
+        host: RegistryHost, repository: RepositoryName, tag: String, digest: Digest, checked: Int64
+    ) {
         let name = TagName(host: host, repository: repository, tag: tag)
-        guard !isClosing, name.withBytes({ tags.record($0) })?.digest == digest else { return }
-        let now = tagClock
-        let record = TagRecord(digest: digest, resolvedAtSeconds: EventLoop.unixSeconds, checkedMilliseconds: now)
+        guard !isClosing, means(name, digest, since: checked) else { return }
+        let record = TagRecord(digest: digest, resolvedAtSeconds: EventLoop.unixSeconds, checkedMilliseconds: checked)
         name.withBytes { tags.set($0, record) }
-        noteCheck(name, at: now)
+        noteCheck(name, at: checked)
     }
 
-    /// Removes a tag, if it still has this digest. Its manifest keeps a name by digest.
-    package func removeTag(host: RegistryHost, repository: RepositoryName, tag: String, digest: Digest) {
+    /// Whether a tag has this digest, and was not checked after this moment.
+    private func means(_ name: TagName, _ digest: Digest, since checked: Int64) -> Bool {
+        name.withBytes { tags.record($0) }.map { $0.digest == digest && $0.checkedMilliseconds <= checked } ?? false
+    }
+
+    /// Removes a tag, if it still has this digest and was not checked later. Its manifest keeps a name by digest.
+    /// - Parameter checked: when the upstream was asked, on `tagClock`.
+    package func removeTag(
+        host: RegistryHost, repository: RepositoryName, tag: String, digest: Digest, checked: Int64
+    ) {
         let name = TagName(host: host, repository: repository, tag: tag)
-        guard !isClosing, name.withBytes({ tags.record($0) })?.digest == digest else { return }
+        guard !isClosing, means(name, digest, since: checked) else { return }
         nameFormer(digest, of: name)
         name.withBytes { tags.remove($0) }
         unsavedTags.remove(name)
@@ -155,7 +165,9 @@ extension Store {
         onHostKnown?(name.host)
         var record = record
         record.resolvedAtSeconds = lastCheck(name, record)
-        record.checkedMilliseconds = tagClock(ofSeconds: record.resolvedAtSeconds)
+        // A check that seems to be in the future was recorded with a wrong clock, and says nothing of the tag's age.
+        let isPlausible = CheckFile.isPlausible(record.resolvedAtSeconds, now: EventLoop.unixSeconds)
+        record.checkedMilliseconds = tagClock(ofSeconds: isPlausible ? record.resolvedAtSeconds : 0)
         name.withBytes { bytes in
             if tags.record(bytes) == nil { tags.set(bytes, record) }
         }
