@@ -64,7 +64,7 @@ struct ServeOptions: ParsableArguments {
 
     @Option(
         defaultAsFlag: Switch.on, parsing: .next,
-        help: .init("Never ask an upstream: what is not cached is not found.", valueName: "true|false"))
+        help: .init("Never ask an upstream: only what is cached is served.", valueName: "true|false"))
     var airGapped: Switch?
 
     @Option(

@@ -1,5 +1,5 @@
 // What a configuration means for the parts of a server: made from it at the start and by every reload, by the same
-// functions. Making the settings can fail, and applying them cannot, so that no reload is applied by half.
+// functions. Making the settings can fail, and applying them cannot: a reload is applied as a whole or not at all.
 
 import BuiltinImage
 import Configuration
@@ -68,7 +68,7 @@ struct PreparedReload: Sendable {
         let config = check.config.keepingRestartSettings(of: running)
         // Listeners stay as they are until a restart, and a token that they need must stay too.
         let problems = config.listenerProblems.map { key, refusal in
-            check.problem(key, "the listener in use stays until a restart: \(refusal.reason)")
+            check.problem(key, "\(refusal.reason); the listener in use stays until a restart")
         }
         guard problems.isEmpty else { throw ConfigError(problems: problems) }
         do { settings = try ServerSettings(config) } catch {

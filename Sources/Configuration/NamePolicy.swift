@@ -169,7 +169,10 @@ enum NameRuleKeys {
                 // An empty value is what remains of a list whose items are commented out.
                 if value.node.isEmpty { throw Refusal(emptyAllow) }
             },
-            .init(name: "deny") { value, config throws(Refusal) in config.deny = try value.expressions(.anywhere) },
+            .init(name: "deny") { value, config throws(Refusal) in
+                config.deny = try value.expressions(.anywhere)
+                if value.node.isNull { throw Refusal("is empty: remove the key, or write [] to deny nothing") }
+            },
             .init(name: "registriesOnly") { value, config throws(Refusal) in
                 try value.assign(ConfigRules.flag, to: &config.registriesOnly)
             },

@@ -107,13 +107,18 @@ import Testing
 
     @Test("without rules every name is allowed, and the policy is open")
     func open() throws {
-        for yaml in ["", "deny: []", "registriesOnly: false", "deny:", "registries: [{name: quay.io}]"] {
+        for yaml in ["", "deny: []", "registriesOnly: false", "registries: [{name: quay.io}]"] {
             let policy = try decode(yaml).namePolicy
             #expect(policy.isOpen && policy == NamePolicy(), "\(yaml)")
         }
         for yaml in ["deny: [a]", "allow: [a]", "registriesOnly: true\nregistries: [{name: quay.io}]"] {
             #expect(try !decode(yaml).namePolicy.isOpen, "\(yaml)")
         }
+    }
+
+    @Test("an empty deny is refused: it is what remains of a list whose items are commented out")
+    func emptyDeny() {
+        #expect { try decode("deny:\nport: 5000") } throws: { "\($0)".contains("deny: is empty: remove the key") }
     }
 
     @Test("policies are equal when their sources are") func equality() throws {

@@ -90,7 +90,7 @@ import Testing
             ),
             (
                 "tagPolicies:\n- {match: a, cooldown: 3d}",
-                "c.yaml:2: tagPolicies[0].cooldown: is not built yet: it must be 0s, which is no cooldown, not \"3d\""
+                "c.yaml:2: tagPolicies[0].cooldown: is reserved: it must be 0s, which is no cooldown, not \"3d\""
             ),
             (
                 "tagPolicies:\n- {match: a, onUpstreamDelete: drop}",
@@ -104,12 +104,12 @@ import Testing
             ),
             (
                 "tagPolicies: [{match: a}]\ntagTTL: 5m",
-                "c.yaml:2: tagTTL: tagPolicies is set too, and an entry of it can say the same; only one of them can be"
+                "c.yaml:2: tagTTL: cannot be set beside tagPolicies: set ttl in an entry of tagPolicies instead"
             ),
             (
                 "alwaysPullLatest: true\ntagPolicies: [{match: a}]",
-                "c.yaml:1: alwaysPullLatest: tagPolicies is set too, and an entry of it can say the same; only one of "
-                    + "them can be"
+                "c.yaml:1: alwaysPullLatest: cannot be set beside tagPolicies: "
+                    + "set ttl in an entry of tagPolicies instead"
             ),
         ])
     func refusals(_ yaml: String, _ printed: String) {
@@ -122,7 +122,9 @@ import Testing
         var config = try decode("tagPolicies: [{match: a}]")
         #expect(config.conflictOfTags == nil)
         config.alwaysPullLatest = true
-        #expect(config.conflictOfTags?.reason.hasPrefix("alwaysPullLatest: tagPolicies is set too") == true)
+        #expect(
+            config.conflictOfTags?.refusal.reason.hasPrefix("alwaysPullLatest: cannot be set beside tagPolicies")
+                == true)
     }
 
     @Test("the number of entries is bounded") func bounds() {

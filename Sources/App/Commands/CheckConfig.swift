@@ -71,6 +71,10 @@ struct ConfigCheck {
                 report(key, refusal.reason)
             }
         }
+        // An option may contradict the file; the file alone has been checked.
+        if let conflict = config.conflictOfTags, wrongKeys.isDisjoint(with: ["tagTTL", "alwaysPullLatest"]) {
+            report(conflict.key, conflict.refusal.reason)
+        }
         if let logFile = config.logFile, let reason = LogFile.openingProblem(logFile) {
             report("logFile", reason)
         }

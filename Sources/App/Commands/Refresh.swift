@@ -16,7 +16,10 @@ struct Refresh: ParsableCommand {
 
     @Argument(
         help: .init(
-            "Tags whose names (docker.io/library/debian:12) one of these matches, separated by commas.",
+            """
+            Regular expressions, separated by commas; a tag is checked when one matches its name \
+            (docker.io/library/debian:12).
+            """,
             valueName: "regex"))
     var pattern: String
 
@@ -30,11 +33,13 @@ struct Refresh: ParsableCommand {
         let lines = RefreshLines()
         do {
             let path = Store.adminSocket(imagePath: config.imagePath)
-            let isAsked = try AdminStreamClient.follow(.refresh(pattern: pattern), socket: path) { line in
+            let hasServer = try AdminStreamClient.follow(.refresh(pattern: pattern), socket: path) { line in
                 guard let event = NDJSONLine.decode(line, as: RefreshEvent.self) else { throw AdminClient.broken }
                 lines.show(event)
             }
-            guard isAsked else { throw Failure(description: "no server runs on \(config.imagePath)") }
+            guard hasServer else {
+                throw Failure(description: "no server runs on the cache \(config.imagePath) (\(path))")
+            }
         } catch let error as ExitCode {
             throw error
         } catch {

@@ -41,7 +41,10 @@ struct Reload: ParsableCommand {
         guard examined.problems.isEmpty || (!examined.lines.isEmpty && examined.isImagePathValid) else {
             let problems = ConfigError(problems: examined.problems)
             throw Failure(
-                description: "\(problems)\n\(file) does not say where the server's cache is: use --image-path")
+                description: """
+                    \(problems)
+                    the server was not asked, since imagePath cannot be read from \(file): use --image-path
+                    """)
         }
         return examined.config.imagePath
     }

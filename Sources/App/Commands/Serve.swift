@@ -46,7 +46,7 @@ struct Serve: ParsableCommand {
         override(&config)
         try config.readEnvironment(Environment.value)
         if let first = config.listenerProblems.first { throw first.refusal }
-        if let conflict = config.conflictOfTags { throw conflict }
+        if let conflict = config.conflictOfTags { throw conflict.refusal }
     }
 
     /// Runs until a requested stop has finished.

@@ -145,10 +145,11 @@ extension Config {
         return TagPolicies(ttl: tagTTL ?? TagPolicy.standard.ttl, checksLatest: alwaysPullLatest)
     }
 
-    /// Why the settings of tags contradict each other; nil when they do not. The command line may have caused it.
-    package var conflictOfTags: Refusal? {
+    /// The key that contradicts `tagPolicies`, and the reason, which begins with it; nil when none does. The command
+    /// line may have caused it.
+    package var conflictOfTags: (key: String, refusal: Refusal)? {
         guard !tagPolicies.isEmpty else { return nil }
-        if tagTTL != nil { return Refusal("tagTTL: \(TagPolicyKeys.beside)") }
-        return alwaysPullLatest ? Refusal("alwaysPullLatest: \(TagPolicyKeys.beside)") : nil
+        let key: String? = tagTTL != nil ? "tagTTL" : alwaysPullLatest ? "alwaysPullLatest" : nil
+        return key.map { ($0, Refusal("\($0): \(TagPolicyKeys.beside)")) }
     }
 }

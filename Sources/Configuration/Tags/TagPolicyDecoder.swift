@@ -3,7 +3,7 @@
 /// The keys of this file, for ConfigDecoder.
 enum TagPolicyKeys {
     /// Why `tagTTL` and `alwaysPullLatest` are refused beside `tagPolicies`.
-    static let beside = "tagPolicies is set too, and an entry of it can say the same; only one of them can be"
+    static let beside = "cannot be set beside tagPolicies: set ttl in an entry of tagPolicies instead"
 
     static var all: [ConfigKey<Config>] {
         [
@@ -97,7 +97,7 @@ extension ConfigRules {
     /// Accepted for files that state the default.
     static func cooldown(_ text: String) throws(Refusal) -> TagSpan {
         guard text == "0s" else {
-            throw Refusal("is not built yet: it must be 0s, which is no cooldown, not \(shown(text))")
+            throw Refusal("is reserved: it must be 0s, which is no cooldown, not \(shown(text))")
         }
         return .zero
     }
