@@ -105,8 +105,13 @@ package struct Manifest: Sendable {
         }
     }
 
-    /// Those of `ownBlobs` that may be prefetched: their descriptors state a size.
-    package var prefetchedBlobs: [Descriptor] { ownBlobs.filter { $0.sizeBytes != nil } }
+    /// Those of `ownBlobs` that may be prefetched: their descriptors state a size. A build cache has none: its clients
+    /// request only the layers of the steps that they find in it.
+    package var prefetchedBlobs: [Descriptor] { isBuildCache ? [] : ownBlobs.filter { $0.sizeBytes != nil } }
+
+    /// Whether it is a build cache in the form of an image (`image-manifest=true` of BuildKit's exporter). In the older
+    /// form it is an index of layers with this config (BuildKit, cache/remotecache/v1/doc.go).
+    private var isBuildCache: Bool { config?.mediaType == "application/vnd.buildkit.cacheconfig.v0" }
 
     /// The members of a manifest's JSON object that are read. A member of another shape counts as missing.
     private struct Body: Decodable {

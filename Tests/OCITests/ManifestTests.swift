@@ -123,6 +123,15 @@ import Testing
         #expect(try Manifest.decode(index, contentType: MediaType.ociIndex.text).manifests[0].sizeBytes == bytes)
     }
 
+    @Test("nothing of a build cache is fetched ahead, and all of it belongs to it")
+    func buildCache() throws {
+        let config = Self.descriptor.replacing("octet-stream", with: "vnd.buildkit.cacheconfig.v0")
+        let text = #"{"schemaVersion":2,"config":\#(config),"layers":[\#(Self.descriptor)]}"#
+        let manifest = try Manifest.decode(Array(text.utf8), contentType: MediaType.ociManifest.text)
+        #expect(manifest.config?.mediaType == "application/vnd.buildkit.cacheconfig.v0")
+        #expect(manifest.ownBlobs.count == 1 && manifest.prefetchedBlobs.isEmpty)
+    }
+
     @Test("a manifest with a descriptor without a size decodes")
     func missingSize() throws {
         let text = #"{"schemaVersion":2,"config":{"digest":"\#(Self.digest)"}}"#

@@ -5,10 +5,12 @@ import Registry
 
 struct List: ParsableCommand {
     static let configuration = CommandConfiguration(
-        abstract: "List the cached images.",
+        abstract: "List the cached images, or the cached blobs.",
         discussion: """
             IMAGE TAG/DIGEST TYPE CREATED PULLED SIZE(MB), separated by single spaces: pipe through 'column -t' to \
-            align them. A server that runs on the cache is asked; without one the cache is read.
+            align them. With --blobs: DIGEST REFERENCES CREATED USED SIZE(MB), where REFERENCES is the number of \
+            cached manifests that name the blob. A server that runs on the cache is asked; without one the cache is \
+            read.
             """)
 
     @OptionGroup var global: GlobalOptions
@@ -19,14 +21,26 @@ struct List: ParsableCommand {
     @Option(help: .init("Only images that one of these matches, separated by commas.", valueName: "regex"))
     var pattern: String?
 
+    @Flag(help: "List blobs, with the number of manifests that name each and its last use.")
+    var blobs = false
+
     @Flag(help: "Cut digests to ten characters.")
     var shortDigest = false
 
     @Flag(help: "Print JSON, with blobs and sizes.")
     var json = false
 
+    func validate() throws {
+        if blobs, pattern != nil {
+            throw ValidationError("--pattern: blobs have no names that it could match")
+        }
+    }
+
     func run() throws {
-        let command = AdminCommand.table(pattern: pattern, hasHeader: header, isShort: shortDigest)
+        let command: AdminCommand =
+            blobs
+            ? .blobTable(hasHeader: header, isShort: shortDigest)
+            : .table(pattern: pattern, hasHeader: header, isShort: shortDigest)
         Operator.print(try Operator(config: try global.resolve { _ in }).ask(command, asJSON: json))
     }
 }

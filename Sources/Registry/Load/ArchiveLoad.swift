@@ -251,7 +251,8 @@ final class ArchiveLoad {
     private func store(_ manifests: ArraySlice<ArchivedManifest>, then: @escaping (StoreError?) -> Void) {
         guard let manifest = manifests.first else { return then(nil) }
         context.store.putManifest(
-            manifest.bytes, digest: manifest.digest, mediaType: manifest.mediaType
+            manifest.bytes, digest: manifest.digest, mediaType: manifest.mediaType,
+            blobs: manifest.blobs.map(\.digest)
         ) { [self] result in
             if case .failure(let error) = result { return then(error) }
             store(manifests.dropFirst(), then: then)

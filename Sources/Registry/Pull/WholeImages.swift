@@ -34,6 +34,8 @@ extension Puller {
                 return manifest.nextWholeCheckMilliseconds = .max
             }
             findMissing(blobs, source) { [self] missing in
+                let lacking = Set(missing)
+                context.store.noteNamed(blobs.map(\.digest).filter { !lacking.contains($0) }, by: manifest.digest)
                 guard !missing.isEmpty else {
                     // Where proofs are required, the image is whole for this source alone.
                     guard !context.store.requiresProofs else { return }

@@ -38,7 +38,7 @@ package final class Store {
     private let lock: StoreLock
 
     /// All blobs known.
-    var blobs = ContentIndex<Void>()
+    var blobs = BlobIndex()
     var openFiles: ClockCache<OpenFile>
     var smallBlobs: ClockCache<CachedBlob>
     /// Running opens, with the callers that wait for them.

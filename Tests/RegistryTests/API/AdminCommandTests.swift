@@ -25,6 +25,7 @@ import Testing
         #expect(try command("/cmd/manifest/list?count=-1&pattern=") == .manifests(pattern: nil, limit: nil))
         #expect(try command("/cmd/image/list?digest=4c91") == .images(pattern: nil, blob: "4c91", limit: 50))
         #expect(try command("/cmd/blob/list?substr=56ae&count=1") == .blobs(part: "56ae", limit: 1))
+        #expect(try command("/cmd/table?blobs=true&short=true") == .blobTable(hasHeader: false, isShort: true))
         #expect(try command("/cmd/stop") == .stop)
         #expect(try command("/cmd/reload") == .reload)
         #expect(try command("/cmd/refresh?pattern=a%3Alatest$") == .refresh(pattern: "a:latest$"))
@@ -43,6 +44,8 @@ import Testing
     @Test(
         "a wrong admin parameter is a 400 that names it and the reason",
         arguments: [
+            ("/cmd/table?blobs=true&pattern=x", "pattern: blobs have no names that it could match"),
+            ("/cmd/table?blobs=yes", "blobs: must be true or false"),
             ("/cmd/prune", "type: must be accessed, created or pattern"),
             ("/cmd/prune?type=", "type: must be accessed, created or pattern"),
             ("/cmd/prune?type=all", "type: must be accessed, created or pattern"),
@@ -96,6 +99,7 @@ import Testing
         let commands: [AdminCommand] = [
             .manifests(pattern: hostile, limit: nil), .manifests(pattern: nil, limit: 7),
             .images(pattern: "a", blob: "b", limit: nil), .blobs(part: "c", limit: 1),
+            .blobTable(hasHeader: true, isShort: false),
             .table(pattern: hostile, hasHeader: true, isShort: false),
             .table(pattern: nil, hasHeader: false, isShort: true),
             .prune(.init(.pattern(hostile), limit: nil, isDryRun: true, isReport: true)),

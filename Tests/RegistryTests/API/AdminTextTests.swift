@@ -70,9 +70,28 @@ enum SampleCachedImages {
         #expect(AdminText.images([]) == "no manifests found")
     }
 
+    private func blob(_ digest: Digest, _ count: Int) -> BlobEntry {
+        BlobEntry(
+            digest: digest, sizeBytes: 1_250_000, createdSeconds: 1_700_000_002, usedSeconds: 1_700_086_400,
+            referenceCount: count)
+    }
+
     @Test("the blob list has a reference count per blob") func blobList() {
-        #expect(AdminText.blobs([(first, 2), (second, 0)]) == "URL REFCNT\n\(first) 2\n\(second) 0\n")
+        let blobs = [blob(first, 2), blob(second, 0)]
+        #expect(AdminText.blobs(blobs) == "URL REFCNT\n\(first) 2\n\(second) 0\n")
         #expect(AdminText.blobs([]) == "no blobs found")
+    }
+
+    @Test("the table of blobs has a row per blob with its references, times and size") func blobTable() {
+        let blobs = [blob(first, 2), blob(second, 0)]
+        let header = "DIGEST REFERENCES CREATED USED SIZE(MB)\n"
+        #expect(
+            AdminText.blobTable(blobs, hasHeader: true, isShort: false)
+                == "\(header)\(first) 2 \(times) 1.3\n\(second) 0 \(times) 1.3\n")
+        #expect(
+            AdminText.blobTable(blobs, hasHeader: false, isShort: true)
+                == "\(first.hex.prefix(10)) 2 \(times) 1.3\n\(second.hex.prefix(10)) 0 \(times) 1.3\n")
+        #expect(AdminText.blobTable([], hasHeader: true, isShort: false) == header)
     }
 
     @Test("the table of list has a row per image, with optional header and short digests") func table() throws {
@@ -116,7 +135,12 @@ enum SampleCachedImages {
         #expect(
             AdminText.pruneReport(report) == "pruned docker.io/library/debian:12\n" + skipped
                 + "pruned 1 image, 1 blob, 2.3 MB; skipped 2 images in use or pulled a moment ago\n")
+        report.orphans = [blob(second, 0)]
+        #expect(
+            AdminText.prune(report)
+                == "pruned docker.io/library/debian:12\npruned blob \(second)\n" + skipped)
         report.isDryRun = true
+        report.orphans = []
         report.skipped = []
         #expect(
             AdminText.pruneReport(report)
@@ -141,8 +165,15 @@ enum SampleCachedImages {
             images[2]["host"] as? String == "registry.example:5000" && images[2]["repository"] as? String == "a/b/c")
         #expect(images[2]["mediaType"] as? String == MediaType.dockerManifest.text)
         #expect(images[2]["manifestBytes"] as? Int == 7)
-        let references = try object(AdminText.json([(digest: first, count: 3)]))["blobs"] as? [[String: Any]]
-        #expect(references?.first?["references"] as? Int == 3)
+        let list = try #require(try object(AdminText.json([blob(first, 3)]))["blobs"] as? [[String: Any]])
+        #expect(list.count == 1 && list[0]["digest"] as? String == "\(first)" && list[0]["references"] as? Int == 3)
+        #expect(list[0]["sizeBytes"] as? Int == 1_250_000)
+        #expect(list[0]["created"] as? String == "2023-11-14T22:13:22.000Z")
+        #expect(list[0]["used"] as? String == "2023-11-15T22:13:20.000Z")
+        var pruned = PruneReport()
+        pruned.orphans = [blob(second, 0)]
+        let unnamed = try object(AdminText.json(pruned))["unnamedBlobs"] as? [[String: Any]]
+        #expect(unnamed?.first?["digest"] as? String == "\(second)")
         let report = try object(AdminText.json(PruneReport()))
         #expect(report["dryRun"] as? Bool == false && (report["pruned"] as? [Any])?.isEmpty == true)
         #expect(try (object(AdminText.json([CachedImage]()))["images"] as? [Any])?.isEmpty == true)

@@ -43,7 +43,7 @@ import Testing
         mirror.fake.close()
         var isPruned = false
         mirror.store.prune(
-            selecting: { _ in true }, ignoringLease: true, orphansBefore: .max, reporting: { _ in }
+            selecting: { _ in true }, ignoringLease: true, orphanAge: OrphanAge(), reporting: { _ in }
         ) { _ in isPruned = true }
         mirror.wait(until: { isPruned })
         #expect(mirror.get(Self.v1).status >= 500 && mirror.get(blob).status >= 500)

@@ -61,7 +61,7 @@ import Testing
             // Few of them, mostly: what prunes leave has to be evicted.
             let (place, isAll) = (chance(imageCount), chance(16) == 0)
             mirror.store.prune(
-                selecting: { isAll || $0.name.hasSuffix(":v\(place)") }, orphansBefore: chance(4) == 0 ? .max : nil,
+                selecting: { isAll || $0.name.hasSuffix(":v\(place)") }, orphanAge: chance(4) == 0 ? OrphanAge() : nil,
                 reporting: { _ in }
             ) { [self] _ in prunesRunning -= 1 }
         }

@@ -39,7 +39,7 @@ import Testing
         let fixture = try StoreFixture()
         let digest = try fixture.put(pattern(10))
         let file = try #require(try fixture.find(digest))
-        fixture.store.blobs[digest] = nil
+        fixture.store.blobs.remove(digest)
         fixture.store.openFiles.remove(digest)
         var found: OpenFile?
         var isAnswered = false

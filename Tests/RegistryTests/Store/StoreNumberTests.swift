@@ -42,7 +42,7 @@ import Testing
 
     @Test("the sums of an index and of partial files are clamped at their bounds")
     func sums() throws {
-        var index = ContentIndex<Void>()
+        var index = BlobIndex()
         let digests = (0..<4).map { digestOf([UInt8($0)]) }
         for digest in digests { index.set(digest, sizeBytes: .max) }
         #expect(index.totalBytes == .max && index.count == 4)

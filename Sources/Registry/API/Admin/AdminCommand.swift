@@ -13,6 +13,8 @@ package enum AdminCommand: Sendable, Equatable {
     case blobs(part: String?, limit: Int?)
     /// The output of the sub-command `list`. Not an endpoint of the reference.
     case table(pattern: String?, hasHeader: Bool, isShort: Bool)
+    /// The output of `list --blobs`. Not an endpoint of the reference.
+    case blobTable(hasHeader: Bool, isShort: Bool)
     case prune(Prune)
     case stop
     /// Reads the configuration again, and answers when it is in use or refused. Not an endpoint of the reference.
@@ -148,10 +150,8 @@ extension AdminCommand {
             try items.allow(["substr", "count"])
             self = .blobs(part: try items.text("substr"), limit: try items.limit())
         case "/cmd/table":
-            try items.allow(["pattern", "header", "short"])
-            self = .table(
-                pattern: try items.text("pattern"), hasHeader: try items.flag("header"),
-                isShort: try items.flag("short"))
+            try items.allow(["pattern", "header", "short", "blobs"])
+            self = try items.table()
         case "/cmd/prune":
             try items.allow(["type", "dur", "expr", "before", "count", "dryRun", "force", "report"])
             self = .prune(
@@ -228,6 +228,13 @@ private struct AdminQuery {
             throw AdminQuery.refused("count: must be a number from 1, or -1 for no limit")
         }
         return number
+    }
+
+    func table() throws(RegistryError) -> AdminCommand {
+        let (pattern, hasHeader, isShort) = (try text("pattern"), try flag("header"), try flag("short"))
+        guard try flag("blobs") else { return .table(pattern: pattern, hasHeader: hasHeader, isShort: isShort) }
+        guard pattern == nil else { throw AdminQuery.refused("pattern: blobs have no names that it could match") }
+        return .blobTable(hasHeader: hasHeader, isShort: isShort)
     }
 
     func selection() throws(RegistryError) -> AdminCommand.Prune.Selection {

@@ -23,6 +23,12 @@ extension AdminCommand {
                 AdminCommand.target(
                     "table", [("pattern", pattern), ("header", "\(hasHeader)"), ("short", "\(isShort)")])
             )
+        case .blobTable(let hasHeader, let isShort):
+            (
+                "GET",
+                AdminCommand.target(
+                    "table", [("blobs", "true"), ("header", "\(hasHeader)"), ("short", "\(isShort)")])
+            )
         case .prune(let prune): ("DELETE", AdminCommand.target("prune", prune.parameters))
         case .stop: ("POST", AdminCommand.target("stop", []))
         case .reload: ("POST", AdminCommand.target("reload", []))

@@ -22,14 +22,24 @@ package final class AdminQueries {
         switch command {
         case .stop, .reload, .load, .verify, .refresh: then(.success([]))
         case .prune(let prune): self.prune(prune, asJSON, then)
-        case .blobs(let part, let limit): blobs(part, limit, asJSON, then)
+        case .blobs(let part, let limit):
+            blobs(then) { all in
+                let picked = all.lazy.filter { blob in part.map { blob.digest.description.contains($0) } ?? true }
+                let some = Array(picked.prefix(limit ?? .max))
+                return asJSON ? AdminText.json(some) : AdminText.blobs(some)
+            }
+        case .blobTable(let hasHeader, let isShort):
+            blobs(then) { all in
+                asJSON ? AdminText.json(all) : AdminText.blobTable(all, hasHeader: hasHeader, isShort: isShort)
+            }
         case .manifests(let pattern, let limit):
             images(pattern, limit, asJSON, then) { asJSON ? AdminText.json($0) : AdminText.manifests($0) }
         case .images(let pattern, let blob, let limit):
             images(
                 pattern, limit, asJSON, then,
                 where: { image in
-                    guard !image.mediaType.isIndex else { return false }
+                    // An index has blobs of its own if it is a build cache.
+                    guard !image.mediaType.isIndex || !image.blobs.isEmpty else { return false }
                     return blob.map { part in image.blobs.contains { $0.digest.description.contains(part) } } ?? true
                 }, text: { asJSON ? AdminText.json($0) : AdminText.images($0) })
         case .table(let pattern, let hasHeader, let isShort):
@@ -64,12 +74,11 @@ package final class AdminQueries {
     }
 
     private func blobs(
-        _ part: String?, _ limit: Int?, _ asJSON: Bool, _ then: @escaping (Result<[UInt8], RegistryError>) -> Void
+        _ then: @escaping (Result<[UInt8], RegistryError>) -> Void,
+        text: @escaping @Sendable ([BlobEntry]) -> String
     ) {
-        store.blobReferences { all in
-            let picked = all.lazy.filter { blob in part.map { blob.digest.description.contains($0) } ?? true }
-            let some = Array(picked.prefix(limit ?? .max))
-            return Array((asJSON ? AdminText.json(some) : AdminText.blobs(some)).utf8)
+        store.blobEntries { all in
+            Array(text(all).utf8)
         } then: {
             then($0.mapError(AdminQueries.refusal))
         }
@@ -78,12 +87,13 @@ package final class AdminQueries {
     private func prune(
         _ prune: AdminCommand.Prune, _ asJSON: Bool, _ then: @escaping (Result<[UInt8], RegistryError>) -> Void
     ) {
-        switch AdminQueries.selector(prune.selection, nowSeconds: EventLoop.unixSeconds) {
+        let now = EventLoop.unixSeconds
+        switch AdminQueries.selector(prune.selection, nowSeconds: now) {
         case .failure(let error): then(.failure(error))
         case .success(let selects):
             store.prune(
                 selecting: selects, limit: prune.limit, dryRun: prune.isDryRun, ignoringLease: ignoresLeases,
-                isForced: prune.isForced,
+                isForced: prune.isForced, orphanAge: orphanAge(prune.selection, nowSeconds: now),
                 reporting: { report in
                     let text = prune.isReport ? AdminText.pruneReport(report) : AdminText.prune(report)
                     return Array((asJSON ? AdminText.json(report) : text).utf8)
@@ -110,6 +120,19 @@ package final class AdminQueries {
         case .pattern(let text):
             return compile(text).map { pattern in { image in try pattern?.matches(image.name) ?? false } }
         }
+    }
+
+    /// The blobs without a manifest that a selection means: they have ages and no names. Those in use stay, in a forced
+    /// prune too: a manifest that names them may be on its way.
+    private func orphanAge(_ selection: AdminCommand.Prune.Selection, nowSeconds: Int64) -> OrphanAge? {
+        var age = OrphanAge(usedBefore: ignoresLeases ? .max : store.leaseBegin)
+        switch selection {
+        case .accessed(let time): age.usedBefore = min(age.usedBefore, time.before(nowSeconds: nowSeconds))
+        case .created(let time): age.createdBefore = time.before(nowSeconds: nowSeconds)
+        case .createdBefore(let seconds): age.createdBefore = seconds
+        case .pattern: return nil
+        }
+        return age
     }
 
     static func compile(_ text: String?) -> Result<Pattern?, RegistryError> {

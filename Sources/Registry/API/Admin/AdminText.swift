@@ -38,9 +38,9 @@ package enum AdminText {
     }
 
     /// `GET /cmd/blob/list`.
-    static func blobs(_ blobs: [(digest: Digest, count: Int)]) -> String {
+    static func blobs(_ blobs: [BlobEntry]) -> String {
         guard !blobs.isEmpty else { return "no blobs found" }
-        return blobs.reduce(into: "URL REFCNT\n") { $0 += "\($1.digest) \($1.count)\n" }
+        return blobs.reduce(into: "URL REFCNT\n") { $0 += "\($1.digest) \($1.referenceCount)\n" }
     }
 
     /// The output of the sub-command `list`.
@@ -55,6 +55,17 @@ package enum AdminText {
             text +=
                 "\(image.host)/\(image.repository) \(reference) \(type(image)) \(LocalTime.text(image.createdSeconds)) "
             text += "\(LocalTime.text(image.pulledSeconds)) \(image.sizeBytes.map(megabytes) ?? "n/a")\n"
+        }
+        return text
+    }
+
+    /// The output of `list --blobs`.
+    static func blobTable(_ blobs: [BlobEntry], hasHeader: Bool, isShort: Bool) -> String {
+        var text = hasHeader ? "DIGEST REFERENCES CREATED USED SIZE(MB)\n" : ""
+        for blob in blobs {
+            let digest = isShort ? String(blob.digest.hex.prefix(shortDigits)) : "\(blob.digest)"
+            text += "\(digest) \(blob.referenceCount) \(LocalTime.text(blob.createdSeconds)) "
+            text += "\(LocalTime.text(blob.usedSeconds)) \(decimal(blob.sizeBytes))\n"
         }
         return text
     }
@@ -74,11 +85,20 @@ package enum AdminText {
 
     // MARK: A prune
 
-    /// `DELETE /cmd/prune`: one line per pruned image, and one per selected image that is kept.
+    /// `DELETE /cmd/prune`: one line per pruned image, one per pruned blob that no image names, and one per selected
+    /// image that is kept.
     static func prune(_ report: PruneReport) -> String {
-        guard !report.images.isEmpty || !report.skipped.isEmpty else { return "no manifests found" }
+        isEmpty(report) ? "no manifests found" : lines(report)
+    }
+
+    private static func isEmpty(_ report: PruneReport) -> Bool {
+        report.images.isEmpty && report.orphans.isEmpty && report.skipped.isEmpty
+    }
+
+    private static func lines(_ report: PruneReport) -> String {
         let verb = report.isDryRun ? "would prune" : "pruned"
-        return lines(verb, report.images) + lines("skipped", report.skipped)
+        let blobs = report.orphans.map { "\(verb) blob \($0.digest)\n" }.sorted().joined()
+        return lines(verb, report.images) + blobs + lines("skipped", report.skipped)
     }
 
     private static func lines(_ verb: String, _ images: [CachedImage]) -> String {
@@ -87,14 +107,13 @@ package enum AdminText {
 
     /// The output of the sub-command `prune`: the same lines with a summary.
     static func pruneReport(_ report: PruneReport) -> String {
-        let lines = report.images.isEmpty && report.skipped.isEmpty ? "" : prune(report)
         let verb = report.isDryRun ? "would prune" : "pruned"
         let freed = "\(count(report.blobCount, "blob")), \(decimal(report.freedBytes)) MB"
         var summary = "\(verb) \(count(report.images.count, "image")), \(freed)"
         if !report.skipped.isEmpty {
             summary += "; skipped \(count(report.skipped.count, "image")) in use or pulled a moment ago"
         }
-        return lines + summary + "\n"
+        return lines(report) + summary + "\n"
     }
 
     private static func count(_ number: Int, _ what: String) -> String { "\(number) \(what)\(number == 1 ? "" : "s")" }
@@ -105,12 +124,16 @@ package enum AdminText {
 extension AdminText {
     static func json(_ images: [CachedImage]) -> String { "{\"images\":[\(list(images, json))]}\n" }
 
-    static func json(_ blobs: [(digest: Digest, count: Int)]) -> String {
-        "{\"blobs\":[\(list(blobs) { "{\"digest\":\"\($0.digest)\",\"references\":\($0.count)}" })]}\n"
+    static func json(_ blobs: [BlobEntry]) -> String { "{\"blobs\":[\(list(blobs, json))]}\n" }
+
+    private static func json(_ blob: BlobEntry) -> String {
+        "{\"digest\":\"\(blob.digest)\",\"references\":\(blob.referenceCount),\"sizeBytes\":\(blob.sizeBytes),"
+            + "\"created\":\"\(utc(blob.createdSeconds))\",\"used\":\"\(utc(blob.usedSeconds))\"}"
     }
 
     static func json(_ report: PruneReport) -> String {
         "{\"dryRun\":\(report.isDryRun),\"pruned\":[\(list(report.images, json))],"
+            + "\"unnamedBlobs\":[\(list(report.orphans, json))],"
             + "\"skipped\":[\(list(report.skipped, json))],\"blobs\":\(report.blobCount),"
             + "\"freedBytes\":\(report.freedBytes)}\n"
     }

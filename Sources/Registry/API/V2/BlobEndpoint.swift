@@ -28,6 +28,7 @@ extension API {
             }
             if let file = store.blobAtOnce(digest) {
                 let fields = API.wholeFields(file, digest)
+                store.touch(file, digest)
                 note(
                     connection, request, .file(.passUnretained(file)),
                     position: store.openFiles.position(of: file, under: digest), digest: digest)
@@ -59,6 +60,7 @@ extension API {
     /// Answers with a whole blob from memory.
     @inline(__always)
     func give(_ connection: Connection, _ blob: CachedBlob) {
+        store.touch(blob)
         connection.respond(status: 200, blob, verdict: .hit)
     }
 
@@ -71,6 +73,7 @@ extension API {
         _ connection: Connection, _ file: OpenFile, _ digest: Digest, _ conditions: Conditions,
         orElse retry: @escaping () -> Connection.Retry
     ) {
+        store.touch(file, digest)
         switch conditions.plan(digest: digest, sizeBytes: file.sizeBytes) {
         case .whole:
             connection.respond(file: file, fields: API.wholeFields(file, digest), verdict: .hit, orElse: retry)

@@ -192,6 +192,7 @@ extension API {
                 return file._withUnsafeGuaranteedRef { file in
                     count(connection, .blob)
                     store.openFiles.use(at: answer.position)
+                    store.touch(file, store.openFiles.digest(at: answer.position))
                     if answer.echoesHost { connection.extraField = host.namespaceField }
                     connection.respond(file: file, fields: file.responseFields, verdict: .hit) {
                         pullInstead(connection, head, bytes)

@@ -10,6 +10,8 @@ package final class CachedBlob: ReadyAnswer {
     static let maximumBytes: Int64 = 16 * 1024
 
     package let digest: Digest
+    /// When the blob's next use is recorded, on the loop's clock.
+    var nextTouchMilliseconds: UInt64 = 0
 
     /// Reads the file from the page cache; nil if not all of it is there.
     init?(_ digest: Digest, _ file: OpenFile, fields: [UInt8]) {

@@ -44,6 +44,8 @@ package final class OpenFile {
     /// The fields of a response with the whole content. The first response sets them; they never change for finished
     /// content.
     package var responseFields: [UInt8] = []
+    /// When the blob's next use is recorded, on the loop's clock.
+    var nextTouchMilliseconds: UInt64 = 0
 
     /// The first fault that a reader reported; nil when there was none.
     private(set) var fault: FileFault?

@@ -50,7 +50,10 @@ extension Store {
     package func hasBlob(_ blob: Descriptor, then: @escaping (Bool) -> Void) {
         switch blobSize(blob.digest) {
         case .absent: loop.deferred.complete(then, false)
-        case .present(let sizeBytes): compare(sizeBytes, blob, then)
+        case .present(let sizeBytes):
+            // The caller may be about to store a manifest that needs it.
+            blobUsed(blob.digest, isDue: true)
+            compare(sizeBytes, blob, then)
         case .unknown:
             findBlob(blob.digest) { [self] file in
                 if let file { compare(file.sizeBytes, blob, then) } else { then(false) }

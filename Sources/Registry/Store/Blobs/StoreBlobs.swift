@@ -78,7 +78,7 @@ extension Store {
     /// must be gone first. Readers that hold it open keep it.
     /// - Returns: false when it was removed already, so that another caller handles the file.
     func removeFromIndex(_ digest: Digest) -> Bool {
-        blobs[digest] = nil
+        blobs.remove(digest)
         openFiles.remove(digest)
         smallBlobs.remove(digest)
         sizeChecks.verified.remove(digest)
@@ -126,7 +126,7 @@ extension Store {
             if let opened { addBlob(digest, opened) }
         case .success(.missing):
             if blobs[digest] != nil {
-                blobs[digest] = nil
+                blobs.remove(digest)
                 logger.error("store: blob \(digest) has disappeared from the disk")
             }
         case .success(.wrong(let reason)):

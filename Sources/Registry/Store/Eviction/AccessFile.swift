@@ -5,8 +5,7 @@ package import OCI
 
 /// Reads and writes `ACCESS`.
 package enum AccessFile {
-    /// Largest file: the lines of a million and a half manifests. Of a larger file only the end is read, which has the
-    /// newest lines.
+    /// Largest file: a million and a half lines. Of a larger file only the end is read, which has the newest lines.
     static let maximumBytes = State.maximumBytes
     typealias State = LineFile.State
 
@@ -105,12 +104,14 @@ package enum AccessFile {
         return sorted[first...]
     }
 
-    /// The recorded digests without a manifest on disk: older releases, and commands run without a server, removed
-    /// manifests without their lines.
-    static func withoutManifest(_ uses: DigestMap<Int64>, _ layout: Layout) -> Set<Digest> {
+    /// The recorded digests without a manifest or blob on disk: older releases, and commands run without a server,
+    /// removed content without its lines.
+    static func withoutContent(_ uses: DigestMap<Int64>, _ layout: Layout) -> Set<Digest> {
         var gone: Set<Digest> = []
         uses.forEach { digest, _ in
-            let isThere = MediaType.allCases.contains { access(layout.manifest(digest, $0), F_OK) == 0 }
+            let isThere =
+                MediaType.allCases.contains { access(layout.manifest(digest, $0), F_OK) == 0 }
+                || access(layout.blob(digest), F_OK) == 0
             if !isThere { gone.insert(digest) }
         }
         return gone

@@ -1,21 +1,22 @@
-// The times at which manifests were last served: in memory, and written to one file (AccessFile) every minute, so that
-// a hit costs no write. A crash loses the last minute, so an image looks at most a minute older than it is.
+// The times at which manifests, and blobs without a manifest (Blobs/BlobUses), were last served: in memory, and written
+// to one file (AccessFile) every minute, so that a hit costs no write. A crash loses the last minute, so content looks
+// at most a minute older than it is.
 
 internal import Logging
 internal import OCI
 
-/// The last use of each manifest, in seconds since 1970.
+/// The last use of each manifest, and of each blob that is not known to have one, in seconds since 1970.
 struct AccessTimes {
-    /// The precision of last uses: a manifest used again within this time is not recorded again.
+    /// The precision of last uses: content used again within this time is not recorded again.
     static let granularityMilliseconds: UInt64 = 30_000
     static let granularitySeconds = Int64(granularityMilliseconds / 1000)
     /// How often new uses are appended to the file.
     static let flushMilliseconds: UInt64 = 60_000
-    /// Digests without a manifest that are dropped at once, so that the loop is not blocked.
+    /// Digests without content that are dropped at once, so that the loop is not blocked.
     static let maximumForgotten = 4096
 
     private(set) var seconds = DigestMap<Int64>()
-    /// Uses that are not in the file yet: at most one entry per manifest, however slow the disk is.
+    /// Uses that are not in the file yet: at most one entry per digest, however slow the disk is.
     private var unwritten = DigestMap<Int64>()
 
     /// The file as last seen. Its size counts as used by the cache.
@@ -53,7 +54,7 @@ struct AccessTimes {
         return unwritten
     }
 
-    /// Restores uses that could not be written, except for manifests that were used again meanwhile.
+    /// Restores uses that could not be written, except for content that was used again meanwhile.
     mutating func giveBack(_ uses: DigestMap<Int64>) {
         uses.forEach { digest, time in
             if unwritten[digest] == nil, seconds[digest] != nil { unwritten[digest] = time }
@@ -147,11 +148,11 @@ extension Store {
         }
     }
 
-    /// Rewrites the file from memory, without manifests that are no longer in the cache.
+    /// Rewrites the file from memory, without content that is no longer in the cache.
     func rewriteAccessTimes() {
         let (layout, uses, unwritten) = (layout, accessTimes.seconds, accessTimes.takeUnwritten())
         withAccessFile({ () throws(StoreError) -> (AccessFile.State, Set<Digest>) in
-            let gone = AccessFile.withoutManifest(uses, layout)
+            let gone = AccessFile.withoutContent(uses, layout)
             var kept = uses
             for digest in gone { kept[digest] = nil }
             return (try AccessFile.rewrite(kept, layout), gone)
@@ -160,9 +161,8 @@ extension Store {
             case .success(let (state, gone)):
                 accessTimes.file = state
                 accessTimes.needsRewriting = false
-                for digest in gone.prefix(AccessTimes.maximumForgotten)
-                where isRecovered && manifests[digest] == nil && manifestsInWriting[digest] == nil {
-                    accessTimes.forget(digest)
+                for digest in gone.prefix(AccessTimes.maximumForgotten) where isRecovered && blobs[digest] == nil {
+                    forgetUse(of: digest)
                 }
             case .failure(let error):
                 accessTimes.giveBack(unwritten)

@@ -36,12 +36,15 @@ package final class BackgroundPruning {
     package func run(then: @escaping (Bool) -> Void = { _ in }) {
         let (kind, isPinned, logger) = (schedule.kind, store.limits.isPinned, store.logger)
         let cutoff = EventLoop.unixSeconds - schedule.durationSeconds
+        let age = OrphanAge(
+            createdBefore: kind == .created ? cutoff : .max,
+            usedBefore: kind == .accessed ? min(cutoff, store.leaseBegin) : store.leaseBegin)
         store.prune(
             selecting: { image in
                 let seconds = kind == .accessed ? image.pulledSeconds : image.createdSeconds
                 return try seconds < cutoff && !isPinned(image)
             }, limit: schedule.limit, dryRun: schedule.isDryRun,
-            orphansBefore: schedule.limit == nil ? cutoff : nil,
+            orphanAge: age,
             reporting: { BackgroundPruning.log($0, logger) }
         ) { result in
             if case .failure(let error) = result { logger.error("prune: \(error)") }
@@ -54,6 +57,10 @@ package final class BackgroundPruning {
         for image in report.images {
             let message: Logger.Message = report.isDryRun ? "prune: would remove" : "prune: removed"
             logger.info(message, metadata: ["image": "\(image.name)"])
+        }
+        for blob in report.orphans {
+            let message: Logger.Message = report.isDryRun ? "prune: would remove" : "prune: removed"
+            logger.info(message, metadata: ["blob": "\(blob.digest)"])
         }
         logger.notice(
             "prune",

@@ -1,6 +1,6 @@
 // Admission and eviction. A pull states how much room it needs before it writes. If that does not fit, the least
-// recently used images are evicted. Images in use and pinned images stay; if that frees too little, the pull is refused
-// for lack of room.
+// recently used images and blobs without an image are evicted. Content in use and pinned images stay; if that frees
+// too little, the pull is refused for lack of room.
 
 internal import Configuration
 internal import Glibc
@@ -101,7 +101,7 @@ extension Store {
             guard !evictionBackOff.isActive(now: loop.nowMilliseconds) else { return roomMade(false) }
             let isPinned = limits.isPinned
             prune(
-                selecting: { try !isPinned($0) }, orphansBefore: EventLoop.unixSeconds - limits.leaseSeconds,
+                selecting: { try !isPinned($0) }, orphanAge: OrphanAge(usedBefore: leaseBegin),
                 goalBytes: bytes - freed, reporting: { EvictionSum($0) }
             ) { [self] result in evicted(result, bytes - freed) }
         }
@@ -110,11 +110,14 @@ extension Store {
     /// The summary of an eviction for the log.
     private struct EvictionSum: Sendable {
         let images: Int
+        /// Blobs without an image.
+        let orphans: Int
         let bytes: Int64
         let skipped: Int
 
         init(_ report: PruneReport) {
-            (images, bytes, skipped) = (report.images.count, report.freedBytes, report.skipped.count)
+            (images, orphans) = (report.images.count, report.orphans.count)
+            (bytes, skipped) = (report.freedBytes, report.skipped.count)
         }
     }
 
@@ -124,8 +127,8 @@ extension Store {
             logger.notice(
                 "store: made room",
                 metadata: [
-                    "images": "\(sum.images)", "bytes": "\(sum.bytes)", "wanted": "\(bytes)",
-                    "in_use": "\(sum.skipped)",
+                    "images": "\(sum.images)", "unnamed_blobs": "\(sum.orphans)", "bytes": "\(sum.bytes)",
+                    "wanted": "\(bytes)", "in_use": "\(sum.skipped)",
                 ])
         case .failure(let error): logger.error("store: cannot make room: \(error)")
         }

@@ -1,48 +1,24 @@
-// Listing and removing images: ImageScan scans the store, Pruning has the rules.
+// Removing images, and blobs without an image: ImageScan scans the store, Pruning has the rules.
 
 import Glibc
 internal import Logging
-package import OCI
+internal import OCI
 
 extension Store {
-    /// Calls `making` with all images, sorted by name. It runs off the loop, since there may be many.
-    /// - Parameter readsProofs: whether the index of proofs is read too.
-    package func images<R: Sendable>(
-        readsProofs: Bool = false, making: @escaping @Sendable ([CachedImage]) throws -> R,
-        then: @escaping (Result<R, any Error>) -> Void
-    ) {
-        scan(readsProofs: readsProofs, { scan, accessed in try making(scan.images(accessed)) }, then: then)
-    }
-
-    /// Calls `making` with the number of cached manifests that use each cached blob, sorted by digest.
-    package func blobReferences<R: Sendable>(
-        making: @escaping @Sendable ([(digest: Digest, count: Int)]) throws -> R,
-        then: @escaping (Result<R, any Error>) -> Void
-    ) {
-        scan(
-            { scan, _ in
-                var counts = scan.blobs.mapValues { _ in 0 }
-                for manifest in scan.manifests.values {
-                    for blob in Set(manifest.blobs.map(\.digest)) where counts[blob] != nil { counts[blob]? += 1 }
-                }
-                let sorted = counts.map { ("\($0.key)", (digest: $0.key, count: $0.value)) }.sorted { $0.0 < $1.0 }
-                return try making(sorted.map(\.1))
-            }, then: then)
-    }
-
-    /// Removes the selected images, least recently used first.
+    /// Removes the selected images and blobs without a manifest, least recently used first.
     /// - Parameters:
     ///   - selecting: runs off the loop; an error that it throws ends the prune before anything is removed.
-    ///   - limit: the maximum number of names to remove.
+    ///   - limit: the maximum number of names, and of blobs without a manifest, to remove.
     ///   - ignoringLease: also removes images that were served recently.
     ///   - isForced: also removes images that are served during the prune; only images stored meanwhile stay. Implies
     ///     `ignoringLease`.
-    ///   - orphansBefore: blobs without a manifest that are older than this are removed too.
-    ///   - goalBytes: the bytes to free; further selected images stay.
+    ///   - orphanAge: the blobs without a manifest that are removed too; nil: none. Leases do not concern them
+    ///     (`leaseBegin`); those served since the scan stay.
+    ///   - goalBytes: the bytes to free; further selected content stays.
     ///   - reporting: converts the report for `then`. Runs off the loop, since the report may be long.
     package func prune<R: Sendable>(
         selecting: @escaping @Sendable (CachedImage) throws -> Bool, limit: Int? = nil, dryRun: Bool = false,
-        ignoringLease: Bool = false, isForced: Bool = false, orphansBefore: Int64? = nil, goalBytes: Int64? = nil,
+        ignoringLease: Bool = false, isForced: Bool = false, orphanAge: OrphanAge? = nil, goalBytes: Int64? = nil,
         reporting: @escaping @Sendable (PruneReport) throws -> R, then: @escaping (Result<R, any Error>) -> Void
     ) {
         guard !isClosing else { return loop.deferred.complete(then, .failure(StoreError.closed)) }
@@ -51,7 +27,7 @@ extension Store {
             return waitingPrunes.append { [self] in
                 prune(
                     selecting: selecting, limit: limit, dryRun: dryRun, ignoringLease: ignoringLease,
-                    isForced: isForced, orphansBefore: orphansBefore, goalBytes: goalBytes, reporting: reporting,
+                    isForced: isForced, orphanAge: orphanAge, goalBytes: goalBytes, reporting: reporting,
                     then: then)
             }
         }
@@ -66,7 +42,7 @@ extension Store {
         let isPinned = limits.isPinned
         scan { scan, accessed in
             try Pruning.Plan(
-                scan, accessed: accessed, leasedSince: since, limit: limit, orphansBefore: orphansBefore,
+                scan, accessed: accessed, leasedSince: since, limit: limit, orphanAge: orphanAge,
                 indexesFirst: goalBytes == nil, isPinned: isPinned, selecting: selecting)
         } then: { [self] (result: Result<Pruning.Plan, any Error>) in
             switch result {
@@ -76,9 +52,7 @@ extension Store {
                 then(.failure(error))
             case .success(let plan):
                 running.plan = plan
-                removeOrphans(running) { [self] in
-                    removeNext(running) { [self] in finish(running, reporting, then) }
-                }
+                removeNext(running) { [self] in finish(running, reporting, then) }
             }
         }
     }
@@ -92,7 +66,7 @@ extension Store {
         if !outcome.isDryRun { removals.add(outcome, isEviction: running.goalBytes != nil) }
         if running.goalBytes == nil {
             // Content used by the removed images may be evictable now.
-            if !outcome.removed.isEmpty, !outcome.isDryRun { evictionBackOff.end() }
+            if !outcome.removed.isEmpty || outcome.blobCount > 0, !outcome.isDryRun { evictionBackOff.end() }
         } else if !running.hasEnough {
             backOffEvictions(after: running)
         }
@@ -109,9 +83,10 @@ extension Store {
         }
     }
 
-    /// Images used since this time are in use. Uses are known only to `granularitySeconds`.
-    private var leaseBegin: Int64 {
-        EventLoop.unixSeconds - limits.leaseSeconds - AccessTimes.granularitySeconds
+    /// Content used since this time is in use. Uses are known only to `granularitySeconds`.
+    package var leaseBegin: Int64 {
+        guard limits.leaseSeconds > 0 else { return EventLoop.unixSeconds }
+        return EventLoop.unixSeconds - limits.leaseSeconds - AccessTimes.granularitySeconds
     }
 
     private func endPruning() {
@@ -124,46 +99,21 @@ extension Store {
         if !waitingPrunes.isEmpty { waitingPrunes.removeFirst()() }
     }
 
-    func scan<R: Sendable>(
-        readsProofs: Bool = false, _ work: @escaping @Sendable (ImageScan, DigestMap<Int64>) throws -> R,
-        then: @escaping (Result<R, any Error>) -> Void
-    ) {
-        let (layout, accessed) = (layout, accessTimes.seconds)
-        workBegins()
-        offload.run {
-            let scan = try ImageScan(layout, readsProofs: readsProofs)
-            let value = try work(scan, accessed)
-            return (value, scan.unreadable, scan.entryCount)
-        } then: { [self] (result: Result<(R, [StoreError], Int), any Error>) in
-            if case .success((_, let unreadable, let count)) = result {
-                for error in unreadable { logger.error("store: left out of the images: \(error)") }
-                // Off the loop, once the scan's memory has been freed.
-                offload.run {
-                    ImageScan.giveMemoryBack(afterEntries: count)
-                } then: { _ in
-                }
-            }
-            then(result.map(\.0))
-            workEnds()
-        }
-    }
-
     // MARK: Removing
 
-    /// Removes blobs without a manifest, some per iteration, since a cache may have any number of them.
-    private func removeOrphans(_ running: Pruning, then: @escaping () -> Void) {
-        guard !running.plan.orphans.isEmpty, !running.hasEnough, !isClosing else { return then() }
-        for orphan in running.plan.orphans.suffix(Pruning.orphansPerStep) { removeBlob(orphan, running) }
-        running.plan.orphans.removeLast(min(Pruning.orphansPerStep, running.plan.orphans.count))
-        endStep(running) { [self] in removeOrphans(running, then: then) }
-    }
-
+    /// Removes some items per iteration: a cache may have any number of them.
     private func removeNext(_ running: Pruning, then: @escaping () -> Void) {
-        guard running.next < running.plan.images.count, !running.hasEnough, !isClosing else { return then() }
-        let end = min(running.next + Pruning.imagesPerStep, running.plan.images.count)
-        while running.next < end, !running.hasEnough {
-            remove(running.next, running)
-            running.next += 1
+        guard !running.isAtEnd, !running.hasEnough, !isClosing else { return then() }
+        var steps = 0
+        while steps < Pruning.orphansPerStep, !running.hasEnough, let item = running.takeNext() {
+            switch item {
+            case .image(let position):
+                steps += Pruning.orphansPerStep / Pruning.imagesPerStep
+                remove(position, running)
+            case .orphan(let position):
+                steps += 1
+                removeOrphan(position, running)
+            }
         }
         endStep(running) { [self] in removeNext(running, then: then) }
     }
@@ -181,6 +131,7 @@ extension Store {
                 running.leavingBlobs = []
                 removeBlobs(blobs) { failed in
                     running.outcome.blobCount -= failed.count
+                    running.keepOrphans(Set(failed.map(\.digest)))
                     running.outcome.freedBytes = running.outcome.freedBytes.subtractingSaturated(
                         failed.saturatedSum(\.sizeBytes))
                     then()
@@ -188,6 +139,16 @@ extension Store {
             }
             workEnds()
         }
+    }
+
+    /// Removes a blob without a manifest from memory, unless it was served since the scan.
+    private func removeOrphan(_ position: Int, _ running: Pruning) {
+        let digest = running.plan.orphans[position].digest
+        guard !running.touched.contains(digest) else {
+            running.hasSkippedInUse = true
+            return
+        }
+        if removeBlob(digest, running) { running.outcome.removedOrphans.append(position) }
     }
 
     /// Removes one name from memory, with everything that nothing else needs; its files are removed at the end of the
@@ -259,7 +220,7 @@ extension Store {
         if !running.outcome.isDryRun {
             manifests[digest] = nil
             manifestCache.remove(digest)
-            accessTimes.forget(digest)
+            forgetUse(of: digest)
             removeProofs(of: digest)
             // Only requests that already wait for it may still get it.
             if loading[digest] != nil { removedWhileLoading.insert(digest) }
@@ -274,7 +235,12 @@ extension Store {
         }
         for blob in Set(entry.blobs.map(\.digest)) {
             running.plan.blobUses[blob, default: 1] -= 1
-            if running.plan.blobUses[blob] == 0 { removeBlob(blob, running) }
+            if running.plan.blobUses[blob] == 0 {
+                removeBlob(blob, running)
+            } else if !running.outcome.isDryRun {
+                // The manifest may have been the one that the mark was set for.
+                blobs.setNamed(false, blob)
+            }
         }
     }
 
@@ -283,13 +249,20 @@ extension Store {
         running.leasedSince.map { (accessTimes.seconds[digest] ?? 0) > $0 } ?? false
     }
 
-    private func removeBlob(_ digest: Digest, _ running: Pruning) {
-        guard let sizeBytes = running.plan.blobs[digest]?.sizeBytes, !running.protected.contains(digest) else { return }
+    /// - Returns: whether the blob leaves.
+    @discardableResult
+    private func removeBlob(_ digest: Digest, _ running: Pruning) -> Bool {
+        guard let sizeBytes = running.plan.blobs[digest]?.sizeBytes, !running.protected.contains(digest) else {
+            blobs.setNamed(false, digest)
+            return false
+        }
         running.outcome.blobCount += 1
         running.outcome.freedBytes = running.outcome.freedBytes.addingSaturated(sizeBytes)
-        guard !running.outcome.isDryRun else { return }
-        guard removeFromIndex(digest) else { return }
+        guard !running.outcome.isDryRun else { return true }
+        guard removeFromIndex(digest) else { return true }
+        forgetUse(of: digest)
         running.leavingBlobs.append((digest, sizeBytes))
         removeProofs(of: digest)
+        return true
     }
 }

@@ -24,7 +24,7 @@ package struct CachedImage: Sendable, Equatable {
     /// When the manifest was last served; if it never was, when it was added.
     package var pulledSeconds: Int64
     package let manifestBytes: Int64
-    /// Config and layers; an index has none.
+    /// Config and layers. Of an index, the entries that are no manifests: a build cache has layers there.
     package var blobs: [Blob]
     /// Whether the manifest may be served in this repository; nil if that was not read.
     package var isProven: Bool?
@@ -37,10 +37,22 @@ package struct CachedImage: Sendable, Equatable {
         }
     }
 
-    /// The total size of config and layers, as far as the manifest states sizes; nil for an index.
+    /// The total size of config and layers, as far as the manifest states sizes; nil for an index of manifests.
     package var sizeBytes: Int64? {
-        mediaType.isIndex ? nil : blobs.saturatedSum { $0.sizeBytes ?? 0 }
+        mediaType.isIndex && blobs.isEmpty ? nil : blobs.saturatedSum { $0.sizeBytes ?? 0 }
     }
+}
+
+/// A cached blob as operators see it.
+package struct BlobEntry: Sendable, Equatable {
+    package let digest: Digest
+    package let sizeBytes: Int64
+    /// When the blob was stored, in seconds since 1970.
+    package let createdSeconds: Int64
+    /// When the blob, or a manifest that names it, was last served; if none ever was, when it was stored.
+    package let usedSeconds: Int64
+    /// Number of cached manifests that name the blob.
+    package let referenceCount: Int
 }
 
 /// The result of a prune.
@@ -49,6 +61,9 @@ package struct PruneReport: Sendable {
     package var images: [CachedImage] = []
     /// Selected names that stay: in use, or part of an index that stays.
     package var skipped: [CachedImage] = []
+    /// Removed blobs that no manifest names.
+    package var orphans: [BlobEntry] = []
+    /// Number of removed blobs of both kinds.
     package var blobCount = 0
     package var freedBytes: Int64 = 0
     package var isDryRun = false

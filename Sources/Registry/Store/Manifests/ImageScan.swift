@@ -12,7 +12,7 @@ struct ImageScan: Sendable {
         let mediaType: MediaType
         let sizeBytes: Int64
         let createdSeconds: Int64
-        /// Config and layers.
+        /// Config and layers, and the entries of an index that are blobs.
         let blobs: [CachedImage.Blob]
         /// The manifests that an index lists.
         let children: [Digest]
@@ -123,9 +123,12 @@ struct ImageScan: Sendable {
         }
         // Manifests that do not decode are left to `verify` and to readers.
         guard let bytes, let manifest = try? Manifest.decode(bytes, contentType: type.text) else { return }
+        // An index's entry that counts as a manifest may have been requested as a blob: one without a media type, or of
+        // a type that only its clients know.
+        let children = manifest.manifests.filter { blobs[$0.digest] != nil }
         manifests[digest] = ManifestEntry(
             mediaType: type, sizeBytes: status.sizeBytes, createdSeconds: status.modifiedSeconds,
-            blobs: ((manifest.config.map { [$0] } ?? []) + manifest.layers).map {
+            blobs: ((manifest.config.map { [$0] } ?? []) + manifest.layers + children).map {
                 CachedImage.Blob(digest: $0.digest, sizeBytes: $0.sizeBytes, isCached: blobs[$0.digest] != nil)
             }, children: manifest.manifests.map(\.digest), subject: manifest.subject)
     }

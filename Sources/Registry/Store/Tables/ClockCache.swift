@@ -42,6 +42,9 @@ struct ClockCache<Value: AnyObject>: ~Copyable {
         return position
     }
 
+    /// The digest of the value at a position.
+    func digest(at position: Int) -> Digest { slots[position].digest }
+
     /// Marks the value at a position as used.
     @inline(__always)
     mutating func use(at position: Int) {

@@ -75,10 +75,3 @@ struct ContentIndex<Detail> {
         }
     }
 }
-
-extension ContentIndex where Detail == Void {
-    /// Sets the size of content without details.
-    mutating func set(_ digest: Digest, sizeBytes: Int64) {
-        self[digest] = Entry(sizeBytes: sizeBytes, detail: ())
-    }
-}
