@@ -8,9 +8,10 @@ struct Prune: ParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Remove images from the cache.",
         discussion: """
-            Exactly one of --pattern, --date and --unused-for says which. A server that runs on the cache is asked to \
-            do it, and keeps what it has served in the last ten minutes (leaseDuration) unless --force is given; \
-            without one it is done at once.
+            Exactly one of --pattern, --date and --unused-for says which. The last two also remove blobs that no \
+            cached image names, by the blobs' own times. A server that runs on the cache is asked to do it, and keeps \
+            what it has served in the last ten minutes (leaseDuration) unless --force is given; without one it is \
+            done at once.
             """)
 
     @OptionGroup var global: GlobalOptions

@@ -39,4 +39,29 @@ import Testing
         schedule.durationSeconds = -10
         #expect(try run() == ["v2"], "all of them came just now")
     }
+    @Test("scheduled pruning removes blobs without an image by last use or by creation, and none that are in use")
+    func blobsWithoutImage() throws {
+        let cache = PruneFixture()
+        let fixture = try cache.fixture.get()
+        let digests = try (0..<3).map { try fixture.put(pattern(1000, seed: UInt64(20 + $0))) }
+        for digest in digests { fixture.store.age(digest, secondsAgo: 10 * 86_400) }
+        cache.use(digests[1], secondsAgo: 86_400)
+        cache.use(digests[2], secondsAgo: 10)
+        var schedule = PruneSchedule()
+        schedule.durationSeconds = 3 * 86_400
+        /// The blobs that the log says went.
+        func run() throws -> [String] {
+            let pruning = BackgroundPruning(fixture.store, schedule)
+            let before = fixture.log.entries.count
+            #expect(try fixture.wait { pruning.run(then: $0) })
+            return fixture.log.entries[before...].compactMap { $0["blob"] }
+        }
+        schedule.isDryRun = true
+        #expect(try run() == ["\(digests[0])"])
+        schedule.isDryRun = false
+        #expect(try run() == ["\(digests[0])"] && run() == [])
+        schedule.kind = .created
+        #expect(try run() == ["\(digests[1])"], "the third is in use")
+        #expect(fixture.store.blobs.count == 1)
+    }
 }

@@ -1,6 +1,6 @@
-// The last uses of blobs that no manifest names: layers of a build cache that has been replaced, and blobs that were
-// asked for alone. Other blobs live as long as the manifests that name them, so their own uses are not recorded once
-// that is known. The file of last uses then has about one line an image.
+// The last uses of blobs that no cached manifest names: they were requested alone, or arrived after their image had
+// been removed. Other blobs live as long as the manifests that name them, so their own uses are not recorded once that
+// is known. The file of last uses then has about one line an image.
 
 package import OCI
 

@@ -235,12 +235,7 @@ extension Store {
         }
         for blob in Set(entry.blobs.map(\.digest)) {
             running.plan.blobUses[blob, default: 1] -= 1
-            if running.plan.blobUses[blob] == 0 {
-                removeBlob(blob, running)
-            } else if !running.outcome.isDryRun {
-                // The manifest may have been the one that the mark was set for.
-                blobs.setNamed(false, blob)
-            }
+            if running.plan.blobUses[blob] == 0 { removeBlob(blob, running) }
         }
     }
 
@@ -253,7 +248,8 @@ extension Store {
     @discardableResult
     private func removeBlob(_ digest: Digest, _ running: Pruning) -> Bool {
         guard let sizeBytes = running.plan.blobs[digest]?.sizeBytes, !running.protected.contains(digest) else {
-            blobs.setNamed(false, digest)
+            // Where it came after the scan, it may have lost its last manifest.
+            if !running.outcome.isDryRun { blobs.setNamed(false, digest) }
             return false
         }
         running.outcome.blobCount += 1

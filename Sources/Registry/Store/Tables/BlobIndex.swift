@@ -17,6 +17,7 @@ struct BlobIndex {
         var sizeBytes: Int64 { Int64(word & ~Entry.namedBit) }
         /// Whether a cached manifest is known to name the blob, so that the blob lives as long as that manifest and its
         /// own uses need not be recorded. False says nothing: the manifest may not have been read since the start.
+        /// After a manifest was found damaged, this may stay true; the blob then counts as used when it was stored.
         var isNamed: Bool { word & Entry.namedBit != 0 }
     }
 
