@@ -11,10 +11,10 @@ struct BlobIndex {
         private var word: UInt64
 
         init(sizeBytes: Int64, isNamed: Bool) {
-            word = UInt64(max(0, sizeBytes)) | (isNamed ? Entry.namedBit : 0)
+            word = UInt64(clamping: sizeBytes) | (isNamed ? Entry.namedBit : 0)
         }
 
-        var sizeBytes: Int64 { Int64(word & ~Entry.namedBit) }
+        var sizeBytes: Int64 { Int64(clamping: word & ~Entry.namedBit) }
         /// Whether a cached manifest is known to name the blob, so that the blob lives as long as that manifest and its
         /// own uses need not be recorded. False says nothing: the manifest may not have been read since the start.
         /// After a manifest was found damaged, this may stay true; the blob then counts as used when it was stored.
