@@ -44,7 +44,7 @@ TAGS = [
 MOVING, MISSING = ("library/nginx", "latest"), ("team/app", "9.9")
 MOVES = (700, 1500, 2400)
 JOBS = [MOVING, ("library/alpine", "3.21"), ("team/app", "1.1")]
-# Name, architecture, and whether it pulls as docker does: GET by tag. The others pull as containerd does: HEAD by tag.
+# Name, architecture, and whether it pulls as podman does: GET by tag. The others pull as containerd and docker do: HEAD by tag.
 NODES = [("node-1", "amd64", False), ("node-2", "amd64", False), ("node-3", "amd64", True), ("node-4", "arm64", False),
          ("node-5", "arm64", True), ("node-6", "amd64", False)]
 IMAGES_EACH, REPLICAS = 12, 3
@@ -137,7 +137,8 @@ class Mirror:
         self.lock = threading.Lock()
         self.counts = dict.fromkeys(
             ["requests", "correct", "within ttl", "with a warning", "stale", "wrong", "failed", "missing"], 0)
-        self.problems, self.manifests, self.missing, self.latest = [], set(), [], 0.0
+        self.pulled = {"manifests": set(), "blobs": set()}
+        self.problems, self.missing, self.latest = [], [], 0.0
 
     def note(self, kind, problem=None):
         with self.lock:
@@ -186,7 +187,7 @@ class Mirror:
             return None, b""
         self.judge(age, 0.0 if fields else self.ttl, "Warning" in headers, f"{method} {path}")
         with self.lock:
-            self.manifests.add(digest)
+            self.pulled["manifests"].add(digest)
         return digest, body
 
     def judge(self, age, ttl, has_warning, what):
@@ -208,15 +209,14 @@ class Mirror:
             self.note("wrong", f"GET {path}: other bytes")
         else:
             self.note("correct")
-            if kind == "manifests":
-                with self.lock:
-                    self.manifests.add(digest)
+            with self.lock:
+                self.pulled[kind].add(digest)
             return body
         return None
 
-    def pull(self, held, architecture, is_docker, repository, tag, fields=()):
+    def pull(self, held, architecture, gets_tags, repository, tag, fields=()):
         """As a node does that has the content of `held`, by digest."""
-        digest, body = self.by_tag("GET" if is_docker else "HEAD", repository, tag, fields)
+        digest, body = self.by_tag("GET" if gets_tags else "HEAD", repository, tag, fields)
         manifest = {}
         while digest:
             if digest not in held:
@@ -242,7 +242,7 @@ class Mirror:
 
     def play(self, node, events, begin, speed):
         """The events of one node, one after the other, each at its time."""
-        _, architecture, is_docker = NODES[node] if node < len(NODES) else ("", "amd64", False)
+        _, architecture, gets_tags = NODES[node] if node < len(NODES) else ("", "amd64", False)
         held = {}
         for at, _, action, repository, tag in events:
             late = time.monotonic() - begin - at / speed
@@ -255,7 +255,7 @@ class Mirror:
                 self.list(repository)
             else:
                 fields = {"Cache-Control": "no-cache"} if action == "confirm" else {}
-                self.pull(held, architecture, is_docker, repository, tag, fields)
+                self.pull(held, architecture, gets_tags, repository, tag, fields)
 
     def missing_bound(self, seconds):
         """The most GETs that the missing tag may cost if each 404 is remembered for so long."""
@@ -344,7 +344,8 @@ def rows(mirrors):
     yield "  blob GET", upstream("blob", "GET")
     yield "  list", upstream("list")
     yield "quota spent", [mirror.upstream.spent for mirror in mirrors]
-    yield "distinct manifests pulled", [len(mirror.manifests) for mirror in mirrors]
+    yield "distinct manifests pulled", [len(mirror.pulled["manifests"]) for mirror in mirrors]
+    yield "distinct blobs pulled", [len(mirror.pulled["blobs"]) for mirror in mirrors]
     yield "answers: correct", counted("correct")
     yield "  an older digest, within ttl", counted("within ttl")
     yield "  an older digest, with a Warning", counted("with a warning")
@@ -412,6 +413,7 @@ def main(program, seconds=SECONDS):
         for mirror in mirrors:
             for problem in mirror.problems[:5]:
                 print(f"  {mirror.name}: {problem}")
+        manifests = len(ours.pulled["manifests"])
         counts, spent = ours.counts, (hubs[0].count("manifest", "GET", 200), hubs[0].count("manifest", "GET", 404))
 
         print("\nAfter the hour, with no pull left:")
@@ -421,7 +423,7 @@ def main(program, seconds=SECONDS):
         for each in hubs:
             each.shutdown()
         check(not counts["wrong"] and not counts["failed"] and not counts["stale"], f"answers were not right: {ours.problems[:5]}")
-        check(spent[0] <= len(ours.manifests), f"{spent[0]} manifests were pulled for {len(ours.manifests)} that clients pulled")
+        check(spent[0] <= manifests, f"{spent[0]} manifests were pulled for {manifests} that clients pulled")
         check(spent[1] <= bound, f"the missing tag cost {spent[1]} GETs, and {bound} suffice")
         check(ours.after == (True, 200, True, True), f"with no pull left: {ours.after}")
 
