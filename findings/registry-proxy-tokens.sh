@@ -9,7 +9,7 @@
 # Why it matters: the token service sees every pull of every node. When it limits or is slow, each pull by tag waits
 #   for it, although the image is in the cache.
 # Seen with: docker-registry 2.8.2+ds1-1 (Debian 12, amd64).
-# Reference: distribution, "Token Authentication Specification": expires_in, and that clients may keep a token for it.
+# Reference: distribution, "Token Authentication Specification", expires_in: for how long a token remains valid.
 set -euo pipefail
 
 dir=$(mktemp -d)
