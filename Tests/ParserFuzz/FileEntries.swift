@@ -39,7 +39,7 @@ enum FileEntries {
     static func proofs(_ bytes: UnsafeRawBufferPointer) {
         for line in bytes.split(separator: 0x0A) {
             let line = UnsafeRawBufferPointer(rebasing: line)
-            let check = Array(" \(SHA256.hash(line).hex.prefix(ProofLine.checkDigits))".utf8)
+            let check = Array(" \(SHA256.hash(line).hex.prefix(CheckedLine.checkDigits))".utf8)
             for text in [Array(line), Array(line) + check] {
                 let header = text.withUnsafeBytes { ProofLine.parseHeader($0) }
                 require(header.map { (0...ContentSize.maximum).contains($0) } ?? true, "a header of \(header ?? 0)")

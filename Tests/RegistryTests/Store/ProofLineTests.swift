@@ -47,7 +47,7 @@ import Testing
             "+ \(digest) registry.example", "+ \(digest) registry.example/UPPER", "+ \(digest)", "* \(digest)",
         ] {
             let check = text.utf8.withContiguousStorageIfAvailable { SHA256.hash(UnsafeRawBufferPointer($0)) }
-            let line = "\(text) \(check?.hex.prefix(ProofLine.checkDigits) ?? "")"
+            let line = "\(text) \(check?.hex.prefix(CheckedLine.checkDigits) ?? "")"
             #expect(parse(line.utf8) == nil, "\(text)")
         }
     }

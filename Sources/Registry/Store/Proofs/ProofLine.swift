@@ -15,11 +15,9 @@ package enum ProofChange: Sendable, Equatable {
 
 /// Formats and parses the lines of `PROOFS`.
 package enum ProofLine {
-    /// Hexadecimal digits of the checksum: 64 bits of a SHA-256 exclude accidental matches.
-    package static let checkDigits = 16
     /// Longest line: a mark, a sha512 digest, and a host and a repository of 255 bytes each with a slash, each followed
     /// by a space; then the checksum and the line end.
-    package static let maximumBytes = 2 + 136 + 512 + checkDigits + 1
+    package static let maximumBytes = 2 + 136 + 512 + CheckedLine.checkDigits + 1
 
     package static func format(_ change: ProofChange) -> [UInt8] {
         switch change {
@@ -56,25 +54,13 @@ package enum ProofLine {
         return OutsideNumber.decimal(String(decoding: text[2...], as: UTF8.self), in: 0...ContentSize.maximum)
     }
 
-    private static func line(_ text: String) -> [UInt8] {
-        let bytes = Array(text.utf8)
-        return bytes + [0x20] + bytes.withUnsafeBytes { check($0) } + [0x0A]
-    }
+    private static func line(_ text: String) -> [UInt8] { CheckedLine.format(text) }
 
-    private static func check(_ text: UnsafeRawBufferPointer) -> [UInt8] {
-        Array(SHA256.hash(text).hex.prefix(checkDigits).utf8)
-    }
-
-    /// The part of a line before its checksum; nil when they do not match.
     private static func checked(_ line: UnsafeRawBufferPointer) -> UnsafeRawBufferPointer? {
-        guard line.count > checkDigits + 1, line.count < maximumBytes, line[line.count - checkDigits - 1] == 0x20 else {
-            return nil
-        }
-        let text = UnsafeRawBufferPointer(rebasing: line[..<(line.count - checkDigits - 1)])
-        return check(text).elementsEqual(line[(line.count - checkDigits)...]) ? text : nil
+        CheckedLine.text(line, maximumBytes: maximumBytes)
     }
 
-    private static func repository(_ text: UnsafeRawBufferPointer) -> String? {
+    static func repository(_ text: UnsafeRawBufferPointer) -> String? {
         guard let slash = text.firstIndex(of: 0x2F), slash > 0,
             RepositoryName.isValid(UnsafeRawBufferPointer(rebasing: text[(slash + 1)...]))
         else { return nil }
