@@ -38,7 +38,9 @@ final class AdminListeners {
         let (loop, offload) = (context.loop, context.offload)
         jobs = AdminJobs(context, isAirGapped: config.airGapped, logger: logger)
         socketPath = Store.adminSocket(imagePath: config.imagePath)
-        let queries = AdminQueries(store: context.store, ignoresLeases: false)
+        let queries = AdminQueries(store: context.store, ignoresLeases: false) { [tags = context.tags] in
+            tags.policies
+        }
         let endpoint = AdminEndpoint(queries: queries, jobs: jobs, logger: logger, stop: stop, reload: reload)
         self.endpoint = endpoint
         let portAccess = Box(settings.listenerAccess ?? .closed)

@@ -40,7 +40,9 @@ private struct Unattended {
         let loop = try EventLoop()
         let offload = Offload(on: loop)
         let store = try Store.open(imagePath: config.imagePath, loop: loop, offload: offload, logger: logger)
-        let queries = AdminQueries(store: store, ignoresLeases: true)
+        let policies = config.tags
+        store.keepsLedger = true
+        let queries = AdminQueries(store: store, ignoresLeases: true) { policies }
         var answer: Result<[UInt8], RegistryError>?
         store.startRecovery { report in
             guard report.isComplete else {

@@ -33,11 +33,12 @@ import Testing
         (entries, "debian:1.2.3", "ttl never, … (tagPolicies[0] '^docker\\.io/library/.*:\\d+\\.\\d+\\.\\d+$')"),
         (
             entries, "quay.io/a/b",
-            "ttl 1m, staleWhileRevalidate 0s, staleIfError 12h, onUpstreamDelete keep (tagPolicies[1] ':latest$')"
+            "ttl 1m, staleWhileRevalidate 0s, staleIfError 12h, cooldown 0s, "
+                + "onUpstreamDelete keep (tagPolicies[1] ':latest$')"
         ),
         (
             entries, "quay.io/a/b:1",
-            "ttl 0s, staleWhileRevalidate 90s, staleIfError forever, onUpstreamDelete remove "
+            "ttl 0s, staleWhileRevalidate 90s, staleIfError forever, cooldown 0s, onUpstreamDelete remove "
                 + "(tagPolicies[2] '^quay\\.io/')"
         ),
         (entries, "ghcr.io/team/b:1", "ttl 5m, … (tagPolicies[3] 'team')"),
@@ -48,7 +49,8 @@ import Testing
     func policies(_ yaml: String, _ image: String, _ text: String) throws {
         let name = try #require(ImageName(image))
         let policies = try decode(yaml).tags
-        let text = text.replacing("…", with: "staleWhileRevalidate 0s, staleIfError forever, onUpstreamDelete keep")
+        let text = text.replacing(
+            "…", with: "staleWhileRevalidate 0s, staleIfError forever, cooldown 0s, onUpstreamDelete keep")
         let tag = name.tag ?? "latest"
         #expect(policies.explanation(host: name.host, repository: name.repository, tag: tag) == text)
         let decided = policies.decide(host: name.host, repository: name.repository, tag: tag)
@@ -89,8 +91,9 @@ import Testing
                     + "m h d) up to 36500d, not \"never\""
             ),
             (
-                "tagPolicies:\n- {match: a, cooldown: 3d}",
-                "c.yaml:2: tagPolicies[0].cooldown: is reserved: it must be 0s, which is no cooldown, not \"3d\""
+                "tagPolicies:\n- {match: a, cooldown: forever}",
+                "c.yaml:2: tagPolicies[0].cooldown: must be 0s, or a whole number and a unit (ns us ms s m h d) up to "
+                    + "36500d, not \"forever\""
             ),
             (
                 "tagPolicies:\n- {match: a, onUpstreamDelete: drop}",

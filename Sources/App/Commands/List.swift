@@ -27,10 +27,14 @@ struct List: ParsableCommand {
     @Flag(help: "Cut digests to ten characters.")
     var shortDigest = false
 
+    @Flag(help: "List the tags whose newest image is held back (cooldown), and until when.")
+    var cooldown = false
+
     @Flag(help: "Print JSON, with blobs and sizes.")
     var json = false
 
     func validate() throws {
+        if blobs, cooldown { throw ValidationError("--blobs and --cooldown are different lists") }
         if blobs, pattern != nil {
             throw ValidationError("--pattern: blobs have no names that it could match")
         }
@@ -38,9 +42,11 @@ struct List: ParsableCommand {
 
     func run() throws {
         let command: AdminCommand =
-            blobs
-            ? .blobTable(hasHeader: header, isShort: shortDigest)
-            : .table(pattern: pattern, hasHeader: header, isShort: shortDigest)
+            cooldown
+            ? .cooldown(pattern: pattern, hasHeader: header)
+            : blobs
+                ? .blobTable(hasHeader: header, isShort: shortDigest)
+                : .table(pattern: pattern, hasHeader: header, isShort: shortDigest)
         Operator.print(try Operator(config: try global.resolve { _ in }).ask(command, asJSON: json))
     }
 }

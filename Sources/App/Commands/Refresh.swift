@@ -63,7 +63,8 @@ private final class RefreshLines {
             if let problem = report.problem { LogFile.writeToStandardError("\(problem)\n") }
             write(
                 "\(report.moved) moved, \(report.unchanged) unchanged, \(report.deleted) deleted upstream, "
-                    + "\(report.failed) failed" + (report.isStopped ? "; stopped before the end" : ""))
+                    + "\(report.failed) failed" + (report.held.map { ", \($0) held back" } ?? "")
+                    + (report.isStopped ? "; stopped before the end" : ""))
         }
     }
 
@@ -71,6 +72,7 @@ private final class RefreshLines {
         switch tag.result {
         case .unchanged: "unchanged \(tag.name) \(tag.digest)"
         case .moved: "moved \(tag.name) \(tag.digest) -> \(tag.movedTo ?? "")"
+        case .held: "held \(tag.name) \(tag.digest) -> \(tag.movedTo ?? ""): \(tag.reason ?? "")"
         case .deleted: "deleted \(tag.name): \(tag.reason ?? "")"
         case .failed: "failed \(tag.name): \(tag.reason ?? "")"
         }

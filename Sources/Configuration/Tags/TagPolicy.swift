@@ -23,6 +23,8 @@ package struct TagPolicy: Sendable, Hashable, BitwiseCopyable {
     package var staleWhileRevalidate = TagSpan.zero
     /// Up to this age a tag is served when its upstream cannot be asked.
     package var staleIfError = TagSpan.forever
+    /// For this time after the cache first learned of a manifest the tag does not serve it.
+    package var cooldown = TagSpan.zero
     /// Whether a tag that its upstream no longer has is removed; otherwise it is served on.
     package var removesDeleted = false
 
@@ -60,11 +62,18 @@ package struct TagPolicies: Sendable, Equatable {
     private let latest: TagPolicy
     /// Whether the policy depends on more than whether the tag is `latest`.
     package let dependsOnName: Bool
+    /// The longest cooldown of all policies.
+    package let longestCooldown: TagSpan
+
+    /// Whether any tag has a cooldown.
+    package var hasCooldown: Bool { longestCooldown != .zero }
 
     package init(_ entries: [Entry]) {
         self.entries = entries
         (standard, latest) = (.standard, .standard)
         dependsOnName = !entries.isEmpty
+        let longest = entries.map(\.policy.cooldown.milliseconds).max() ?? 0
+        longestCooldown = TagSpan(milliseconds: longest)
     }
 
     /// - Parameters:
@@ -78,6 +87,7 @@ package struct TagPolicies: Sendable, Equatable {
         if checksLatest { policy.ttl = .zero }
         latest = policy
         dependsOnName = false
+        longestCooldown = .zero
     }
 
     /// The policy of a tag where it does not depend on the name; nil where it does.
@@ -87,6 +97,14 @@ package struct TagPolicies: Sendable, Equatable {
     /// The policy of a tag. Must run off the loop.
     package func decide(host: RegistryHost, repository: RepositoryName, tag: String) -> TagPolicy {
         judge(host, repository, tag).policy
+    }
+
+    /// The policy where it cannot be known which one applies: the upstream is always asked, and the longest cooldown of
+    /// all counts.
+    package var strict: TagPolicy {
+        var policy = TagPolicy.strict
+        policy.cooldown = longestCooldown
+        return policy
     }
 
     /// The policy of a tag in words, with what sets it.
@@ -107,7 +125,7 @@ package struct TagPolicies: Sendable, Equatable {
             switch entry.match.match("\(host)/\(repository):\(tag)") {
             case .matches: return (entry.policy, place)
             // Whether a longer ttl is meant is unknown.
-            case .unknown(let reason): return (.strict, "\(place) \(reason), so that the upstream is always asked")
+            case .unknown(let reason): return (strict, "\(place) \(reason), so that the strictest policy applies")
             case .differs: break
             }
         }
@@ -119,7 +137,8 @@ extension TagPolicy {
     /// The policy as the configuration file has it.
     package var text: String {
         "ttl \(ttl.text("never")), staleWhileRevalidate \(staleWhileRevalidate.text("forever")), "
-            + "staleIfError \(staleIfError.text("forever")), onUpstreamDelete \(removesDeleted ? "remove" : "keep")"
+            + "staleIfError \(staleIfError.text("forever")), cooldown \(cooldown.text("forever")), "
+            + "onUpstreamDelete \(removesDeleted ? "remove" : "keep")"
     }
 }
 

@@ -41,9 +41,8 @@ enum TagPolicyKeys {
             .init(name: "staleIfError") { value, draft throws(Refusal) in
                 try value.assignUnlessEmpty(ConfigRules.staleTime, to: &draft.policy.staleIfError)
             },
-            .init(name: "cooldown") { value, _ throws(Refusal) in
-                var span = TagSpan.zero
-                try value.assignUnlessEmpty(ConfigRules.cooldown, to: &span)
+            .init(name: "cooldown") { value, draft throws(Refusal) in
+                try value.assignUnlessEmpty(ConfigRules.cooldown, to: &draft.policy.cooldown)
             },
             .init(name: "onUpstreamDelete") { value, draft throws(Refusal) in
                 try value.assignUnlessEmpty(ConfigRules.removesDeleted, to: &draft.policy.removesDeleted)
@@ -82,24 +81,19 @@ extension ConfigRules {
     /// A time span, or `forever`.
     static func staleTime(_ text: String) throws(Refusal) -> TagSpan { try span(text, endless: "forever") }
 
-    private static func span(_ text: String, endless: String) throws(Refusal) -> TagSpan {
+    /// A time span with an end.
+    static func cooldown(_ text: String) throws(Refusal) -> TagSpan { try span(text, endless: nil) }
+
+    private static func span(_ text: String, endless: String?) throws(Refusal) -> TagSpan {
         if text == endless { return .forever }
         if text == "0s" { return .zero }
         guard let age = try? Age(text) else {
+            let word = endless.map { "\($0), " } ?? ""
             throw Refusal(
-                "must be \(endless), 0s, or a whole number and a unit (ns us ms s m h d) up to 36500d, not "
-                    + shown(text))
+                "must be \(word)0s, or a whole number and a unit (ns us ms s m h d) up to 36500d, not \(shown(text))")
         }
         // Rounded up, so that a span above zero stays above it.
         return TagSpan(milliseconds: (age.nanoseconds + 999_999) / 1_000_000)
-    }
-
-    /// Accepted for files that state the default.
-    static func cooldown(_ text: String) throws(Refusal) -> TagSpan {
-        guard text == "0s" else {
-            throw Refusal("is reserved: it must be 0s, which is no cooldown, not \(shown(text))")
-        }
-        return .zero
     }
 
     static func removesDeleted(_ text: String) throws(Refusal) -> Bool {

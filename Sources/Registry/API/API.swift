@@ -196,6 +196,9 @@ package final class API {
             if !names.isOpen {
                 guard try passesNameRules(connection, request) else { return }
             }
+            if tags.cooldown.isActive {
+                guard try passesCooldown(connection, request) else { return }
+            }
             try admitted(connection, request)
         } catch {
             connection.respond(error)

@@ -192,6 +192,11 @@ final class ArchiveLoad {
         }
         guard error == nil, isWhole else { return ended(work, outcome, failures) }
         noteReferrers(work)
+        for name in work.names {
+            // What the operator has brought is not held back (`cooldown`).
+            let repository = "\(name.host)/\(name.repository)"
+            context.store.record(.exempt(work.selection.image.top, repository: repository))
+        }
         addProofs(work) { [self] in ended(work, outcome, failures) }
     }
 

@@ -54,7 +54,7 @@ final class ImageFetch {
 
     private func find() {
         context.findImage(name) { [self] found in
-            guard let found else { return pull(name.reference, depth: 0) }
+            guard let found else { return pullNamed() }
             if case .tag(let tag) = name.reference { return check(tag, found) }
             // The manifest may be in the cache without this name.
             context.setName(name, to: found.digest) { [self] error in
@@ -76,9 +76,46 @@ final class ImageFetch {
                     wasMissing = true
                     visit(manifest, depth: 0)
                 case .failed(.deleted, let error) where policy.removesDeleted: end(error.reason)
+                case .held(let hold): heldBack(hold, found, name, policy)
                 case .unchanged, .failed: visit(found, depth: 0)
                 }
             }
+        }
+    }
+
+    /// Pulls what the cache has no name for: a list's images are held back like clients' ones (`cooldown`).
+    private func pullNamed() {
+        guard context.tags.cooldown.isActive, !choices.isAirGapped, !blobs.isStopping else {
+            return pull(name.reference, depth: 0)
+        }
+        guard case .tag(let tag) = name.reference else {
+            guard case .digest(let digest) = name.reference else { return }
+            return context.tags.cooldown.judge(manifest: digest, from: source, mayFetch: true) { [self] verdict in
+                switch verdict {
+                case .admitted: pull(name.reference, depth: 0)
+                case .held(let hold): end(hold.error("\(digest)").reason)
+                case .failed(let error): end(error.reason)
+                }
+            }
+        }
+        let tagName = TagName(host: name.host, repository: name.repository, tag: tag)
+        context.tags.whenPolicyKnown(tagName) { [self] policy in
+            guard policy.cooldown != .zero else { return pull(.tag(tag), depth: 0) }
+            wasMissing = true
+            context.tags.check(tagName, cached: nil, policy, from: source, waitsForPause: true) { [self] outcome in
+                switch outcome {
+                case .moved(let manifest, _): visit(manifest, depth: 0)
+                case .held(let hold): end(hold.error("\(tagName)").reason)
+                case .failed(_, let error): end(error.reason)
+                case .unchanged: end("has left the cache")
+                }
+            }
+        }
+    }
+
+    private func heldBack(_ hold: CooldownHold, _ found: CachedManifest, _ name: TagName, _ policy: TagPolicy) {
+        context.tags.cooldown.whenServable(found.digest, name, policy) { [self] isServable in
+            if isServable { visit(found, depth: 0) } else { end(hold.error("\(name)").reason) }
         }
     }
 

@@ -7,6 +7,8 @@ internal import OCI
 package struct RefreshedTag: Sendable, Equatable, Codable {
     package enum Result: String, Sendable, Codable {
         case unchanged, moved
+        /// It has moved to an image that is held back (`cooldown`).
+        case held
         /// The upstream does not have it any more.
         case deleted
         /// The upstream did not confirm it, or it may not be pulled.
@@ -18,7 +20,7 @@ package struct RefreshedTag: Sendable, Equatable, Codable {
     package let result: Result
     /// The digest before.
     package let digest: String
-    /// The digest that it moved to.
+    /// The digest that it moved to, also when that is held back.
     package var movedTo: String?
     /// Why it was not confirmed.
     package var reason: String?
@@ -51,6 +53,8 @@ package struct RefreshReport: Sendable, Equatable, Codable {
     package var moved = 0
     package var deleted = 0
     package var failed = 0
+    /// Nil for none: absent in the lines of earlier versions.
+    package var held: Int?
     /// Why the cache's tags could not be listed.
     package var problem: String?
     /// Whether it was stopped before its end.
@@ -60,6 +64,7 @@ package struct RefreshReport: Sendable, Equatable, Codable {
         switch result {
         case .unchanged: unchanged += 1
         case .moved: moved += 1
+        case .held: held = (held ?? 0) + 1
         case .deleted: deleted += 1
         case .failed: failed += 1
         }
@@ -133,6 +138,8 @@ final class TagRefresh {
                 ) { [self] outcome in
                     switch outcome {
                     case .unchanged: ended(name, record.digest, .unchanged)
+                    case .held(let hold):
+                        ended(name, record.digest, .held, movedTo: hold.digest, reason: hold.reason)
                     case .moved(let manifest, _): ended(name, record.digest, .moved, movedTo: manifest.digest)
                     case .failed(.deleted, let error): ended(name, record.digest, .deleted, reason: error.reason)
                     case .failed(_, let error): ended(name, record.digest, .failed, reason: error.reason)

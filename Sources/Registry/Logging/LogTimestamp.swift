@@ -33,6 +33,13 @@ package enum LogTimestamp {
         append(inDay % 1000, digits: 3, then: "Z", to: &line)
     }
 
+    /// A time in seconds since 1970 as `2026-11-22T16:00:00Z`.
+    package static func secondsText(_ seconds: Int64) -> String {
+        var bytes: [UInt8] = []
+        append(seconds.multipliedSaturated(by: 1000), to: &bytes)
+        return String(decoding: bytes.dropLast(5), as: UTF8.self) + "Z"
+    }
+
     private static func floorDivide(_ value: Int64, _ divisor: Int64) -> Int64 {
         value >= 0 ? value / divisor : (value - divisor + 1) / divisor
     }

@@ -32,15 +32,17 @@ package enum TagCheckFailure: UInt8, CaseIterable, Sendable {
 
 /// The result of a revalidation.
 package enum TagCheckResult: Sendable, CaseIterable {
-    case unchanged, moved
+    case unchanged, moved, held
     case failed(TagCheckFailure)
 
-    package static let allCases: [TagCheckResult] = [.unchanged, .moved] + TagCheckFailure.allCases.map { .failed($0) }
+    package static let allCases: [TagCheckResult] =
+        [.unchanged, .moved, .held] + TagCheckFailure.allCases.map { .failed($0) }
 
     package var label: String {
         switch self {
         case .unchanged: "unchanged"
         case .moved: "moved"
+        case .held: "held"
         case .failed(let failure): failure.label
         }
     }
@@ -49,7 +51,25 @@ package enum TagCheckResult: Sendable, CaseIterable {
         switch self {
         case .unchanged: 0
         case .moved: 1
-        case .failed(let failure): 2 + Int(failure.rawValue)
+        case .held: 2
+        case .failed(let failure): 3 + Int(failure.rawValue)
+        }
+    }
+}
+
+/// What `cooldown` holds back.
+package enum CooldownKind: UInt8, CaseIterable, Sendable {
+    /// A tag that serves an older manifest, and one that serves nothing.
+    case olderTag, tag
+    /// A manifest or a blob by its digest.
+    case manifest, blob
+
+    package var label: String {
+        switch self {
+        case .olderTag: "older_tag"
+        case .tag: "tag"
+        case .manifest: "manifest"
+        case .blob: "blob"
         }
     }
 }
@@ -87,6 +107,7 @@ package struct TagCounts: Sendable {
     /// Ages of cached tags when they are served. Counted in seconds: a sum of nanoseconds would overflow.
     package private(set) var ages = HistogramTable(.ages)
     private var checks = Array(repeating: UInt64(0), count: TagCheckResult.allCases.count)
+    private var held = Array(repeating: UInt64(0), count: CooldownKind.allCases.count)
     private var stale = Array(repeating: UInt64(0), count: StaleReason.allCases.count)
 
     /// Counts an answer from the cache. No allocation.
@@ -99,6 +120,11 @@ package struct TagCounts: Sendable {
     package mutating func checked(_ result: TagCheckResult) { checks[result.index] &+= 1 }
 
     package mutating func servedStale(_ reason: StaleReason) { stale[reason.index] &+= 1 }
+
+    /// Counts an answer that `cooldown` has changed.
+    package mutating func heldBack(_ kind: CooldownKind) { held[Int(kind.rawValue)] &+= 1 }
+
+    package func heldCount(_ kind: CooldownKind) -> UInt64 { held[Int(kind.rawValue)] }
 
     package func checkCount(_ result: TagCheckResult) -> UInt64 { checks[result.index] }
 

@@ -92,9 +92,11 @@ final class ManifestPull {
         ) { _ in }
         context.store.addProof(verified.digest, host: source.host, repository: source.repository)
         switch reference {
-        case .tag(let tag):
+        case .tag(let tag) where source.setsTag:
             context.store.setTag(
                 host: source.host, repository: source.repository, tag: tag, digest: verified.digest, checked: asked)
+        case .tag:
+            context.store.noteDigest(host: source.host, repository: source.repository, digest: verified.digest)
         case .digest(let digest):
             context.store.noteDigest(host: source.host, repository: source.repository, digest: digest)
         }

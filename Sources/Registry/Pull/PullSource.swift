@@ -14,6 +14,8 @@ package struct PullSource: Sendable {
     package var requestID = ""
     /// Whether the operator asked for it (`load`): neither a remembered answer nor a quota's reserve holds it back.
     package var isExplicit = false
+    /// Whether a manifest that is pulled by its tag becomes the tag's; false while that has to be decided.
+    package var setsTag = true
     /// Whether remembered errors are not used: a revalidation has pauses of its own.
     package var ignoresRememberedErrors = false
     /// The client (`NetworkAddress.clientNetwork`); nil for the server's own requests.

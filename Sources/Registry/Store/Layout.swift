@@ -12,6 +12,7 @@
 //     ACCESS                          when manifests were last served, a line each: seconds and digest
 //     PROOFS                          in which repositories content may be served, a line each (Proofs/ProofLine.swift)
 //     CHECKS                          when upstreams last confirmed tags, a line each: name and seconds
+//     LEDGER                          what cooldown remembers, a line each (Cooldown/LedgerLine.swift)
 //     SCRUB                           progress of the scrub, lines of key and value
 //     partial/<alg>-<hex>-<16 hex>    an ingest's file; the last part is of sha256(host "/" repository)
 //     temporary/                      small files being written; emptied at start
@@ -52,6 +53,7 @@ struct Layout: Sendable {
     var access: String { root + "/ACCESS" }
     var proofs: String { root + "/PROOFS" }
     var checks: String { root + "/CHECKS" }
+    var ledger: String { root + "/LEDGER" }
     var scrub: String { root + "/SCRUB" }
     var admin: String { root + "/ADMIN" }
     var blobs: String { root + "/blobs" }

@@ -123,6 +123,11 @@ package final class Store {
     let checkChain: SerialOffload
     /// Milliseconds that `tagClock` is ahead of the loop's clock: tests let time pass with it.
     package var tagClockLead: UInt64 = 0
+    var ledgerState = LedgerState()
+    /// The jobs that read and write `LEDGER`.
+    let ledgerChain: SerialOffload
+    /// What tests add to both clocks of `cooldown`, and to the system's alone.
+    package var cooldownLead = CooldownClock.Reading(wallSeconds: 0, monotonicSeconds: 0)
     var proofs = Proofs()
     var lists = Lists()
     /// Counts manifests and names that were stored or removed, for readers of the whole cache.
@@ -158,6 +163,7 @@ package final class Store {
         accessChain = SerialOffload(offload)
         proofChain = SerialOffload(offload)
         checkChain = SerialOffload(offload)
+        ledgerChain = SerialOffload(offload)
         backlog = MemoryBudget(on: loop, limitBytes: limits.backlogBytes)
         buffers = BufferPool(memory: backlog)
         publisher = Publisher(
@@ -211,7 +217,7 @@ package final class Store {
             layout.group.apply(to: status, at: path)
         }
         // These are appended to, so that they stay as an earlier release, or another group's access, has made them.
-        for path in [layout.access, layout.proofs, layout.checks, layout.scrub] {
+        for path in [layout.access, layout.proofs, layout.checks, layout.ledger, layout.scrub] {
             if let status = try? Disk.status(at: path) { layout.group.apply(to: status, at: path) }
         }
         try Disk.syncDirectory(layout.root)
@@ -237,6 +243,7 @@ package final class Store {
         finishAccessTimes()
         finishChecks()
         finishProofs()
+        writeLedger()
         isClosing = true
         // Each of them now fails with `.closed`.
         for prune in waitingPrunes { prune() }

@@ -157,7 +157,7 @@ import Testing
         #expect(try Self.explain("quay.io/a")["pull"] == open)
         #expect(
             try Self.explain("quay.io/a", "tagTTL: 1h")["tag"]
-                == "ttl 1h, staleWhileRevalidate 0s, staleIfError forever, onUpstreamDelete keep (tagTTL)")
+                == "ttl 1h, staleWhileRevalidate 0s, staleIfError forever, cooldown 0s, onUpstreamDelete keep (tagTTL)")
         #expect(try Self.explain("quay.io/a@sha256:\(String(repeating: "0", count: 64))")["tag"] == nil)
         #expect(try Self.explain("quay.io/a", "allow: ['quay\\.io/.*']")["pull"] == "allowed: allow[0] 'quay\\.io/.*'")
         let denied = try Self.explain("hello-world", "deny: [library/hello]\nhelloWorld: true")

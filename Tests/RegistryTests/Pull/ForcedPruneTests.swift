@@ -15,7 +15,7 @@ import Testing
 
     /// Runs what `DELETE /cmd/prune` does.
     private static func prune(_ mirror: MirrorKit, _ prune: AdminCommand.Prune) -> String {
-        let queries = AdminQueries(store: mirror.store, ignoresLeases: false)
+        let queries = AdminQueries(store: mirror.store, ignoresLeases: false) { TagPolicies() }
         var answer: Result<[UInt8], RegistryError>?
         queries.answer(.prune(prune), asJSON: false) { answer = $0 }
         mirror.wait(until: { answer != nil })

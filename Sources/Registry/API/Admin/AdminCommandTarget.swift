@@ -23,6 +23,9 @@ extension AdminCommand {
                 AdminCommand.target(
                     "table", [("pattern", pattern), ("header", "\(hasHeader)"), ("short", "\(isShort)")])
             )
+        case .cooldown(let pattern, let hasHeader):
+            ("GET", AdminCommand.target("cooldown", [("pattern", pattern), ("header", "\(hasHeader)")]))
+        case .approve(let digest): ("POST", AdminCommand.target("approve", [("digest", "\(digest)")]))
         case .blobTable(let hasHeader, let isShort):
             (
                 "GET",

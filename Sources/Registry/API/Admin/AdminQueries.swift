@@ -1,7 +1,7 @@
 // Runs admin commands on an open store: a running server's, or one opened by a sub-command without a server. Patterns
 // are matched and responses are formatted in the pool, for any number of images.
 
-internal import Configuration
+package import Configuration
 package import OCI
 
 /// Answers the commands that concern the store.
@@ -9,10 +9,13 @@ package final class AdminQueries {
     private let store: Store
     /// Whether recently served content may be pruned as well: without a server no client is in the middle of a pull.
     private let ignoresLeases: Bool
+    /// The policies of tags, for the ends of waits.
+    private let tagPolicies: () -> TagPolicies
 
-    package init(store: Store, ignoresLeases: Bool) {
+    package init(store: Store, ignoresLeases: Bool, tagPolicies: @escaping () -> TagPolicies) {
         self.store = store
         self.ignoresLeases = ignoresLeases
+        self.tagPolicies = tagPolicies
     }
 
     /// The response text of `command`, or an error. Commands that need more than the store do nothing here.
@@ -21,6 +24,8 @@ package final class AdminQueries {
     ) {
         switch command {
         case .stop, .reload, .load, .verify, .refresh: then(.success([]))
+        case .cooldown(let pattern, let hasHeader): cooldown(pattern, hasHeader, asJSON, then)
+        case .approve(let digest): approve(digest, asJSON, then)
         case .prune(let prune): self.prune(prune, asJSON, then)
         case .blobs(let part, let limit):
             blobs(then) { all in
@@ -101,6 +106,34 @@ package final class AdminQueries {
             ) {
                 then($0.mapError(AdminQueries.refusal))
             }
+        }
+    }
+
+    // MARK: Cooldown
+
+    private func cooldown(
+        _ pattern: String?, _ hasHeader: Bool, _ asJSON: Bool,
+        _ then: @escaping (Result<[UInt8], RegistryError>) -> Void
+    ) {
+        switch AdminQueries.compile(pattern) {
+        case .failure(let error): then(.failure(error))
+        case .success(let pattern):
+            store.waitingTags(policies: tagPolicies()) { tags in
+                let picked = try tags.filter { try pattern?.matches($0.name) ?? true }
+                return Array((asJSON ? AdminText.json(picked) : AdminText.waiting(picked, hasHeader: hasHeader)).utf8)
+            } then: {
+                then($0.mapError(AdminQueries.refusal))
+            }
+        }
+    }
+
+    /// Answers when the approval is on the disk.
+    private func approve(
+        _ digest: Digest, _ asJSON: Bool, _ then: @escaping (Result<[UInt8], RegistryError>) -> Void
+    ) {
+        store.record(.approved(digest)) { error in
+            if let error { return then(.failure(.unavailable("the approval is not on the disk: \(error)"))) }
+            then(.success(Array((asJSON ? "{\"approved\":\"\(digest)\"}\n" : "approved \(digest)\n").utf8)))
         }
     }
 

@@ -59,6 +59,15 @@ package enum AdminText {
         return text
     }
 
+    /// The output of `list --cooldown`.
+    static func waiting(_ tags: [WaitingTag], hasHeader: Bool) -> String {
+        tags.reduce(into: hasHeader ? "IMAGE SERVED WAITING SEEN UNTIL\n" : "") { text, tag in
+            text += "\(tag.name) \(tag.served.map { "\($0)" } ?? "-") \(tag.waiting) "
+            text += "\(tag.seenSeconds.map(LogTimestamp.secondsText) ?? "-") "
+            text += "\(tag.endSeconds.map(LogTimestamp.secondsText) ?? "-")\n"
+        }
+    }
+
     /// The output of `list --blobs`.
     static func blobTable(_ blobs: [BlobEntry], hasHeader: Bool, isShort: Bool) -> String {
         var text = hasHeader ? "DIGEST REFERENCES CREATED USED SIZE(MB)\n" : ""
@@ -136,6 +145,15 @@ extension AdminText {
             + "\"unnamedBlobs\":[\(list(report.orphans, json))],"
             + "\"skipped\":[\(list(report.skipped, json))],\"blobs\":\(report.blobCount),"
             + "\"freedBytes\":\(report.freedBytes)}\n"
+    }
+
+    static func json(_ tags: [WaitingTag]) -> String {
+        let items = list(tags) { tag in
+            "{\"name\":\"\(tag.name)\",\"served\":\(tag.served.map { "\"\($0)\"" } ?? "null"),"
+                + "\"waiting\":\"\(tag.waiting)\",\"seen\":\(tag.seenSeconds.map { "\"\(utc($0))\"" } ?? "null"),"
+                + "\"until\":\(tag.endSeconds.map { "\"\(utc($0))\"" } ?? "null")}"
+        }
+        return "{\"waiting\":[\(items)]}\n"
     }
 
     private static func json(_ image: CachedImage) -> String {

@@ -18,7 +18,7 @@ extension API {
             return connection.respond(
                 RegistryError(status: 400, code: .nameInvalid, message: "invalid repository name"))
         }
-        guard !store.requiresProofs else {
+        guard !store.requiresProofs, !tags.cooldown.isActive else {
             return connection.respond(
                 RegistryError(
                     status: 404, code: route.kind == .manifest ? .manifestUnknown : .blobUnknown,

@@ -1,5 +1,6 @@
 // GET and HEAD of manifests by digest, and those that have to come from an upstream. TagEndpoint.swift has tags.
 
+internal import Configuration
 internal import OCI
 
 extension API {
@@ -110,7 +111,10 @@ extension API {
 
     // MARK: Misses
 
-    func pull(_ connection: Connection, _ reference: Reference, _ owned: OwnedRequest) {
+    /// - Parameter tagPolicy: that of a tag while policies have a cooldown: what it means is admitted.
+    func pull(
+        _ connection: Connection, _ reference: Reference, _ owned: OwnedRequest, tagPolicy: TagPolicy? = nil
+    ) {
         if policy.airGapped {
             return connection.respond(.notCached(manifest: reference, in: owned.source.repository))
         }
@@ -118,18 +122,24 @@ extension API {
             return connection.respond(error)
         }
         let pending = makePendingResponse(connection, owned.source)
-        if owned.isHead { forwardHead(pending, reference, owned) } else { pullManifest(pending, reference, owned) }
+        if owned.isHead {
+            forwardHead(pending, reference, owned, tagPolicy)
+        } else {
+            pullManifest(pending, reference, owned, tagPolicy)
+        }
     }
 
     /// - Parameter forwarded: the request's tally, when it has been counted already.
     private func pullManifest(
-        _ pending: PendingResponse, _ reference: Reference, _ owned: OwnedRequest, _ forwarded: PullTally? = nil
+        _ pending: PendingResponse, _ reference: Reference, _ owned: OwnedRequest, _ tagPolicy: TagPolicy?,
+        _ forwarded: PullTally? = nil
     ) {
         let isJoined = puller.isPulling(reference, from: owned.source)
         let tally = forwarded ?? countPull(owned.source, isJoined: isJoined)
         puller.manifest(reference, from: owned.source) { [self] result, joined in
             countEnd(tally)
             if case .success(let manifest) = result {
+                admit(manifest.digest, by: reference, tagPolicy, owned)
                 completeImage(manifest, owned)
                 if !joined { puller.prefetchReferrers(of: manifest, from: owned.source) }
             }
@@ -144,16 +154,28 @@ extension API {
         }
     }
 
-    private func forwardHead(_ pending: PendingResponse, _ reference: Reference, _ owned: OwnedRequest) {
+    /// Admits what a tag without a cooldown means.
+    private func admit(_ digest: Digest, by reference: Reference, _ tagPolicy: TagPolicy?, _ owned: OwnedRequest) {
+        guard let tagPolicy, case .tag(let tag) = reference else { return }
+        let name = TagName(host: owned.source.host, repository: owned.source.repository, tag: tag)
+        tags.cooldown.tagServes(digest, name, tagPolicy)
+    }
+
+    private func forwardHead(
+        _ pending: PendingResponse, _ reference: Reference, _ owned: OwnedRequest, _ tagPolicy: TagPolicy?
+    ) {
         let head = UpstreamRequest.manifest(.head, reference, owned.source)
         let tally = countPull(owned.source, isJoined: puller.isAsking(head, from: owned.source))
         puller.manifestHead(reference, from: owned.source) { [self] result in
             switch result {
-            case .failure(let error) where error.mayConcernHeadOnly: pullManifest(pending, reference, owned, tally)
+            case .failure(let error) where error.mayConcernHeadOnly:
+                pullManifest(pending, reference, owned, tagPolicy, tally)
             case .failure(let error):
                 countEnd(tally)
                 pending.answer { $0.respond(error) }
-            case .success(let entity): forwardHead(pending, entity, reference, owned, tally)
+            case .success(let entity):
+                if let digest = entity.digest { admit(digest, by: reference, tagPolicy, owned) }
+                forwardHead(pending, entity, reference, owned, tagPolicy, tally)
             }
         }
     }
@@ -162,13 +184,13 @@ extension API {
     /// since an upstream that omits fields on HEAD sends them on GET.
     private func forwardHead(
         _ pending: PendingResponse, _ entity: UpstreamEntity, _ reference: Reference, _ owned: OwnedRequest,
-        _ tally: PullTally
+        _ tagPolicy: TagPolicy?, _ tally: PullTally
     ) {
         var digest = entity.digest
         if case .digest(let known) = reference { digest = known }
         guard let digest, let sizeBytes = entity.sizeBytes, sizeBytes > 0,
             let type = entity.contentType.flatMap({ MediaType($0) })
-        else { return pullManifest(pending, reference, owned, tally) }
+        else { return pullManifest(pending, reference, owned, tagPolicy, tally) }
         countEnd(tally)
         pending.answer { connection in
             countServed(tally)

@@ -40,8 +40,14 @@ extension API {
         let name = TagName(
             host: owned.source.host, repository: owned.source.repository, tag: String(decoding: tag, as: UTF8.self))
         findTag(name, owned) { [self] found in
-            guard let found else { return pull(connection, .tag(name.tag), owned) }
-            tags.whenPolicyKnown(name) { [self] policy in answer(connection, found, policy, isForced, owned) }
+            guard found != nil || tags.cooldown.isActive else { return pull(connection, .tag(name.tag), owned) }
+            tags.whenPolicyKnown(name) { [self] policy in
+                guard tags.cooldown.isActive else {
+                    guard let found else { return pull(connection, .tag(name.tag), owned) }
+                    return answer(connection, found, policy, isForced, owned)
+                }
+                answerUnderCooldown(connection, name, found, policy, isForced, owned)
+            }
         }
     }
 
@@ -50,13 +56,26 @@ extension API {
         of record: TagRecord, _ target: Target, _ tag: UnsafeRawBufferPointer, _ isLatest: Bool
     ) -> RecentAnswers.TagTimes? {
         var freshUntil = Int64.max
-        if !policy.airGapped {
-            let policy = target.withBytes { tags.policy(of: TagBytes($0, tag: tag), isLatest: isLatest) }
-            guard let policy else { return nil }
-            freshUntil = record.checkedMilliseconds.addingSaturated(policy.ttl.milliseconds)
-            guard store.tagClock < freshUntil else { return nil }
+        if !policy.airGapped || tags.cooldown.isActive {
+            let tagPolicy = target.withBytes { tags.policy(of: TagBytes($0, tag: tag), isLatest: isLatest) }
+            guard let tagPolicy, servesAtOnce(record.digest, target, tagPolicy) else { return nil }
+            if !policy.airGapped {
+                freshUntil = record.checkedMilliseconds.addingSaturated(tagPolicy.ttl.milliseconds)
+                guard store.tagClock < freshUntil else { return nil }
+            }
         }
         return RecentAnswers.TagTimes(checkedMilliseconds: record.checkedMilliseconds, freshUntil: freshUntil)
+    }
+
+    /// Whether a tag's manifest is known not to be held back. While tags wait, the slower path looks for this one.
+    @inline(__always)
+    private func servesAtOnce(_ digest: Digest, _ target: Target, _ policy: TagPolicy) -> Bool {
+        guard tags.cooldown.isActive else { return true }
+        guard target.withBytes({ name in name.withText { tags.cooldown.isAdmitted(digest, in: $0) } }) else {
+            return false
+        }
+        return policy.cooldown == .zero
+            || (store.ledger?.pendingTagCount == 0 && tags.cooldown.isOver(digest, policy.cooldown.seconds))
     }
 
     private func findTag(_ name: TagName, _ owned: OwnedRequest, then: @escaping (CachedTag?) -> Void) {
@@ -79,16 +98,19 @@ extension API {
         let decision = tags.decide(
             tag.name, checked: tag.checked, policy, isForced: isForced, from: owned.source)
         guard tag.isServable else {
+            // Pulled by its tag, the manifest could be one that is held back.
+            guard policy.cooldown == .zero else { return resolve(connection, tag.name, nil, policy, owned) }
             if decision == .fresh { return proveManifest(connection, tag.manifest, .tag(tag.name.tag), owned) }
             return pull(connection, .tag(tag.name.tag), owned)
         }
         switch decision {
         case .fresh:
             metrics.tags.served(ageMilliseconds: tags.age(tag.checked))
+            sendWaiting(connection, tag.name, policy)
             serve(connection, tag.manifest, owned)
         case .stale(let reason):
             countHit(owned.source.host)
-            serveStale(connection, tag, owned, reason)
+            serveStale(connection, tag, policy, owned, reason)
         case .revalidate(let wait): revalidate(connection, tag, policy, wait, owned)
         case .refuse, .remove:
             connection.respond(
@@ -97,8 +119,9 @@ extension API {
     }
 
     private func serveStale(
-        _ connection: Connection, _ tag: CachedTag, _ owned: OwnedRequest, _ reason: StaleReason
+        _ connection: Connection, _ tag: CachedTag, _ policy: TagPolicy, _ owned: OwnedRequest, _ reason: StaleReason
     ) {
+        sendWaiting(connection, tag.name, policy)
         completeImage(tag.manifest, owned)
         metrics.tags.served(ageMilliseconds: tags.age(tag.checked))
         metrics.tags.servedStale(reason)
@@ -118,7 +141,7 @@ extension API {
         if wait == .none || (wait == .brief && waited >= waitMilliseconds) {
             if since == nil { tags.check(tag.name, cached: tag.manifest.digest, policy, from: owned.source) { _ in } }
             countHit(owned.source.host)
-            return serveStale(connection, tag, owned, wait == .none ? .revalidating : .slow)
+            return serveStale(connection, tag, policy, owned, wait == .none ? .revalidating : .slow)
         }
         let tally = countPull(owned.source, isJoined: since != nil)
         let pending =
@@ -126,7 +149,7 @@ extension API {
             ? makePendingResponse(connection, owned.source)
             : PendingResponse(connection, deadlineMilliseconds: waitMilliseconds &- waited) { [self] connection in
                 countServed(tally)
-                serveStale(connection, tag, owned, .slow)
+                serveStale(connection, tag, policy, owned, .slow)
             }
         tags.check(
             tag.name, cached: tag.manifest.digest, policy, from: owned.source, isNeeded: wait == .full
@@ -145,12 +168,15 @@ extension API {
         _ owned: OwnedRequest, _ tally: PullTally
     ) {
         switch outcome {
-        case .unchanged:
+        case .unchanged, .held:
             completeImage(tag.manifest, owned)
             countServed(tally)
             metrics.tags.served(ageMilliseconds: 0)
+            sendWaiting(connection, tag.name, policy)
             send(connection, tag.manifest, owned.conditions, .hit)
         case .moved(let manifest, let isPulled):
+            if tags.cooldown.isActive { tags.cooldown.tagServes(manifest.digest, tag.name, policy) }
+            sendWaiting(connection, tag.name, policy)
             countServed(tally)
             send(connection, manifest, owned.conditions, isPulled ? (tally.isJoined ? .joined : .miss) : .hit)
         case .failed(let failure, let error):
@@ -159,7 +185,83 @@ extension API {
                 return connection.respond(error)
             }
             countServed(tally)
-            serveStale(connection, tag, owned, reason)
+            serveStale(connection, tag, policy, owned, reason)
+        }
+    }
+}
+
+// MARK: - Cooldown
+
+extension API {
+    /// Answers a request for a tag while policies have a cooldown.
+    private func answerUnderCooldown(
+        _ connection: Connection, _ name: TagName, _ found: CachedTag?, _ policy: TagPolicy, _ isForced: Bool,
+        _ owned: OwnedRequest
+    ) {
+        guard let found else {
+            guard policy.cooldown != .zero else { return pull(connection, .tag(name.tag), owned, tagPolicy: policy) }
+            return resolve(connection, name, nil, policy, owned)
+        }
+        tags.cooldown.whenServable(found.manifest.digest, name, policy) { [self] isServed in
+            guard isServed else { return resolve(connection, name, found.manifest.digest, policy, owned) }
+            // What the tag has moved to is served as soon as its wait is over.
+            let isForced = isForced || (!self.policy.airGapped && tags.cooldown.hasNewer(name, policy))
+            answer(connection, found, policy, isForced, owned)
+        }
+    }
+
+    /// Names what a tag does not serve yet in the response.
+    private func sendWaiting(_ connection: Connection, _ name: TagName, _ policy: TagPolicy) {
+        guard tags.cooldown.isActive, let hold = tags.cooldown.waiting(for: name, policy) else { return }
+        metrics.tags.heldBack(.olderTag)
+        connection.extraField += Array("\(CooldownHold.fieldName): \(hold.field)\r\n".utf8)
+    }
+
+    /// Answers a request for a tag that has no manifest which may be served: its upstream says what it means.
+    /// - Parameter cached: the cached manifest, which is held back.
+    private func resolve(
+        _ connection: Connection, _ name: TagName, _ cached: Digest?, _ policy: TagPolicy, _ owned: OwnedRequest
+    ) {
+        let cooldown = tags.cooldown
+        if let held = cooldown.heldTags[name], tags.age(held.checkedMilliseconds) < policy.ttl.milliseconds,
+            !cooldown.hasNewer(name, policy), !cooldown.isOver(held.hold.digest, policy.cooldown.seconds)
+        {
+            return refuse(connection, held.hold, .tag, "\(name)")
+        }
+        guard !self.policy.airGapped else {
+            guard let cached else {
+                return connection.respond(.notCached(manifest: .tag(name.tag), in: name.repository))
+            }
+            return refuse(connection, cooldown.hold(cached, policy.cooldown.seconds), .tag, "\(name)")
+        }
+        let isJoined = tags.runningSince(name) != nil
+        let tally = countPull(owned.source, isJoined: isJoined)
+        let pending = makePendingResponse(connection, owned.source)
+        tags.check(name, cached: cached, policy, from: owned.source, isNeeded: true) { [self] outcome in
+            countEnd(tally)
+            switch outcome {
+            case .moved(let manifest, let isPulled):
+                cooldown.tagServes(manifest.digest, name, policy)
+                completeImage(manifest, owned)
+                if isPulled, !isJoined { puller.prefetchReferrers(of: manifest, from: owned.source) }
+                pending.answer { [self] connection in
+                    countServed(tally)
+                    sendWaiting(connection, name, policy)
+                    send(connection, manifest, owned.conditions, isPulled ? (isJoined ? .joined : .miss) : .hit)
+                }
+            case .held(let hold): pending.answer { [self] in refuse($0, hold, .tag, "\(name)") }
+            case .failed(_, let error): pending.answer { $0.respond(error) }
+            case .unchanged:
+                // Its wait has ended meanwhile.
+                findTag(name, owned) { [self] found in
+                    pending.answer { [self] connection in
+                        guard let found else { return connection.respond(.unavailable("\(name) has left the cache")) }
+                        cooldown.tagServes(found.manifest.digest, name, policy)
+                        countServed(tally)
+                        send(connection, found.manifest, owned.conditions, .hit)
+                    }
+                }
+            }
         }
     }
 }

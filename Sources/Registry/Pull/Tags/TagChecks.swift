@@ -21,13 +21,17 @@ package final class TagChecks {
         case unchanged
         /// `isPulled` is false if the manifest was in the cache already.
         case moved(CachedManifest, isPulled: Bool)
+        /// What the tag means is held back (`cooldown`), and there is nothing newer to serve than what is cached.
+        case held(CooldownHold)
         case failed(TagCheckFailure, RegistryError)
     }
 
     /// One revalidation.
-    private struct Check {
+    struct Check {
         let name: TagName
-        let cached: Digest
+        /// The digest in the cache; nil for a tag that is not there.
+        let cached: Digest?
+        let policy: TagPolicy
         let source: PullSource
         /// When it began, on the store's `tagClock`: its answer must not replace a newer one.
         let asked: Int64
@@ -50,8 +54,10 @@ package final class TagChecks {
         var loggedMilliseconds: Int64?
     }
 
-    private let puller: Puller
-    private let context: PullContext
+    let puller: Puller
+    let context: PullContext
+    /// What is held back.
+    package private(set) lazy var cooldown = Cooldown(tags: self, puller: puller)
     /// Whether no upstream may be asked.
     var airGapped: Bool
     private let decisions: Decisions<TagPolicies>
@@ -65,13 +71,17 @@ package final class TagChecks {
         self.airGapped = airGapped
         context = puller.context
         decisions = Decisions(policies, usual: .standard, loop: context.loop, offload: context.offload)
+        cooldown.policiesChanged()
     }
 
     // MARK: Policies
 
     package var policies: TagPolicies { decisions.rules }
 
-    package func replacePolicies(_ policies: TagPolicies) { decisions.replace(with: policies) }
+    package func replacePolicies(_ policies: TagPolicies) {
+        decisions.replace(with: policies)
+        cooldown.policiesChanged()
+    }
 
     /// The policy of a tag; nil when it is not decided yet. Allocates nothing.
     func policy(of name: TagBytes, isLatest: Bool) -> TagPolicy? {
@@ -89,7 +99,7 @@ package final class TagChecks {
             return context.loop.deferred.complete(then, known)
         }
         guard decisions.decide(name, for: DecisionRequest(bytes: TagChecks.waiterBytes), then: then) else {
-            return context.loop.deferred.complete(then, .strict)
+            return context.loop.deferred.complete(then, policies.strict)
         }
     }
 
@@ -133,12 +143,13 @@ package final class TagChecks {
     /// Asks the upstream whether a tag still has a digest, or joins the revalidation that is doing so. A tag that has
     /// moved is pulled and set.
     /// - Parameters:
-    ///   - cached: the digest in the cache.
+    ///   - cached: the digest in the cache; nil for a tag that is not there, which only a policy with a cooldown asks
+    ///     about so.
     ///   - waitsForPause: false to fail at once while the repository is paused after a 429.
     ///   - isNeeded: whether the cached manifest may not be served without an answer, so that no quota is saved.
     ///   - then: called later, when the tag is set.
     func check(
-        _ name: TagName, cached: Digest, _ policy: TagPolicy, from source: PullSource, waitsForPause: Bool = false,
+        _ name: TagName, cached: Digest?, _ policy: TagPolicy, from source: PullSource, waitsForPause: Bool = false,
         isNeeded: Bool = false, then: @escaping (Outcome) -> Void
     ) {
         guard !airGapped else {
@@ -156,13 +167,17 @@ package final class TagChecks {
         var source = source
         source.extraAccept = []
         source.ignoresRememberedErrors = true
-        let check = Check(name: name, cached: cached, source: source, asked: asked, isNeeded: isNeeded, finish: finish)
+        source.setsTag = policy.cooldown == .zero
+        let check = Check(
+            name: name, cached: cached, policy: policy, source: source, asked: asked, isNeeded: isNeeded,
+            finish: finish)
         var head = UpstreamRequest.manifest(.head, .tag(name.tag), source)
         head.waitsForPause = waitsForPause
         puller.head(head, from: source) { [self] result in
             switch result {
             case .failure(let error) where error.mayConcernHeadOnly: pull(check)
             case .failure(let error): finish(.failed(TagCheckFailure(error), error))
+            case .success(let entity) where policy.cooldown != .zero: weigh(entity.digest, check)
             case .success(let entity) where entity.digest == cached: finish(.unchanged)
             case .success(let entity): adopt(entity.digest, check)
             }
@@ -185,15 +200,21 @@ package final class TagChecks {
         }
     }
 
-    private func pull(_ check: Check) {
+    /// Ends a check instead of a pull, if the reserve of the upstream's quota is kept.
+    func savesQuota(_ check: Check) -> Bool {
         let source = check.source
-        if !source.isExplicit, !check.isNeeded, puller.mustSaveQuota(source.host) {
-            puller.countSaved(.manifest, of: source.host)
-            let error = RegistryError.unavailable("\(source.host) has fewer pulls left than quota.reserve")
-            return context.loop.deferred.enqueue { check.finish(.failed(.quota, error)) }
-        }
-        puller.manifest(.tag(check.name.tag), from: source) { result, _ in
+        guard !source.isExplicit, !check.isNeeded, puller.mustSaveQuota(source.host) else { return false }
+        puller.countSaved(.manifest, of: source.host)
+        let error = RegistryError.unavailable("\(source.host) has fewer pulls left than quota.reserve")
+        context.loop.deferred.enqueue { check.finish(.failed(.quota, error)) }
+        return true
+    }
+
+    func pull(_ check: Check) {
+        guard !savesQuota(check) else { return }
+        puller.manifest(.tag(check.name.tag), from: check.source) { [self] result, _ in
             switch result {
+            case .success(let manifest) where check.policy.cooldown != .zero: weigh(manifest.digest, check)
             case .success(let manifest) where manifest.digest == check.cached: check.finish(.unchanged)
             case .success(let manifest): check.finish(.moved(manifest, isPulled: true))
             case .failure(let error): check.finish(.failed(TagCheckFailure(error), error))
@@ -205,12 +226,16 @@ package final class TagChecks {
     func forgetFailures() { failures = [:] }
 
     private func ended(
-        _ name: TagName, _ cached: Digest, _ policy: TagPolicy, _ asked: Int64, _ outcome: Outcome
+        _ name: TagName, _ cached: Digest?, _ policy: TagPolicy, _ asked: Int64, _ outcome: Outcome
     ) {
         let waiting = running.removeValue(forKey: name)?.waiting ?? []
+        defer { context.loop.deferred.forEach(waiting) { $0(outcome) } }
+        if case .held(let hold) = outcome { cooldown.tagHeld(name, hold, asked: asked) }
+        // A failure to get a tag that is not cached is the client's answer, and nothing to be remembered here.
+        guard let cached else { return }
         context.metrics.tags.checked(outcome.result)
         switch outcome {
-        case .unchanged:
+        case .unchanged, .held:
             failures[name] = nil
             context.store.confirmTag(
                 host: name.host, repository: name.repository, tag: name.tag, digest: cached, checked: asked)
@@ -227,7 +252,6 @@ package final class TagChecks {
                 metadata: name.metadata(["digest": "\(cached)"]))
         case .failed(let failure, let error): note(failure, error, of: name, policy, asked)
         }
-        context.loop.deferred.forEach(waiting) { $0(outcome) }
     }
 
     /// Begins the pause after a failure, and logs it.
@@ -265,30 +289,4 @@ package final class TagChecks {
         roomMadeMilliseconds = now
         failures = failures.filter { now < $0.value.pauseEnd }
     }
-}
-
-extension TagChecks.Outcome {
-    fileprivate var result: TagCheckResult {
-        switch self {
-        case .unchanged: .unchanged
-        case .moved: .moved
-        case .failed(let failure, _): .failed(failure)
-        }
-    }
-}
-
-extension TagName {
-    fileprivate func metadata(_ further: Logger.Metadata) -> Logger.Metadata {
-        further.merging(["host": "\(host)", "repository": "\(repository)", "tag": "\(tag)"]) { mine, _ in mine }
-    }
-}
-
-extension TagPolicies: NameRules {
-    func decide(_ name: TagName) -> TagPolicy {
-        decide(host: name.host, repository: name.repository, tag: name.tag)
-    }
-}
-
-extension TagName: DecidableName {
-    func withText<R>(_ body: (UnsafeRawBufferPointer) -> R) -> R { withBytes { $0.withText(body) } }
 }

@@ -95,6 +95,7 @@ extension Store {
     /// disk.
     func saveAccessTimes() {
         retryProofs()
+        keepLedger()
         guard !accessTimes.isBusy else { return }
         if !accessTimes.isLoaded {
             loadAccessTimes()

@@ -1,0 +1,129 @@
+// Tags under `cooldown`: what their upstreams have moved them to, and what they serve meanwhile.
+
+internal import Configuration
+internal import Logging
+internal import OCI
+
+/// What a tag got that has nothing to serve.
+struct HeldTag {
+    let hold: CooldownHold
+    /// When its upstream was asked, on the store's `tagClock`.
+    let checkedMilliseconds: Int64
+}
+
+extension Cooldown {
+    /// Tags whose hold is remembered.
+    private static let maximumHeldTags = 16_384
+
+    /// What a tag shall serve.
+    enum Choice {
+        /// What its upstream means.
+        case newest
+        /// An older manifest, whose wait is over; the newest one waits.
+        case older(Digest)
+        case none(CooldownHold)
+    }
+
+    /// Chooses what a tag serves, after its upstream has said what it means.
+    /// - Parameter then: called later.
+    func choose(
+        _ name: TagName, means digest: Digest, _ policy: TagPolicy, from source: PullSource,
+        then: @escaping (Choice) -> Void
+    ) {
+        let cooldown = policy.cooldown.seconds
+        store.whenLedgerKnown { [self] in
+            guard store.ledger != nil else { return then(.newest) }
+            whenSeen(digest) { [self] in
+                see(digest)
+                if isOver(digest, cooldown) || isExempt(digest, name) { return then(.newest) }
+                guard let subject = name.subject else { return then(wait(name, digest, cooldown)) }
+                // A signature of an image that is served is not held back.
+                find(digest, from: source) { [self] manifest in
+                    guard let manifest else { return then(wait(name, digest, cooldown)) }
+                    let place = CooldownPlace(name.host, name.repository)
+                    examine(manifest, subject, place, cooldown) { [self] verdict in
+                        guard case .admitted = verdict else { return then(wait(name, digest, cooldown)) }
+                        store.record(.exempt(digest, repository: place.text))
+                        then(.newest)
+                    }
+                }
+            }
+        }
+    }
+
+    private func find(_ digest: Digest, from source: PullSource, then: @escaping (CachedManifest?) -> Void) {
+        store.findManifest(digest) { [self] found in
+            if let found { return then(found) }
+            puller.manifest(.digest(digest), from: source) { result, _ in then(try? result.get()) }
+        }
+    }
+
+    /// Whether a manifest does not wait in the tag's repository.
+    private func isExempt(_ digest: Digest, _ name: TagName) -> Bool {
+        store.ledger?.isExempt(digest, in: "\(name.host)/\(name.repository)") == true
+    }
+
+    private func wait(_ name: TagName, _ digest: Digest, _ cooldown: Int64) -> Choice {
+        let text = "\(name)"
+        if let now = store.cooldownStamp, store.ledger?.candidates(of: text).last?.digest != digest {
+            store.record(.pending(digest, tag: text, seconds: now))
+            puller.context.logger.info(
+                "a tag has moved to an image that is held back (cooldown)",
+                metadata: name.metadata(["digest": "\(digest)", "until": "\(hold(digest, cooldown).field)"]))
+        }
+        let older = store.ledger?.choice(of: text, cooldownSeconds: cooldown, now: store.cooldownNow)
+        return older.map { .older($0) } ?? .none(hold(digest, cooldown))
+    }
+
+    /// Records what a tag serves from now on.
+    func tagSet(_ name: TagName, to digest: Digest) {
+        heldTags[name] = nil
+        guard !(store.ledger?.candidates(of: "\(name)").isEmpty ?? true) else { return }
+        store.record(.taken(digest, tag: "\(name)"))
+    }
+
+    /// Remembers what a tag without a served manifest got.
+    func tagHeld(_ name: TagName, _ hold: CooldownHold, asked: Int64) {
+        if heldTags.count >= Cooldown.maximumHeldTags { heldTags = [:] }
+        heldTags[name] = HeldTag(hold: hold, checkedMilliseconds: asked)
+    }
+
+    /// The newest manifest that a tag does not serve yet; nil when it serves what its upstream means.
+    func waiting(for name: TagName, _ policy: TagPolicy) -> CooldownHold? {
+        store.ledger?.candidates(of: "\(name)").last.map { hold($0.digest, policy.cooldown.seconds) }
+    }
+
+    /// Whether the wait of something newer than what a tag serves is over.
+    func hasNewer(_ name: TagName, _ policy: TagPolicy) -> Bool {
+        store.ledger?.choice(
+            of: "\(name)", cooldownSeconds: policy.cooldown.seconds, now: store.cooldownNow) != nil
+    }
+
+    /// Whether a cached tag may serve its manifest.
+    /// - Parameter then: called later. After true, the manifest and what it names are admitted.
+    func whenServable(_ digest: Digest, _ name: TagName, _ policy: TagPolicy, then: @escaping (Bool) -> Void) {
+        let cooldown = policy.cooldown.seconds
+        store.whenLedgerKnown { [self] in
+            whenSeen(digest) { [self] in
+                let isServed = cooldown == 0 || isOver(digest, cooldown) || isExempt(digest, name)
+                if isServed { tagServes(digest, name, policy) }
+                then(isServed)
+            }
+        }
+    }
+
+    /// Admits what a tag serves. Where its repository holds it back by digest, that is kept over restarts, also when
+    /// the tag has moved on: clients have begun to pull it.
+    func tagServes(_ digest: Digest, _ name: TagName, _ policy: TagPolicy) {
+        let place = CooldownPlace(name.host, name.repository)
+        admit(digest, in: place)
+        guard policy.cooldown == .zero, !isOver(digest, tags.policies.longestCooldown.seconds),
+            store.ledger?.isAdmitted(digest, in: place.text) == false
+        else { return }
+        tags.whenPolicyKnown(place.name(tag: "")) { [self] policy in
+            let isStrict = store.ledger.map { !$0.waitingTags(in: place.text).isEmpty } ?? false
+            guard policy.cooldown != .zero || isStrict else { return }
+            store.record(.admitted(digest, repository: place.text))
+        }
+    }
+}

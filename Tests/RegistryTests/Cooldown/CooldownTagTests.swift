@@ -1,0 +1,190 @@
+// Tags under cooldown: what they serve while their upstream's newest image waits.
+
+import Foundation
+import TestSupport
+import Testing
+
+@testable import Configuration
+@testable import OCI
+@testable import Registry
+
+@Suite struct CooldownTagTests {
+    private typealias Kit = CooldownKit
+
+    @Test("an image that was published a short time ago is refused with the time of its end, and costs one HEAD")
+    func refused() throws {
+        let kit = try Kit()
+        Kit.new.put(on: kit.mirror.fake, tag: "latest")
+        for _ in 0..<3 { kit.expectHeld(Kit.latest, by: Kit.new.digest) }
+        #expect(kit.mirror.fake.requests.map(\.method) == ["HEAD"])
+        kit.pass(seconds: 61)
+        kit.expectHeld(Kit.latest)
+        #expect(kit.mirror.fake.requests.map(\.method) == ["HEAD", "HEAD"])
+        kit.pass(seconds: 3 * Kit.day - 64)
+        kit.expectHeld(Kit.latest)
+        kit.pass(seconds: 5)
+        let answer = kit.get(Kit.latest)
+        #expect(answer.body == Kit.new.manifest && answer.header("x-ociregistry-cooldown") == nil)
+        kit.expectServed(Kit.new)
+        #expect(kit.mirror.metrics.tags.heldCount(.tag) == 10)
+        kit.close()
+    }
+
+    @Test("a tag that has moved serves its former image, and names what waits, until the wait is over")
+    func older() throws {
+        let kit = try Kit()
+        Kit.old.put(on: kit.mirror.fake, tag: "latest")
+        kit.approve(Kit.old)
+        #expect(kit.get(Kit.latest).body == Kit.old.manifest)
+        Kit.new.put(on: kit.mirror.fake, tag: "latest")
+        kit.pass(seconds: 60)
+        for _ in 0..<3 {
+            let answer = kit.get(Kit.latest)
+            #expect(answer.body == Kit.old.manifest && answer.header("warning") == nil)
+            #expect(answer.header("x-ociregistry-cooldown")?.hasPrefix("\(Kit.new.digest); until=") == true)
+        }
+        #expect(kit.mirror.fake.requests(to: Kit.latest).map(\.method) == ["HEAD", "HEAD"])
+        #expect(kit.mirror.metrics.tags.checkCount(.held) == 1 && kit.mirror.metrics.tags.heldCount(.olderTag) == 3)
+        kit.expectServed(Kit.old)
+        kit.expectHeld(Kit.manifest(Kit.new), by: Kit.new.digest)
+        // Also when its ttl is not over.
+        kit.pass(seconds: 3 * Kit.day - 30)
+        #expect(kit.get(Kit.latest).body == Kit.old.manifest)
+        kit.pass(seconds: 32)
+        let answer = kit.get(Kit.latest)
+        #expect(answer.body == Kit.new.manifest && answer.header("x-ociregistry-cooldown") == nil)
+        kit.expectServed(Kit.new)
+        kit.close()
+    }
+
+    @Test("a tag that moves more often than its cooldown still advances, three days behind")
+    func nightly() throws {
+        let kit = try Kit()
+        let target = "/v2/team/app/manifests/nightly"
+        let builds = (0..<8).map { FakeImage(layerBytes: [500], seed: UInt64(200 + $0)) }
+        for (day, build) in builds.enumerated() {
+            build.put(on: kit.mirror.fake, tag: "nightly")
+            let answer = kit.get(target)
+            if day < 3 {
+                #expect(answer.status == 403, "day \(day)")
+            } else {
+                #expect(answer.body == builds[day - 3].manifest, "day \(day)")
+                #expect(answer.header("x-ociregistry-cooldown")?.hasPrefix("\(build.digest)") == true)
+            }
+            kit.pass(seconds: Kit.day)
+        }
+        kit.close()
+    }
+
+    @Test("a build that the registry has removed before its wait was over is passed over")
+    func removed() throws {
+        let kit = try Kit()
+        Kit.old.put(on: kit.mirror.fake, tag: "latest")
+        kit.expectHeld(Kit.latest)
+        Kit.new.put(on: kit.mirror.fake, tag: "latest")
+        kit.mirror.fake.on(Kit.manifest(Kit.old), .status(404))
+        kit.pass(seconds: Kit.day)
+        kit.expectHeld(Kit.latest)
+        kit.pass(seconds: 2 * Kit.day)
+        kit.expectHeld(Kit.latest, by: Kit.new.digest)
+        kit.pass(seconds: Kit.day)
+        #expect(kit.get(Kit.latest).body == Kit.new.manifest)
+        kit.close()
+    }
+
+    @Test("a tag that moves back serves what it means, and nothing waits any more")
+    func movedBack() throws {
+        let kit = try Kit()
+        Kit.old.put(on: kit.mirror.fake, tag: "latest")
+        kit.approve(Kit.old)
+        #expect(kit.get(Kit.latest).status == 200)
+        Kit.new.put(on: kit.mirror.fake, tag: "latest")
+        kit.pass(seconds: 60)
+        #expect(kit.get(Kit.latest).header("x-ociregistry-cooldown") != nil)
+        Kit.old.put(on: kit.mirror.fake, tag: "latest")
+        kit.pass(seconds: 60)
+        let answer = kit.get(Kit.latest)
+        #expect(answer.body == Kit.old.manifest && answer.header("x-ociregistry-cooldown") == nil)
+        #expect(kit.mirror.store.ledger?.pendingTagCount == 0)
+        kit.close()
+    }
+
+    @Test("an approval ends a wait at once") func approved() throws {
+        let kit = try Kit()
+        Kit.new.put(on: kit.mirror.fake, tag: "latest")
+        kit.expectHeld(Kit.latest)
+        kit.approve(Kit.new)
+        #expect(kit.get(Kit.latest).body == Kit.new.manifest)
+        kit.expectServed(Kit.new)
+        kit.close()
+    }
+
+    @Test("what was cached before a policy had a cooldown counts from the time of its file")
+    func before() throws {
+        let directory = try TemporaryDirectory()
+        let first = try Kit("tagTTL: never") { $0.imagePath = directory.path }
+        Kit.old.put(on: first.mirror.fake, tag: "latest")
+        Kit.new.put(on: first.mirror.fake, tag: "other")
+        #expect(first.get(Kit.latest).status == 200)
+        first.expectServed(Kit.old)
+        #expect(first.get("/v2/team/app/manifests/other").status == 200)
+        let layout = first.mirror.store.layout
+        first.close()
+        let past = timeval(tv_sec: time(nil) - 4 * 86_400, tv_usec: 0)
+        var times = [past, past]
+        #expect(utimes(layout.manifest(Kit.old.digest, .ociManifest), &times) == 0)
+        let kit = try Kit { $0.imagePath = directory.path }
+        Kit.old.put(on: kit.mirror.fake, tag: "latest")
+        Kit.new.put(on: kit.mirror.fake, tag: "other")
+        #expect(kit.get(Kit.layer(Kit.old)).body == Kit.old.layers[0], "without its manifest")
+        #expect(kit.get(Kit.latest).body == Kit.old.manifest)
+        kit.expectServed(Kit.old)
+        kit.expectHeld("/v2/team/app/manifests/other", by: Kit.new.digest)
+        kit.expectHeld(Kit.manifest(Kit.new))
+        kit.expectHeld(Kit.layer(Kit.new))
+        kit.close()
+    }
+
+    @Test("waits go on over a restart, and what was served is served after it", arguments: [false, true])
+    func restart(_ isAirGapped: Bool) throws {
+        let directory = try TemporaryDirectory()
+        func session(after seconds: Int64, _ body: (Kit) throws -> Void) throws {
+            let kit = try Kit {
+                $0.imagePath = directory.path
+                $0.policy.airGapped = isAirGapped && seconds > 0
+            }
+            kit.mirror.store.cooldownLead.wallSeconds = seconds
+            try body(kit)
+            kit.close()
+        }
+        try session(after: 0) { kit in
+            Kit.old.put(on: kit.mirror.fake, tag: "latest")
+            Kit.new.put(on: kit.mirror.fake, tag: "free")
+            kit.approve(Kit.old)
+            #expect(kit.get(Kit.latest).status == 200)
+            kit.expectServed(Kit.old)
+            #expect(kit.get(Kit.free).body == Kit.new.manifest)
+            kit.expectServed(Kit.new)
+            Kit.new.put(on: kit.mirror.fake, tag: "latest")
+            kit.mirror.store.tagClockLead += 60_000
+            #expect(kit.get(Kit.latest).body == Kit.old.manifest)
+        }
+        try session(after: 2 * Kit.day) { kit in
+            Kit.new.put(on: kit.mirror.fake, tag: "latest")
+            let answer = kit.get(Kit.latest)
+            #expect(answer.body == Kit.old.manifest)
+            #expect(answer.header("x-ociregistry-cooldown")?.hasPrefix("\(Kit.new.digest)") == true)
+            #expect(kit.get(Kit.layer(Kit.new)).body == Kit.new.layers[0], "admitted by the tag that does not wait")
+            kit.expectServed(Kit.old)
+            kit.expectServed(Kit.new)
+        }
+        guard !isAirGapped else { return }
+        try session(after: 3 * Kit.day + 5) { kit in
+            // Asked at most once a second, and this moment is that of the last check.
+            #expect(kit.get(Kit.latest).body == Kit.old.manifest)
+            kit.mirror.store.tagClockLead += 1000
+            Kit.new.put(on: kit.mirror.fake, tag: "latest")
+            #expect(kit.get(Kit.latest).body == Kit.new.manifest)
+        }
+    }
+}
