@@ -35,18 +35,25 @@ enum FileEntries {
         }
     }
 
-    /// Lines of `PROOFS`. Bytes that are no line of it are given a right checksum as well.
+    /// Lines of `PROOFS` and `LEDGER`. Bytes that are no line of them are given a right checksum as well.
     static func proofs(_ bytes: UnsafeRawBufferPointer) {
+        var ledger = CooldownLedger()
         for line in bytes.split(separator: 0x0A) {
             let line = UnsafeRawBufferPointer(rebasing: line)
             let check = Array(" \(SHA256.hash(line).hex.prefix(CheckedLine.checkDigits))".utf8)
             for text in [Array(line), Array(line) + check] {
+                if let change = text.withUnsafeBytes({ LedgerLine.parse($0) }) {
+                    let again = LedgerLine.format(change).dropLast().withUnsafeBytes { LedgerLine.parse($0) }
+                    require(again == change, "\(change) is not read as it is written")
+                    ledger.apply(change)
+                }
                 let header = text.withUnsafeBytes { ProofLine.parseHeader($0) }
                 require(header.map { (0...ContentSize.maximum).contains($0) } ?? true, "a header of \(header ?? 0)")
                 guard let change = text.withUnsafeBytes({ ProofLine.parse($0) }) else { continue }
                 require(ProofLine.format(change).dropLast() == text[...], "\(change) is not written as it is read")
             }
         }
+        require(ledger.newestSeconds <= OutsideNumber.seconds.upperBound, "\(ledger.newestSeconds)")
     }
 
     /// Lines of JSON from a server.

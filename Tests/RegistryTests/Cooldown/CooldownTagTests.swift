@@ -92,6 +92,64 @@ import Testing
         kit.close()
     }
 
+    @Test("what is in the cache is served when its wait is over, although the upstream is gone") func offline() throws {
+        let kit = try Kit()
+        let fake = kit.mirror.fake
+        Kit.old.put(on: fake, tag: "latest")
+        kit.approve(Kit.old)
+        #expect(kit.get(Kit.latest).status == 200)
+        Kit.new.put(on: fake, tag: "latest")
+        Kit.new.put(on: fake, tag: "free")
+        #expect(kit.get(Kit.free).body == Kit.new.manifest)
+        kit.pass(seconds: 60)
+        #expect(kit.get(Kit.latest).body == Kit.old.manifest)
+        fake.on(Kit.latest, .status(503))
+        kit.pass(seconds: 2 * Kit.day)
+        let stale = kit.get(Kit.latest)
+        #expect(stale.body == Kit.old.manifest && stale.header("warning") != nil)
+        #expect(stale.header("x-ociregistry-cooldown") != nil)
+        kit.pass(seconds: Kit.day)
+        #expect(kit.get(Kit.latest).body == Kit.new.manifest)
+        kit.close()
+    }
+
+    @Test("while the clock is behind nothing matures, and what was served is served") func lostClock() throws {
+        let kit = try Kit()
+        Kit.old.put(on: kit.mirror.fake, tag: "latest")
+        kit.expectHeld(Kit.latest)
+        kit.pass(seconds: 3 * Kit.day + 5)
+        #expect(kit.get(Kit.latest).body == Kit.old.manifest)
+        Kit.new.put(on: kit.mirror.fake, tag: "latest")
+        kit.pass(seconds: 60)
+        #expect(kit.get(Kit.latest).body == Kit.old.manifest)
+        // The battery is empty.
+        let lead = kit.mirror.store.cooldownLead
+        kit.mirror.store.cooldownLead.wallSeconds = -1_700_000_000
+        kit.mirror.store.cooldownLead.monotonicSeconds += 5 * Kit.day
+        kit.mirror.store.tagClockLead += UInt64(5 * Kit.day) * 1000
+        #expect(kit.get(Kit.latest).body == Kit.old.manifest)
+        kit.expectServed(Kit.old)
+        kit.expectHeld(Kit.manifest(Kit.new))
+        // And is replaced.
+        kit.mirror.store.cooldownLead.wallSeconds = lead.wallSeconds + 5 * Kit.day
+        kit.pass(seconds: 60)
+        #expect(kit.get(Kit.latest).body == Kit.new.manifest)
+        kit.close()
+    }
+
+    @Test("a clock that is set forward ends no wait") func setForward() throws {
+        let kit = try Kit()
+        Kit.new.put(on: kit.mirror.fake, tag: "latest")
+        kit.expectHeld(Kit.latest)
+        kit.mirror.store.cooldownLead.wallSeconds += 10 * Kit.day
+        kit.pass(seconds: 61)
+        kit.expectHeld(Kit.latest)
+        #expect(kit.mirror.log.text.contains("the system's clock was set forward"))
+        kit.pass(seconds: 3 * Kit.day)
+        #expect(kit.get(Kit.latest).body == Kit.new.manifest)
+        kit.close()
+    }
+
     @Test("a tag that moves back serves what it means, and nothing waits any more")
     func movedBack() throws {
         let kit = try Kit()

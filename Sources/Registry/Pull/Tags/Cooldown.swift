@@ -91,7 +91,7 @@ package final class Cooldown {
 
     /// Whether a manifest's wait is over.
     func isOver(_ digest: Digest, _ cooldownSeconds: Int64) -> Bool {
-        store.ledger?.isOver(digest, cooldownSeconds: cooldownSeconds, now: store.cooldownNow) ?? false
+        store.ledgerAndNow.map { $0.isOver(digest, cooldownSeconds: cooldownSeconds, now: $1) } ?? false
     }
 
     /// What a manifest gets whose wait is not over.

@@ -21,6 +21,35 @@ extension TagChecks {
         }
     }
 
+    /// Ends a check whose upstream has not said what the tag means.
+    func fail(_ error: RegistryError, _ check: Check) {
+        let failure = TagCheckFailure(error)
+        guard check.policy.cooldown != .zero, failure != .deleted else {
+            return check.finish(.failed(failure, error))
+        }
+        takeCached(check.name, check.policy, checked: check.asked) { found in
+            check.finish(found.map { .moved($0, isPulled: false) } ?? .failed(failure, error))
+        }
+    }
+
+    /// Sets a tag to what it has moved to, if its wait is over and it is in the cache: no upstream is needed for that.
+    /// - Parameter then: called with the manifest; nil when there is none.
+    func takeCached(
+        _ name: TagName, _ policy: TagPolicy, checked: Int64, then: @escaping (CachedManifest?) -> Void
+    ) {
+        guard let digest = cooldown.newer(name, policy) else { return then(nil) }
+        context.store.findManifest(digest) { [self] found in
+            guard let found else { return then(nil) }
+            context.store.whenServable(digest, host: name.host, repository: name.repository) { [self] isServable in
+                guard isServable else { return then(nil) }
+                context.store.setTag(
+                    host: name.host, repository: name.repository, tag: name.tag, digest: digest, checked: checked)
+                cooldown.tagSet(name, to: digest)
+                then(found)
+            }
+        }
+    }
+
     /// Sets the tag to a manifest whose wait is over. It is pulled by its digest, since the tag may mean another one.
     private func take(_ digest: Digest, newest: Digest, _ check: Check) {
         let name = check.name

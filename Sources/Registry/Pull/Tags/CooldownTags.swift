@@ -64,15 +64,13 @@ extension Cooldown {
     }
 
     private func wait(_ name: TagName, _ digest: Digest, _ cooldown: Int64) -> Choice {
-        let text = "\(name)"
-        if let now = store.cooldownStamp, store.ledger?.candidates(of: text).last?.digest != digest {
-            store.record(.pending(digest, tag: text, seconds: now))
+        if let now = store.cooldownStamp, store.ledger?.candidates(of: "\(name)").last?.digest != digest {
+            store.record(.pending(digest, tag: "\(name)", seconds: now))
             puller.context.logger.info(
                 "a tag has moved to an image that is held back (cooldown)",
                 metadata: name.metadata(["digest": "\(digest)", "until": "\(hold(digest, cooldown).field)"]))
         }
-        let older = store.ledger?.choice(of: text, cooldownSeconds: cooldown, now: store.cooldownNow)
-        return older.map { .older($0) } ?? .none(hold(digest, cooldown))
+        return newer(name, cooldown).map { .older($0) } ?? .none(hold(digest, cooldown))
     }
 
     /// Records what a tag serves from now on.
@@ -93,10 +91,11 @@ extension Cooldown {
         store.ledger?.candidates(of: "\(name)").last.map { hold($0.digest, policy.cooldown.seconds) }
     }
 
-    /// Whether the wait of something newer than what a tag serves is over.
-    func hasNewer(_ name: TagName, _ policy: TagPolicy) -> Bool {
-        store.ledger?.choice(
-            of: "\(name)", cooldownSeconds: policy.cooldown.seconds, now: store.cooldownNow) != nil
+    /// The newest manifest that a tag does not serve yet and whose wait is over; nil when there is none.
+    func newer(_ name: TagName, _ policy: TagPolicy) -> Digest? { newer(name, policy.cooldown.seconds) }
+
+    private func newer(_ name: TagName, _ cooldownSeconds: Int64) -> Digest? {
+        store.ledgerAndNow.flatMap { $0.choice(of: "\(name)", cooldownSeconds: cooldownSeconds, now: $1) }
     }
 
     /// Whether a cached tag may serve its manifest.

@@ -176,7 +176,7 @@ package final class TagChecks {
         puller.head(head, from: source) { [self] result in
             switch result {
             case .failure(let error) where error.mayConcernHeadOnly: pull(check)
-            case .failure(let error): finish(.failed(TagCheckFailure(error), error))
+            case .failure(let error): fail(error, check)
             case .success(let entity) where policy.cooldown != .zero: weigh(entity.digest, check)
             case .success(let entity) where entity.digest == cached: finish(.unchanged)
             case .success(let entity): adopt(entity.digest, check)
@@ -217,7 +217,7 @@ package final class TagChecks {
             case .success(let manifest) where check.policy.cooldown != .zero: weigh(manifest.digest, check)
             case .success(let manifest) where manifest.digest == check.cached: check.finish(.unchanged)
             case .success(let manifest): check.finish(.moved(manifest, isPulled: true))
-            case .failure(let error): check.finish(.failed(TagCheckFailure(error), error))
+            case .failure(let error): fail(error, check)
             }
         }
     }

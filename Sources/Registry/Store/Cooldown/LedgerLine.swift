@@ -43,8 +43,10 @@ package enum LedgerLine {
 
     /// Parses a line without its end; nil if it is not a change.
     package static func parse(_ line: UnsafeRawBufferPointer) -> LedgerChange? {
-        guard let text = CheckedLine.text(line, maximumBytes: maximumBytes) else { return nil }
-        let words = String(decoding: text, as: UTF8.self).split(separator: " ", omittingEmptySubsequences: false)
+        guard let bytes = CheckedLine.text(line, maximumBytes: maximumBytes),
+            let text = String(validating: bytes, as: UTF8.self)
+        else { return nil }
+        let words = text.split(separator: " ", omittingEmptySubsequences: false)
         guard let kind = words.first, words.count > 1 else { return nil }
         if kind == "reached" { return words.count == 2 ? seconds(words[1]).map { .reached(seconds: $0) } : nil }
         guard let digest = Digest(String(words[1])) else { return nil }

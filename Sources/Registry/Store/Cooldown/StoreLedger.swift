@@ -75,6 +75,12 @@ extension Store {
         return ledgerState.clock?.present(reading, newestSeconds: newest) ?? 0
     }
 
+    /// The ledger and the present; nil while the ledger is not in memory. Reading the clock may change the ledger.
+    package var ledgerAndNow: (ledger: CooldownLedger, now: Int64)? {
+        let now = cooldownNow
+        return ledgerState.ledger.map { ($0, now) }
+    }
+
     /// The time for a new entry; nil while the clock is not right.
     package var cooldownStamp: Int64? { ledgerState.clock?.stamp(followClock()) }
 
