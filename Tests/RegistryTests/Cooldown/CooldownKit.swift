@@ -28,6 +28,8 @@ struct CooldownKit {
         let policies = try TagPolicyServingTests.policies(yaml)
         mirror = try MirrorKit {
             $0.policy.tags = policies
+            // On a busy machine a tag is not to be served as stale before its upstream has answered.
+            $0.policy.revalidationDeadlineMilliseconds = 60_000
             change(&$0)
         }
     }
@@ -42,7 +44,8 @@ struct CooldownKit {
 
     func get(_ target: String) -> TestClient.Response { mirror.get(target) }
 
-    /// Lets time pass on all clocks.
+    /// Lets time pass on all clocks. They are read in whole seconds: a wait is over two seconds after its end at the
+    /// latest. A test that expects a hold leaves it half a minute or more, since it may run on a busy machine.
     func pass(seconds: Int64) {
         mirror.store.cooldownLead.wallSeconds += seconds
         mirror.store.cooldownLead.monotonicSeconds += seconds
