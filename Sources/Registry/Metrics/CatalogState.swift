@@ -78,6 +78,16 @@ extension Catalog {
             "1 while something new could be stored, or nothing ever is (air-gapped); 0 without room or writes to disk."
         ) { $2.sample($1.isReadyForPulls) },
         gauge("ociregistry_store_tags", "Cached tags.") { $2.sample($1.store.tagCount) },
+        gauge("ociregistry_cooldown_waiting_tags", "Tags whose newest image is held back by cooldown.") {
+            $2.sample($1.store.cooldown.waitingTags)
+        },
+        gauge("ociregistry_cooldown_ledger_entries", "Entries of cooldown's ledger; 0 without a policy that has one.") {
+            $2.sample($1.store.cooldown.ledgerEntries)
+        },
+        gauge(
+            "ociregistry_cooldown_clock_behind",
+            "1 while no wait of cooldown ends, since the system's clock is behind the newest entry of the ledger."
+        ) { $2.sample($1.store.cooldown.isClockBehind) },
         gauge("ociregistry_store_filesystem_size_bytes", "Size of the file system that holds the store.") {
             $2.sample($1.store.disk.sizeBytes)
         },

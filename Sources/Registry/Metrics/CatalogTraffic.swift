@@ -78,6 +78,12 @@ extension Catalog {
                 text.sample(metrics.tags.staleCount(reason), Labels("reason", reason.label))
             }
         },
+        counter("ociregistry_cooldown_holds_total", "Answers changed by cooldown, by what is held back.", ["kind"]) {
+            metrics, _, text in
+            for kind in CooldownKind.allCases {
+                text.sample(metrics.tags.heldCount(kind), Labels("kind", kind.label))
+            }
+        },
         gauge("ociregistry_http_connections_open", "Client connections.") { $2.sample($1.openConnections) },
         counter("ociregistry_http_connections_accepted_total", "Client connections taken.") {
             $2.sample($0.requests.connectionsAccepted)

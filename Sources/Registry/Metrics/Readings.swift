@@ -65,6 +65,15 @@ package struct ScrubReadings: Sendable {
     package init() {}
 }
 
+/// The ledger of `cooldown`; all is 0 while no policy has a cooldown.
+package struct CooldownReadings: Sendable {
+    /// Tags that have moved to an image which they do not serve yet.
+    package var waitingTags = 0
+    package var ledgerEntries = 0
+    /// Whether no wait ends, since the system's clock is behind the newest entry.
+    package var isClockBehind = false
+}
+
 /// The current values of the store.
 package struct StoreReadings: Sendable {
     package var blobBytes: Int64 = 0
@@ -77,6 +86,7 @@ package struct StoreReadings: Sendable {
     /// Damaged files found, by `DamageFinder`.
     package var damaged = Array(repeating: UInt64(0), count: DamageFinder.allCases.count)
     package var scrub = ScrubReadings()
+    package var cooldown = CooldownReadings()
     /// Share of the cached bytes that the current pass has hashed.
     package var scrubProgress: Double {
         let all = blobBytes + manifestBytes

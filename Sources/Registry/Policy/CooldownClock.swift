@@ -56,12 +56,17 @@ package struct CooldownClock: Sendable {
     /// The present for waits, in seconds since 1970.
     /// - Parameter newestSeconds: the newest entry of the ledger. While the clock is behind it, no wait ends.
     package mutating func present(_ reading: Reading, newestSeconds: Int64) -> Int64 {
-        let present = min(reading.wallSeconds, continued(reading))
-        let isTrusted =
-            reading.wallSeconds >= CooldownClock.earliestSeconds
-            && present.addingSaturated(CooldownClock.slackSeconds) >= newestSeconds
-        if isTrusted { reachedSeconds = max(reachedSeconds, present) }
+        if !isBehind(reading, newestSeconds: newestSeconds) {
+            reachedSeconds = max(reachedSeconds, min(reading.wallSeconds, continued(reading)))
+        }
         return reachedSeconds
+    }
+
+    /// Whether the system's clock has been lost, or is behind the newest entry of the ledger, so that no wait ends.
+    package func isBehind(_ reading: Reading, newestSeconds: Int64) -> Bool {
+        let present = min(reading.wallSeconds, continued(reading))
+        return reading.wallSeconds < CooldownClock.earliestSeconds
+            || present.addingSaturated(CooldownClock.slackSeconds) < newestSeconds
     }
 
     /// The time for a new entry; nil while the clock has been lost, since the entry would be too old once it is right.

@@ -17,6 +17,7 @@ extension Store {
         readings.setAside = setAsideCount
         readings.damaged = damageCounts
         readings.scrub = scrub
+        readings.cooldown = cooldownReadings
         readings.writeFailuresNoSpace = writeFailures.noSpace
         readings.writeFailuresOther = writeFailures.other
         readings.prunedImages = removals.prunedImages

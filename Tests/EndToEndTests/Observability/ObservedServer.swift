@@ -25,6 +25,15 @@ final class ObservedServer {
     /// Often, so that the test need not wait long; the rules are evaluated as often.
     private static let interval = "500ms"
 
+    private static let settings = """
+        scrub: {interval: 30d, bytesPerSecond: 100KB}
+        deny: [/denied/]
+        tagPolicies:
+        - {match: ':latest$', ttl: 0s}
+        - {match: '/team/waiting:', cooldown: 3d}
+
+        """
+
     let run: LoopRun
     let files: TemporaryDirectory
     let server: OciRegistryProcess
@@ -60,9 +69,9 @@ final class ObservedServer {
             upstreams: upstreams, upstreamSettings: "auth: {user: me, password: wrong}", registries: failover,
             imagePath: images,
             arguments: [
-                "--metrics", "0", "--always-pull-latest", "--hello-world", "--max-bytes", Self.maxBytes,
+                "--metrics", "0", "--hello-world", "--max-bytes", Self.maxBytes,
                 "--min-free-bytes", "1MB",
-            ], settings: "scrub: {interval: 30d, bytesPerSecond: 100KB}\ndeny: [/denied/]\n")
+            ], settings: Self.settings)
         port = try Self.port(in: server.address)
         let mark = "metrics: http://"
         let line = try server.process.line(containing: mark, in: server.process.errors)

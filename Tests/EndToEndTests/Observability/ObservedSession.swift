@@ -47,6 +47,7 @@ struct ObservedSession {
         readAhead()
         refuseContent()
         listOffline()
+        holdBack()
     }
 
     private func get(_ upstream: ObservedServer.Upstream, _ what: String) -> TestClient.Response {
@@ -101,6 +102,15 @@ struct ObservedSession {
     private func listOffline() {
         scene[.good].on("/v2/\(Self.repository)/referrers/\(Self.signed)", .status(500))
         #expect(get(.good, "referrers/\(Self.signed)").status == 200)
+    }
+
+    /// An image that was published a short time ago, by its tag, by its digest, and its layer.
+    private func holdBack() {
+        let new = FakeImage(seed: 11)
+        new.put(on: scene[.good], repository: "team/waiting", tag: "v1")
+        for what in ["manifests/v1", "manifests/\(new.digest)", "blobs/\(digestOf(new.layers[0]))"] {
+            #expect(scene.get(.good, "team/waiting/\(what)").status == 403, "\(what)")
+        }
     }
 
     /// Several clients at one growing blob while others wait for their turn, one of them leaving; then the upstream

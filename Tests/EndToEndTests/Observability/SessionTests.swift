@@ -18,7 +18,7 @@ import Testing
         "Accepted and refused/refused", "Log lines dropped/dropped {{instance}}", "Pool queue/waiting {{instance}}",
         "Pool queue/in flight {{instance}}", "Heap bytes/mapped {{instance}}",
         "Images removed/{{reason}}", "Bytes removed/{{reason}}", "Disk/disk",
-        "No room/evictions without result", "No room/refused",
+        "No room/evictions without result", "No room/refused", "Clock of waits/clock",
         "Upstream requests in flight/lookups {{state}}", "Upstream requests in flight/lookups refused",
     ]
 
@@ -64,6 +64,8 @@ import Testing
         "ociregistry_denied_requests_total{rule=\"deny\"}",
         "ociregistry_negative_hits_total{status=\"404\"}",
         "ociregistry_upstream_quota_saved_total{ns=\"quota.test\", kind=\"manifest\"}",
+        "ociregistry_cooldown_holds_total{kind=\"tag\"}", "ociregistry_cooldown_holds_total{kind=\"manifest\"}",
+        "ociregistry_cooldown_holds_total{kind=\"blob\"}", "ociregistry_cooldown_waiting_tags",
     ]
 
     @Test("every panel, annotation and rule has data after a session that provokes each event") func panels() throws {

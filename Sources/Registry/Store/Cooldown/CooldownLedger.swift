@@ -32,6 +32,7 @@ package struct CooldownLedger: Sendable {
     private var exempt: Set<Admission> = []
     /// The candidates of tags, the newest last.
     private var pending: [String: [Candidate]] = [:]
+    private var candidateCount = 0
     private var tagsOfDigest: [Digest: Set<String>] = [:]
     private var tagsOfRepository: [String: Set<String>] = [:]
     /// The newest time of an entry, and the latest that the clock of waits has reached.
@@ -43,10 +44,9 @@ package struct CooldownLedger: Sendable {
     // MARK: Questions
 
     /// Entries that a file of this ledger has.
-    package var count: Int {
-        seen.count + approved.count + admitted.count + exempt.count + pending.values.reduce(0) { $0 + $1.count } + 1
-    }
+    package var count: Int { seen.count + approved.count + admitted.count + exempt.count + candidateCount + 1 }
 
+    /// Tags that have moved to an image which they do not serve yet.
     package var pendingTagCount: Int { pending.count }
 
     /// When the cache first learned of a manifest; nil when it is not known.
@@ -151,6 +151,7 @@ package struct CooldownLedger: Sendable {
         let repository = CooldownLedger.repository(of: tag)
         for former in self.candidates(of: tag) { tagsOfDigest.remove(tag, of: former.digest) }
         tagsOfRepository.remove(tag, of: repository)
+        candidateCount += candidates.count - self.candidates(of: tag).count
         pending[tag] = candidates.isEmpty ? nil : candidates
         guard !candidates.isEmpty else { return }
         for candidate in candidates { tagsOfDigest[candidate.digest, default: []].insert(tag) }

@@ -84,6 +84,14 @@ extension Store {
     /// The time for a new entry; nil while the clock is not right.
     package var cooldownStamp: Int64? { ledgerState.clock?.stamp(followClock()) }
 
+    /// What the metrics show of the ledger.
+    var cooldownReadings: CooldownReadings {
+        guard let ledger = ledgerState.ledger, let clock = ledgerState.clock else { return CooldownReadings() }
+        return CooldownReadings(
+            waitingTags: ledger.pendingTagCount, ledgerEntries: ledger.count,
+            isClockBehind: clock.isBehind(cooldownReading, newestSeconds: ledger.newestSeconds))
+    }
+
     /// Reads the clocks. If the system's has been set forward, what waits is moved with it.
     private func followClock() -> CooldownClock.Reading {
         let reading = cooldownReading
@@ -200,10 +208,11 @@ extension Store {
         ledgerState.ledger = ledger
         ledgerState.writtenReachedSeconds = ledger.reachedSeconds
         let reading = cooldownReading
-        ledgerState.clock = CooldownClock(reading, reachedSeconds: ledger.reachedSeconds)
-        if reading.wallSeconds.addingSaturated(CooldownClock.slackSeconds) < ledger.newestSeconds {
+        let clock = CooldownClock(reading, reachedSeconds: ledger.reachedSeconds)
+        ledgerState.clock = clock
+        if clock.isBehind(reading, newestSeconds: ledger.newestSeconds) {
             logger.error(
-                "the system's clock is behind the newest entry of LEDGER: no wait of cooldown ends until it is right",
+                "the system's clock is lost or behind the newest entry of LEDGER: no wait of cooldown can end",
                 metadata: ["newest": "\(ledger.newestSeconds)", "now": "\(reading.wallSeconds)"])
         }
     }
