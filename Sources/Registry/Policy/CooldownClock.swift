@@ -49,8 +49,12 @@ package struct CooldownClock: Sendable {
             && reading.monotonicSeconds.subtractingSaturated(adjustedSeconds) >= CooldownClock.driftPeriodSeconds
         guard isDrift || ahead > CooldownClock.slackSeconds else { return 0 }
         anchor.wallSeconds = anchor.wallSeconds.addingSaturated(ahead)
-        if isDrift { adjustedSeconds = reading.monotonicSeconds }
-        return isDrift ? 0 : ahead
+        guard !isDrift else {
+            adjustedSeconds = reading.monotonicSeconds
+            return 0
+        }
+        // While the clock was behind what had been reached, waits stood still there, and new entries got that time.
+        return min(ahead, max(0, reading.wallSeconds.subtractingSaturated(reachedSeconds)))
     }
 
     /// The present for waits, in seconds since 1970.

@@ -171,6 +171,19 @@ import Testing
         #expect(clock.present(reading(1000, 1000), newestSeconds: 0) == Self.start + 1000)
     }
 
+    @Test("a clock that was lost at the start moves what waits by the time since the last process, not by its error")
+    func lostAtStart() {
+        for wall in [0, CooldownClock.earliestSeconds + 1000] {
+            var clock = CooldownClock(.init(wallSeconds: wall, monotonicSeconds: 10), reachedSeconds: Self.start)
+            let behind = CooldownClock.Reading(wallSeconds: wall + 5, monotonicSeconds: 15)
+            #expect(clock.follow(behind) == 0 && clock.isBehind(behind, newestSeconds: Self.start))
+            #expect(clock.present(behind, newestSeconds: Self.start) == Self.start)
+            let right = reading(700, 0)
+            #expect(clock.follow(right) == 700 && !clock.isBehind(right, newestSeconds: Self.start + 700))
+            #expect(clock.present(right, newestSeconds: Self.start + 700) == Self.start + 700)
+        }
+    }
+
     @Test("small corrections are followed, and no sum of them makes a jump") func drift() {
         var clock = clock()
         var ahead: Int64 = 0
