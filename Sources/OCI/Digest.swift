@@ -107,8 +107,11 @@ package struct Digest: Sendable, BitwiseCopyable {
 
         @inlinable
         package func hash(into hasher: inout Hasher) {
+            // All of them: anybody can write digests that share some bytes.
             hasher.combine(words.0)
             hasher.combine(words.1)
+            hasher.combine(words.2)
+            hasher.combine(words.3)
         }
     }
 
@@ -150,11 +153,14 @@ extension Digest: Hashable {
                 == (right.words.4, right.words.5, right.words.6, right.words.7)
     }
 
-    /// Sixteen bytes of a cryptographic hash are distributed as well as all of them, at a quarter of the cost.
+    /// All words that a sha256 digest has: anybody can write digests that share some bytes. The others of a sha512
+    /// digest are not worth their time in every lookup.
     @inlinable
     package func hash(into hasher: inout Hasher) {
         hasher.combine(words.0)
         hasher.combine(words.1)
+        hasher.combine(words.2)
+        hasher.combine(words.3)
     }
 }
 

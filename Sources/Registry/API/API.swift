@@ -84,6 +84,7 @@ package final class API {
         token =
             String(UInt64.random(in: .min ... .max), radix: 16) + String(UInt64.random(in: .min ... .max), radix: 16)
         settingsChanged()
+        tags.cooldown.onWithdrawn = { [unowned self] in recentAnswers = RecentAnswers() }
     }
 
     /// Takes other settings, for the requests that arrive from now on.
@@ -115,8 +116,11 @@ package final class API {
     }
 
     /// Handles the copy of a content request that has been counted and that had to wait.
-    func resumeContent(_ connection: Connection, _ head: RequestHead, _ bytes: UnsafeRawBufferPointer) {
-        withPath(connection, head, bytes) { content(connection, Route($0), head, bytes) }
+    /// - Parameter isJudged: whether `cooldown` has let it pass.
+    func resumeContent(
+        _ connection: Connection, _ head: RequestHead, _ bytes: UnsafeRawBufferPointer, isJudged: Bool = false
+    ) {
+        withPath(connection, head, bytes) { content(connection, Route($0), head, bytes, isJudged: isJudged) }
     }
 
     /// Calls `body` with the decoded path, valid during the call; answers a path that cannot be decoded.
@@ -177,7 +181,8 @@ package final class API {
     }
 
     private func content(
-        _ connection: Connection, _ route: Route, _ head: RequestHead, _ bytes: UnsafeRawBufferPointer
+        _ connection: Connection, _ route: Route, _ head: RequestHead, _ bytes: UnsafeRawBufferPointer,
+        isJudged: Bool = false
     ) {
         let upstream: (host: HostTable.Entry, name: UnsafeRawBufferPointer)
         do throws(RegistryError) {
@@ -196,7 +201,7 @@ package final class API {
             if !names.isOpen {
                 guard try passesNameRules(connection, request) else { return }
             }
-            if tags.cooldown.isActive {
+            if tags.cooldown.isActive, !isJudged, route.kind == .manifest || route.kind == .blob {
                 guard try passesCooldown(connection, request) else { return }
             }
             try admitted(connection, request)

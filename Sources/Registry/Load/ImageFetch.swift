@@ -114,7 +114,8 @@ final class ImageFetch {
     }
 
     private func heldBack(_ hold: CooldownHold, _ found: CachedManifest, _ name: TagName, _ policy: TagPolicy) {
-        context.tags.cooldown.whenServable(found.digest, name, policy) { [self] isServable in
+        let place = context.tags.cooldown.place(name.host, name.repository)
+        context.tags.cooldown.whenServable(found.digest, name, policy, place) { [self] isServable in
             if isServable { visit(found, depth: 0) } else { end(hold.error("\(name)").reason) }
         }
     }

@@ -11,7 +11,7 @@ import Testing
 @Suite struct CooldownContentTests {
     private typealias Kit = CooldownKit
 
-    @Test("an image that waits is refused by digest in every repository, with its blobs where the policy holds them")
+    @Test("an image that waits is refused by digest, also where a registry without a cooldown does not have it")
     func byDigest() throws {
         let kit = try Kit()
         for repository in ["team/app", "other/app"] {
@@ -20,13 +20,115 @@ import Testing
         kit.expectHeld(Kit.latest)
         kit.expectHeld(Kit.manifest(Kit.new), by: Kit.new.digest)
         kit.expectHeld(Kit.layer(Kit.new))
-        kit.expectHeld(Kit.manifest(Kit.new, "other/app"), by: Kit.new.digest)
-        // There a tag means it whose policy does not hold it back.
-        #expect(kit.get("/v2/other/app/manifests/latest").body == Kit.new.manifest)
+        // It is in the cache by now, to be looked at.
+        kit.mirror.wait(for: { done in kit.mirror.store.whenWritten(then: done) })
+        #expect(kit.get(Kit.manifest(Kit.new, "no/such")).status == 404)
         kit.expectServed(Kit.new, "other/app")
         kit.expectHeld(Kit.manifest(Kit.new))
         kit.expectHeld(Kit.layer(Kit.new))
-        #expect(kit.mirror.metrics.tags.heldCount(.manifest) == 6 && kit.mirror.metrics.tags.heldCount(.blob) == 4)
+        #expect(kit.mirror.metrics.tags.heldCount(.manifest) == 4 && kit.mirror.metrics.tags.heldCount(.blob) == 4)
+        kit.close()
+    }
+
+    @Test("a list of referrers is not held back, and a missing tag is not asked for again and again") func others()
+        throws
+    {
+        let kit = try Kit { $0.negativeCache = NegativeCacheSettings() }
+        SignedImage.put(on: kit.mirror.fake)
+        #expect(kit.get(SignedImage.referrers).status == 200)
+        let missing = "/v2/team/app/manifests/missing"
+        for _ in 0..<5 { #expect(kit.get(missing).status == 404) }
+        #expect(kit.mirror.fake.requests(to: missing).map(\.method) == ["HEAD", "GET"])
+        kit.close()
+    }
+
+    @Test("after a restart all parts of a served image are given at once", .timeLimit(.minutes(2))) func parallel()
+        throws
+    {
+        let directory = try TemporaryDirectory()
+        let image = FakeImage(layerBytes: Array(repeating: 300, count: 13), seed: 88)
+        do {
+            let kit = try Kit { $0.imagePath = directory.path }
+            image.put(on: kit.mirror.fake, tag: "latest")
+            kit.approve(image)
+            #expect(kit.get(Kit.latest).status == 200)
+            kit.expectServed(image)
+            kit.close()
+        }
+        let kit = try Kit { $0.imagePath = directory.path }
+        let clients = image.layers.map { kit.mirror.start(.get("/v2/team/app/blobs/\(digestOf($0))")) }
+        kit.mirror.wait(for: clients)
+        #expect(clients.allSatisfy { $0.response.status == 200 })
+        kit.close()
+    }
+
+    @Test("the entries of a signature's index wait, also after a restart") func signatureIndex() throws {
+        let directory = try TemporaryDirectory()
+        let tag = "/v2/team/app/manifests/sha256-\(Kit.old.digest.hex)"
+        let type = MediaType.ociIndex.text
+        let entry = FakeImage.descriptor(FakeImage.type, Kit.new.manifest)
+        let index = Array("{\"schemaVersion\":2,\"mediaType\":\"\(type)\",\"manifests\":[\(entry)]}".utf8)
+        for _ in 0..<2 {
+            let kit = try Kit { $0.imagePath = directory.path }
+            let fake = kit.mirror.fake
+            Kit.old.put(on: fake, tag: "latest")
+            Kit.new.put(on: fake, tag: "part")
+            let answer = FakeAnswer.manifest(index, type: type, digest: "\(digestOf(index))")
+            fake.on(tag, answer)
+            fake.on("/v2/team/app/manifests/\(digestOf(index))", answer)
+            kit.approve(Kit.old)
+            #expect(kit.get(Kit.latest).status == 200)
+            #expect(kit.get(tag).body == index)
+            kit.expectHeld(Kit.manifest(Kit.new))
+            kit.expectHeld(Kit.layer(Kit.new))
+            kit.close()
+        }
+    }
+
+    /// What a runtime would run, disguised as a signature.
+    private static let disguises: [(from: String, to: String)] = [
+        ("application/vnd.oci.empty.v1+json", "application/octet-stream"),
+        ("application/vnd.oci.empty.v1+json", "Application/JSON; charset=utf-8"),
+        ("\"layers\":[]", "\"layers\":[],\"Config\":{\"mediaType\":\"application/vnd.oci.image.config.v1+json\"}"),
+        ("\"layers\":[]", "\"layers\":[],\"\\u0063onfig\":{}"),
+        ("\"layers\":[]", "\"layers\":[],\"Layers\":[]"),
+        (
+            "\"layers\":[]",
+            "\"layers\":[\(FakeImage.descriptor("application/vnd.oci.image.layer.v1.tar", [1]))]"
+        ),
+    ]
+
+    @Test("an image that is disguised as a signature waits", arguments: disguises.indices) func disguised(_ index: Int)
+        throws
+    {
+        let kit = try Kit()
+        let image = SignedImage.image
+        image.put(on: kit.mirror.fake, tag: "latest")
+        kit.approve(image)
+        #expect(kit.get(Kit.latest).status == 200)
+        let (from, to) = Self.disguises[index]
+        let text = String(decoding: SignedImage.signature(1), as: UTF8.self).replacingOccurrences(of: from, with: to)
+        let bytes = Array(text.utf8)
+        let target = "/v2/team/app/manifests/\(digestOf(bytes))"
+        kit.mirror.fake.on(target, .manifest(bytes, type: FakeImage.type, digest: "\(digestOf(bytes))"))
+        kit.expectHeld(target, by: digestOf(bytes))
+        kit.close()
+    }
+
+    @Test("a pull that began before a cooldown was configured admits nothing") func reload() throws {
+        let kit = try Kit("tagTTL: 1m")
+        Kit.new.put(on: kit.mirror.fake, tag: "latest")
+        var answer = Kit.new.answer
+        answer.delayMilliseconds = 200
+        kit.mirror.fake.on(Kit.latest, answer)
+        let client = kit.mirror.start(.get(Kit.latest))
+        kit.mirror.wait(until: { kit.mirror.fake.requests(to: Kit.latest).count == 1 })
+        kit.mirror.api.replaceTagPolicies(try TagPolicyServingTests.policies(Kit.policies))
+        kit.mirror.wait(for: [client])
+        #expect(client.response.status == 200)
+        kit.expectHeld(Kit.latest)
+        kit.expectHeld(Kit.manifest(Kit.new))
+        kit.expectHeld(Kit.layer(Kit.new))
         kit.close()
     }
 

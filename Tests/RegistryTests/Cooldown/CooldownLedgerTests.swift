@@ -17,6 +17,7 @@ import Testing
             .seen(first, seconds: 5), .seen(second, seconds: 7), .approved(second),
             .admitted(first, repository: "a.test/b/c"), .exempt(second, repository: "a.test/b"),
             .pending(second, tag: Self.tag, seconds: 8),
+            .signature(first, repository: "a.test/b"), .moved(seconds: 3, since: 6),
             .pending(first, tag: Self.tag, seconds: 9), .taken(second, tag: Self.tag), .reached(seconds: 20),
         ]
     }
@@ -49,11 +50,11 @@ import Testing
         var ledger = CooldownLedger()
         for change in changes() {
             ledger.apply(change)
-            try LedgerFile.append([change], layout)
+            _ = try LedgerFile.append([change], layout)
         }
         #expect(state(try LedgerFile.load(layout).ledger) == state(ledger))
         #expect(ledger.candidates(of: Self.tag).map(\.digest) == [Self.digests[0]])
-        for _ in 0..<600 { try LedgerFile.append([.reached(seconds: 3), .reached(seconds: 4)], layout) }
+        for _ in 0..<600 { _ = try LedgerFile.append([.reached(seconds: 3), .reached(seconds: 4)], layout) }
         let content = try LedgerFile.load(layout)
         #expect(state(content.ledger) == state(ledger) && content.state.lines < 20 && content.setAside == nil)
         #expect(state(try LedgerFile.load(layout).ledger) == state(ledger))
@@ -63,7 +64,7 @@ import Testing
     func damage(_ isTorn: Bool) throws {
         let fixture = try StoreFixture()
         let layout = fixture.store.layout
-        for change in changes() { try LedgerFile.append([change], layout) }
+        for change in changes() { _ = try LedgerFile.append([change], layout) }
         let before = state(try LedgerFile.load(layout).ledger)
         let handle = try #require(FileHandle(forWritingAtPath: layout.ledger))
         try handle.seekToEnd()
@@ -72,7 +73,7 @@ import Testing
         let content = try LedgerFile.load(layout)
         #expect(state(content.ledger) == before)
         #expect((content.setAside == nil) == isTorn)
-        try LedgerFile.append([.seen(Self.digests[9], seconds: 11)], layout)
+        _ = try LedgerFile.append([.seen(Self.digests[9], seconds: 11)], layout)
         let after = try LedgerFile.load(layout)
         #expect(after.ledger.firstSeen(Self.digests[9]) == 11 && after.setAside == nil)
     }

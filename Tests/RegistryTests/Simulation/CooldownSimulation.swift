@@ -55,9 +55,7 @@ import Testing
         mutating func follow(_ reading: CooldownClock.Reading, _ cooldown: Int64) {
             let jump = clock.follow(reading)
             guard jump > 0 else { return }
-            for (digest, seconds) in ledger.waiting(cooldownSeconds: cooldown, now: clock.reachedSeconds) {
-                record(.seen(digest, seconds: seconds + jump))
-            }
+            record(.moved(seconds: jump, since: max(0, clock.reachedSeconds - cooldown)))
             // The store writes within milliseconds.
             write()
         }

@@ -10,10 +10,11 @@ extension API {
         guard let digest = Digest(ascii: reference) else { return true }
         let isManifest = request.route.kind == .manifest
         if isManifest ? builtin?.manifests[digest] != nil : builtin?.blobs[digest] != nil { return true }
-        let isAdmitted = request.target.withBytes { name in
-            name.withText { tags.cooldown.isAdmitted(digest, in: $0) }
+        let passes = request.target.withBytes { name in
+            let noTag = UnsafeRawBufferPointer(start: nil, count: 0)
+            return name.withText { tags.cooldown.passesAtOnce(digest, TagBytes(name, tag: noTag), $0) }
         }
-        guard !isAdmitted else { return true }
+        guard !passes else { return true }
         let source = try OwnedRequest(request, pseudonym: pseudonym, connection).source
         let head = request.head
         let copy = Array(request.bytes.prefix(head.length))
@@ -21,7 +22,7 @@ extension API {
         let then: (CooldownVerdict) -> Void = { [self] verdict in
             pending.answer { connection in
                 switch verdict {
-                case .admitted: copy.withUnsafeBytes { resumeContent(connection, head, $0) }
+                case .admitted: copy.withUnsafeBytes { resumeContent(connection, head, $0, isJudged: true) }
                 case .held(let hold): refuse(connection, hold, isManifest ? .manifest : .blob, "\(digest)")
                 case .failed(let error): connection.respond(error)
                 }

@@ -23,14 +23,16 @@ extension API {
         _ connection: Connection, _ name: TagName, _ found: CachedTag?, _ policy: TagPolicy, _ isForced: Bool,
         _ owned: OwnedRequest
     ) {
-        guard let found else {
+        guard let found, let place = owned.cooldownPlace else {
             guard policy.cooldown != .zero else { return pull(connection, .tag(name.tag), owned, tagPolicy: policy) }
             return resolve(connection, name, nil, policy, owned)
         }
-        tags.cooldown.whenServable(found.manifest.digest, name, policy) { [self] isServed in
+        tags.cooldown.whenServable(found.manifest.digest, name, policy, place) { [self] isServed in
             guard isServed else { return resolve(connection, name, found.manifest.digest, policy, owned) }
             // What the tag has moved to is served as soon as its wait is over.
-            let isForced = isForced || (!self.policy.airGapped && tags.cooldown.newer(name, policy) != nil)
+            let hasNewer =
+                !self.policy.airGapped && !tags.isPaused(name) && tags.cooldown.newer(name, policy) != nil
+            let isForced = isForced || hasNewer
             answer(connection, found, policy, isForced, owned)
         }
     }
@@ -59,6 +61,9 @@ extension API {
             }
             return refuse(connection, cooldown.hold(cached, policy.cooldown.seconds), .tag, "\(name)")
         }
+        if let error = puller.rememberedError(.tag(name.tag), from: owned.source, isHead: true) {
+            return connection.respond(error)
+        }
         let isJoined = tags.runningSince(name) != nil
         let tally = countPull(owned.source, isJoined: isJoined)
         let pending = makePendingResponse(connection, owned.source)
@@ -66,7 +71,7 @@ extension API {
             countEnd(tally)
             switch outcome {
             case .moved(let manifest, let isPulled):
-                cooldown.tagServes(manifest.digest, name, policy)
+                if let place = owned.cooldownPlace { cooldown.tagServes(manifest.digest, policy, place) }
                 completeImage(manifest, owned)
                 if isPulled, !isJoined { puller.prefetchReferrers(of: manifest, from: owned.source) }
                 pending.answer { [self] connection in
@@ -81,7 +86,9 @@ extension API {
                 findTag(name, owned) { [self] found in
                     pending.answer { [self] connection in
                         guard let found else { return connection.respond(.unavailable("\(name) has left the cache")) }
-                        cooldown.tagServes(found.manifest.digest, name, policy)
+                        if let place = owned.cooldownPlace {
+                            cooldown.tagServes(found.manifest.digest, policy, place)
+                        }
                         countServed(tally)
                         send(connection, found.manifest, owned.conditions, .hit)
                     }

@@ -156,9 +156,8 @@ extension API {
 
     /// Admits what a tag without a cooldown means.
     private func admit(_ digest: Digest, by reference: Reference, _ tagPolicy: TagPolicy?, _ owned: OwnedRequest) {
-        guard let tagPolicy, case .tag(let tag) = reference else { return }
-        let name = TagName(host: owned.source.host, repository: owned.source.repository, tag: tag)
-        tags.cooldown.tagServes(digest, name, tagPolicy)
+        guard let tagPolicy, let place = owned.cooldownPlace, case .tag = reference else { return }
+        tags.cooldown.tagServes(digest, tagPolicy, place)
     }
 
     private func forwardHead(

@@ -46,6 +46,8 @@ extension API {
                     guard let found else { return pull(connection, .tag(name.tag), owned) }
                     return answer(connection, found, policy, isForced, owned)
                 }
+                var owned = owned
+                owned.cooldownPlace = tags.cooldown.place(name.host, name.repository)
                 answerUnderCooldown(connection, name, found, policy, isForced, owned)
             }
         }
@@ -101,7 +103,7 @@ extension API {
             // Pulled by its tag, the manifest could be one that is held back.
             guard policy.cooldown == .zero else { return resolve(connection, tag.name, nil, policy, owned) }
             if decision == .fresh { return proveManifest(connection, tag.manifest, .tag(tag.name.tag), owned) }
-            return pull(connection, .tag(tag.name.tag), owned)
+            return pull(connection, .tag(tag.name.tag), owned, tagPolicy: policy)
         }
         switch decision {
         case .fresh:
@@ -175,7 +177,7 @@ extension API {
             sendWaiting(connection, tag.name, policy)
             send(connection, tag.manifest, owned.conditions, .hit)
         case .moved(let manifest, let isPulled):
-            if tags.cooldown.isActive { tags.cooldown.tagServes(manifest.digest, tag.name, policy) }
+            if let place = owned.cooldownPlace { tags.cooldown.tagServes(manifest.digest, policy, place) }
             sendWaiting(connection, tag.name, policy)
             countServed(tally)
             send(connection, manifest, owned.conditions, isPulled ? (tally.isJoined ? .joined : .miss) : .hit)

@@ -126,6 +126,9 @@ final class ReferrersFetch {
             gate.leave()
             return end("stopped")
         }
+        var source = source
+        // With a cooldown a check decides what a tag means.
+        source.setsTag = !puller.context.store.keepsLedger
         puller.manifest(reference, from: source, isOptional: true) { [self] result, _ in
             gate.leave()
             switch result {

@@ -11,9 +11,10 @@ internal import OCI
 
 /// Which manifests and blobs may be served although policies have a cooldown.
 package final class Cooldown {
-    /// Manifests of one repository whose parts have not been read yet; when there are more, they are found again on the
-    /// disk.
-    private static let maximumRoots = 4096
+    /// Manifests of one repository whose parts have not been read yet, and repositories with some. The parts of those
+    /// beyond are found once a manifest that names them is requested again.
+    private static let maximumRoots = 131_072
+    private static let maximumPlaces = 16_384
     /// What is known to be served, over all repositories. Clients can ask for any digest of a repository without a
     /// cooldown.
     private static let maximumAdmitted = 2_000_000
@@ -25,7 +26,7 @@ package final class Cooldown {
     /// 2020-01-01: an earlier time of a file was written by a clock that was not right.
     private static let earliestFileSeconds: Int64 = 1_577_836_800
     /// Largest manifest of a referrer, in bytes.
-    private static let maximumReferrerBytes = 1 << 20
+    static let maximumReferrerBytes = 1 << 20
 
     let store: Store
     let puller: Puller
@@ -37,6 +38,12 @@ package final class Cooldown {
     /// Repositories whose roots are being read, with what waits for that.
     var reading: [CooldownPlace: [() -> Void]] = [:]
     var scanned: [CooldownPlace: UInt64] = [:]
+    /// Repositories whose names are being searched, with what waits for that.
+    var scanning: [CooldownPlace: [() -> Void]] = [:]
+    private var generation: UInt64 = 0
+    var logLines = LogLineBudget()
+    /// Called when something that was admitted is not any more: answers must not be repeated from memory.
+    var onWithdrawn: () -> Void = {}
     /// What tags without a served manifest got, for their ttl.
     var heldTags: [TagName: HeldTag] = [:]
 
@@ -53,6 +60,7 @@ package final class Cooldown {
 
     /// Takes the policies of `tags` into use.
     func policiesChanged() {
+        generation &+= 1
         store.setLongestCooldown(tags.policies.longestCooldown.seconds)
         forget()
         (heldTags, scanned) = ([:], [:])
@@ -66,6 +74,11 @@ package final class Cooldown {
         store.freeLater(former)
     }
 
+    /// A repository under the present policies.
+    func place(_ host: RegistryHost, _ repository: RepositoryName) -> CooldownPlace {
+        CooldownPlace(host, repository, generation: generation)
+    }
+
     // MARK: What is admitted
 
     /// Whether something is known to be served in a repository. Allocates nothing.
@@ -75,18 +88,41 @@ package final class Cooldown {
 
     /// - Parameter namesParts: whether what the manifest names is served too.
     func admit(_ digest: Digest, in place: CooldownPlace, namesParts: Bool = true) {
-        guard !admitted.contains(digest, place.text) else { return }
+        guard place.generation == generation, !admitted.contains(digest, place.text) else { return }
         if admitted.count >= Cooldown.maximumAdmitted { forget() }
         admitted.apply(.add(digest, repository: place.text))
         if namesParts { addRoot(digest, place) }
     }
 
     func addRoot(_ digest: Digest, _ place: CooldownPlace) {
-        if roots[place, default: []].count >= Cooldown.maximumRoots {
-            roots[place] = []
-            scanned[place] = nil
-        }
+        if roots[place] == nil, roots.count >= Cooldown.maximumPlaces { roots = [:] }
+        guard roots[place, default: []].count < Cooldown.maximumRoots else { return }
         roots[place, default: []].insert(digest)
+    }
+
+    /// Forgets what is admitted of a manifest that a tag waits for now.
+    func withdraw(_ digest: Digest) {
+        admitted.apply(.removeContent(digest))
+        onWithdrawn()
+    }
+
+    /// Whether content passes without a decision: its repository's policy has no cooldown, nothing waits there, and the
+    /// manifest does not wait elsewhere.
+    /// - Parameter name: the repository with an empty tag.
+    func passesAtOnce(_ digest: Digest, _ name: TagBytes, _ repository: UnsafeRawBufferPointer) -> Bool {
+        if admitted.contains(digest, repository) { return true }
+        guard let policy = tags.policy(of: name, isLatest: false), policy.cooldown == .zero,
+            let ledger = store.ledger, !waitsElsewhere(digest, ledger)
+        else { return false }
+        return ledger.pendingTagCount == 0
+            || ledger.waitingTags(in: String(decoding: repository, as: UTF8.self)).isEmpty
+    }
+
+    /// Whether a manifest is held back in some repository.
+    private func waitsElsewhere(_ digest: Digest, _ ledger: CooldownLedger) -> Bool {
+        guard !ledger.isApproved(digest) else { return false }
+        if !ledger.tags(waitingFor: digest).isEmpty { return true }
+        return ledger.firstSeen(digest) != nil && !isOver(digest, tags.policies.longestCooldown.seconds)
     }
 
     /// Whether a manifest's wait is over.
@@ -103,17 +139,17 @@ package final class Cooldown {
 
     /// Decides whether a manifest may be served in the source's repository.
     /// - Parameters:
-    ///   - mayFetch: whether the upstream may be asked for a manifest that the cache does not have.
-    ///   - then: called later. After `.admitted`, `isAdmitted` is true.
+    ///   - mayFetch: whether the upstream may be asked.
+    ///   - then: called later.
     func judge(
         manifest digest: Digest, from source: PullSource, mayFetch: Bool, then: @escaping (CooldownVerdict) -> Void
     ) {
-        let place = CooldownPlace(source)
-        whenCooldownKnown(place, digest) { [self] cooldown in
-            guard cooldown > 0 else {
-                admit(digest, in: place)
-                return then(.admitted)
-            }
+        let place = place(source.host, source.repository)
+        let then = repeating(place, then) { [self] in
+            judge(manifest: digest, from: source, mayFetch: mayFetch, then: then)
+        }
+        whenCooldownKnown(place) { [self] cooldown in
+            guard cooldown > 0 else { return judgeFree(digest, place, mayFetch ? source : nil, then) }
             whenSeen(digest) { [self] in
                 if isOver(digest, cooldown) || store.ledger?.isAdmitted(digest, in: place.text) == true {
                     admit(digest, in: place)
@@ -129,26 +165,65 @@ package final class Cooldown {
 
     /// Decides whether a blob may be served in the source's repository, as `judge(manifest:…)`.
     func judge(blob digest: Digest, from source: PullSource, then: @escaping (CooldownVerdict) -> Void) {
-        let place = CooldownPlace(source)
-        whenCooldownKnown(place, nil) { [self] cooldown in
-            guard cooldown > 0 else {
-                admit(digest, in: place, namesParts: false)
-                return then(.admitted)
-            }
+        let place = place(source.host, source.repository)
+        let then = repeating(place, then) { [self] in judge(blob: digest, from: source, then: then) }
+        whenCooldownKnown(place) { [self] cooldown in
+            guard cooldown > 0 else { return then(.admitted) }
             whenNamed(digest, place, cooldown) { isNamed in
                 then(isNamed ? .admitted : .held(CooldownHold(digest: digest, endSeconds: nil)))
             }
         }
     }
 
+    /// What `then` does, unless the policies have changed meanwhile: then it is decided again.
+    private func repeating(
+        _ place: CooldownPlace, _ then: @escaping (CooldownVerdict) -> Void, _ again: @escaping () -> Void
+    ) -> (CooldownVerdict) -> Void {
+        { [self] verdict in
+            guard place.generation != generation, isActive else { return then(verdict) }
+            loop.deferred.enqueue(again)
+        }
+    }
+
+    /// Decides about a manifest in a repository without a cooldown. One that waits elsewhere is served when this
+    /// repository's own registry has it.
+    private func judgeFree(
+        _ digest: Digest, _ place: CooldownPlace, _ source: PullSource?, _ then: @escaping (CooldownVerdict) -> Void
+    ) {
+        guard let ledger = store.ledger, waitsElsewhere(digest, ledger), !ledger.isAdmitted(digest, in: place.text)
+        else {
+            return then(.admitted)
+        }
+        let held = CooldownVerdict.held(hold(digest, tags.policies.longestCooldown.seconds))
+        guard let source else { return then(held) }
+        store.findManifest(digest) { [self] found in
+            guard let found else { return then(.admitted) }
+            puller.prove(digest, .manifest, sizeBytes: Int64(found.sizeBytes), from: source) { [self] answer in
+                switch answer {
+                case .proven:
+                    admit(digest, in: place)
+                    then(.admitted)
+                case .refused(let error): then(.failed(error))
+                case .needsContent:
+                    puller.manifest(.digest(digest), from: source) { [self] result, _ in
+                        switch result {
+                        case .failure(let error): then(.failed(error))
+                        case .success:
+                            admit(digest, in: place)
+                            then(.admitted)
+                        }
+                    }
+                }
+            }
+        }
+    }
+
     /// Calls `then` later with the cooldown in seconds that content of a repository has by digest: that of the policy
-    /// of the repository's name with an empty tag, or the longest of its tags that wait. For a manifest that tags wait
-    /// for, theirs count in every repository.
-    private func whenCooldownKnown(_ place: CooldownPlace, _ digest: Digest?, then: @escaping (Int64) -> Void) {
+    /// of the repository's name with an empty tag, or the longest of its tags that wait.
+    private func whenCooldownKnown(_ place: CooldownPlace, then: @escaping (Int64) -> Void) {
         store.whenLedgerKnown { [self] in
             guard let ledger = store.ledger else { return then(0) }
-            var names = ledger.waitingTags(in: place.text)
-            if let digest { names.formUnion(ledger.tags(waitingFor: digest)) }
+            let names = ledger.waitingTags(in: place.text)
             guard names.count < Cooldown.maximumPolicies else { return then(tags.policies.longestCooldown.seconds) }
             longestCooldown([place.name(tag: "")] + names.compactMap { TagName($0) }, 0, then)
         }
@@ -157,7 +232,14 @@ package final class Cooldown {
     private func longestCooldown(_ names: [TagName], _ longest: Int64, _ then: @escaping (Int64) -> Void) {
         guard let name = names.last else { return then(longest) }
         tags.whenPolicyKnown(name) { [self] policy in
-            longestCooldown(names.dropLast(), max(longest, policy.cooldown.seconds), then)
+            let cooldown = policy.cooldown.seconds
+            // A tag that nobody has asked for since its wait was over does not wait.
+            let counts =
+                name.tag.isEmpty
+                || (store.ledger?.candidates(of: "\(name)") ?? []).contains {
+                    !isOver($0.digest, cooldown)
+                }
+            longestCooldown(names.dropLast(), counts ? max(longest, cooldown) : longest, then)
         }
     }
 
@@ -181,80 +263,9 @@ package final class Cooldown {
         guard store.ledger?.firstSeen(digest) == nil, let now = store.cooldownStamp else { return }
         store.record(.seen(digest, seconds: now))
     }
-
-    /// Decides about a manifest that no other one names: it is served if it is about an image that is.
-    /// - Parameter source: where the manifest is fetched from if the cache does not have it; nil: nowhere.
-    private func judgeByContent(
-        _ digest: Digest, _ place: CooldownPlace, _ cooldown: Int64, _ source: PullSource?,
-        _ then: @escaping (CooldownVerdict) -> Void
-    ) {
-        store.findManifest(digest) { [self] found in
-            if let found { return examine(found, nil, place, cooldown, then) }
-            let isKnown = store.ledger?.firstSeen(digest) != nil
-            guard let source else {
-                let error = RegistryError.notCached(manifest: .digest(digest), in: place.repository)
-                return then(isKnown ? .held(hold(digest, cooldown)) : .failed(error))
-            }
-            // The wait begins with the registry's word for it: otherwise a client could let it pass beforehand.
-            puller.manifest(.digest(digest), from: source) { [self] result, _ in
-                switch result {
-                case .success(let manifest):
-                    see(digest)
-                    examine(manifest, nil, place, cooldown, then)
-                case .failure(let error): then(isKnown ? .held(hold(digest, cooldown)) : .failed(error))
-                }
-            }
-        }
-    }
-
-    /// Decides about a manifest by its content.
-    /// - Parameter subject: what it is about by its tag; nil for a manifest that names its subject itself.
-    func examine(
-        _ manifest: CachedManifest, _ subject: Digest?, _ place: CooldownPlace, _ cooldown: Int64,
-        _ then: @escaping (CooldownVerdict) -> Void
-    ) {
-        let held = hold(manifest.digest, cooldown)
-        guard manifest.sizeBytes <= Cooldown.maximumReferrerBytes else { return then(.held(held)) }
-        let (body, type) = (manifest.sharedBody, manifest.mediaType.text)
-        puller.context.offload.run {
-            try Manifest.decode(body.bytes, contentType: type)
-        } then: { [self] (result: Result<Manifest, any Error>) in
-            guard case .success(let decoded) = result, decoded.isRunnable == false,
-                let about = decoded.subject ?? subject
-            else { return then(.held(held)) }
-            whenServed(about, place, cooldown) { [self] isServed in
-                guard isServed else { return then(.held(held)) }
-                // The entries of an index are judged one by one: anybody can write one.
-                admit(manifest.digest, in: place, namesParts: !manifest.mediaType.isIndex)
-                then(.admitted)
-            }
-        }
-    }
-
-    /// Whether an image is served in a repository, by what the cache knows.
-    private func whenServed(
-        _ digest: Digest, _ place: CooldownPlace, _ cooldown: Int64, then: @escaping (Bool) -> Void
-    ) {
-        if isOver(digest, cooldown) || store.ledger?.isAdmitted(digest, in: place.text) == true { return then(true) }
-        whenNamed(digest, place, cooldown, then: then)
-    }
 }
 
 extension TagSpan {
     /// The span in seconds, rounded up.
     var seconds: Int64 { milliseconds.addingSaturated(999) / 1000 }
-}
-
-extension Manifest {
-    /// Whether a container runtime would run it: by its config, since runtimes take layers of unknown types for what
-    /// they look like. An index has none, and its entries are judged one by one.
-    fileprivate var isRunnable: Bool {
-        guard !mediaType.isIndex, mediaType != .ociArtifact else { return false }
-        guard let type = config?.mediaType else { return true }
-        return Manifest.imageConfigs.contains(type.asciiLowercased)
-    }
-
-    private static let imageConfigs: Set<String> = [
-        "application/vnd.oci.image.config.v1+json", "application/vnd.docker.container.image.v1+json", "",
-    ]
 }

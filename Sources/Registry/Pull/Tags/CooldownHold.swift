@@ -46,20 +46,21 @@ enum CooldownVerdict {
     case failed(RegistryError)
 }
 
-/// A repository of a host.
+/// A repository of a host, under the policies of one time.
 struct CooldownPlace: Hashable {
     let host: RegistryHost
     let repository: RepositoryName
     /// `host/name`
     let text: String
+    /// The number of the policies: what was decided under former ones admits nothing.
+    let generation: UInt64
 
-    init(_ host: RegistryHost, _ repository: RepositoryName) {
+    init(_ host: RegistryHost, _ repository: RepositoryName, generation: UInt64) {
         self.host = host
         self.repository = repository
+        self.generation = generation
         text = "\(host)/\(repository)"
     }
-
-    init(_ source: PullSource) { self.init(source.host, source.repository) }
 
     func name(tag: String) -> TagName { TagName(host: host, repository: repository, tag: tag) }
 }

@@ -11,62 +11,83 @@ extension Cooldown {
         _ digest: Digest, _ place: CooldownPlace, _ cooldown: Int64, then: @escaping (Bool) -> Void
     ) {
         readRoots(place) { [self] in
-            let now = loop.nowMilliseconds
-            let isRecent = scanned[place].map { now &- $0 < Cooldown.scanPauseMilliseconds } ?? false
-            guard !admitted.contains(digest, place.text), !isRecent else {
-                return then(admitted.contains(digest, place.text))
-            }
-            if scanned.count >= Cooldown.maximumScans { scanned = [:] }
-            scanned[place] = now
-            scan(place, cooldown) { [self] in
+            guard !admitted.contains(digest, place.text) else { return then(true) }
+            whenScanned(place, cooldown) { [self] in
                 readRoots(place) { [self] in then(admitted.contains(digest, place.text)) }
             }
         }
     }
 
-    private func readRoots(_ place: CooldownPlace, then: @escaping () -> Void) {
+    /// Calls `then` when the repository's names have been searched a short time ago.
+    private func whenScanned(_ place: CooldownPlace, _ cooldown: Int64, then: @escaping () -> Void) {
+        guard scanning[place] == nil else {
+            scanning[place]?.append(then)
+            return
+        }
+        let now = loop.nowMilliseconds
+        if let last = scanned[place], now &- last < Cooldown.scanPauseMilliseconds { return then() }
+        scanning[place] = [then]
+        scan(place, cooldown) { [self] in
+            if scanned.count >= Cooldown.maximumScans { scanned = [:] }
+            scanned[place] = now
+            loop.deferred.forEach(scanning.removeValue(forKey: place) ?? []) { $0() }
+        }
+    }
+
+    /// Manifests that are read at once.
+    private static let batch = 64
+
+    /// - Parameter absent: manifests that were not found by this call.
+    private func readRoots(_ place: CooldownPlace, absent: Set<Digest> = [], then: @escaping () -> Void) {
         guard reading[place] == nil else {
             reading[place]?.append { [self] in readRoots(place, then: then) }
             return
         }
-        guard let digests = roots.removeValue(forKey: place), !digests.isEmpty else {
-            return loop.deferred.enqueue(then)
-        }
+        // Those that are not in the cache stay until they are.
+        let all = roots[place] ?? []
+        let digests = all.lazy.filter { [self] in store.mayHaveManifest($0) && !absent.contains($0) }.prefix(
+            Cooldown.batch
+        ).map(\.self)
+        guard !digests.isEmpty else { return loop.deferred.enqueue(then) }
+        roots[place]?.subtract(digests)
+        if roots[place]?.isEmpty == true { roots[place] = nil }
         reading[place] = []
         var found: [CachedManifest] = []
-        var missing: [Digest] = []
+        var absent = absent
         var left = digests.count
         for digest in digests {
             store.findManifest(digest) { [self] manifest in
-                if let manifest { found.append(manifest) } else { missing.append(digest) }
+                if let manifest {
+                    found.append(manifest)
+                } else {
+                    absent.insert(digest)
+                    addRoot(digest, place)
+                }
                 left -= 1
                 guard left == 0 else { return }
-                addParts(of: found, place) { [self] hasMore in
+                addParts(of: found, place) { [self] in
                     let waiting = reading.removeValue(forKey: place) ?? []
-                    if hasMore { readRoots(place, then: then) } else { loop.deferred.enqueue(then) }
-                    for digest in missing { addRoot(digest, place) }
+                    readRoots(place, absent: absent, then: then)
                     loop.deferred.forEach(waiting) { $0() }
                 }
             }
         }
     }
 
-    /// - Parameter then: called with whether there are new manifests to be read.
-    private func addParts(of manifests: [CachedManifest], _ place: CooldownPlace, then: @escaping (Bool) -> Void) {
-        guard !manifests.isEmpty else { return then(false) }
-        let bodies = manifests.map { ($0.sharedBody, $0.mediaType.text) }
+    private func addParts(of manifests: [CachedManifest], _ place: CooldownPlace, then: @escaping () -> Void) {
+        // The entries of a signature's index wait by themselves.
+        let named = manifests.filter { manifest in
+            !manifest.mediaType.isIndex || store.ledger?.isSignature(manifest.digest, in: place.text) != true
+        }
+        let bodies = named.map { ($0.sharedBody, $0.mediaType.text) }
         puller.context.offload.run {
             bodies.compactMap { try? Manifest.decode($0.bytes, contentType: $1) }
         } then: { [self] (result: Result<[Manifest], any Error>) in
-            var hasMore = false
             for manifest in (try? result.get()) ?? [] {
-                for child in manifest.manifests where !admitted.contains(child.digest, place.text) {
-                    admit(child.digest, in: place)
-                    hasMore = true
-                }
+                for child in manifest.manifests { admit(child.digest, in: place) }
                 for blob in manifest.ownBlobs { admit(blob.digest, in: place, namesParts: false) }
             }
-            then(hasMore)
+            then()
         }
     }
 

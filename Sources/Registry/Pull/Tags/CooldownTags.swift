@@ -40,10 +40,10 @@ extension Cooldown {
                 // A signature of an image that is served is not held back.
                 find(digest, from: source) { [self] manifest in
                     guard let manifest else { return then(wait(name, digest, cooldown)) }
-                    let place = CooldownPlace(name.host, name.repository)
+                    let place = place(name.host, name.repository)
                     examine(manifest, subject, place, cooldown) { [self] verdict in
                         guard case .admitted = verdict else { return then(wait(name, digest, cooldown)) }
-                        store.record(.exempt(digest, repository: place.text))
+                        store.record(.signature(digest, repository: place.text))
                         then(.newest)
                     }
                 }
@@ -66,11 +66,19 @@ extension Cooldown {
     private func wait(_ name: TagName, _ digest: Digest, _ cooldown: Int64) -> Choice {
         if let now = store.cooldownStamp, store.ledger?.candidates(of: "\(name)").last?.digest != digest {
             store.record(.pending(digest, tag: "\(name)", seconds: now))
+            withdraw(digest)
+            let milliseconds = loop.nowMilliseconds
+            guard logLines.hasRoom(now: milliseconds) else { return choice(name, digest, cooldown) }
+            logLines.take()
             puller.context.logger.info(
                 "a tag has moved to an image that is held back (cooldown)",
                 metadata: name.metadata(["digest": "\(digest)", "until": "\(hold(digest, cooldown).field)"]))
         }
-        return newer(name, cooldown).map { .older($0) } ?? .none(hold(digest, cooldown))
+        return choice(name, digest, cooldown)
+    }
+
+    private func choice(_ name: TagName, _ digest: Digest, _ cooldown: Int64) -> Choice {
+        newer(name, cooldown).map { .older($0) } ?? .none(hold(digest, cooldown))
     }
 
     /// Records what a tag serves from now on.
@@ -100,12 +108,14 @@ extension Cooldown {
 
     /// Whether a cached tag may serve its manifest.
     /// - Parameter then: called later. After true, the manifest and what it names are admitted.
-    func whenServable(_ digest: Digest, _ name: TagName, _ policy: TagPolicy, then: @escaping (Bool) -> Void) {
+    func whenServable(
+        _ digest: Digest, _ name: TagName, _ policy: TagPolicy, _ place: CooldownPlace, then: @escaping (Bool) -> Void
+    ) {
         let cooldown = policy.cooldown.seconds
         store.whenLedgerKnown { [self] in
             whenSeen(digest) { [self] in
                 let isServed = cooldown == 0 || isOver(digest, cooldown) || isExempt(digest, name)
-                if isServed { tagServes(digest, name, policy) }
+                if isServed { tagServes(digest, policy, place) }
                 then(isServed)
             }
         }
@@ -113,15 +123,17 @@ extension Cooldown {
 
     /// Admits what a tag serves. Where its repository holds it back by digest, that is kept over restarts, also when
     /// the tag has moved on: clients have begun to pull it.
-    func tagServes(_ digest: Digest, _ name: TagName, _ policy: TagPolicy) {
-        let place = CooldownPlace(name.host, name.repository)
+    /// - Parameter place: the tag's repository, under the policies that `policy` is of.
+    func tagServes(_ digest: Digest, _ policy: TagPolicy, _ place: CooldownPlace) {
         admit(digest, in: place)
         guard policy.cooldown == .zero, !isOver(digest, tags.policies.longestCooldown.seconds),
             store.ledger?.isAdmitted(digest, in: place.text) == false
         else { return }
         tags.whenPolicyKnown(place.name(tag: "")) { [self] policy in
             let isStrict = store.ledger.map { !$0.waitingTags(in: place.text).isEmpty } ?? false
-            guard policy.cooldown != .zero || isStrict else { return }
+            guard place == self.place(place.host, place.repository), policy.cooldown != .zero || isStrict else {
+                return
+            }
             store.record(.admitted(digest, repository: place.text))
         }
     }

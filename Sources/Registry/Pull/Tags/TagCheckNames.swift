@@ -4,6 +4,11 @@ internal import Configuration
 internal import Logging
 internal import OCI
 
+extension TagChecks {
+    /// Whether the pause after a failed revalidation lasts.
+    func isPaused(_ name: TagName) -> Bool { failures[name].map { context.store.tagClock < $0.pauseEnd } ?? false }
+}
+
 extension TagChecks.Outcome {
     var result: TagCheckResult {
         switch self {

@@ -39,13 +39,15 @@ package final class TagChecks {
         let finish: (Outcome) -> Void
     }
 
-    private struct Running {
+    private final class Running {
         let startMilliseconds: UInt64
-        var waiting: [(Outcome) -> Void]
+        var waiting: [(Outcome) -> Void] = []
+
+        init(startMilliseconds: UInt64) { self.startMilliseconds = startMilliseconds }
     }
 
     /// The last revalidation of a tag, which failed. Times are those of the store's `tagClock`.
-    private struct Failure {
+    struct Failure {
         let failure: TagCheckFailure
         let error: RegistryError
         let pause: DoublingPause
@@ -62,7 +64,7 @@ package final class TagChecks {
     var airGapped: Bool
     private let decisions: Decisions<TagPolicies>
     private var running: [TagName: Running] = [:]
-    private var failures: [TagName: Failure] = [:]
+    private(set) var failures: [TagName: Failure] = [:]
     private var logLines = LogLineBudget()
     private var roomMadeMilliseconds: Int64 = 0
 
@@ -80,6 +82,8 @@ package final class TagChecks {
 
     package func replacePolicies(_ policies: TagPolicies) {
         decisions.replace(with: policies)
+        // What runs ends under its policy, and requests from now on do not join it.
+        running = [:]
         cooldown.policiesChanged()
     }
 
@@ -160,9 +164,11 @@ package final class TagChecks {
             running[name]?.waiting.append(then)
             return
         }
-        running[name] = Running(startMilliseconds: context.loop.nowMilliseconds, waiting: [then])
+        let run = Running(startMilliseconds: context.loop.nowMilliseconds)
+        run.waiting.append(then)
+        running[name] = run
         let asked = context.store.tagClock
-        let finish: (Outcome) -> Void = { [self] in ended(name, cached, policy, asked, $0) }
+        let finish: (Outcome) -> Void = { [self] in ended(name, run, cached, policy, asked, $0) }
         // One check is for all clients, so it has no values of the one that causes it but the way that it came.
         var source = source
         source.extraAccept = []
@@ -226,9 +232,10 @@ package final class TagChecks {
     func forgetFailures() { failures = [:] }
 
     private func ended(
-        _ name: TagName, _ cached: Digest?, _ policy: TagPolicy, _ asked: Int64, _ outcome: Outcome
+        _ name: TagName, _ run: Running, _ cached: Digest?, _ policy: TagPolicy, _ asked: Int64, _ outcome: Outcome
     ) {
-        let waiting = running.removeValue(forKey: name)?.waiting ?? []
+        if running[name] === run { running[name] = nil }
+        let waiting = run.waiting
         defer { context.loop.deferred.forEach(waiting) { $0(outcome) } }
         if case .held(let hold) = outcome { cooldown.tagHeld(name, hold, asked: asked) }
         // A failure to get a tag that is not cached is the client's answer, and nothing to be remembered here.

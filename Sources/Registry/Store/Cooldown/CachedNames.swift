@@ -14,7 +14,12 @@ package struct NamedManifest: Sendable {
 
 extension Store {
     /// Names that are read of one repository. A repository with more has been pulled from for years.
-    private static let maximumNames = 10_000
+    private static let maximumNames = 100_000
+
+    /// Whether a manifest may be in the cache, from memory.
+    package func mayHaveManifest(_ digest: Digest) -> Bool {
+        manifests[digest] != nil || manifestsInWriting[digest] != nil || !isRecovered
+    }
 
     /// Finds the manifests that a repository has names for.
     package func namedManifests(

@@ -30,6 +30,7 @@ package struct CooldownLedger: Sendable {
     private var approved: Set<Digest> = []
     private var admitted: Set<Admission> = []
     private var exempt: Set<Admission> = []
+    private var signatures: Set<Admission> = []
     /// The candidates of tags, the newest last.
     private var pending: [String: [Candidate]] = [:]
     private var candidateCount = 0
@@ -44,7 +45,9 @@ package struct CooldownLedger: Sendable {
     // MARK: Questions
 
     /// Entries that a file of this ledger has.
-    package var count: Int { seen.count + approved.count + admitted.count + exempt.count + candidateCount + 1 }
+    package var count: Int {
+        seen.count + approved.count + admitted.count + exempt.count + signatures.count + candidateCount + 1
+    }
 
     /// Tags that have moved to an image which they do not serve yet.
     package var pendingTagCount: Int { pending.count }
@@ -57,12 +60,18 @@ package struct CooldownLedger: Sendable {
     /// Whether a manifest may be pulled by its digest in a repository although its wait is not over.
     package func isAdmitted(_ digest: Digest, in repository: String) -> Bool {
         let admission = Admission(digest: digest, repository: repository)
-        return admitted.contains(admission) || exempt.contains(admission)
+        return admitted.contains(admission) || exempt.contains(admission) || signatures.contains(admission)
+    }
+
+    /// Whether a manifest does not wait in a repository as a signature only: what it names as an index waits.
+    package func isSignature(_ digest: Digest, in repository: String) -> Bool {
+        signatures.contains(Admission(digest: digest, repository: repository))
     }
 
     /// Whether a manifest does not wait in a repository, also for its tags.
     package func isExempt(_ digest: Digest, in repository: String) -> Bool {
-        exempt.contains(Admission(digest: digest, repository: repository))
+        let admission = Admission(digest: digest, repository: repository)
+        return exempt.contains(admission) || signatures.contains(admission)
     }
 
     /// When a manifest's wait ends; nil when its beginning is not known.
@@ -99,15 +108,28 @@ package struct CooldownLedger: Sendable {
         switch change {
         case .seen(let digest, let seconds): see(digest, seconds)
         case .approved(let digest): approved.insert(digest)
-        case .admitted(let digest, let repository):
-            guard admitted.count < CooldownLedger.maximumAdmissions else { return }
-            admitted.insert(Admission(digest: digest, repository: repository))
-        case .exempt(let digest, let repository):
-            guard exempt.count < CooldownLedger.maximumAdmissions else { return }
-            exempt.insert(Admission(digest: digest, repository: repository))
+        case .admitted(let digest, let repository): CooldownLedger.add(digest, repository, to: &admitted)
+        case .exempt(let digest, let repository): CooldownLedger.add(digest, repository, to: &exempt)
+        case .signature(let digest, let repository): CooldownLedger.add(digest, repository, to: &signatures)
+        case .moved(let seconds, let since): move(by: seconds, since: since)
         case .pending(let digest, let tag, let seconds): wait(digest, tag, seconds)
         case .taken(let digest, let tag): take(digest, tag)
         case .reached(let seconds): reachedSeconds = max(reachedSeconds, seconds)
+        }
+    }
+
+    /// Beyond the limit any one is forgotten: most of them have waited long enough since.
+    private static func add(_ digest: Digest, _ repository: String, to admissions: inout Set<Admission>) {
+        if admissions.count >= maximumAdmissions, let any = admissions.first { admissions.remove(any) }
+        admissions.insert(Admission(digest: digest, repository: repository))
+    }
+
+    private mutating func move(by seconds: Int64, since: Int64) {
+        var moved: [(Digest, Int64)] = []
+        seen.forEach { digest, time in if time >= since { moved.append((digest, time.addingSaturated(seconds))) } }
+        for (digest, time) in moved {
+            seen[digest] = time
+            newestSeconds = max(newestSeconds, time)
         }
     }
 
@@ -115,15 +137,6 @@ package struct CooldownLedger: Sendable {
         newestSeconds = max(newestSeconds, seconds)
         if seen[digest] == nil, seen.count >= CooldownLedger.maximumDigests { forgetOldest() }
         seen[digest] = seconds
-    }
-
-    /// The manifests whose waits are not over, with the times at which they began.
-    func waiting(cooldownSeconds: Int64, now: Int64) -> [(Digest, seconds: Int64)] {
-        var found: [(Digest, seconds: Int64)] = []
-        seen.forEach { digest, seconds in
-            if seconds.addingSaturated(cooldownSeconds) > now { found.append((digest, seconds)) }
-        }
-        return found
     }
 
     private mutating func forgetOldest() {
@@ -135,7 +148,10 @@ package struct CooldownLedger: Sendable {
 
     private mutating func wait(_ digest: Digest, _ tag: String, _ seconds: Int64) {
         newestSeconds = max(newestSeconds, seconds)
-        guard pending[tag] != nil || pending.count < CooldownLedger.maximumTags else { return }
+        // Some tag is forgotten, and found again by its next check.
+        if pending[tag] == nil, pending.count >= CooldownLedger.maximumTags, let any = pending.keys.first {
+            replace([], of: any)
+        }
         var candidates = candidates(of: tag).filter { $0.digest != digest }
         if candidates.count >= CooldownLedger.maximumCandidates { candidates.removeLast() }
         replace(candidates + [Candidate(digest: digest, seconds: seconds)], of: tag)
@@ -172,6 +188,7 @@ package struct CooldownLedger: Sendable {
         for digest in approved { body(.approved(digest)) }
         for admission in admitted { body(.admitted(admission.digest, repository: admission.repository)) }
         for admission in exempt { body(.exempt(admission.digest, repository: admission.repository)) }
+        for admission in signatures { body(.signature(admission.digest, repository: admission.repository)) }
         for (tag, candidates) in pending {
             for candidate in candidates { body(.pending(candidate.digest, tag: tag, seconds: candidate.seconds)) }
         }

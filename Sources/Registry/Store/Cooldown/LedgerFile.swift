@@ -35,23 +35,34 @@ enum LedgerFile {
             return content
         }
         let ledger = content.ledger
+        (content.state, content.setAside) = try replace(ledger, layout, isDamaged: isDamaged)
+        return content
+    }
+
+    /// Rewrites the file without its obsolete lines.
+    static func rewrite(_ ledger: CooldownLedger, _ layout: Layout) throws(StoreError) -> LineFile.State {
+        try replace(ledger, layout, isDamaged: false).0
+    }
+
+    private static func replace(
+        _ ledger: CooldownLedger, _ layout: Layout, isDamaged: Bool
+    ) throws(StoreError) -> (LineFile.State, setAside: Result<String, StoreError>?) {
         let (bytes, setAside) = try file(layout).replace { writer in
             ledger.forEachChange { writer.add(LedgerLine.format($0)) }
         } beforeNaming: { () throws(StoreError) in
             isDamaged
                 ? Result { () throws(StoreError) in try layout.keepAside(layout.ledger, reason: "damaged lines") } : nil
         }
-        content.state = LineFile.State(bytes: bytes, lines: ledger.count)
-        content.setAside = setAside
-        return content
+        return (LineFile.State(bytes: bytes, lines: ledger.count), setAside)
     }
 
     /// Appends lines, and returns when they are on the device. The last line of the file may be cut, so they begin with
     /// a line end; empty lines are no lines.
-    static func append(_ changes: [LedgerChange], _ layout: Layout) throws(StoreError) {
+    /// - Returns: the new size of the file.
+    static func append(_ changes: [LedgerChange], _ layout: Layout) throws(StoreError) -> Int64 {
         var text: [UInt8] = [0x0A]
         for change in changes { text += LedgerLine.format(change) }
-        _ = try file(layout).append(text, isNew: true, isSynced: true)
+        return try file(layout).append(text, isNew: true, isSynced: true)
     }
 
     private static func file(_ layout: Layout) -> LineFile { LineFile(layout.ledger, layout) }

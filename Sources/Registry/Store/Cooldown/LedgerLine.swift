@@ -11,9 +11,13 @@ package enum LedgerChange: Sendable, Equatable {
     /// A manifest may be pulled by its digest in a repository, `host/name`, although its wait is not over: a tag that
     /// does not wait means it.
     case admitted(Digest, repository: String)
-    /// A manifest does not wait in a repository, also for its tags: an archive has brought it, or it is a signature of
-    /// an image that is served.
+    /// A manifest does not wait in a repository, also for its tags: an archive has brought it.
     case exempt(Digest, repository: String)
+    /// A manifest is a signature of an image that is served in a repository, so that it does not wait there. What it
+    /// names as an index does.
+    case signature(Digest, repository: String)
+    /// The system's clock has been set forward by this many seconds: what was first seen at a time or later is moved.
+    case moved(seconds: Int64, since: Int64)
     /// The upstream's tag, `host/name:tag`, has moved to a manifest whose wait is not over.
     case pending(Digest, tag: String, seconds: Int64)
     /// The tag means this manifest now; those that it meant before it are not waited for any more.
@@ -34,6 +38,8 @@ package enum LedgerLine {
             case .approved(let digest): "approved \(digest)"
             case .admitted(let digest, let repository): "admitted \(digest) \(repository)"
             case .exempt(let digest, let repository): "exempt \(digest) \(repository)"
+            case .signature(let digest, let repository): "signature \(digest) \(repository)"
+            case .moved(let seconds, let since): "moved \(seconds) \(since)"
             case .pending(let digest, let tag, let seconds): "pending \(digest) \(seconds) \(tag)"
             case .taken(let digest, let tag): "taken \(digest) \(tag)"
             case .reached(let seconds): "reached \(seconds)"
@@ -49,12 +55,17 @@ package enum LedgerLine {
         let words = text.split(separator: " ", omittingEmptySubsequences: false)
         guard let kind = words.first, words.count > 1 else { return nil }
         if kind == "reached" { return words.count == 2 ? seconds(words[1]).map { .reached(seconds: $0) } : nil }
+        if kind == "moved" {
+            guard words.count == 3, let by = seconds(words[1]), let since = seconds(words[2]) else { return nil }
+            return .moved(seconds: by, since: since)
+        }
         guard let digest = Digest(String(words[1])) else { return nil }
         switch (kind, words.count) {
         case ("seen", 3): return seconds(words[2]).map { .seen(digest, seconds: $0) }
         case ("approved", 2): return .approved(digest)
         case ("admitted", 3): return .admitted(digest, repository: String(words[2]))
         case ("exempt", 3): return .exempt(digest, repository: String(words[2]))
+        case ("signature", 3): return .signature(digest, repository: String(words[2]))
         case ("pending", 4): return seconds(words[2]).map { .pending(digest, tag: String(words[3]), seconds: $0) }
         case ("taken", 3): return .taken(digest, tag: String(words[2]))
         default: return nil

@@ -4,13 +4,15 @@
 // A change that is lost by a crash makes a wait longer, never shorter: a manifest is then seen for the first time
 // later.
 
+internal import DequeModule
 internal import Glibc
 internal import Logging
 package import OCI
 
 /// The state of the ledger.
 struct LedgerState {
-    /// Changes that wait for the disk; the oldest are given up, and only their place on the disk is lost.
+    /// Changes that wait for the disk. Beyond it, while the disk hangs, the oldest are given up: their waits begin anew
+    /// after a restart.
     static let maximumUnwritten = 65_536
     /// Seconds between two records of the time that the clock has reached.
     static let reachedPeriodSeconds: Int64 = 60
@@ -25,7 +27,9 @@ struct LedgerState {
     var longestCooldownSeconds: Int64 = 0
     var isLoading = false
     var waiting: [() -> Void] = []
-    var unwritten: [LedgerChange] = []
+    var unwritten: Deque<LedgerChange> = []
+    /// The size of the file.
+    var file = LineFile.State()
     /// Callers that wait until the changes so far are on the disk, or it has refused them.
     var waitingForWrites: [(StoreError?) -> Void] = []
     var isWriting = false
@@ -95,14 +99,14 @@ extension Store {
     /// Reads the clocks. If the system's has been set forward, what waits is moved with it.
     private func followClock() -> CooldownClock.Reading {
         let reading = cooldownReading
-        guard let jump = ledgerState.clock?.follow(reading), jump > 0, let ledger = ledgerState.ledger,
+        guard let jump = ledgerState.clock?.follow(reading), jump > 0, ledgerState.ledger != nil,
             let reached = ledgerState.clock?.reachedSeconds
         else { return reading }
-        let waiting = ledger.waiting(cooldownSeconds: ledgerState.longestCooldownSeconds, now: reached)
-        for (digest, seconds) in waiting { record(.seen(digest, seconds: seconds.addingSaturated(jump))) }
+        let since = max(0, reached.subtractingSaturated(ledgerState.longestCooldownSeconds))
+        record(.moved(seconds: min(jump, OutsideNumber.seconds.upperBound), since: since))
         logger.warning(
             "the system's clock was set forward: what waits (cooldown) is moved with it",
-            metadata: ["seconds": "\(jump)", "manifests": "\(waiting.count)"])
+            metadata: ["seconds": "\(jump)"])
         return reading
     }
 
@@ -138,7 +142,7 @@ extension Store {
         let reached = ledgerState.clock?.reachedSeconds ?? 0
         let isLater =
             reached.subtractingSaturated(ledgerState.writtenReachedSeconds) >= LedgerState.reachedPeriodSeconds
-        let changes = ledgerState.unwritten + (isLater ? [.reached(seconds: reached)] : [])
+        let changes = Array(ledgerState.unwritten) + (isLater ? [.reached(seconds: reached)] : [])
         ledgerState.unwritten = []
         let waiting = ledgerState.waitingForWrites
         ledgerState.waitingForWrites = []
@@ -147,16 +151,39 @@ extension Store {
         ledgerChain.attempt({ () throws(StoreError) in try LedgerFile.append(changes, layout) }) { [self] result in
             ledgerState.isWriting = false
             switch result {
-            case .success:
+            case .success(let bytes):
                 if case .reached(let seconds) = changes.last { ledgerState.writtenReachedSeconds = seconds }
+                ledgerState.file = LineFile.State(bytes: bytes, lines: ledgerState.file.lines + changes.count)
+                rewriteLedger()
                 writeLedger()
             case .failure(let error):
                 noteFailure(error)
                 logger.error("store: LEDGER cannot be written yet: \(error)")
                 // With the next change, or in the next minute.
-                ledgerState.unwritten.insert(contentsOf: changes, at: 0)
+                for change in changes.reversed() { ledgerState.unwritten.prepend(change) }
             }
             loop.deferred.forEach(waiting) { $0(result.failure) }
+            workEnds()
+        }
+    }
+
+    /// Rewrites the file when most of its lines are obsolete.
+    private func rewriteLedger() {
+        guard let ledger = ledgerState.ledger, ledgerState.file.isWorthRewriting(entries: ledger.count) else { return }
+        let layout = layout
+        // Changes that are not written yet are in it, and are appended once more.
+        ledgerState.isWriting = true
+        workBegins()
+        ledgerChain.attempt({ () throws(StoreError) in try LedgerFile.rewrite(ledger, layout) }) { [self] result in
+            ledgerState.isWriting = false
+            switch result {
+            case .success(let state): ledgerState.file = state
+            case .failure(let error):
+                logger.error("store: LEDGER cannot be rewritten: \(error)")
+                // Not tried again with every change.
+                ledgerState.file = LineFile.State()
+            }
+            writeLedger()
             workEnds()
         }
     }
@@ -191,6 +218,7 @@ extension Store {
         switch result {
         case .success(let content):
             ledger = content.ledger
+            ledgerState.file = content.state
             if let setAside = content.setAside {
                 countDamage(.read)
                 reportQuarantine(layout.ledger, "damaged lines", setAside)

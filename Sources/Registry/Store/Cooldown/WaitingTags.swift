@@ -38,6 +38,7 @@ extension Store {
             let ledger = ledger ?? CooldownLedger()
             var waiting: [(TagName, CooldownLedger.Candidate, served: Digest?)] = []
             ledger.forEachPending { text, candidates in
+                let candidates = candidates.filter { !ledger.isApproved($0.digest) }
                 guard let name = TagName(text) else { return }
                 let served = tag(host: name.host, repository: name.repository, tag: name.tag)?.digest
                 for candidate in candidates {
