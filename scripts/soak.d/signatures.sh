@@ -3,8 +3,9 @@
 #
 # An image with an SBOM (oras attach) and a signature (cosign sign) is in a docker-registry. It is loaded with its referrers;
 # then both clients find them with the registry there, with it stopped, air-gapped, and on another air-gapped server that
-# loaded an export. Where the referrers are not known, both clients have to fail. Needs docker-registry, oras, cosign and curl
-# on PATH, and the loopback ports 21901 and 21902. What it writes is in DIRECTORY, which must not exist.
+# loaded an export. Where the referrers are not known, both clients have to fail. skopeo signs and verifies another tag by
+# attachments (cosign's tags), with the registry there and stopped. Needs docker-registry, oras, cosign, skopeo (Debian 12's
+# cannot sign) and curl on PATH, and the loopback ports 21901 and 21902. What it writes is in DIRECTORY, which must not exist.
 set -euo pipefail
 
 program=$1 directory=$2
@@ -76,6 +77,13 @@ clients() { # OUTCOME STAGE
     [ "$1" != ok ] || expect ok "$2: all of it is copied" test "$(find copied/blobs -type f | wc -l)" -ge 7
 }
 
+attachments() { # STAGE
+    rm -rf attached
+    expect ok "$1: skopeo copy of an image with a signature" skopeo --policy policy.json --registries.d registries.d copy \
+        --src-tls-verify=false "docker://$mirror/team/signed:v1" dir:attached
+    expect ok "$1: the signature is copied" test -s attached/signature-1
+}
+
 cat >registry.yml <<EOF
 version: 0.1
 log: {level: error}
@@ -94,6 +102,20 @@ expect ok "a key" cosign generate-key-pair
 expect ok "a signature" cosign sign --yes --key cosign.key --allow-insecure-registry --use-signing-config=false \
     --tlog-upload=false "$upstream/team/app:v1"
 
+mkdir registries.d
+for place in "$upstream" "$mirror"; do
+    printf 'docker:\n  %s:\n    use-sigstore-attachments: true\n' "$place" >"registries.d/${place#*:}.yaml"
+done
+echo '{"default":[{"type":"insecureAcceptAnything"}]}' >accept.json
+cat >policy.json <<EOF
+{"default": [{"type": "reject"}], "transports": {"docker": {"$mirror": [{"type": "sigstoreSigned", "keyPath": "$directory/cosign.pub",
+  "signedIdentity": {"type": "exactRepository", "dockerRepository": "$upstream/team/signed"}}]}}}
+EOF
+: >passphrase
+expect ok "a signature by skopeo" skopeo --policy accept.json --registries.d registries.d copy --src-tls-verify=false \
+    --dest-tls-verify=false --sign-by-sigstore-private-key cosign.key --sign-passphrase-file passphrase \
+    "docker://$upstream/team/app:v1" "docker://$upstream/team/signed:v1"
+
 echo "$upstream/team/app:v1" >images.txt
 configure plain false
 expect ok "load" "$program" load --config-file server.yml --image-file images.txt
@@ -102,8 +124,10 @@ expect ok "load --referrers" "$program" load --config-file server.yml --image-fi
 serve
 clients ok online
 expect ok "a list of tags" oras repo tags --plain-http "$mirror/team/app"
+attachments online
 stop "$registry"
 clients ok "registry stopped"
+attachments "registry stopped"
 stop "$server"
 configure store true
 serve
