@@ -108,6 +108,15 @@ package final class TCPListener {
         acceptor = try Acceptor(on: loop, descriptor: descriptor, connected: connected)
     }
 
+    /// Takes over a socket that another process has opened.
+    /// - Parameter connected: gets each connection's descriptor, and owns it from then on.
+    package init(
+        on loop: EventLoop, taking socket: ListeningSocket, connected: @escaping (Int32) -> Void
+    ) throws(LoopError) {
+        address = socket.address
+        acceptor = try Acceptor(on: loop, descriptor: socket.descriptor, connected: connected)
+    }
+
     package func close() { acceptor.close() }
 
     /// A socket bound to a numeric address. An IPv6 address may be in brackets, and its socket accepts IPv4 too. Names
@@ -147,5 +156,59 @@ package final class TCPListener {
             throw failure
         }
         return descriptor
+    }
+}
+
+/// A listening TCP socket that another process has opened, and that this one has inherited.
+package struct ListeningSocket: Sendable, Equatable {
+    /// Why a descriptor is not such a socket.
+    package struct Unusable: Error, Equatable, CustomStringConvertible {
+        package let description: String
+    }
+
+    package let descriptor: Int32
+    /// The numeric address that it is bound to, IPv6 in brackets.
+    package let host: String
+    package let port: UInt16
+
+    /// `host:port`
+    package var text: String { "\(host):\(port)" }
+    var address: (text: String, port: UInt16) { (text, port) }
+
+    /// Checks the descriptor, and prepares it for a loop: it does not block, and children do not get it.
+    package init(descriptor: Int32) throws(Unusable) {
+        guard fcntl(descriptor, F_GETFD) >= 0 else { throw Unusable(description: "is not open") }
+        guard let kind = ListeningSocket.option(descriptor, SO_TYPE) else {
+            throw Unusable(description: "is not a socket")
+        }
+        guard kind == Int32(SOCK_STREAM.rawValue), [AF_INET, AF_INET6].contains(ListeningSocket.family(descriptor)),
+            let name = SocketName.of(descriptor), let colon = name.text.utf8.lastIndex(of: 0x3A)
+        else { throw Unusable(description: "is not a TCP socket") }
+        guard ListeningSocket.option(descriptor, SO_ACCEPTCONN) == 1 else {
+            throw Unusable(description: "is not a listening socket")
+        }
+        self.descriptor = descriptor
+        host = String(name.text[..<colon])
+        port = name.port
+        _ = fcntl(descriptor, F_SETFD, FD_CLOEXEC)
+        _ = fcntl(descriptor, F_SETFL, fcntl(descriptor, F_GETFL) | O_NONBLOCK)
+        // As `TCPListener` sets it on its own sockets; accepted connections inherit it.
+        var yes: Int32 = 1
+        setsockopt(descriptor, Int32(IPPROTO_TCP), TCP_NODELAY, &yes, socklen_t(MemoryLayout<Int32>.size))
+    }
+
+    private static func option(_ descriptor: Int32, _ name: Int32) -> Int32? {
+        var value: Int32 = 0
+        var length = socklen_t(MemoryLayout<Int32>.size)
+        return getsockopt(descriptor, SOL_SOCKET, name, &value, &length) == 0 ? value : nil
+    }
+
+    private static func family(_ descriptor: Int32) -> Int32 {
+        var storage = sockaddr_storage()
+        var length = socklen_t(MemoryLayout<sockaddr_storage>.size)
+        let code = withUnsafeMutablePointer(to: &storage) { pointer in
+            pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) { getsockname(descriptor, $0, &length) }
+        }
+        return code == 0 ? Int32(clamping: storage.ss_family) : -1
     }
 }

@@ -239,9 +239,12 @@ package final class Connection: TCPStream {
     /// The client has read something.
     func progressed() { waitingSinceMilliseconds = loop.nowMilliseconds }
 
-    /// Closes a connection between requests when the server stops.
+    /// Closes a connection between requests when the server stops. One that has waited for a moment only, such as a new
+    /// one, may have a request on its way: `checkDeadlines` closes it later.
     func closeIfIdle() {
-        if !machine.isAnswering, !isLingering { finishOutput() }
+        guard !machine.isAnswering, !isLingering else { return }
+        let waited = loop.nowMilliseconds &- waitingSinceMilliseconds
+        if machine.isIdle, waited >= Connection.drainIdleMilliseconds { finishOutput() }
     }
 
     override func closed() {

@@ -7,6 +7,8 @@ extension Connection {
     static let headTimeoutMilliseconds: UInt64 = 10_000
     /// A connection without a request is kept open this long.
     static let idleTimeoutMilliseconds: UInt64 = 60_000
+    /// The two limits above while the server stops: longer than a request that has been sent is on its way.
+    static let drainIdleMilliseconds: UInt64 = 500
     /// A client that reads nothing for this long is considered gone.
     static let stallTimeoutMilliseconds: UInt64 = 120_000
     /// Time and bytes of reading and discarding after our FIN, so that closing does not reset data in flight.
@@ -20,6 +22,7 @@ extension Connection {
         if !isLingering, !machine.isAnswering, !machine.isIdle {
             return refuse(RegistryError(status: 408, code: .unsupported, message: "the request took too long"))
         }
+        if server.isDraining, !isLingering, !machine.isAnswering { return finishOutput() }
         close()
     }
 
@@ -27,6 +30,7 @@ extension Connection {
     private var currentTimeoutMilliseconds: UInt64? {
         if isLingering { return isBlocked ? Connection.stallTimeoutMilliseconds : Connection.lingerMilliseconds }
         if machine.isAnswering { return isBlocked ? Connection.stallTimeoutMilliseconds : nil }
+        if server.isDraining { return Connection.drainIdleMilliseconds }
         return machine.isIdle ? Connection.idleTimeoutMilliseconds : Connection.headTimeoutMilliseconds
     }
 }

@@ -12,6 +12,8 @@ package final class Server {
     static let mostRefusals = 256
     /// Interval of checking deadlines, and so their precision.
     static let sweepMilliseconds: UInt64 = 1000
+    /// The same while the server drains, when its end waits for the deadlines of idle connections.
+    static let drainSweepMilliseconds: UInt64 = 100
 
     /// Answers one request, now or later, by one of the connection's `respond` methods.
     package typealias Handler = (Connection, RequestHead, UnsafeRawBufferPointer) -> Void
@@ -28,7 +30,7 @@ package final class Server {
     private let maximumConnections: Int
     /// Refusals take descriptors as well: an eighth of a small limit.
     private let maximumRefusals: Int
-    private var listener: TCPListener?
+    private var listeners: [TCPListener] = []
     private var unixListener: UnixListener?
     private var sweeper: Timer?
     private var connections: [Connection] = []
@@ -80,9 +82,18 @@ package final class Server {
     /// - Returns: the bound address, `host:port`, and the port (a free one for 0).
     package func listen(host: String, port: UInt16) throws(LoopError) -> (text: String, port: UInt16) {
         let listener = try TCPListener(on: loop, host: host, port: port) { [unowned self] in accept($0) }
-        self.listener = listener
+        listeners.append(listener)
         startSweeping()
         return listener.address
+    }
+
+    /// Starts answering on sockets that another process has opened. Closing them later leaves that process's copies
+    /// open, so connections that arrive then wait for the next server.
+    package func listen(on sockets: [ListeningSocket]) throws(LoopError) {
+        for socket in sockets {
+            listeners.append(try TCPListener(on: loop, taking: socket) { [unowned self] in accept($0) })
+        }
+        startSweeping()
     }
 
     /// Listens on a Unix socket that only its owner may open. An existing socket is replaced.
@@ -167,16 +178,19 @@ package final class Server {
 
     // MARK: Ending
 
-    /// Stops accepting, lets current requests finish, closes idle connections, then calls `then`.
+    /// Stops accepting, lets current requests finish, closes idle connections, then calls `then`. A connection counts
+    /// as idle after `Connection.drainIdleMilliseconds`.
     package func drain(then: @escaping () -> Void) {
         isDraining = true
         whenIdle = then
-        listener?.close()
-        listener = nil
+        for listener in listeners { listener.close() }
+        listeners = []
         unixListener?.close()
         unixListener = nil
         for connection in connections { connection.closeIfIdle() }
-        if connections.isEmpty { finishDraining() }
+        guard !connections.isEmpty else { return finishDraining() }
+        sweeper?.start(
+            afterMilliseconds: Server.drainSweepMilliseconds, everyMilliseconds: Server.drainSweepMilliseconds)
     }
 
     /// Closes every connection at once.
