@@ -49,8 +49,18 @@ extension ProcessReadings {
 
     private static var bootSeconds: Double {
         let line = text("/proc/stat")?.split(separator: "\n").first { $0.hasPrefix("btime ") }
-        return line.flatMap { Double($0.dropFirst("btime ".count)) } ?? 0
+        return line.flatMap { Double($0.dropFirst("btime ".count)) } ?? clockBootSeconds
     }
+
+    /// The same by the clocks, where /proc has processes only (ProcSubset= in systemd.exec(5)). Read once: two readings
+    /// differ by the time between the two calls.
+    private static let clockBootSeconds: Double = {
+        func seconds(_ clock: clockid_t) -> Double {
+            var time = timespec()
+            return clock_gettime(clock, &time) == 0 ? Double(time.tv_sec) + Double(time.tv_nsec) / 1e9 : 0
+        }
+        return (seconds(CLOCK_REALTIME) - seconds(CLOCK_BOOTTIME)).rounded()
+    }()
 
     private mutating func readLimits() {
         var limit = rlimit()

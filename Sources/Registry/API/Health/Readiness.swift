@@ -46,6 +46,14 @@ package final class ReadinessProbes {
         self.pulls = pulls
     }
 
+    /// Checks that cached content can be read.
+    /// - Parameter then: gets the reasons why it cannot; none when it can.
+    package func askReading(then: @escaping ([String]) -> Void) {
+        reading.ask { [deadlineMilliseconds] outcome in
+            then(Readiness(reading: outcome, deadlineMilliseconds: deadlineMilliseconds).failures)
+        }
+    }
+
     /// Checks whether new content could be stored.
     func askPulling(then: @escaping (Pulling) -> Void) {
         guard pulls else { return loop.deferred.complete(then, .never) }
