@@ -61,15 +61,16 @@ final class AdminListeners {
         for server in [socketServer, portServer?.server] { server?.log(to: logger) }
     }
 
+    /// - Parameter passed: sockets that take the place of the address of `adminListen`.
     /// - Returns: the bound address of the admin port; nil without `adminListen`.
-    func open() throws -> String? {
+    func open(_ passed: [ListeningSocket]) throws -> String? {
         do throws(LoopError) {
             try socketServer.listen(unixSocket: socketPath)
         } catch {
             // Some file systems do not support sockets; the server still serves images there.
             logger.error("no socket for administration: \(socketPath): \(error)")
         }
-        return try portServer.map { try $0.server.listen(host: $0.point.host, port: $0.point.port).text }
+        return try portServer.map { try $0.server.listen(passed, host: $0.point.host, port: $0.point.port) }
     }
 
     /// Stops running admin jobs, and calls `then` after their last events are sent.

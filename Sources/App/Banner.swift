@@ -8,15 +8,19 @@ import Registry
 
 enum Banner {
     /// The start-up lines, each with its line end. The first ends with the bound address.
-    /// - Parameters metrics, health, admin: the addresses of these listeners; nil for a listener that is off.
+    /// - Parameters:
+    ///   - metrics, health, admin: the addresses of these listeners; nil for a listener that is off.
+    ///   - passed: the listeners that systemd has opened.
     static func text(
-        _ config: Config, address: String, metrics: String?, health: String?, admin: String?
+        _ config: Config, address: String, metrics: String?, health: String?, admin: String?,
+        passed: PassedSockets = .none
     ) -> String {
         var lines = ["ociregistry \(Version.text) listening on http://\(address)"]
         lines.append("  cache: \(config.imagePath)")
         if let metrics { lines.append("  metrics: http://\(metrics)/metrics") }
         if let health { lines.append("  health: http://\(health)/readyz") }
         if let admin { lines.append("  administration: http://\(admin)/cmd/") }
+        if !passed.isEmpty { lines.append("  sockets from systemd: \(passed.text)") }
         if config.adminOnServingPort { lines.append("  administration on the serving port: with adminToken") }
         if let host = config.defaultNamespace { lines.append("  default namespace: \(host)") }
         if !config.registries.isEmpty {

@@ -20,6 +20,9 @@ final class Reloader {
     private var isWanted = false
     /// The commands that wait for the next reload. The listeners' limits of connections bound them.
     private var waiting: [(Outcome) -> Void] = []
+    /// Called when the reading of the file begins, and with each outcome before those that wait for it get it.
+    var onStart: () -> Void = {}
+    var onEnd: (Outcome) -> Void = { _ in }
     /// Whether the server is stopping, so that nothing is applied any more.
     var isStopping = false
 
@@ -56,12 +59,14 @@ final class Reloader {
         isWanted = false
         let callers = waiting
         waiting = []
+        onStart()
         let (prepare, running) = (prepare, running())
         offload.run {
             try prepare(running)
         } then: { [self] (result: Result<PreparedReload, any Error>) in
             isReading = false
             let outcome = end(result)
+            onEnd(outcome)
             for then in callers { then(outcome) }
             if isWanted { reload() }
         }

@@ -18,6 +18,8 @@ final class Running {
     private var settings: ServerSettings
     private var config: Config { settings.config }
     private var reloader: Reloader?
+    private let passed: PassedSockets
+    private let notifier: ServiceNotifier
     private let logger: Logger
     private let log: LogWriter
     private let loop: EventLoop
@@ -42,16 +44,21 @@ final class Running {
     private var deadline: Timer?
     private(set) var isStopping = false
 
-    /// - Parameter readAgain: reads and checks the configuration for a reload; called on a thread of the pool.
+    /// - Parameters:
+    ///   - passed: sockets that take the place of configured addresses.
+    ///   - service: what the service manager asks for.
+    ///   - readAgain: reads and checks the configuration for a reload; called on a thread of the pool.
     init(
-        config: Config, logger: Logger, log: LogWriter,
+        config: Config, logger: Logger, log: LogWriter, passed: PassedSockets, service: ServiceSettings,
         readAgain: @escaping @Sendable (_ running: Config) throws -> PreparedReload
     ) throws {
         let settings = try ServerSettings(config)
         self.settings = settings
         self.logger = logger
         self.log = log
+        self.passed = passed
         loop = try EventLoop()
+        notifier = ServiceNotifier(service, on: loop, logger: logger)
         let metrics = Metrics(configured: config.registries.compactMap(\.name.host))
         self.metrics = metrics
         offload = Offload(on: loop)
@@ -93,14 +100,18 @@ final class Running {
         reloader = Reloader(
             offload: offload, logger: logger, metrics: metrics, prepare: readAgain,
             running: { [unowned self] in self.config }, apply: { [unowned self] in use($0) })
+        reloader?.onStart = { [notifier] in notifier.reloading() }
+        reloader?.onEnd = { [notifier] in notifier.reloaded($0) }
     }
 
     /// Listens, and returns when a requested stop has finished.
     func run() throws {
-        let address = try server.listen(host: config.host, port: config.port)
-        let healthAddress = try config.healthPort.map { try healthServer.listen(host: config.host, port: $0).text }
+        let address = try server.listen(passed[.serving], host: config.host, port: config.port)
+        let healthAddress = try config.healthPort.map {
+            try healthServer.listen(passed[.health], host: config.host, port: $0)
+        }
         let metricsAddress = try config.metricsPort.map { try listenForMetrics(port: $0) }
-        let adminAddress = try adminListeners?.open()
+        let adminAddress = try adminListeners?.open(passed[.admin])
         signals = [
             try SignalWatcher(on: loop, signal: SIGTERM) { [unowned self] in stop("SIGTERM") },
             try SignalWatcher(on: loop, signal: SIGINT) { [unowned self] in stop("SIGINT") },
@@ -112,7 +123,9 @@ final class Running {
         preload = Loader.preload(config, loading, logger: logger)
         LogFile.writeToStandardError(
             Banner.text(
-                config, address: address.text, metrics: metricsAddress, health: healthAddress, admin: adminAddress))
+                config, address: address, metrics: metricsAddress, health: healthAddress, admin: adminAddress,
+                passed: passed))
+        notifier.announce("serving on http://\(address)") { [probes] in probes.askReading(then: $0) }
         loop.run()
         logger.info("stopped")
         guard offload.inFlight > 0 else { return }
@@ -134,7 +147,7 @@ final class Running {
             descriptorLimit: Running.metricsDescriptors
         ) { endpoint.handle($0, $1, $2) }
         metricsServer = server
-        return try server.listen(host: config.metricsHost ?? config.host, port: port).text
+        return try server.listen(passed[.metrics], host: config.metricsHost ?? config.host, port: port)
     }
 
     /// A logger for scrapes, whose lines would fill the log.
@@ -159,6 +172,7 @@ final class Running {
         // The health listener stays open until the loop ends: a client gets "stopping", not a refused connection.
         health.isStopping = true
         reloader?.isStopping = true
+        notifier.stopping("stopping: \(cause); \(server.connectionCount) connections are open")
         logger.info("stopping", metadata: ["cause": "\(cause)"])
         preload?.stop()
         scrub.close()
