@@ -44,6 +44,7 @@ package struct Need: Hashable, Sendable {
     package static let shellcheck = Need("shellcheck")
     package static let skopeo = Need("skopeo")
     package static let strace = Need("strace")
+    package static let systemd = Need("systemd", ["systemd-analyze"])
     package static let tinyproxy = Need("tinyproxy")
     package static let umoci = Need("umoci")
     package static let wrk = Need("wrk")

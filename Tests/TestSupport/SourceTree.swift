@@ -106,7 +106,9 @@ package enum SourceTree {
     }
 
     /// Folders with hand-written files; `topFiles` are those at the top of the checkout.
-    package static let writtenFolders = ["Sources", "Tests", "scripts", "docs", "observability", "findings", ".ci"]
+    package static let writtenFolders = [
+        "Sources", "Tests", "scripts", "docs", "observability", "findings", "packaging", ".ci",
+    ]
     package static let topFiles = ["Package.swift", "README.md", ".gitignore", ".swift-format"]
 
     package static func text(_ path: String) throws -> String {
