@@ -123,7 +123,7 @@ import Testing
         kit.mirror.fake.on(Kit.latest, answer)
         let client = kit.mirror.start(.get(Kit.latest))
         kit.mirror.wait(until: { kit.mirror.fake.requests(to: Kit.latest).count == 1 })
-        kit.mirror.api.replaceTagPolicies(try TagPolicyServingTests.policies(Kit.policies))
+        kit.mirror.api.replaceTagPolicies(try TagPolicyKit.policies(Kit.policies))
         kit.mirror.wait(for: [client])
         #expect(client.response.status == 200)
         kit.expectHeld(Kit.latest)

@@ -25,7 +25,7 @@ struct CooldownKit {
     let mirror: MirrorKit
 
     init(_ yaml: String = policies, _ change: @escaping (inout MirrorKit.Options) -> Void = { _ in }) throws {
-        let policies = try TagPolicyServingTests.policies(yaml)
+        let policies = try TagPolicyKit.policies(yaml)
         mirror = try MirrorKit {
             $0.policy.tags = policies
             // On a busy machine a tag is not to be served as stale before its upstream has answered.

@@ -10,7 +10,7 @@ import Testing
 
     /// Whether a second request for a list of tags, and for one of referrers, is answered without the upstream.
     private static func areFresh(_ policies: String) throws -> (tags: Bool, referrers: Bool) {
-        let parsed = try TagPolicyServingTests.policies(policies)
+        let parsed = try TagPolicyKit.policies(policies)
         let mirror = try MirrorKit { $0.policy.tags = parsed }
         Signed.put(on: mirror.fake)
         for _ in 1...2 {

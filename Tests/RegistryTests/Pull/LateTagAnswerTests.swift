@@ -13,7 +13,7 @@ import Testing
     private static let target = "/v2/team/app/manifests/v1"
 
     private func mirror(_ yaml: String) throws -> MirrorKit {
-        let policies = try TagPolicyServingTests.policies(yaml)
+        let policies = try TagPolicyKit.policies(yaml)
         let mirror = try MirrorKit { $0.policy.tags = policies }
         Self.old.put(on: mirror.fake, tag: "v1")
         #expect(mirror.get(Self.target).body == Self.old.manifest)

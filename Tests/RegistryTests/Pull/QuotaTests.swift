@@ -81,7 +81,7 @@ import Testing
 
     @Test("a tag that may not be served stale any more is pulled, however few pulls are left") func needed() throws {
         let hub = Hub()
-        let policies = try TagPolicyServingTests.policies("tagPolicies: [{match: '.*', ttl: 0s, staleIfError: 1m}]")
+        let policies = try TagPolicyKit.policies("tagPolicies: [{match: '.*', ttl: 0s, staleIfError: 1m}]")
         let mirror = try mirror(hub) { $0.policy.tags = policies }
         #expect(mirror.get(Self.latest).body == Self.old.manifest)
         (hub.left, hub.image) = (5, Self.new)
