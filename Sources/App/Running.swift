@@ -198,7 +198,10 @@ final class Running {
             adminListeners?.close()
             puller.close()
             client.close()
-            store.close { [unowned self] in loop.stop() }
+            store.close { [unowned self] in
+                notifier.close()
+                loop.stop()
+            }
         }
     }
 }

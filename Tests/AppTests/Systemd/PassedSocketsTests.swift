@@ -32,7 +32,7 @@ import Testing
         arguments: [
             [:], ["LISTEN_FDS": "0"], ["LISTEN_FDS": "0", "LISTEN_FDNAMES": ""],
             ["LISTEN_FDS": "2", "LISTEN_PID": "78"],
-            ["LISTEN_FDS": "nonsense", "LISTEN_PID": "78"],
+            ["LISTEN_FDS": "many", "LISTEN_PID": "78"],
         ])
     func none(variables: [String: String]) throws {
         #expect(try passed(variables).isEmpty)
