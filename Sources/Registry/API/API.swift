@@ -84,7 +84,7 @@ package final class API {
         token =
             String(UInt64.random(in: .min ... .max), radix: 16) + String(UInt64.random(in: .min ... .max), radix: 16)
         settingsChanged()
-        tags.cooldown.onWithdrawn = { [unowned self] in recentAnswers = RecentAnswers() }
+        tags.cooldown.onWait = { [unowned self] in recentAnswers = RecentAnswers() }
     }
 
     /// Takes other settings, for the requests that arrive from now on.

@@ -17,7 +17,7 @@ import Testing
             .seen(first, seconds: 5), .seen(second, seconds: 7), .approved(second),
             .admitted(first, repository: "a.test/b/c"), .exempt(second, repository: "a.test/b"),
             .pending(second, tag: Self.tag, seconds: 8),
-            .signature(first, repository: "a.test/b"), .moved(seconds: 3, since: 6),
+            .signature(first, repository: "a.test/b"), .moved(seconds: 3, since: 6, number: 1),
             .pending(first, tag: Self.tag, seconds: 9), .taken(second, tag: Self.tag), .reached(seconds: 20),
         ]
     }
@@ -103,6 +103,21 @@ import Testing
         store.record(.approved(Self.digests[3]))
         try fixture.wait(until: { store.ledger?.isApproved(Self.digests[3]) == true })
         #expect(store.ledger?.isApproved(Self.digests[2]) == true)
+    }
+
+    @Test(
+        "lines that are in the file twice count once, and a rewritten file with changes after it gives the same ledger")
+    func repeated() throws {
+        let fixture = try StoreFixture()
+        let layout = fixture.store.layout
+        var ledger = CooldownLedger()
+        for change in changes() { ledger.apply(change) }
+        for _ in 0..<2 { _ = try LedgerFile.append(changes(), layout) }
+        #expect(state(try LedgerFile.load(layout).ledger) == state(ledger))
+        // A rewrite has what is in memory, and the changes that were not written yet follow it.
+        _ = try LedgerFile.rewrite(ledger, layout)
+        _ = try LedgerFile.append(changes(), layout)
+        #expect(state(try LedgerFile.load(layout).ledger) == state(ledger))
     }
 
     // MARK: Bounds

@@ -42,8 +42,9 @@ package final class Cooldown {
     var scanning: [CooldownPlace: [() -> Void]] = [:]
     private var generation: UInt64 = 0
     var logLines = LogLineBudget()
-    /// Called when something that was admitted is not any more: answers must not be repeated from memory.
-    var onWithdrawn: () -> Void = {}
+    /// Called when content waits that may have been served without a decision: such answers must not be repeated from
+    /// memory.
+    var onWait: () -> Void = {}
     /// What tags without a served manifest got, for their ttl.
     var heldTags: [TagName: HeldTag] = [:]
 
@@ -100,12 +101,6 @@ package final class Cooldown {
         roots[place, default: []].insert(digest)
     }
 
-    /// Forgets what is admitted of a manifest that a tag waits for now.
-    func withdraw(_ digest: Digest) {
-        admitted.apply(.removeContent(digest))
-        onWithdrawn()
-    }
-
     /// Whether content passes without a decision: its repository's policy has no cooldown, nothing waits there, and the
     /// manifest does not wait elsewhere.
     /// - Parameter name: the repository with an empty tag.
@@ -149,7 +144,7 @@ package final class Cooldown {
             judge(manifest: digest, from: source, mayFetch: mayFetch, then: then)
         }
         whenCooldownKnown(place) { [self] cooldown in
-            guard cooldown > 0 else { return judgeFree(digest, place, mayFetch ? source : nil, then) }
+            guard cooldown > 0 else { return judgeWithoutCooldown(digest, place, mayFetch ? source : nil, then) }
             whenSeen(digest) { [self] in
                 if isOver(digest, cooldown) || store.ledger?.isAdmitted(digest, in: place.text) == true {
                     admit(digest, in: place)
@@ -180,41 +175,42 @@ package final class Cooldown {
         _ place: CooldownPlace, _ then: @escaping (CooldownVerdict) -> Void, _ again: @escaping () -> Void
     ) -> (CooldownVerdict) -> Void {
         { [self] verdict in
-            guard place.generation != generation, isActive else { return then(verdict) }
+            guard place.generation != generation else { return then(verdict) }
+            guard isActive else { return then(.admitted) }
             loop.deferred.enqueue(again)
         }
     }
 
     /// Decides about a manifest in a repository without a cooldown. One that waits elsewhere is served when this
     /// repository's own registry has it.
-    private func judgeFree(
+    private func judgeWithoutCooldown(
         _ digest: Digest, _ place: CooldownPlace, _ source: PullSource?, _ then: @escaping (CooldownVerdict) -> Void
     ) {
         guard let ledger = store.ledger, waitsElsewhere(digest, ledger), !ledger.isAdmitted(digest, in: place.text)
-        else {
-            return then(.admitted)
-        }
-        let held = CooldownVerdict.held(hold(digest, tags.policies.longestCooldown.seconds))
-        guard let source else { return then(held) }
+        else { return then(.admitted) }
+        guard let source else { return then(.held(hold(digest, tags.policies.longestCooldown.seconds))) }
         store.findManifest(digest) { [self] found in
-            guard let found else { return then(.admitted) }
+            guard let found else { return admitPulled(digest, place, source, then) }
             puller.prove(digest, .manifest, sizeBytes: Int64(found.sizeBytes), from: source) { [self] answer in
                 switch answer {
                 case .proven:
                     admit(digest, in: place)
                     then(.admitted)
                 case .refused(let error): then(.failed(error))
-                case .needsContent:
-                    puller.manifest(.digest(digest), from: source) { [self] result, _ in
-                        switch result {
-                        case .failure(let error): then(.failed(error))
-                        case .success:
-                            admit(digest, in: place)
-                            then(.admitted)
-                        }
-                    }
+                case .needsContent: admitPulled(digest, place, source, then)
                 }
             }
+        }
+    }
+
+    /// Admits a manifest if its registry sends it.
+    private func admitPulled(
+        _ digest: Digest, _ place: CooldownPlace, _ source: PullSource, _ then: @escaping (CooldownVerdict) -> Void
+    ) {
+        puller.manifest(.digest(digest), from: source) { [self] result, _ in
+            if let error = result.failure { return then(.failed(error)) }
+            admit(digest, in: place)
+            then(.admitted)
         }
     }
 

@@ -42,21 +42,23 @@ extension TagChecks {
             guard let found else { return then(nil) }
             context.store.whenServable(digest, host: name.host, repository: name.repository) { [self] isServable in
                 guard isServable else { return then(nil) }
-                context.store.setTag(
-                    host: name.host, repository: name.repository, tag: name.tag, digest: digest, checked: checked)
-                cooldown.tagSet(name, to: digest)
+                set(name, to: digest, checked: checked)
                 then(found)
             }
         }
+    }
+
+    private func set(_ name: TagName, to digest: Digest, checked: Int64) {
+        context.store.setTag(
+            host: name.host, repository: name.repository, tag: name.tag, digest: digest, checked: checked)
+        cooldown.tagSet(name, to: digest)
     }
 
     /// Sets the tag to a manifest whose wait is over. It is pulled by its digest, since the tag may mean another one.
     private func take(_ digest: Digest, newest: Digest, _ check: Check) {
         let name = check.name
         let finish: (CachedManifest, Bool) -> Void = { [self] manifest, isPulled in
-            context.store.setTag(
-                host: name.host, repository: name.repository, tag: name.tag, digest: digest, checked: check.asked)
-            cooldown.tagSet(name, to: digest)
+            set(name, to: digest, checked: check.asked)
             check.finish(.moved(manifest, isPulled: isPulled))
         }
         context.store.findManifest(digest) { [self] found in

@@ -16,6 +16,11 @@ extension Cooldown {
                 let error = RegistryError.notCached(manifest: .digest(digest), in: place.repository)
                 return then(isKnown ? .held(hold(digest, cooldown)) : .failed(error))
             }
+            // It could only turn out to be a signature, and few pulls are left.
+            if isKnown, !source.isExplicit, puller.mustSaveQuota(source.host) {
+                puller.countSaved(.manifest, of: source.host)
+                return then(.held(hold(digest, cooldown)))
+            }
             // The wait begins with the registry's word for it: otherwise a client could let it pass beforehand.
             puller.manifest(.digest(digest), from: source) { [self] result, _ in
                 switch result {

@@ -44,10 +44,7 @@ extension Cooldown {
             return
         }
         // Those that are not in the cache stay until they are.
-        let all = roots[place] ?? []
-        let digests = all.lazy.filter { [self] in store.mayHaveManifest($0) && !absent.contains($0) }.prefix(
-            Cooldown.batch
-        ).map(\.self)
+        let digests = nextRoots(place, absent)
         guard !digests.isEmpty else { return loop.deferred.enqueue(then) }
         roots[place]?.subtract(digests)
         if roots[place]?.isEmpty == true { roots[place] = nil }
@@ -72,6 +69,16 @@ extension Cooldown {
                 }
             }
         }
+    }
+
+    /// Manifests to read next.
+    private func nextRoots(_ place: CooldownPlace, _ absent: Set<Digest>) -> [Digest] {
+        var digests: [Digest] = []
+        for digest in roots[place] ?? [] where store.mayHaveManifest(digest) && !absent.contains(digest) {
+            digests.append(digest)
+            if digests.count == Cooldown.batch { break }
+        }
+        return digests
     }
 
     private func addParts(of manifests: [CachedManifest], _ place: CooldownPlace, then: @escaping () -> Void) {
@@ -102,16 +109,29 @@ extension Cooldown {
                     }.min()
                 }
             } then: { [self] (result: Result<[Int64?], any Error>) in
-                for (named, shortest) in zip(named, (try? result.get()) ?? []) {
-                    if let seconds = named.fileSeconds { see(named.digest, fileSeconds: seconds) }
-                    let ofName = min(shortest ?? cooldown, cooldown)
-                    let isServed =
-                        ofName == 0 || isOver(named.digest, ofName)
-                        || store.ledger?.isAdmitted(named.digest, in: place.text) == true
-                    if isServed { admit(named.digest, in: place) }
-                }
-                then()
+                admit(zip(named, (try? result.get()) ?? []).map { ($0, $1 ?? cooldown) }[...], place, cooldown, then)
             }
         }
+    }
+
+    /// Names that are judged in one iteration of the loop.
+    private static let namesPerStep = 500
+
+    /// - Parameter named: manifests, each with the shortest cooldown of its names.
+    private func admit(
+        _ named: ArraySlice<(manifest: NamedManifest, cooldown: Int64)>, _ place: CooldownPlace, _ cooldown: Int64,
+        _ then: @escaping () -> Void
+    ) {
+        for (manifest, ofName) in named.prefix(Cooldown.namesPerStep) {
+            if let seconds = manifest.fileSeconds { see(manifest.digest, fileSeconds: seconds) }
+            let shortest = min(ofName, cooldown)
+            let isServed =
+                shortest == 0 || isOver(manifest.digest, shortest)
+                || store.ledger?.isAdmitted(manifest.digest, in: place.text) == true
+            if isServed { admit(manifest.digest, in: place) }
+        }
+        let rest = named.dropFirst(Cooldown.namesPerStep)
+        guard !rest.isEmpty else { return then() }
+        loop.deferred.enqueue { [self] in admit(rest, place, cooldown, then) }
     }
 }

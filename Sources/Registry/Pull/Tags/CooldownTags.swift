@@ -66,7 +66,7 @@ extension Cooldown {
     private func wait(_ name: TagName, _ digest: Digest, _ cooldown: Int64) -> Choice {
         if let now = store.cooldownStamp, store.ledger?.candidates(of: "\(name)").last?.digest != digest {
             store.record(.pending(digest, tag: "\(name)", seconds: now))
-            withdraw(digest)
+            onWait()
             let milliseconds = loop.nowMilliseconds
             guard logLines.hasRoom(now: milliseconds) else { return choice(name, digest, cooldown) }
             logLines.take()
@@ -130,8 +130,8 @@ extension Cooldown {
             store.ledger?.isAdmitted(digest, in: place.text) == false
         else { return }
         tags.whenPolicyKnown(place.name(tag: "")) { [self] policy in
-            let isStrict = store.ledger.map { !$0.waitingTags(in: place.text).isEmpty } ?? false
-            guard place == self.place(place.host, place.repository), policy.cooldown != .zero || isStrict else {
+            let hasWaitingTags = store.ledger.map { !$0.waitingTags(in: place.text).isEmpty } ?? false
+            guard place == self.place(place.host, place.repository), policy.cooldown != .zero || hasWaitingTags else {
                 return
             }
             store.record(.admitted(digest, repository: place.text))

@@ -39,6 +39,8 @@ package struct CooldownLedger: Sendable {
     /// The newest time of an entry, and the latest that the clock of waits has reached.
     package private(set) var newestSeconds: Int64 = 0
     package private(set) var reachedSeconds: Int64 = 0
+    /// The number of the last `moved`.
+    package private(set) var moves: Int64 = 0
 
     package init() {}
 
@@ -47,6 +49,7 @@ package struct CooldownLedger: Sendable {
     /// Entries that a file of this ledger has.
     package var count: Int {
         seen.count + approved.count + admitted.count + exempt.count + signatures.count + candidateCount + 1
+            + (moves > 0 ? 1 : 0)
     }
 
     /// Tags that have moved to an image which they do not serve yet.
@@ -111,7 +114,10 @@ package struct CooldownLedger: Sendable {
         case .admitted(let digest, let repository): CooldownLedger.add(digest, repository, to: &admitted)
         case .exempt(let digest, let repository): CooldownLedger.add(digest, repository, to: &exempt)
         case .signature(let digest, let repository): CooldownLedger.add(digest, repository, to: &signatures)
-        case .moved(let seconds, let since): move(by: seconds, since: since)
+        case .moved(let seconds, let since, let number):
+            guard number > moves else { return }
+            moves = number
+            move(by: seconds, since: since)
         case .pending(let digest, let tag, let seconds): wait(digest, tag, seconds)
         case .taken(let digest, let tag): take(digest, tag)
         case .reached(let seconds): reachedSeconds = max(reachedSeconds, seconds)
@@ -133,9 +139,11 @@ package struct CooldownLedger: Sendable {
         }
     }
 
+    /// The first time counts: a line that is in the file twice must not undo a move.
     private mutating func see(_ digest: Digest, _ seconds: Int64) {
+        guard seen[digest] == nil else { return }
         newestSeconds = max(newestSeconds, seconds)
-        if seen[digest] == nil, seen.count >= CooldownLedger.maximumDigests { forgetOldest() }
+        if seen.count >= CooldownLedger.maximumDigests { forgetOldest() }
         seen[digest] = seconds
     }
 
@@ -184,6 +192,8 @@ package struct CooldownLedger: Sendable {
     /// The changes that make this ledger of an empty one.
     package func forEachChange(_ body: (LedgerChange) -> Void) {
         body(.reached(seconds: reachedSeconds))
+        // The times are those after all moves.
+        if moves > 0 { body(.moved(seconds: 0, since: 0, number: moves)) }
         seen.forEach { body(.seen($0, seconds: $1)) }
         for digest in approved { body(.approved(digest)) }
         for admission in admitted { body(.admitted(admission.digest, repository: admission.repository)) }

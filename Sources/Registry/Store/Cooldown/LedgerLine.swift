@@ -4,7 +4,7 @@ package import OCI
 
 /// A change of the ledger of `cooldown`. Times are seconds since 1970.
 package enum LedgerChange: Sendable, Equatable {
-    /// The cache has learned of a manifest. The last time of a manifest counts: a clock that was behind is made up for.
+    /// The cache has learned of a manifest.
     case seen(Digest, seconds: Int64)
     /// The operator has ended the wait of a manifest.
     case approved(Digest)
@@ -17,7 +17,9 @@ package enum LedgerChange: Sendable, Equatable {
     /// names as an index does.
     case signature(Digest, repository: String)
     /// The system's clock has been set forward by this many seconds: what was first seen at a time or later is moved.
-    case moved(seconds: Int64, since: Int64)
+    /// Each has the next number, since a line can be in the file twice: after a write that failed half-way, or a
+    /// rewrite.
+    case moved(seconds: Int64, since: Int64, number: Int64)
     /// The upstream's tag, `host/name:tag`, has moved to a manifest whose wait is not over.
     case pending(Digest, tag: String, seconds: Int64)
     /// The tag means this manifest now; those that it meant before it are not waited for any more.
@@ -39,7 +41,7 @@ package enum LedgerLine {
             case .admitted(let digest, let repository): "admitted \(digest) \(repository)"
             case .exempt(let digest, let repository): "exempt \(digest) \(repository)"
             case .signature(let digest, let repository): "signature \(digest) \(repository)"
-            case .moved(let seconds, let since): "moved \(seconds) \(since)"
+            case .moved(let seconds, let since, let number): "moved \(seconds) \(since) \(number)"
             case .pending(let digest, let tag, let seconds): "pending \(digest) \(seconds) \(tag)"
             case .taken(let digest, let tag): "taken \(digest) \(tag)"
             case .reached(let seconds): "reached \(seconds)"
@@ -56,8 +58,10 @@ package enum LedgerLine {
         guard let kind = words.first, words.count > 1 else { return nil }
         if kind == "reached" { return words.count == 2 ? seconds(words[1]).map { .reached(seconds: $0) } : nil }
         if kind == "moved" {
-            guard words.count == 3, let by = seconds(words[1]), let since = seconds(words[2]) else { return nil }
-            return .moved(seconds: by, since: since)
+            guard words.count == 4, let by = seconds(words[1]), let since = seconds(words[2]),
+                let number = seconds(words[3])
+            else { return nil }
+            return .moved(seconds: by, since: since, number: number)
         }
         guard let digest = Digest(String(words[1])) else { return nil }
         switch (kind, words.count) {

@@ -99,11 +99,12 @@ extension Store {
     /// Reads the clocks. If the system's has been set forward, what waits is moved with it.
     private func followClock() -> CooldownClock.Reading {
         let reading = cooldownReading
-        guard let jump = ledgerState.clock?.follow(reading), jump > 0, ledgerState.ledger != nil,
+        guard let jump = ledgerState.clock?.follow(reading), jump > 0, let moves = ledgerState.ledger?.moves,
             let reached = ledgerState.clock?.reachedSeconds
         else { return reading }
         let since = max(0, reached.subtractingSaturated(ledgerState.longestCooldownSeconds))
-        record(.moved(seconds: min(jump, OutsideNumber.seconds.upperBound), since: since))
+        let seconds = min(jump, OutsideNumber.seconds.upperBound)
+        record(.moved(seconds: seconds, since: since, number: moves.addingSaturated(1)))
         logger.warning(
             "the system's clock was set forward: what waits (cooldown) is moved with it",
             metadata: ["seconds": "\(jump)"])

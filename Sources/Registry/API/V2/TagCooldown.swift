@@ -61,6 +61,7 @@ extension API {
             }
             return refuse(connection, cooldown.hold(cached, policy.cooldown.seconds), .tag, "\(name)")
         }
+        if tags.isPaused(name), let error = tags.lastError(name) { return connection.respond(error) }
         if let error = puller.rememberedError(.tag(name.tag), from: owned.source, isHead: true) {
             return connection.respond(error)
         }
