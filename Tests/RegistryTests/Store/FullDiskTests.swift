@@ -95,4 +95,17 @@ import Testing
         // The discarded file's room can be used again once its last reader is gone.
         withExtendedLifetime(ingest) {}
     }
+
+    @Test("lines that do not fit on the disk leave their file as it was", .needs(.root)) func lines() throws {
+        let disk = try SmallDisk(sizeBytes: 1 << 20)
+        let fixture = try StoreFixture(imagePath: disk.path)
+        let layout = fixture.store.layout
+        _ = try LedgerFile.append([.seen(digestOf([1]), seconds: 5)], layout)
+        let before = try Disk.readFile(layout.ledger, maximumBytes: 1 << 20)
+        let many = (0..<20_000).map { LedgerChange.seen(digestOf(Array("\($0)".utf8)), seconds: 7) }
+        #expect { try LedgerFile.append(many, layout) } throws: { ($0 as? StoreError)?.isNoSpace == true }
+        #expect(try Disk.readFile(layout.ledger, maximumBytes: 1 << 20) == before)
+        let content = try LedgerFile.load(layout)
+        #expect(content.damagedLines == 0 && content.ledger.firstSeen(digestOf([1])) == 5)
+    }
 }

@@ -114,13 +114,18 @@ struct LineFile: Sendable {
 
     // MARK: Writing
 
-    /// Appends lines.
+    /// Appends lines. When they do not fit on the disk, the file is left as it was: a part of them would end in half a
+    /// line, and be followed by all of them later.
     /// - Parameter isSynced: whether they must be on the device before this returns.
     /// - Returns: the new size of the file.
     func append(_ text: [UInt8], isNew: Bool = false, isSynced: Bool = false) throws(StoreError) -> Int64 {
         let descriptor = try Disk.create(path, O_WRONLY | O_APPEND, layout.group)
         defer { close(descriptor) }
-        try Disk.write(text, to: descriptor, path)
+        let before = try Disk.status(of: descriptor, path).sizeBytes
+        do throws(StoreError) { try Disk.write(text, to: descriptor, path) } catch {
+            _ = ftruncate(descriptor, off_t(before))
+            throw error
+        }
         if isSynced {
             try Disk.sync(descriptor, path)
             if isNew { try Disk.syncDirectory(layout.root) }
