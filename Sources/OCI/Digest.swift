@@ -153,14 +153,18 @@ extension Digest: Hashable {
                 == (right.words.4, right.words.5, right.words.6, right.words.7)
     }
 
-    /// All words that a sha256 digest has: anybody can write digests that share some bytes. The others of a sha512
-    /// digest are not worth their time in every lookup.
+    /// The whole hash: anybody can write digests that share some bytes.
     @inlinable
     package func hash(into hasher: inout Hasher) {
         hasher.combine(words.0)
         hasher.combine(words.1)
         hasher.combine(words.2)
         hasher.combine(words.3)
+        guard algorithm == .sha512 else { return }
+        hasher.combine(words.4)
+        hasher.combine(words.5)
+        hasher.combine(words.6)
+        hasher.combine(words.7)
     }
 }
 
