@@ -12,8 +12,8 @@ final class ServiceNotifier {
     static let maximumWaiting = 16
     /// Pause before they are sent again.
     static let retryMilliseconds: UInt64 = 100
-    /// Pause between two questions whether the store answers.
-    static let askMilliseconds: UInt64 = 1_000
+    /// Pause between two readiness checks.
+    static let checkMilliseconds: UInt64 = 1_000
     /// Longest value of a field, in bytes: `systemctl status` shows the status in one line.
     static let valueBytes = 300
 
@@ -26,7 +26,7 @@ final class ServiceNotifier {
     private var descriptor: Int32 = -1
     private var waiting: [[UInt8]] = []
     private var watchdogTimer: Timer?
-    private var askTimer: Timer?
+    private var checkTimer: Timer?
     private var retryTimer: Timer?
     private var isReady = false
     private var isStopping = false
@@ -67,19 +67,19 @@ final class ServiceNotifier {
             guard !isStopping, !isReady, !isClosed else { return }
             guard failures.isEmpty else {
                 send(["STATUS": "waiting: \(failures.joined(separator: "; "))"])
-                return askAgain { [unowned self] in announce(status, when: check) }
+                return checkAgain { [unowned self] in announce(status, when: check) }
             }
             isReady = true
             send(["READY": "1", "STATUS": status])
         }
     }
 
-    private func askAgain(_ ask: @escaping () -> Void) {
-        askTimer?.close()
-        let timer = Timer(on: loop, ask)
+    private func checkAgain(_ action: @escaping () -> Void) {
+        checkTimer?.close()
+        let timer = Timer(on: loop, action)
         timer.unreference()
-        timer.start(afterMilliseconds: ServiceNotifier.askMilliseconds)
-        askTimer = timer
+        timer.start(afterMilliseconds: ServiceNotifier.checkMilliseconds)
+        checkTimer = timer
     }
 
     /// Reports that a reload has begun. Its end needs `reloaded`.
@@ -108,7 +108,7 @@ final class ServiceNotifier {
 
     func close() {
         isClosed = true
-        for timer in [watchdogTimer, askTimer, retryTimer] { timer?.close() }
+        for timer in [watchdogTimer, checkTimer, retryTimer] { timer?.close() }
         if descriptor >= 0 { Glibc.close(descriptor) }
         descriptor = -1
     }

@@ -185,7 +185,7 @@ package struct ListeningSocket: Sendable, Equatable {
             let name = SocketName.of(descriptor), let colon = name.text.utf8.lastIndex(of: 0x3A)
         else { throw Unusable(description: "is not a TCP socket") }
         guard ListeningSocket.option(descriptor, SO_ACCEPTCONN) == 1 else {
-            throw Unusable(description: "is not a listening socket")
+            throw Unusable(description: "is not a listening socket: it needs ListenStream= with a port, and Accept=no")
         }
         self.descriptor = descriptor
         host = String(name.text[..<colon])

@@ -7,7 +7,7 @@ extension Connection {
     static let headTimeoutMilliseconds: UInt64 = 10_000
     /// A connection without a request is kept open this long.
     static let idleTimeoutMilliseconds: UInt64 = 60_000
-    /// The two limits above while the server stops: longer than a request that has been sent is on its way.
+    /// Replaces both limits while the server stops. Longer than a request that was sent takes to arrive.
     static let drainIdleMilliseconds: UInt64 = 500
     /// A client that reads nothing for this long is considered gone.
     static let stallTimeoutMilliseconds: UInt64 = 120_000

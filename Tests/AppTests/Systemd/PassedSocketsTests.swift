@@ -76,9 +76,12 @@ import Testing
         expect("is not a socket", open("/dev/null", O_RDONLY | O_CLOEXEC))
         expect("is not a TCP socket", made(AF_INET, SOCK_DGRAM))
         expect("is not a TCP socket", made(AF_UNIX, SOCK_STREAM))
-        expect("is not a listening socket", made(AF_INET, SOCK_STREAM))
+        expect(
+            "is not a listening socket: it needs ListenStream= with a port, and Accept=no", made(AF_INET, SOCK_STREAM))
         let holder = try PlainSocket.listen(backlog: 1)
-        expect("is not a listening socket", PlainSocket.connect(to: holder.port))
+        expect(
+            "is not a listening socket: it needs ListenStream= with a port, and Accept=no",
+            PlainSocket.connect(to: holder.port))
         close(holder.descriptor)
         #expect(reason(one, first: Int32.max - 1).hasSuffix("is not open"))
     }

@@ -105,12 +105,17 @@ import Testing
         run.close()
     }
 
-    @Test("a manager that is gone changes nothing for the server") func noManager() throws {
+    @Test("a manager that cannot be reached is reported once") func noManager() throws {
         let files = try TemporaryDirectory()
-        let notifier = notifier(files.file("nobody"), watchdog: "2000")
+        let log = LogRecorder()
+        let settings = ServiceSettings(
+            environment: { ["NOTIFY_SOCKET": files.file("nobody"), "WATCHDOG_USEC": "2000"][$0] }, processID: getpid())
+        let notifier = ServiceNotifier(settings, on: run.loop, logger: log.logger)
         notifier.announce("serving") { $0([]) }
         run.run(milliseconds: 20)
         notifier.stopping("stopping")
+        #expect(log.entries.map(\.message) == ["the service manager cannot be reached (NOTIFY_SOCKET)"])
+        notifier.close()
         run.close()
     }
 
@@ -124,7 +129,7 @@ import Testing
         run.close()
     }
 
-    @Test("the watchdog hears from a loop that runs, and not from one that hangs") func watchdog() throws {
+    @Test("a loop that hangs sends no message to the watchdog, and one that runs does") func watchdog() throws {
         let manager = try FakeServiceManager()
         let timeMilliseconds: Int32 = 40
         let notifier = notifier(manager.address, watchdog: "\(timeMilliseconds * 1000)")

@@ -9,7 +9,7 @@ import Testing
         ServiceSettings(environment: { variables[$0] }, processID: 77)
     }
 
-    @Test("without a service manager nothing is sent and nothing is wrong") func none() {
+    @Test("without the variables there is no socket, no watchdog and no problem") func none() {
         let none = settings([:])
         #expect(none.socket == nil && none.pingMilliseconds == nil && none.problems.isEmpty)
     }

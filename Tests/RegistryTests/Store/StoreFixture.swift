@@ -8,43 +8,6 @@ import Testing
 @testable import OCI
 @testable import Registry
 
-/// What a store logged. Written on the test's own thread only, but a log handler has to be Sendable.
-final class LogRecorder: @unchecked Sendable {
-    struct Entry: Sendable {
-        let level: Logger.Level
-        let message: String
-        let metadata: Logger.Metadata
-
-        /// A value as it would be written.
-        subscript(_ key: String) -> String? { metadata[key]?.description }
-    }
-
-    private let lock = NSLock()
-    private var recorded: [Entry] = []
-
-    func add(_ entry: Entry) { lock.withLock { recorded.append(entry) } }
-    var entries: [Entry] { lock.withLock { recorded } }
-    var text: String { entries.map { "\($0.level): \($0.message)" }.joined(separator: "\n") }
-    /// The lines of requests.
-    var requests: [Entry] { entries.filter { $0.metadata["cache"] != nil } }
-
-    var logger: Logger { Logger(label: "test") { _ in Handler(recorder: self) } }
-
-    private struct Handler: LogHandler {
-        let recorder: LogRecorder
-        var metadata: Logger.Metadata = [:]
-        var logLevel: Logger.Level = .trace
-        subscript(metadataKey key: String) -> Logger.Metadata.Value? {
-            get { metadata[key] }
-            set { metadata[key] = newValue }
-        }
-        func log(event: LogEvent) {
-            recorder.add(
-                Entry(level: event.level, message: event.message.description, metadata: event.metadata ?? [:]))
-        }
-    }
-}
-
 final class StoreFixture {
     struct TimedOut: Error {}
     struct Unexpected: Error, CustomStringConvertible { let description: String }
