@@ -72,7 +72,7 @@ import Testing
         let clients = (0..<20).map { _ in mirror.start(.get(SignedImage.tags)) }
         mirror.wait(until: { clients.count(where: \.isDone) == 20 - 3 - ListJobs.maximumAtOnce })
         for client in clients where client.isDone {
-            #expect(client.response.status == 503 && client.response.text.contains("too many requests for lists"))
+            #expect(client.response.status == 503 && client.response.text.contains("requests for lists wait"))
         }
         for _ in 0..<blocked { gate.signal() }
         mirror.wait(for: clients)

@@ -60,7 +60,7 @@ extension API {
     /// Answers with a whole blob from memory.
     @inline(__always)
     func give(_ connection: Connection, _ blob: CachedBlob) {
-        store.touch(blob)
+        store.touch(blob, blob.digest)
         connection.respond(status: 200, blob, verdict: .hit)
     }
 

@@ -25,7 +25,7 @@ final class ListJobs {
         respond: @escaping (Connection, Result<R, any Error>) -> Void
     ) {
         guard waitingCount < maximumWaiting else {
-            return connection.respond(.unavailable("too many requests for lists wait"))
+            return connection.respond(.unavailable("\(waitingCount) requests for lists wait: try again"))
         }
         let pending = PendingResponse(
             connection, deadlineMilliseconds: deadlineMilliseconds, waitsForUpstream: false

@@ -75,6 +75,15 @@ package struct ReferrersIndex: Sendable, Equatable {
         ["", ".sig", ".att", ".sbom"].map { fallbackTag(of: subject) + $0 }
     }
 
+    /// The manifest that one of these tags is about; nil for other tags. The tags of a sha512 digest have only a part
+    /// of it, so they name none.
+    package static func subject(ofTag tag: String) -> Digest? {
+        guard let dash = tag.firstIndex(of: "-") else { return nil }
+        let hex = tag[tag.index(after: dash)...].prefix { $0 != "." }
+        guard let subject = Digest("\(tag[..<dash]):\(hex)") else { return nil }
+        return tags(of: subject).contains(tag) ? subject : nil
+    }
+
     /// The members that are read. The media type may be absent (image-spec, image-index.md).
     private struct Document: Decodable {
         struct Entry: Decodable {

@@ -4,26 +4,25 @@
 
 package import OCI
 
+/// A blob in memory, or its open file.
+protocol UsedBlob: AnyObject {
+    /// When its next use is recorded, on the loop's clock.
+    var nextTouchMilliseconds: UInt64 { get set }
+}
+
+extension OpenFile: UsedBlob {}
+extension CachedBlob: UsedBlob {}
+
 extension Store {
     /// Records that a cached blob is being served. It allocates at most twice a minute, and while content is being
     /// removed.
     @inline(__always)
-    package func touch(_ file: OpenFile, _ digest: @autoclosure () -> Digest) {
-        let now = loop.nowMilliseconds
-        let isDue = now >= file.nextTouchMilliseconds
-        guard isDue || pruning != nil else { return }
-        if isDue { file.nextTouchMilliseconds = now + AccessTimes.granularityMilliseconds }
-        blobUsed(digest(), isDue: isDue)
-    }
-
-    /// The same for a blob in memory.
-    @inline(__always)
-    package func touch(_ blob: CachedBlob) {
+    func touch(_ blob: some UsedBlob, _ digest: @autoclosure () -> Digest) {
         let now = loop.nowMilliseconds
         let isDue = now >= blob.nextTouchMilliseconds
         guard isDue || pruning != nil else { return }
         if isDue { blob.nextTouchMilliseconds = now + AccessTimes.granularityMilliseconds }
-        blobUsed(blob.digest, isDue: isDue)
+        blobUsed(digest(), isDue: isDue)
     }
 
     /// - Parameter isDue: whether the time is recorded. A use before that only keeps the blob from a running prune.

@@ -61,11 +61,7 @@ struct ReferrerLife {
     private static func subject(of image: CachedImage, _ scan: ImageScan) -> Digest? {
         switch image.reference {
         case .digest: return scan.manifests[image.digest]?.subject
-        case .tag(let tag):
-            guard let dash = tag.firstIndex(of: "-") else { return nil }
-            let hex = tag[tag.index(after: dash)...].prefix { $0 != "." }
-            guard let subject = Digest("\(tag[..<dash]):\(hex)") else { return nil }
-            return ReferrersIndex.tags(of: subject).contains(tag) ? subject : nil
+        case .tag(let tag): return ReferrersIndex.subject(ofTag: tag)
         }
     }
 }

@@ -127,7 +127,7 @@ extension Store {
             logger.notice(
                 "store: made room",
                 metadata: [
-                    "images": "\(sum.images)", "unnamed_blobs": "\(sum.orphans)", "bytes": "\(sum.bytes)",
+                    "images": "\(sum.images)", "unreferenced_blobs": "\(sum.orphans)", "bytes": "\(sum.bytes)",
                     "wanted": "\(bytes)", "in_use": "\(sum.skipped)",
                 ])
         case .failure(let error): logger.error("store: cannot make room: \(error)")

@@ -8,12 +8,12 @@ extension Store {
     /// Removes the selected images and blobs without a manifest, least recently used first.
     /// - Parameters:
     ///   - selecting: runs off the loop; an error that it throws ends the prune before anything is removed.
-    ///   - limit: the maximum number of names, and of blobs without a manifest, to remove.
+    ///   - limit: the maximum number of names and blobs without a manifest, together, to remove.
     ///   - ignoringLease: also removes images that were served recently.
     ///   - isForced: also removes images that are served during the prune; only images stored meanwhile stay. Implies
     ///     `ignoringLease`.
-    ///   - orphanAge: the blobs without a manifest that are removed too; nil: none. Leases do not concern them
-    ///     (`leaseBegin`); those served since the scan stay.
+    ///   - orphanAge: the blobs without a manifest that are removed too; nil: none. Those served since the scan stay.
+    ///     For a lease, callers pass `usedBefore: leaseBegin`.
     ///   - goalBytes: the bytes to free; further selected content stays.
     ///   - reporting: converts the report for `then`. Runs off the loop, since the report may be long.
     package func prune<R: Sendable>(
