@@ -22,7 +22,8 @@ struct Approve: ParsableCommand {
 
     func run() throws {
         guard let digest = Digest(digest) else {
-            throw ValidationError("not a digest, such as sha256: and 64 hexadecimal digits")
+            throw ValidationError(
+                "'\(digest)' is not a digest: sha256: and 64 hexadecimal digits, as in 'list --cooldown'")
         }
         Operator.print(try Operator(config: try global.resolve { _ in }).ask(.approve(digest), asJSON: json))
     }

@@ -27,13 +27,20 @@ struct List: ParsableCommand {
     @Flag(help: "Cut digests to ten characters.")
     var shortDigest = false
 
-    @Flag(help: "List the tags whose newest image is held back (cooldown), and until when.")
+    @Flag(
+        help: """
+            List the images that are held back (cooldown), with their tags: IMAGE SERVED WAITING SEEN UNTIL, times in \
+            UTC.
+            """)
     var cooldown = false
 
-    @Flag(help: "Print JSON, with blobs and sizes.")
+    @Flag(help: "Print JSON. The list of images then has their blobs and sizes.")
     var json = false
 
     func validate() throws {
+        if cooldown, shortDigest {
+            throw ValidationError("--short-digest: 'ociregistry approve' needs the whole digests")
+        }
         if blobs, cooldown { throw ValidationError("--blobs and --cooldown are different lists") }
         if blobs, pattern != nil {
             throw ValidationError("--pattern: blobs have no names that it could match")

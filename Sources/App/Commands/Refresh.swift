@@ -63,7 +63,7 @@ private final class RefreshLines {
             if let problem = report.problem { LogFile.writeToStandardError("\(problem)\n") }
             write(
                 "\(report.moved) moved, \(report.unchanged) unchanged, \(report.deleted) deleted upstream, "
-                    + "\(report.failed) failed" + (report.held.map { ", \($0) held back" } ?? "")
+                    + "\(report.failed) failed" + (report.held > 0 ? ", \(report.held) held back" : "")
                     + (report.isStopped ? "; stopped before the end" : ""))
         }
     }

@@ -10,6 +10,9 @@ package struct TagSpan: Sendable, Hashable, BitwiseCopyable {
 
     package init(milliseconds: Int64) { self.milliseconds = milliseconds }
 
+    /// The span in seconds, rounded up.
+    package var seconds: Int64 { milliseconds.addingSaturated(999) / 1000 }
+
     package static let zero = TagSpan(milliseconds: 0)
     /// Longer than any age: `never` as a ttl, `forever` otherwise.
     package static let forever = TagSpan(milliseconds: .max)
@@ -64,9 +67,6 @@ package struct TagPolicies: Sendable, Equatable {
     package let dependsOnName: Bool
     /// The longest cooldown of all policies.
     package let longestCooldown: TagSpan
-
-    /// Whether any tag has a cooldown.
-    package var hasCooldown: Bool { longestCooldown != .zero }
 
     package init(_ entries: [Entry]) {
         self.entries = entries

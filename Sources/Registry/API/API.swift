@@ -116,11 +116,11 @@ package final class API {
     }
 
     /// Handles the copy of a content request that has been counted and that had to wait.
-    /// - Parameter isJudged: whether `cooldown` has let it pass.
+    /// - Parameter isDecided: whether `cooldown` has let it pass.
     func resumeContent(
-        _ connection: Connection, _ head: RequestHead, _ bytes: UnsafeRawBufferPointer, isJudged: Bool = false
+        _ connection: Connection, _ head: RequestHead, _ bytes: UnsafeRawBufferPointer, isDecided: Bool = false
     ) {
-        withPath(connection, head, bytes) { content(connection, Route($0), head, bytes, isJudged: isJudged) }
+        withPath(connection, head, bytes) { content(connection, Route($0), head, bytes, isDecided: isDecided) }
     }
 
     /// Calls `body` with the decoded path, valid during the call; answers a path that cannot be decoded.
@@ -182,7 +182,7 @@ package final class API {
 
     private func content(
         _ connection: Connection, _ route: Route, _ head: RequestHead, _ bytes: UnsafeRawBufferPointer,
-        isJudged: Bool = false
+        isDecided: Bool = false
     ) {
         let upstream: (host: HostTable.Entry, name: UnsafeRawBufferPointer)
         do throws(RegistryError) {
@@ -201,7 +201,7 @@ package final class API {
             if !names.isOpen {
                 guard try passesNameRules(connection, request) else { return }
             }
-            if tags.cooldown.isActive, !isJudged, route.kind == .manifest || route.kind == .blob {
+            if tags.cooldown.isActive, !isDecided, route.kind == .manifest || route.kind == .blob {
                 guard try passesCooldown(connection, request) else { return }
             }
             try admitted(connection, request)

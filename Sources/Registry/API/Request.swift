@@ -79,7 +79,7 @@ struct OwnedRequest {
     let conditions: Conditions
     private(set) var source: PullSource
     /// The repository of a tag's request, under the policies by which the request was decided; nil without a cooldown.
-    var cooldownPlace: CooldownPlace?
+    var cooldownScope: CooldownScope?
 
     /// Copies what the response will need.
     /// - Throws: 508 when the request has passed through this server before (`Via`), 400 for an invalid repository

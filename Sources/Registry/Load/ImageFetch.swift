@@ -90,7 +90,7 @@ final class ImageFetch {
         }
         guard case .tag(let tag) = name.reference else {
             guard case .digest(let digest) = name.reference else { return }
-            return context.tags.cooldown.judge(manifest: digest, from: source, mayFetch: true) { [self] verdict in
+            return context.tags.cooldown.decide(manifest: digest, from: source, mayFetch: true) { [self] verdict in
                 switch verdict {
                 case .admitted: pull(name.reference, depth: 0)
                 case .held(let hold): end(hold.error("\(digest)").reason)
@@ -114,8 +114,8 @@ final class ImageFetch {
     }
 
     private func heldBack(_ hold: CooldownHold, _ found: CachedManifest, _ name: TagName, _ policy: TagPolicy) {
-        let place = context.tags.cooldown.place(name.host, name.repository)
-        context.tags.cooldown.whenServable(found.digest, name, policy, place) { [self] isServable in
+        let scope = context.tags.cooldown.scope(name.host, name.repository)
+        context.tags.cooldown.whenPastCooldown(found.digest, name, policy, scope) { [self] isServable in
             if isServable { visit(found, depth: 0) } else { end(hold.error("\(name)").reason) }
         }
     }

@@ -53,8 +53,7 @@ package struct RefreshReport: Sendable, Equatable, Codable {
     package var moved = 0
     package var deleted = 0
     package var failed = 0
-    /// Nil for none: absent in the lines of earlier versions.
-    package var held: Int?
+    package var held = 0
     /// Why the cache's tags could not be listed.
     package var problem: String?
     /// Whether it was stopped before its end.
@@ -64,7 +63,7 @@ package struct RefreshReport: Sendable, Equatable, Codable {
         switch result {
         case .unchanged: unchanged += 1
         case .moved: moved += 1
-        case .held: held = (held ?? 0) + 1
+        case .held: held += 1
         case .deleted: deleted += 1
         case .failed: failed += 1
         }

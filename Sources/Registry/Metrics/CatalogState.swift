@@ -78,7 +78,7 @@ extension Catalog {
             "1 while something new could be stored, or nothing ever is (air-gapped); 0 without room or writes to disk."
         ) { $2.sample($1.isReadyForPulls) },
         gauge("ociregistry_store_tags", "Cached tags.") { $2.sample($1.store.tagCount) },
-        gauge("ociregistry_cooldown_waiting_tags", "Tags whose newest image is held back by cooldown.") {
+        gauge("ociregistry_cooldown_waiting_tags", "Tags that have moved to an image they do not serve yet.") {
             $2.sample($1.store.cooldown.waitingTags)
         },
         gauge("ociregistry_cooldown_ledger_entries", "Entries of cooldown's ledger; 0 without a policy that has one.") {

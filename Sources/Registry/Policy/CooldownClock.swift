@@ -9,7 +9,7 @@ package struct CooldownClock: Sendable {
     package struct Reading: Sendable {
         /// Since 1970.
         package var wallSeconds: Int64
-        /// Since any moment, the time of a suspended machine included.
+        /// From any start; counts the time in which the machine is suspended (CLOCK_BOOTTIME, clock_gettime(2)).
         package var monotonicSeconds: Int64
 
         package init(wallSeconds: Int64, monotonicSeconds: Int64) {
@@ -79,7 +79,7 @@ package struct CooldownClock: Sendable {
         return max(reading.wallSeconds, continued(reading), reachedSeconds)
     }
 
-    /// The wall time if the clock had not been set since the start.
+    /// The wall time if the clock had not been set since the start, or since the last change that was followed.
     private func continued(_ reading: Reading) -> Int64 {
         let passed = max(0, reading.monotonicSeconds.subtractingSaturated(anchor.monotonicSeconds))
         return anchor.wallSeconds.addingSaturated(passed)

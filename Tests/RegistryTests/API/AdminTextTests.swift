@@ -172,7 +172,7 @@ enum SampleCachedImages {
         #expect(list[0]["used"] as? String == "2023-11-15T22:13:20.000Z")
         var pruned = PruneReport()
         pruned.orphans = [blob(second, 0)]
-        let unnamed = try object(AdminText.json(pruned))["unnamedBlobs"] as? [[String: Any]]
+        let unnamed = try object(AdminText.json(pruned))["unreferencedBlobs"] as? [[String: Any]]
         #expect(unnamed?.first?["digest"] as? String == "\(second)")
         let report = try object(AdminText.json(PruneReport()))
         #expect(report["dryRun"] as? Bool == false && (report["pruned"] as? [Any])?.isEmpty == true)

@@ -42,7 +42,8 @@ import Testing
         kit.close()
     }
 
-    @Test("after a restart all parts of a served image are given at once", .timeLimit(.minutes(2))) func parallel()
+    @Test("after a restart, concurrent requests for all layers of a served image succeed", .timeLimit(.minutes(2)))
+    func parallel()
         throws
     {
         let directory = try TemporaryDirectory()
@@ -132,7 +133,7 @@ import Testing
         kit.close()
     }
 
-    @Test("a manifest that nobody has named waits from the time that its registry has given it")
+    @Test("a manifest that is requested by digest waits from its first answer by the upstream")
     func unknown() throws {
         let kit = try Kit()
         let target = Kit.manifest(Kit.new)

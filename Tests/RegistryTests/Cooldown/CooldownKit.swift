@@ -8,7 +8,7 @@ import Testing
 @testable import OCI
 @testable import Registry
 
-/// Policies: `latest` and `nightly` wait for three days, and `free…` does not wait.
+/// Tags of `team/app` wait for three days, but for `free…`. Other repositories do not wait.
 struct CooldownKit {
     static let day: Int64 = 86_400
     static let policies = """

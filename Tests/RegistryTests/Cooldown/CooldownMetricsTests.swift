@@ -80,12 +80,14 @@ import Testing
         for step in 0..<500 as Range<Int64> {
             let digest = digestOf([UInt8.random(in: 0..<100, using: &random)])
             let tag = "a.test/b:\(Int.random(in: 0..<3, using: &random))"
-            switch Int.random(in: 0..<8, using: &random) {
+            switch Int.random(in: 0..<10, using: &random) {
             case 0: ledger.apply(.approved(digest))
             case 1: ledger.apply(.admitted(digest, repository: "a.test/b"))
             case 2: ledger.apply(.exempt(digest, repository: "a.test/b"))
             case 3: ledger.apply(.taken(digest, tag: tag))
             case 4: ledger.apply(.seen(digest, seconds: step))
+            case 5: ledger.apply(.signature(digest, repository: "a.test/b"))
+            case 6: ledger.apply(.moved(seconds: 1, since: step / 2, number: step))
             default: ledger.apply(.pending(digest, tag: tag, seconds: step))
             }
             var changes = 0

@@ -11,7 +11,7 @@ import Testing
 @Suite struct CooldownTagTests {
     private typealias Kit = CooldownKit
 
-    @Test("an image that was published a short time ago is refused with the time of its end, and costs one HEAD")
+    @Test("an image that is new to the cache is refused with the end of its wait, and costs one HEAD")
     func refused() throws {
         let kit = try Kit()
         Kit.new.put(on: kit.mirror.fake, tag: "latest")
@@ -76,7 +76,7 @@ import Testing
         kit.close()
     }
 
-    @Test("a build that the registry has removed before its wait was over is passed over")
+    @Test("a build that its registry removed before its wait ended is skipped")
     func removed() throws {
         let kit = try Kit()
         Kit.old.put(on: kit.mirror.fake, tag: "latest")
@@ -113,7 +113,7 @@ import Testing
         kit.close()
     }
 
-    @Test("while the clock is behind nothing matures, and what was served is served") func lostClock() throws {
+    @Test("no wait ends while the clock is behind, and served images stay served") func lostClock() throws {
         let kit = try Kit()
         Kit.old.put(on: kit.mirror.fake, tag: "latest")
         kit.expectHeld(Kit.latest)
@@ -203,7 +203,7 @@ import Testing
         kit.close()
     }
 
-    @Test("waits go on over a restart, and what was served is served after it", arguments: [false, true])
+    @Test("waits continue after a restart, and served images stay served", arguments: [false, true])
     func restart(_ isAirGapped: Bool) throws {
         let directory = try TemporaryDirectory()
         func session(after seconds: Int64, _ body: (Kit) throws -> Void) throws {

@@ -35,7 +35,7 @@ import Testing
         mirror.close()
     }
 
-    @Test("an answer to an older question does not replace a newer one") func older() throws {
+    @Test("a late answer to an older check does not replace a newer one") func older() throws {
         let mirror = try mirror("tagTTL: never")
         let store = mirror.store
         let repository = try #require(RepositoryName("team/app"))

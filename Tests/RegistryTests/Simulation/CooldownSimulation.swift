@@ -86,29 +86,25 @@ import Testing
             .init(wallSeconds: real - wallError, monotonicSeconds: real - boot)
         }
 
-        mutating func chance(_ count: Int) -> Int { Int(random.next() % UInt64(count)) }
+        mutating func below(_ count: Int) -> Int { Int(random.next() % UInt64(count)) }
     }
 
     /// What TagChecks and Cooldown do with a request for the tag.
     private static func request(_ cache: inout Cache, _ world: inout World, _ cooldown: Int64) -> Digest? {
         let newest = world.upstream
         cache.follow(world.reading, cooldown)
-        if let stamp = cache.clock.stamp(world.reading), cache.ledger.firstSeen(newest) == nil {
-            cache.record(.seen(newest, seconds: stamp))
-        }
         if world.learned[newest] == nil { world.learned[newest] = world.real }
-        let now = cache.now(world.reading)
-        if cache.ledger.isOver(newest, cooldownSeconds: cooldown, now: now) {
-            cache.served = newest
-            if !cache.ledger.candidates(of: tag).isEmpty { cache.record(.taken(newest, tag: tag)) }
-        } else {
-            if let stamp = cache.clock.stamp(world.reading), cache.ledger.candidates(of: tag).last?.digest != newest {
-                cache.record(.pending(newest, tag: tag, seconds: stamp))
-            }
-            if let older = cache.ledger.choice(of: tag, cooldownSeconds: cooldown, now: now) {
-                cache.served = older
-                cache.record(.taken(older, tag: tag))
-            }
+        let stamp = cache.clock.stamp(world.reading)
+        let (choice, changes) = cache.ledger.choose(
+            tag, means: newest, cooldownSeconds: cooldown, now: cache.now(world.reading), stamp: stamp)
+        for change in changes { cache.record(change) }
+        switch choice {
+        case .newest: cache.served = newest
+        case .older(let older): cache.served = older
+        case .none: break
+        }
+        if choice != .none, let served = cache.served, let change = cache.ledger.changeWhenServed(served, by: tag) {
+            cache.record(change)
         }
         return cache.served.flatMap {
             cache.ledger.isOver($0, cooldownSeconds: cooldown, now: cache.now(world.reading)) ? $0 : nil
@@ -116,31 +112,31 @@ import Testing
     }
 
     private static func write(_ cache: inout Cache, _ world: inout World) {
-        cache.write(isRepeated: world.chance(3) == 0)
+        cache.write(isRepeated: world.below(3) == 0)
         world.writtenServed = world.hasServed
     }
 
     private static func run(_ seed: UInt64) -> String? {
         var world = World(random: SeededRandom(seed: seed))
         var cache = Cache(clock: CooldownClock(world.reading, reachedSeconds: 0))
-        let cooldown = Int64([3600, 86_400, 259_200][world.chance(3)])
+        let cooldown = Int64([3600, 86_400, 259_200][world.below(3)])
         for step in 0..<40 {
-            world.real += Int64(world.chance(Int(cooldown) / 3))
-            switch world.chance(12) {
-            case 0, 1: world.upstream = images[world.chance(images.count)]
+            world.real += Int64(world.below(Int(cooldown) / 3))
+            switch world.below(12) {
+            case 0, 1: world.upstream = images[world.below(images.count)]
             case 2: write(&cache, &world)
             case 3:
                 // A clock that is ahead when a process starts is a jump while nothing ran, which nobody can see.
                 if world.wallError < 0 { world.wallError = 0 }
-                if world.chance(2) == 0 { write(&cache, &world) }
-                if world.chance(3) == 0 { world.boot = world.real }
+                if world.below(2) == 0 { write(&cache, &world) }
+                if world.below(3) == 0 { world.boot = world.real }
                 cache.restart(world.reading)
                 world.hasServed = world.writtenServed
-            case 4: world.wallError = Int64(world.chance(400_000))
-            case 5: world.wallError = -Int64(world.chance(400_000))
-            case 6: world.wallError = world.real - Int64(world.chance(1_000_000))
+            case 4: world.wallError = Int64(world.below(400_000))
+            case 5: world.wallError = -Int64(world.below(400_000))
+            case 6: world.wallError = world.real - Int64(world.below(1_000_000))
             case 7, 8: world.wallError = 0
-            case 9 where world.chance(4) == 0:
+            case 9 where world.below(4) == 0:
                 world.approved.insert(world.upstream)
                 cache.record(.approved(world.upstream))
                 // The command answers when that is on the disk.
@@ -156,7 +152,8 @@ import Testing
             }
             world.hasServed.insert(digest)
             let waited = world.real - (world.learned[digest] ?? .max)
-            if waited < cooldown - 2 * 60, !world.approved.contains(digest) {
+            // Corrections of the clock below this are not made up for.
+            if waited < cooldown - 2 * CooldownClock.slackSeconds, !world.approved.contains(digest) {
                 return "seed \(seed), step \(step): served after \(waited) of \(cooldown) s"
             }
         }

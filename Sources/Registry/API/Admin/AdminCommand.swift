@@ -13,7 +13,7 @@ package enum AdminCommand: Sendable, Equatable {
     case blobs(part: String?, limit: Int?)
     /// The output of the sub-command `list`. Not an endpoint of the reference.
     case table(pattern: String?, hasHeader: Bool, isShort: Bool)
-    /// Lists the tags whose newest image is held back by `cooldown`. Not an endpoint of the reference.
+    /// Lists the images that `cooldown` holds back, with their tags. Not an endpoint of the reference.
     case cooldown(pattern: String?, hasHeader: Bool)
     /// Ends the wait of a manifest that `cooldown` holds back. Not an endpoint of the reference.
     case approve(Digest)

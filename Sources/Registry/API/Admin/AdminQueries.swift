@@ -131,9 +131,19 @@ package final class AdminQueries {
     private func approve(
         _ digest: Digest, _ asJSON: Bool, _ then: @escaping (Result<[UInt8], RegistryError>) -> Void
     ) {
-        store.record(.approved(digest)) { error in
-            if let error { return then(.failure(.unavailable("the approval is not on the disk: \(error)"))) }
-            then(.success(Array((asJSON ? "{\"approved\":\"\(digest)\"}\n" : "approved \(digest)\n").utf8)))
+        store.whenLedgerKnown { [self] in
+            let isKnown = store.ledger?.firstSeen(digest) != nil || store.mayHaveManifest(digest)
+            store.record(.approved(digest)) { error in
+                if let error {
+                    let reason = "\(digest) is approved until the server stops; LEDGER cannot be written yet: \(error)"
+                    return then(.failure(.unavailable(reason)))
+                }
+                let note = isKnown ? "" : " (the cache does not know this manifest yet)"
+                let text =
+                    asJSON
+                    ? "{\"approved\":\"\(digest)\",\"isKnown\":\(isKnown)}\n" : "approved \(digest)\(note)\n"
+                then(.success(Array(text.utf8)))
+            }
         }
     }
 

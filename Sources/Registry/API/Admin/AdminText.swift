@@ -142,7 +142,7 @@ extension AdminText {
 
     static func json(_ report: PruneReport) -> String {
         "{\"dryRun\":\(report.isDryRun),\"pruned\":[\(list(report.images, json))],"
-            + "\"unnamedBlobs\":[\(list(report.orphans, json))],"
+            + "\"unreferencedBlobs\":[\(list(report.orphans, json))],"
             + "\"skipped\":[\(list(report.skipped, json))],\"blobs\":\(report.blobCount),"
             + "\"freedBytes\":\(report.freedBytes)}\n"
     }

@@ -19,19 +19,19 @@ extension API {
         let head = request.head
         let copy = Array(request.bytes.prefix(head.length))
         let pending = makePendingResponse(connection, source)
-        let then: (CooldownVerdict) -> Void = { [self] verdict in
+        let then: (CooldownDecision) -> Void = { [self] verdict in
             pending.answer { connection in
                 switch verdict {
-                case .admitted: copy.withUnsafeBytes { resumeContent(connection, head, $0, isJudged: true) }
+                case .admitted: copy.withUnsafeBytes { resumeContent(connection, head, $0, isDecided: true) }
                 case .held(let hold): refuse(connection, hold, isManifest ? .manifest : .blob, "\(digest)")
                 case .failed(let error): connection.respond(error)
                 }
             }
         }
         if isManifest {
-            tags.cooldown.judge(manifest: digest, from: source, mayFetch: !policy.airGapped, then: then)
+            tags.cooldown.decide(manifest: digest, from: source, mayFetch: !policy.airGapped, then: then)
         } else {
-            tags.cooldown.judge(blob: digest, from: source, then: then)
+            tags.cooldown.decide(blob: digest, from: source, then: then)
         }
         return false
     }

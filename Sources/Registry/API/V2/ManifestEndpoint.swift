@@ -156,8 +156,8 @@ extension API {
 
     /// Admits what a tag without a cooldown means.
     private func admit(_ digest: Digest, by reference: Reference, _ tagPolicy: TagPolicy?, _ owned: OwnedRequest) {
-        guard let tagPolicy, let place = owned.cooldownPlace, case .tag = reference else { return }
-        tags.cooldown.tagServes(digest, tagPolicy, place)
+        guard let tagPolicy, let scope = owned.cooldownScope, case .tag = reference else { return }
+        tags.cooldown.tagServes(digest, tagPolicy, scope)
     }
 
     private func forwardHead(

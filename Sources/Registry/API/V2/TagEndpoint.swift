@@ -47,7 +47,7 @@ extension API {
                     return answer(connection, found, policy, isForced, owned)
                 }
                 var owned = owned
-                owned.cooldownPlace = tags.cooldown.place(name.host, name.repository)
+                owned.cooldownScope = tags.cooldown.scope(name.host, name.repository)
                 answerUnderCooldown(connection, name, found, policy, isForced, owned)
             }
         }
@@ -177,7 +177,7 @@ extension API {
             sendWaiting(connection, tag.name, policy)
             send(connection, tag.manifest, owned.conditions, .hit)
         case .moved(let manifest, let isPulled):
-            if let place = owned.cooldownPlace { tags.cooldown.tagServes(manifest.digest, policy, place) }
+            if let scope = owned.cooldownScope { tags.cooldown.tagServes(manifest.digest, policy, scope) }
             sendWaiting(connection, tag.name, policy)
             countServed(tally)
             send(connection, manifest, owned.conditions, isPulled ? (tally.isJoined ? .joined : .miss) : .hit)

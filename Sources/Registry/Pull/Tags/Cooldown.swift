@@ -1,5 +1,5 @@
-// `cooldown`: an image is not served in the first time after it was published. The cache cannot know when that was, so
-// the wait begins when it first learns of the manifest.
+// `cooldown`: an image is not served in the first time after the cache has learned of it. When it was published is not
+// known: upstreams do not prove that.
 //
 // A manifest is served in a repository when its wait is over, when the operator has approved or loaded it, when a tag
 // of the repository whose policy does not hold it back means it, or when a manifest that is served there names it. A
@@ -11,10 +11,10 @@ internal import OCI
 
 /// Which manifests and blobs may be served although policies have a cooldown.
 package final class Cooldown {
-    /// Manifests of one repository whose parts have not been read yet, and repositories with some. The parts of those
-    /// beyond are found once a manifest that names them is requested again.
-    private static let maximumRoots = 131_072
-    private static let maximumPlaces = 16_384
+    /// Manifests of one repository that have not been read for what they name, and repositories with some. Beyond these
+    /// limits everything is forgotten, and found again by requests.
+    private static let maximumUnread = 131_072
+    private static let maximumScopes = 16_384
     /// What is known to be served, over all repositories. Clients can ask for any digest of a repository without a
     /// cooldown.
     private static let maximumAdmitted = 2_000_000
@@ -34,12 +34,12 @@ package final class Cooldown {
     /// What may be served, by digest and repository, since the start or the last change of the policies.
     private(set) var admitted = ProofTable()
     /// Manifests whose parts have to be added to `admitted`.
-    var roots: [CooldownPlace: Set<Digest>] = [:]
-    /// Repositories whose roots are being read, with what waits for that.
-    var reading: [CooldownPlace: [() -> Void]] = [:]
-    var scanned: [CooldownPlace: UInt64] = [:]
+    var unread: [CooldownScope: Set<Digest>] = [:]
+    /// Repositories whose manifests are being read, with what waits for that.
+    var reads: [CooldownScope: [() -> Void]] = [:]
+    var scanned: [CooldownScope: UInt64] = [:]
     /// Repositories whose names are being searched, with what waits for that.
-    var scanning: [CooldownPlace: [() -> Void]] = [:]
+    var scanning: [CooldownScope: [() -> Void]] = [:]
     private var generation: UInt64 = 0
     var logLines = LogLineBudget()
     /// Called when content waits that may have been served without a decision: such answers must not be repeated from
@@ -70,14 +70,14 @@ package final class Cooldown {
     private func forget() {
         let former = admitted
         admitted = ProofTable()
-        roots = [:]
+        unread = [:]
         scanned = [:]
         store.freeLater(former)
     }
 
     /// A repository under the present policies.
-    func place(_ host: RegistryHost, _ repository: RepositoryName) -> CooldownPlace {
-        CooldownPlace(host, repository, generation: generation)
+    func scope(_ host: RegistryHost, _ repository: RepositoryName) -> CooldownScope {
+        CooldownScope(host, repository, generation: generation)
     }
 
     // MARK: What is admitted
@@ -88,17 +88,17 @@ package final class Cooldown {
     }
 
     /// - Parameter namesParts: whether what the manifest names is served too.
-    func admit(_ digest: Digest, in place: CooldownPlace, namesParts: Bool = true) {
-        guard place.generation == generation, !admitted.contains(digest, place.text) else { return }
-        if admitted.count >= Cooldown.maximumAdmitted { forget() }
-        admitted.apply(.add(digest, repository: place.text))
-        if namesParts { addRoot(digest, place) }
+    func admit(_ digest: Digest, in scope: CooldownScope, namesParts: Bool = true) {
+        guard scope.generation == generation, !admitted.contains(digest, scope.text) else { return }
+        if admitted.count >= Cooldown.maximumAdmitted || (namesParts && !hasRoom(scope)) { forget() }
+        admitted.apply(.add(digest, repository: scope.text))
+        if namesParts { addUnread(digest, scope) }
     }
 
-    func addRoot(_ digest: Digest, _ place: CooldownPlace) {
-        if roots[place] == nil, roots.count >= Cooldown.maximumPlaces { roots = [:] }
-        guard roots[place, default: []].count < Cooldown.maximumRoots else { return }
-        roots[place, default: []].insert(digest)
+    func addUnread(_ digest: Digest, _ scope: CooldownScope) { unread[scope, default: []].insert(digest) }
+
+    private func hasRoom(_ scope: CooldownScope) -> Bool {
+        unread[scope].map { $0.count < Cooldown.maximumUnread } ?? (unread.count < Cooldown.maximumScopes)
     }
 
     /// Whether content passes without a decision: its repository's policy has no cooldown, nothing waits there, and the
@@ -136,35 +136,35 @@ package final class Cooldown {
     /// - Parameters:
     ///   - mayFetch: whether the upstream may be asked.
     ///   - then: called later.
-    func judge(
-        manifest digest: Digest, from source: PullSource, mayFetch: Bool, then: @escaping (CooldownVerdict) -> Void
+    func decide(
+        manifest digest: Digest, from source: PullSource, mayFetch: Bool, then: @escaping (CooldownDecision) -> Void
     ) {
-        let place = place(source.host, source.repository)
-        let then = repeating(place, then) { [self] in
-            judge(manifest: digest, from: source, mayFetch: mayFetch, then: then)
+        let scope = scope(source.host, source.repository)
+        let then = repeating(scope, then) { [self] in
+            decide(manifest: digest, from: source, mayFetch: mayFetch, then: then)
         }
-        whenCooldownKnown(place) { [self] cooldown in
-            guard cooldown > 0 else { return judgeWithoutCooldown(digest, place, mayFetch ? source : nil, then) }
-            whenSeen(digest) { [self] in
-                if isOver(digest, cooldown) || store.ledger?.isAdmitted(digest, in: place.text) == true {
-                    admit(digest, in: place)
+        whenCooldownKnown(scope) { [self] cooldown in
+            guard cooldown > 0 else { return decideWithoutCooldown(digest, scope, mayFetch ? source : nil, then) }
+            whenFirstSeenKnown(digest) { [self] in
+                if isOver(digest, cooldown) || store.ledger?.isAdmitted(digest, in: scope.text) == true {
+                    admit(digest, in: scope)
                     return then(.admitted)
                 }
-                whenNamed(digest, place, cooldown) { [self] isNamed in
+                whenNamed(digest, scope, cooldown) { [self] isNamed in
                     guard !isNamed else { return then(.admitted) }
-                    judgeByContent(digest, place, cooldown, mayFetch ? source : nil, then)
+                    decideByContent(digest, scope, cooldown, mayFetch ? source : nil, then)
                 }
             }
         }
     }
 
-    /// Decides whether a blob may be served in the source's repository, as `judge(manifest:…)`.
-    func judge(blob digest: Digest, from source: PullSource, then: @escaping (CooldownVerdict) -> Void) {
-        let place = place(source.host, source.repository)
-        let then = repeating(place, then) { [self] in judge(blob: digest, from: source, then: then) }
-        whenCooldownKnown(place) { [self] cooldown in
+    /// Decides whether a blob may be served in the source's repository, as `decide(manifest:…)`.
+    func decide(blob digest: Digest, from source: PullSource, then: @escaping (CooldownDecision) -> Void) {
+        let scope = scope(source.host, source.repository)
+        let then = repeating(scope, then) { [self] in decide(blob: digest, from: source, then: then) }
+        whenCooldownKnown(scope) { [self] cooldown in
             guard cooldown > 0 else { return then(.admitted) }
-            whenNamed(digest, place, cooldown) { isNamed in
+            whenNamed(digest, scope, cooldown) { isNamed in
                 then(isNamed ? .admitted : .held(CooldownHold(digest: digest, endSeconds: nil)))
             }
         }
@@ -172,10 +172,10 @@ package final class Cooldown {
 
     /// What `then` does, unless the policies have changed meanwhile: then it is decided again.
     private func repeating(
-        _ place: CooldownPlace, _ then: @escaping (CooldownVerdict) -> Void, _ again: @escaping () -> Void
-    ) -> (CooldownVerdict) -> Void {
+        _ scope: CooldownScope, _ then: @escaping (CooldownDecision) -> Void, _ again: @escaping () -> Void
+    ) -> (CooldownDecision) -> Void {
         { [self] verdict in
-            guard place.generation != generation else { return then(verdict) }
+            guard scope.generation != generation else { return then(verdict) }
             guard isActive else { return then(.admitted) }
             loop.deferred.enqueue(again)
         }
@@ -183,21 +183,21 @@ package final class Cooldown {
 
     /// Decides about a manifest in a repository without a cooldown. One that waits elsewhere is served when this
     /// repository's own registry has it.
-    private func judgeWithoutCooldown(
-        _ digest: Digest, _ place: CooldownPlace, _ source: PullSource?, _ then: @escaping (CooldownVerdict) -> Void
+    private func decideWithoutCooldown(
+        _ digest: Digest, _ scope: CooldownScope, _ source: PullSource?, _ then: @escaping (CooldownDecision) -> Void
     ) {
-        guard let ledger = store.ledger, waitsElsewhere(digest, ledger), !ledger.isAdmitted(digest, in: place.text)
+        guard let ledger = store.ledger, waitsElsewhere(digest, ledger), !ledger.isAdmitted(digest, in: scope.text)
         else { return then(.admitted) }
         guard let source else { return then(.held(hold(digest, tags.policies.longestCooldown.seconds))) }
         store.findManifest(digest) { [self] found in
-            guard let found else { return admitPulled(digest, place, source, then) }
+            guard let found else { return admitPulled(digest, scope, source, then) }
             puller.prove(digest, .manifest, sizeBytes: Int64(found.sizeBytes), from: source) { [self] answer in
                 switch answer {
                 case .proven:
-                    admit(digest, in: place)
+                    admit(digest, in: scope)
                     then(.admitted)
                 case .refused(let error): then(.failed(error))
-                case .needsContent: admitPulled(digest, place, source, then)
+                case .needsContent: admitPulled(digest, scope, source, then)
                 }
             }
         }
@@ -205,23 +205,23 @@ package final class Cooldown {
 
     /// Admits a manifest if its registry sends it.
     private func admitPulled(
-        _ digest: Digest, _ place: CooldownPlace, _ source: PullSource, _ then: @escaping (CooldownVerdict) -> Void
+        _ digest: Digest, _ scope: CooldownScope, _ source: PullSource, _ then: @escaping (CooldownDecision) -> Void
     ) {
         puller.manifest(.digest(digest), from: source) { [self] result, _ in
             if let error = result.failure { return then(.failed(error)) }
-            admit(digest, in: place)
+            admit(digest, in: scope)
             then(.admitted)
         }
     }
 
     /// Calls `then` later with the cooldown in seconds that content of a repository has by digest: that of the policy
     /// of the repository's name with an empty tag, or the longest of its tags that wait.
-    private func whenCooldownKnown(_ place: CooldownPlace, then: @escaping (Int64) -> Void) {
+    private func whenCooldownKnown(_ scope: CooldownScope, then: @escaping (Int64) -> Void) {
         store.whenLedgerKnown { [self] in
             guard let ledger = store.ledger else { return then(0) }
-            let names = ledger.waitingTags(in: place.text)
+            let names = ledger.waitingTags(in: scope.text)
             guard names.count < Cooldown.maximumPolicies else { return then(tags.policies.longestCooldown.seconds) }
-            longestCooldown([place.name(tag: "")] + names.compactMap { TagName($0) }, 0, then)
+            longestCooldown([scope.name(tag: "")] + names.compactMap { TagName($0) }, 0, then)
         }
     }
 
@@ -239,29 +239,25 @@ package final class Cooldown {
         }
     }
 
-    /// Calls `then` when a cached manifest has a time in the ledger: the time of its file counts if there was none.
-    func whenSeen(_ digest: Digest, then: @escaping () -> Void) {
+    /// Calls `then`, at once or later, when a cached manifest has a time in the ledger: that of its file if there was
+    /// none. Does nothing for a manifest that is not cached.
+    func whenFirstSeenKnown(_ digest: Digest, then: @escaping () -> Void) {
         guard store.ledger?.firstSeen(digest) == nil else { return then() }
         store.manifestFileSeconds(digest) { [self] seconds in
-            if let seconds { see(digest, fileSeconds: seconds) }
+            if let seconds { recordFirstSeen(digest, fileSeconds: seconds) }
             then()
         }
     }
 
-    func see(_ digest: Digest, fileSeconds: Int64) {
+    func recordFirstSeen(_ digest: Digest, fileSeconds: Int64) {
         guard store.ledger?.firstSeen(digest) == nil, let now = store.cooldownStamp else { return }
         let seconds = fileSeconds < Cooldown.earliestFileSeconds ? now : min(fileSeconds, now)
         store.record(.seen(digest, seconds: seconds))
     }
 
     /// Records that the cache has learned of a manifest now, unless it has known it.
-    func see(_ digest: Digest) {
+    func recordFirstSeen(_ digest: Digest) {
         guard store.ledger?.firstSeen(digest) == nil, let now = store.cooldownStamp else { return }
         store.record(.seen(digest, seconds: now))
     }
-}
-
-extension TagSpan {
-    /// The span in seconds, rounded up.
-    var seconds: Int64 { milliseconds.addingSaturated(999) / 1000 }
 }

@@ -5,7 +5,7 @@ internal import OCI
 
 extension TagChecks {
     /// Ends a check whose upstream has said what the tag means.
-    func weigh(_ digest: Digest?, _ check: Check) {
+    func applyCooldown(_ digest: Digest?, _ check: Check) {
         guard let digest else { return pull(check) }
         cooldown.choose(check.name, means: digest, check.policy, from: check.source) { [self] choice in
             switch choice {
@@ -79,7 +79,7 @@ extension TagChecks {
             case .failure(let error) where error.status == 404 && digest != newest:
                 // The registry has removed it since; there may be a newer one whose wait is over.
                 cooldown.tagSet(check.name, to: digest)
-                weigh(newest, check)
+                applyCooldown(newest, check)
             case .failure(let error): check.finish(.failed(TagCheckFailure(error), error))
             }
         }

@@ -5,15 +5,15 @@ internal import OCI
 extension Cooldown {
     /// Decides about a manifest that no other one names: it is served if it is about an image that is.
     /// - Parameter source: where the manifest is fetched from if the cache does not have it; nil: nowhere.
-    func judgeByContent(
-        _ digest: Digest, _ place: CooldownPlace, _ cooldown: Int64, _ source: PullSource?,
-        _ then: @escaping (CooldownVerdict) -> Void
+    func decideByContent(
+        _ digest: Digest, _ scope: CooldownScope, _ cooldown: Int64, _ source: PullSource?,
+        _ then: @escaping (CooldownDecision) -> Void
     ) {
         store.findManifest(digest) { [self] found in
-            if let found { return examine(found, nil, place, cooldown, then) }
+            if let found { return examine(found, nil, scope, cooldown, then) }
             let isKnown = store.ledger?.firstSeen(digest) != nil
             guard let source else {
-                let error = RegistryError.notCached(manifest: .digest(digest), in: place.repository)
+                let error = RegistryError.notCached(manifest: .digest(digest), in: scope.repository)
                 return then(isKnown ? .held(hold(digest, cooldown)) : .failed(error))
             }
             // It could only turn out to be a signature, and few pulls are left.
@@ -25,8 +25,8 @@ extension Cooldown {
             puller.manifest(.digest(digest), from: source) { [self] result, _ in
                 switch result {
                 case .success(let manifest):
-                    see(digest)
-                    examine(manifest, nil, place, cooldown, then)
+                    recordFirstSeen(digest)
+                    examine(manifest, nil, scope, cooldown, then)
                 case .failure(let error): then(isKnown ? .held(hold(digest, cooldown)) : .failed(error))
                 }
             }
@@ -36,8 +36,8 @@ extension Cooldown {
     /// Decides about a manifest by its content.
     /// - Parameter subject: what it is about by its tag; nil for a manifest that names its subject itself.
     func examine(
-        _ manifest: CachedManifest, _ subject: Digest?, _ place: CooldownPlace, _ cooldown: Int64,
-        _ then: @escaping (CooldownVerdict) -> Void
+        _ manifest: CachedManifest, _ subject: Digest?, _ scope: CooldownScope, _ cooldown: Int64,
+        _ then: @escaping (CooldownDecision) -> Void
     ) {
         let held = hold(manifest.digest, cooldown)
         guard manifest.sizeBytes <= Cooldown.maximumReferrerBytes else { return then(.held(held)) }
@@ -47,10 +47,10 @@ extension Cooldown {
         } then: { [self] (result: Result<ReferrerContent, any Error>) in
             guard case .success(let content) = result, !content.isRunnable, let about = content.subject ?? subject
             else { return then(.held(held)) }
-            whenServed(about, place, cooldown) { [self] isServed in
+            whenServed(about, scope, cooldown) { [self] isServed in
                 guard isServed else { return then(.held(held)) }
-                // The entries of an index are judged one by one: anybody can write one.
-                admit(manifest.digest, in: place, namesParts: !manifest.mediaType.isIndex)
+                // The entries of an index are decided one by one: anybody can write one.
+                admit(manifest.digest, in: scope, namesParts: !manifest.mediaType.isIndex)
                 then(.admitted)
             }
         }
@@ -58,10 +58,10 @@ extension Cooldown {
 
     /// Whether an image is served in a repository, by what the cache knows.
     private func whenServed(
-        _ digest: Digest, _ place: CooldownPlace, _ cooldown: Int64, then: @escaping (Bool) -> Void
+        _ digest: Digest, _ scope: CooldownScope, _ cooldown: Int64, then: @escaping (Bool) -> Void
     ) {
-        if isOver(digest, cooldown) || store.ledger?.isAdmitted(digest, in: place.text) == true { return then(true) }
-        whenNamed(digest, place, cooldown, then: then)
+        if isOver(digest, cooldown) || store.ledger?.isAdmitted(digest, in: scope.text) == true { return then(true) }
+        whenNamed(digest, scope, cooldown, then: then)
     }
 }
 
@@ -110,7 +110,7 @@ private struct ReferrerContent: Sendable {
 
 extension Manifest {
     /// Whether a container runtime might run it. The config decides; dockerd takes some types that are no image's for
-    /// one. An index has none, and its entries are judged one by one.
+    /// one. An index has none, and its entries are decided one by one.
     fileprivate var isRunnable: Bool {
         guard !mediaType.isIndex else { return false }
         if layers.contains(where: { $0.mediaType.asciiLowercased.contains("tar") }) { return true }

@@ -6,8 +6,7 @@ package import OCI
 package struct CooldownHold: Sendable, Equatable {
     /// The manifest that waits; for a blob, the blob.
     package let digest: Digest
-    /// When its wait ends, in seconds since 1970; nil when that is not known: the clock is not right, or it is a blob
-    /// whose image is not known.
+    /// When its wait ends, in seconds since 1970; nil for a blob, and while the clock is not right.
     package let endSeconds: Int64?
 
     /// The field that names what waits.
@@ -16,7 +15,8 @@ package struct CooldownHold: Sendable, Equatable {
     /// The value of the field: `<digest>; until=<time>`.
     package var field: String { "\(digest); until=\(until)" }
 
-    private var until: String { endSeconds.map(LogTimestamp.secondsText) ?? "unknown" }
+    /// The time at which it ends, or `unknown`.
+    var until: String { endSeconds.map(LogTimestamp.secondsText) ?? "unknown" }
 
     /// Until when it is held back, in words.
     var reason: String {
@@ -27,19 +27,22 @@ package struct CooldownHold: Sendable, Equatable {
     /// - Parameter name: what the client asked for.
     func error(_ name: String) -> RegistryError {
         RegistryError(
-            status: 403, code: .denied, message: "\(name) is \(reason): it was published a short time ago",
+            status: 403, code: .denied,
+            message:
+                "\(name) is \(reason): this cache first saw it a short time ago; 'ociregistry approve' ends the wait",
             detail: "\(digest)")
     }
 
     static func blobError(_ digest: Digest) -> RegistryError {
         RegistryError(
             status: 403, code: .denied,
-            message: "\(digest) is held back (cooldown): no image that may be pulled here names it")
+            message:
+                "\(digest) is held back (cooldown): no image that may be pulled here names it; pull the image first")
     }
 }
 
 /// Whether a manifest or blob may be served in a repository.
-enum CooldownVerdict {
+enum CooldownDecision {
     case admitted
     case held(CooldownHold)
     /// The upstream does not give the manifest, so there is nothing to hold back.
@@ -47,7 +50,7 @@ enum CooldownVerdict {
 }
 
 /// A repository of a host, under the policies of one time.
-struct CooldownPlace: Hashable {
+struct CooldownScope: Hashable {
     let host: RegistryHost
     let repository: RepositoryName
     /// `host/name`
@@ -63,15 +66,4 @@ struct CooldownPlace: Hashable {
     }
 
     func name(tag: String) -> TagName { TagName(host: host, repository: repository, tag: tag) }
-}
-
-extension TagName {
-    /// The manifest that a signature's tag is about (`sha256-<hex>`, also with `.sig`, `.att` and `.sbom`); nil for
-    /// other tags.
-    var subject: Digest? {
-        guard let dash = tag.firstIndex(of: "-") else { return nil }
-        let hex = tag[tag.index(after: dash)...].prefix { $0 != "." }
-        guard let digest = Digest("\(tag[..<dash]):\(hex)") else { return nil }
-        return ReferrersIndex.tags(of: digest).contains(tag) ? digest : nil
-    }
 }

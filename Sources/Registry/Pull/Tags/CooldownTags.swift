@@ -33,17 +33,19 @@ extension Cooldown {
         let cooldown = policy.cooldown.seconds
         store.whenLedgerKnown { [self] in
             guard store.ledger != nil else { return then(.newest) }
-            whenSeen(digest) { [self] in
-                see(digest)
+            whenFirstSeenKnown(digest) { [self] in
+                recordFirstSeen(digest)
                 if isOver(digest, cooldown) || isExempt(digest, name) { return then(.newest) }
-                guard let subject = name.subject else { return then(wait(name, digest, cooldown)) }
+                guard let subject = ReferrersIndex.subject(ofTag: name.tag) else {
+                    return then(wait(name, digest, cooldown))
+                }
                 // A signature of an image that is served is not held back.
                 find(digest, from: source) { [self] manifest in
                     guard let manifest else { return then(wait(name, digest, cooldown)) }
-                    let place = place(name.host, name.repository)
-                    examine(manifest, subject, place, cooldown) { [self] verdict in
+                    let scope = scope(name.host, name.repository)
+                    examine(manifest, subject, scope, cooldown) { [self] verdict in
                         guard case .admitted = verdict else { return then(wait(name, digest, cooldown)) }
-                        store.record(.signature(digest, repository: place.text))
+                        store.record(.signature(digest, repository: scope.text))
                         then(.newest)
                     }
                 }
@@ -64,28 +66,32 @@ extension Cooldown {
     }
 
     private func wait(_ name: TagName, _ digest: Digest, _ cooldown: Int64) -> Choice {
-        if let now = store.cooldownStamp, store.ledger?.candidates(of: "\(name)").last?.digest != digest {
-            store.record(.pending(digest, tag: "\(name)", seconds: now))
-            onWait()
-            let milliseconds = loop.nowMilliseconds
-            guard logLines.hasRoom(now: milliseconds) else { return choice(name, digest, cooldown) }
-            logLines.take()
-            puller.context.logger.info(
-                "a tag has moved to an image that is held back (cooldown)",
-                metadata: name.metadata(["digest": "\(digest)", "until": "\(hold(digest, cooldown).field)"]))
+        let stamp = store.cooldownStamp
+        guard let (ledger, now) = store.ledgerAndNow else { return .newest }
+        let (choice, changes) = ledger.choose(
+            "\(name)", means: digest, cooldownSeconds: cooldown, now: now, stamp: stamp)
+        if !changes.isEmpty { recordWait(changes, name, digest, cooldown) }
+        switch choice {
+        case .newest: return .newest
+        case .older(let older): return .older(older)
+        case .none: return .none(hold(digest, cooldown))
         }
-        return choice(name, digest, cooldown)
     }
 
-    private func choice(_ name: TagName, _ digest: Digest, _ cooldown: Int64) -> Choice {
-        newer(name, cooldown).map { .older($0) } ?? .none(hold(digest, cooldown))
+    private func recordWait(_ changes: [LedgerChange], _ name: TagName, _ digest: Digest, _ cooldown: Int64) {
+        for change in changes { store.record(change) }
+        onWait()
+        guard logLines.hasRoom(now: loop.nowMilliseconds) else { return }
+        logLines.take()
+        puller.context.logger.info(
+            "a tag has moved to an image that is held back (cooldown)",
+            metadata: name.metadata(["digest": "\(digest)", "until": "\(hold(digest, cooldown).until)"]))
     }
 
     /// Records what a tag serves from now on.
     func tagSet(_ name: TagName, to digest: Digest) {
         heldTags[name] = nil
-        guard !(store.ledger?.candidates(of: "\(name)").isEmpty ?? true) else { return }
-        store.record(.taken(digest, tag: "\(name)"))
+        if let change = store.ledger?.changeWhenServed(digest, by: "\(name)") { store.record(change) }
     }
 
     /// Remembers what a tag without a served manifest got.
@@ -94,9 +100,13 @@ extension Cooldown {
         heldTags[name] = HeldTag(hold: hold, checkedMilliseconds: asked)
     }
 
-    /// The newest manifest that a tag does not serve yet; nil when it serves what its upstream means.
+    /// The newest manifest that a tag may not serve yet; nil when there is none.
     func waiting(for name: TagName, _ policy: TagPolicy) -> CooldownHold? {
-        store.ledger?.candidates(of: "\(name)").last.map { hold($0.digest, policy.cooldown.seconds) }
+        let cooldown = policy.cooldown.seconds
+        guard let newest = store.ledger?.candidates(of: "\(name)").last, !isOver(newest.digest, cooldown) else {
+            return nil
+        }
+        return hold(newest.digest, cooldown)
     }
 
     /// The newest manifest that a tag does not serve yet and whose wait is over; nil when there is none.
@@ -108,14 +118,14 @@ extension Cooldown {
 
     /// Whether a cached tag may serve its manifest.
     /// - Parameter then: called later. After true, the manifest and what it names are admitted.
-    func whenServable(
-        _ digest: Digest, _ name: TagName, _ policy: TagPolicy, _ place: CooldownPlace, then: @escaping (Bool) -> Void
+    func whenPastCooldown(
+        _ digest: Digest, _ name: TagName, _ policy: TagPolicy, _ scope: CooldownScope, then: @escaping (Bool) -> Void
     ) {
         let cooldown = policy.cooldown.seconds
         store.whenLedgerKnown { [self] in
-            whenSeen(digest) { [self] in
+            whenFirstSeenKnown(digest) { [self] in
                 let isServed = cooldown == 0 || isOver(digest, cooldown) || isExempt(digest, name)
-                if isServed { tagServes(digest, policy, place) }
+                if isServed { tagServes(digest, policy, scope) }
                 then(isServed)
             }
         }
@@ -123,18 +133,18 @@ extension Cooldown {
 
     /// Admits what a tag serves. Where its repository holds it back by digest, that is kept over restarts, also when
     /// the tag has moved on: clients have begun to pull it.
-    /// - Parameter place: the tag's repository, under the policies that `policy` is of.
-    func tagServes(_ digest: Digest, _ policy: TagPolicy, _ place: CooldownPlace) {
-        admit(digest, in: place)
+    /// - Parameter scope: the tag's repository, under the policies that `policy` is of.
+    func tagServes(_ digest: Digest, _ policy: TagPolicy, _ scope: CooldownScope) {
+        admit(digest, in: scope)
         guard policy.cooldown == .zero, !isOver(digest, tags.policies.longestCooldown.seconds),
-            store.ledger?.isAdmitted(digest, in: place.text) == false
+            store.ledger?.isAdmitted(digest, in: scope.text) == false
         else { return }
-        tags.whenPolicyKnown(place.name(tag: "")) { [self] policy in
-            let hasWaitingTags = store.ledger.map { !$0.waitingTags(in: place.text).isEmpty } ?? false
-            guard place == self.place(place.host, place.repository), policy.cooldown != .zero || hasWaitingTags else {
+        tags.whenPolicyKnown(scope.name(tag: "")) { [self] policy in
+            let hasWaitingTags = store.ledger.map { !$0.waitingTags(in: scope.text).isEmpty } ?? false
+            guard scope == self.scope(scope.host, scope.repository), policy.cooldown != .zero || hasWaitingTags else {
                 return
             }
-            store.record(.admitted(digest, repository: place.text))
+            store.record(.admitted(digest, repository: scope.text))
         }
     }
 }

@@ -183,7 +183,7 @@ package final class TagChecks {
             switch result {
             case .failure(let error) where error.mayConcernHeadOnly: pull(check)
             case .failure(let error): fail(error, check)
-            case .success(let entity) where policy.cooldown != .zero: weigh(entity.digest, check)
+            case .success(let entity) where policy.cooldown != .zero: applyCooldown(entity.digest, check)
             case .success(let entity) where entity.digest == cached: finish(.unchanged)
             case .success(let entity): adopt(entity.digest, check)
             }
@@ -220,7 +220,7 @@ package final class TagChecks {
         guard !savesQuota(check) else { return }
         puller.manifest(.tag(check.name.tag), from: check.source) { [self] result, _ in
             switch result {
-            case .success(let manifest) where check.policy.cooldown != .zero: weigh(manifest.digest, check)
+            case .success(let manifest) where check.policy.cooldown != .zero: applyCooldown(manifest.digest, check)
             case .success(let manifest) where manifest.digest == check.cached: check.finish(.unchanged)
             case .success(let manifest): check.finish(.moved(manifest, isPulled: true))
             case .failure(let error): fail(error, check)

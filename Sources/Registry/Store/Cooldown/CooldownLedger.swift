@@ -5,8 +5,8 @@ package import OCI
 
 /// The ledger of `cooldown`. Times are seconds since 1970.
 package struct CooldownLedger: Sendable {
-    /// Manifests with a time. Beyond it the oldest are forgotten: their waits are over, and those in the cache have the
-    /// time of their file.
+    /// Manifests with a time. Beyond it the oldest are forgotten: most of their waits are over, and those in the cache
+    /// have the time of their file.
     static let maximumDigests = 1_000_000
     /// Admissions to repositories, and tags that wait. Clients name tags freely, but each needs an upstream's answer.
     static let maximumAdmissions = 262_144
@@ -77,7 +77,7 @@ package struct CooldownLedger: Sendable {
         return exempt.contains(admission) || signatures.contains(admission)
     }
 
-    /// When a manifest's wait ends; nil when its beginning is not known.
+    /// When a manifest's wait ends; 0 for an approved one, nil when its beginning is not known.
     package func end(of digest: Digest, cooldownSeconds: Int64) -> Int64? {
         if approved.contains(digest) { return 0 }
         return seen[digest].map { $0.addingSaturated(cooldownSeconds) }
@@ -93,6 +93,39 @@ package struct CooldownLedger: Sendable {
     /// The newest manifest that a tag has moved to and whose wait is over.
     package func choice(of tag: String, cooldownSeconds: Int64, now: Int64) -> Digest? {
         pending[tag]?.last { isOver($0.digest, cooldownSeconds: cooldownSeconds, now: now) }?.digest
+    }
+
+    /// What a tag serves, in the order of preference.
+    package enum Choice: Equatable {
+        /// What its upstream means.
+        case newest
+        /// An older manifest, whose wait is over.
+        case older(Digest)
+        /// What it serves already, or nothing.
+        case none
+    }
+
+    /// Chooses what a tag serves, after its upstream has said what it means.
+    /// - Parameter stamp: the time for new entries; nil while the clock is not right.
+    /// - Returns: the choice, and the changes to record.
+    package func choose(
+        _ tag: String, means digest: Digest, cooldownSeconds: Int64, now: Int64, stamp: Int64?
+    ) -> (Choice, changes: [LedgerChange]) {
+        if isOver(digest, cooldownSeconds: cooldownSeconds, now: now) { return (.newest, []) }
+        var changes: [LedgerChange] = []
+        if let stamp, seen[digest] == nil { changes.append(.seen(digest, seconds: stamp)) }
+        if let stamp, candidates(of: tag).last?.digest != digest {
+            changes.append(.pending(digest, tag: tag, seconds: stamp))
+        }
+        let older = candidates(of: tag).last {
+            $0.digest != digest && isOver($0.digest, cooldownSeconds: cooldownSeconds, now: now)
+        }
+        return (older.map { .older($0.digest) } ?? .none, changes)
+    }
+
+    /// The change when a tag serves a manifest from now on; nil when nothing changes.
+    package func changeWhenServed(_ digest: Digest, by tag: String) -> LedgerChange? {
+        candidates(of: tag).isEmpty ? nil : .taken(digest, tag: tag)
     }
 
     /// The tags that have moved to a manifest and do not serve it yet.

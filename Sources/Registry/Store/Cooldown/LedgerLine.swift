@@ -28,6 +28,16 @@ package enum LedgerChange: Sendable, Equatable {
     case reached(seconds: Int64)
 }
 
+extension LedgerChange {
+    /// Whether the next request would not record it again.
+    var isIrreplaceable: Bool {
+        switch self {
+        case .approved, .exempt, .moved: true
+        default: false
+        }
+    }
+}
+
 /// Formats and parses the lines of `LEDGER`.
 package enum LedgerLine {
     /// Longest line: a word, a sha512 digest, a time, and a host, a repository and a tag; then the checksum.

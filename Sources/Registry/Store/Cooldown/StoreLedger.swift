@@ -2,7 +2,7 @@
 // without that is only appended to the file.
 //
 // A change that is lost by a crash makes a wait longer, never shorter: a manifest is then seen for the first time
-// later.
+// later. The exception is a move, within the milliseconds until it is written.
 
 internal import DequeModule
 internal import Glibc
@@ -11,8 +11,8 @@ package import OCI
 
 /// The state of the ledger.
 struct LedgerState {
-    /// Changes that wait for the disk. Beyond it, while the disk hangs, the oldest are given up: their waits begin anew
-    /// after a restart.
+    /// Changes that wait for the disk. Beyond it, while the disk hangs, the oldest first times and tags are given up:
+    /// their waits begin anew after a restart.
     static let maximumUnwritten = 65_536
     /// Seconds between two records of the time that the clock has reached.
     static let reachedPeriodSeconds: Int64 = 60
@@ -127,7 +127,11 @@ extension Store {
             return
         }
         ledgerState.ledger?.apply(change)
-        if ledgerState.unwritten.count >= LedgerState.maximumUnwritten { ledgerState.unwritten.removeFirst() }
+        if ledgerState.unwritten.count >= LedgerState.maximumUnwritten, let oldest = ledgerState.unwritten.popFirst(),
+            oldest.isIrreplaceable
+        {
+            ledgerState.unwritten.append(oldest)
+        }
         ledgerState.unwritten.append(change)
         if let then { ledgerState.waitingForWrites.append(then) }
         // Changes made in the same step are written together.
@@ -143,7 +147,9 @@ extension Store {
         let reached = ledgerState.clock?.reachedSeconds ?? 0
         let isLater =
             reached.subtractingSaturated(ledgerState.writtenReachedSeconds) >= LedgerState.reachedPeriodSeconds
-        let changes = Array(ledgerState.unwritten) + (isLater ? [.reached(seconds: reached)] : [])
+        let recorded = Array(ledgerState.unwritten)
+        let isNew = isLater && recorded.last != .reached(seconds: reached)
+        let changes = recorded + (isNew ? [.reached(seconds: reached)] : [])
         ledgerState.unwritten = []
         let waiting = ledgerState.waitingForWrites
         ledgerState.waitingForWrites = []
@@ -230,7 +236,12 @@ extension Store {
                     metadata: ["skipped_bytes": "\(content.skippedBytes)"])
             }
         case .failure(let error):
-            logger.error("store: LEDGER cannot be read, so that all waits of cooldown begin anew: \(error)")
+            logger.error(
+                """
+                store: LEDGER cannot be read: approvals are lost, and waits of images that are not cached begin anew: \
+                \(error)
+                """
+            )
         }
         // These are not in what was read.
         for change in ledgerState.unwritten { ledger.apply(change) }
@@ -241,7 +252,10 @@ extension Store {
         ledgerState.clock = clock
         if clock.isBehind(reading, newestSeconds: ledger.newestSeconds) {
             logger.error(
-                "the system's clock is lost or behind the newest entry of LEDGER: no wait of cooldown can end",
+                """
+                the system's clock is lost or behind the newest entry of LEDGER: no wait of cooldown can end until it \
+                is set right
+                """,
                 metadata: ["newest": "\(ledger.newestSeconds)", "now": "\(reading.wallSeconds)"])
         }
     }

@@ -1,4 +1,4 @@
-// The tags whose newest image is held back, for the operator.
+// The images that tags have moved to and do not serve yet, for the operator.
 
 package import Configuration
 package import OCI
@@ -38,19 +38,21 @@ extension Store {
             let ledger = ledger ?? CooldownLedger()
             var waiting: [(TagName, CooldownLedger.Candidate, served: Digest?)] = []
             ledger.forEachPending { text, candidates in
-                let candidates = candidates.filter { !ledger.isApproved($0.digest) }
+
                 guard let name = TagName(text) else { return }
                 let served = tag(host: name.host, repository: name.repository, tag: name.tag)?.digest
                 for candidate in candidates {
                     waiting.append((name, candidate, served == candidate.digest ? nil : served))
                 }
             }
-            let all = waiting
+            let (all, now) = (waiting, ledgerAndNow?.now ?? 0)
             offload.run {
                 try body(
-                    all.map { name, candidate, served in
+                    all.compactMap { name, candidate, served in
                         let policy = policies.decide(host: name.host, repository: name.repository, tag: name.tag)
-                        let seconds = policy.cooldown.milliseconds.addingSaturated(999) / 1000
+                        let seconds = policy.cooldown.seconds
+                        // The next request for the tag takes it.
+                        guard !ledger.isOver(candidate.digest, cooldownSeconds: seconds, now: now) else { return nil }
                         return WaitingTag(
                             name: "\(name)", served: served, waiting: candidate.digest,
                             seenSeconds: ledger.firstSeen(candidate.digest),

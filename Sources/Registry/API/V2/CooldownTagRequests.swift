@@ -23,11 +23,11 @@ extension API {
         _ connection: Connection, _ name: TagName, _ found: CachedTag?, _ policy: TagPolicy, _ isForced: Bool,
         _ owned: OwnedRequest
     ) {
-        guard let found, let place = owned.cooldownPlace else {
+        guard let found, let scope = owned.cooldownScope else {
             guard policy.cooldown != .zero else { return pull(connection, .tag(name.tag), owned, tagPolicy: policy) }
             return resolve(connection, name, nil, policy, owned)
         }
-        tags.cooldown.whenServable(found.manifest.digest, name, policy, place) { [self] isServed in
+        tags.cooldown.whenPastCooldown(found.manifest.digest, name, policy, scope) { [self] isServed in
             guard isServed else { return resolve(connection, name, found.manifest.digest, policy, owned) }
             // What the tag has moved to is served as soon as its wait is over.
             let hasNewer =
@@ -72,7 +72,7 @@ extension API {
             countEnd(tally)
             switch outcome {
             case .moved(let manifest, let isPulled):
-                if let place = owned.cooldownPlace { cooldown.tagServes(manifest.digest, policy, place) }
+                if let scope = owned.cooldownScope { cooldown.tagServes(manifest.digest, policy, scope) }
                 completeImage(manifest, owned)
                 if isPulled, !isJoined { puller.prefetchReferrers(of: manifest, from: owned.source) }
                 pending.answer { [self] connection in
@@ -87,8 +87,8 @@ extension API {
                 findTag(name, owned) { [self] found in
                     pending.answer { [self] connection in
                         guard let found else { return connection.respond(.unavailable("\(name) has left the cache")) }
-                        if let place = owned.cooldownPlace {
-                            cooldown.tagServes(found.manifest.digest, policy, place)
+                        if let scope = owned.cooldownScope {
+                            cooldown.tagServes(found.manifest.digest, policy, scope)
                         }
                         countServed(tally)
                         send(connection, found.manifest, owned.conditions, .hit)
