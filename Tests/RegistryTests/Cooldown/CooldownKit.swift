@@ -28,8 +28,6 @@ struct CooldownKit {
         let policies = try TagPolicyKit.policies(yaml)
         mirror = try MirrorKit {
             $0.policy.tags = policies
-            // On a busy machine a tag is not to be served as stale before its upstream has answered.
-            $0.policy.revalidationDeadlineMilliseconds = 60_000
             change(&$0)
         }
     }

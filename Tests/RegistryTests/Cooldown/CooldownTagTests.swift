@@ -238,8 +238,7 @@ import Testing
         }
         guard !isAirGapped else { return }
         try session(after: 3 * Kit.day + 5) { kit in
-            // Asked at most once a second, and this moment is that of the last check.
-            #expect(kit.get(Kit.latest).body == Kit.old.manifest)
+            // Asked at most once a second, and this moment may be that of the last check.
             kit.mirror.store.tagClockLead += 1000
             Kit.new.put(on: kit.mirror.fake, tag: "latest")
             #expect(kit.get(Kit.latest).body == Kit.new.manifest)

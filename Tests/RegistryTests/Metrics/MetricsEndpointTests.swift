@@ -180,7 +180,9 @@ import Testing
     }
 
     @Test("a stuck thread pool does not delay a scrape") func stuckPool() throws {
-        let mirror = try MirrorKit()
+        let mirror = try MirrorKit {
+            $0.readingDeadlineMilliseconds = MetricsEndpoint.readingDeadlineMilliseconds
+        }
         mirror.settle()
         let first = try mirror.scrape()
         // More jobs than the pool has threads, all of which wait for this lock.

@@ -15,6 +15,8 @@ final class MirrorKit {
     /// What a test may want otherwise.
     struct Options {
         var noProgressMilliseconds: UInt64 = 20_000
+        /// Long: on a busy machine a scrape is not to be answered before the pool has read and compressed.
+        var readingDeadlineMilliseconds: UInt64 = 60_000
         var connectLimits = ConnectLimits()
         /// Short: what is tested is that a broken transfer is resumed, not when.
         var firstBackOffMilliseconds: UInt64 = 1
@@ -55,12 +57,16 @@ final class MirrorKit {
     private var clients: [TestClient] = []
     /// What `Options.upstreams` made.
     let upstreams: [FakeUpstream]
+    private let readingDeadlineMilliseconds: UInt64
     private var metricsServer: (server: Server, port: UInt16)?
     private lazy var probes = ReadinessProbes(on: run.loop, store: store, pulls: true)
 
     init(_ change: (inout Options) -> Void = { _ in }) throws {
         var options = Options()
+        // Long: on a busy machine a tag is not to be served as stale before its upstream has answered.
+        options.policy.revalidationDeadlineMilliseconds = 60_000
         change(&options)
+        readingDeadlineMilliseconds = options.readingDeadlineMilliseconds
         run = try LoopRun()
         let loop = run.loop
         fake = FakeUpstream(on: loop)
@@ -199,7 +205,8 @@ final class MirrorKit {
             sources: .init(
                 store: store, puller: puller, client: client, server: server, probes: probes, droppedLogLines: { 7 }),
             build: [("version", "1"), ("swift", "2"), ("libuv", "3"), ("libcurl", "4"), ("openssl", "5")],
-            page: .init(html: Array("<p>page</p>".utf8), fields: [("X-Test", "page")]))
+            page: .init(html: Array("<p>page</p>".utf8), fields: [("X-Test", "page")]),
+            readingDeadlineMilliseconds: readingDeadlineMilliseconds)
         let server = Server(on: run.loop, offload: offload, logger: log.logger, descriptorLimit: 128) {
             endpoint.handle($0, $1, $2)
         }

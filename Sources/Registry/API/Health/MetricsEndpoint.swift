@@ -7,8 +7,8 @@ internal import OCI
 
 /// Answers the requests of the metrics listener.
 package final class MetricsEndpoint {
-    /// How long a scrape waits for the pool before it gets the pool's previous values.
-    static let readingDeadlineMilliseconds: UInt64 = 500
+    /// How long a scrape waits for the pool, where nothing else is said, before it gets the pool's previous values.
+    package static let readingDeadlineMilliseconds: UInt64 = 500
     /// Reserved size of the text: a usual Prometheus scrape is smaller.
     static let usualBytes = 128 * 1024
 
@@ -50,6 +50,7 @@ package final class MetricsEndpoint {
     private let metrics: Metrics
     private let sources: Sources
     private let page: Page?
+    private let readingDeadlineMilliseconds: UInt64
     private var readings = Readings()
     /// Scrapes that wait for the next reading; the listener's connection limit bounds them.
     private var waiting: [Scrape] = []
@@ -64,16 +65,20 @@ package final class MetricsEndpoint {
         let prefersGzip: Bool
     }
 
-    /// - Parameter build: names and versions for `ociregistry_build_info`.
+    /// - Parameters:
+    ///   - build: names and versions for `ociregistry_build_info`.
+    ///   - readingDeadlineMilliseconds: how long a scrape waits for the pool before it gets the pool's previous values.
     package init(
         loop: EventLoop, offload: Offload, metrics: Metrics, sources: Sources,
-        build: [(label: String, value: String)], page: Page?
+        build: [(label: String, value: String)], page: Page?,
+        readingDeadlineMilliseconds: UInt64 = MetricsEndpoint.readingDeadlineMilliseconds
     ) {
         self.loop = loop
         self.offload = offload
         self.metrics = metrics
         self.sources = sources
         self.page = page
+        self.readingDeadlineMilliseconds = readingDeadlineMilliseconds
         readings.build = build
     }
 
@@ -106,7 +111,7 @@ package final class MetricsEndpoint {
     // MARK: A scrape
 
     private func scrape(_ connection: Connection, prefersGzip: Bool) {
-        let wait = PendingResponse(connection, deadlineMilliseconds: MetricsEndpoint.readingDeadlineMilliseconds) {
+        let wait = PendingResponse(connection, deadlineMilliseconds: readingDeadlineMilliseconds) {
             [self] connection in answerLate(connection)
         }
         waiting.append(Scrape(waiting: wait, prefersGzip: prefersGzip))
