@@ -205,26 +205,6 @@ import Testing
     }
 }
 
-/// A latch that jobs wait at.
-private final class Gatekeeper: @unchecked Sendable {
-    // Sendable by the lock.
-    private let lock = NSCondition()
-    private var isOpen = false
-
-    func pass() {
-        lock.lock()
-        while !isOpen { lock.wait() }
-        lock.unlock()
-    }
-
-    func open() {
-        lock.lock()
-        isOpen = true
-        lock.broadcast()
-        lock.unlock()
-    }
-}
-
 @Suite struct LoopMeasureTests {
     @Test("loop iterations measure busy time without the idle time") func iterations() throws {
         let loop = try EventLoop()

@@ -104,6 +104,9 @@ final class Pruning {
     var namedRepositories: Set<String> = []
     /// Blobs that a manifest stored since the scan may use.
     var protected: Set<Digest> = []
+    /// Files of names and manifests that have been published since the scan, or since this prune removed their entries:
+    /// they stay, although an earlier step may have removed what they were.
+    var published: Set<String> = []
     /// The current step's removals: names and manifests, then blobs with their sizes.
     var leaving: [Leaving] = []
     var leavingBlobs: [(digest: Digest, sizeBytes: Int64)] = []

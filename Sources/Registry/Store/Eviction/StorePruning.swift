@@ -126,7 +126,8 @@ extension Store {
         workBegins()
         // A proof must not outlive its content.
         whenProofsWritten { [self] in
-            unlink(leaving, running) { [self] in
+            // What was stored again meanwhile has been given to the publisher before this, so its file is a new one.
+            unlink(leaving.filter { !running.published.contains($0.path) }, running) { [self] in
                 let blobs = running.leavingBlobs
                 running.leavingBlobs = []
                 removeBlobs(blobs) { failed in
@@ -163,10 +164,9 @@ extension Store {
             removeName(image, dryRun: running.outcome.isDryRun, &tag)
         else { return running.outcome.skipped.append(position) }
         running.outcome.removed.append(position)
-        running.leaving.append(
-            Leaving(
-                path: layout.nameFile(image.host, image.repository, image.reference),
-                content: .name(position: position, tag: tag)))
+        let path = layout.nameFile(image.host, image.repository, image.reference)
+        running.published.remove(path)
+        running.leaving.append(Leaving(path: path, content: .name(position: position, tag: tag)))
         if isNamed {
             running.plan.names[image.digest, default: 1] -= 1
             nameRemoved(from: "\(image.host)/\(image.repository)", running)
@@ -225,8 +225,9 @@ extension Store {
             // Only requests that already wait for it may still get it.
             if loading[digest] != nil { removedWhileLoading.insert(digest) }
         }
-        running.leaving.append(
-            Leaving(path: layout.manifest(digest, entry.mediaType), content: .manifest(digest, entry)))
+        let path = layout.manifest(digest, entry.mediaType)
+        running.published.remove(path)
+        running.leaving.append(Leaving(path: path, content: .manifest(digest, entry)))
         for child in Set(entry.children) {
             running.plan.listings[child, default: 1] -= 1
             if running.isUnneeded(child), !isUsedAgain(child, running), !isLeased(child, running) {

@@ -81,7 +81,7 @@ extension Store {
             write.obsolete = layout.manifest(digest, former)
         }
         workBegins()
-        publisher.publish(write) { [self] outcome in
+        publish(write) { [self] outcome in
             contentCount &+= 1
             manifestCache.unpin(digest)
             // A file with its final name takes room, even if a crash could still lose the name.
@@ -99,6 +99,12 @@ extension Store {
             }
             workEnds()
         }
+    }
+
+    /// Publishes a name or a manifest, which a running prune must then keep.
+    func publish(_ write: Publisher.Write, then: @escaping (Publisher.Outcome) -> Void) {
+        pruning?.published.insert("\(write.directory)/\(write.name)")
+        publisher.publish(write, then: then)
     }
 
     private func finishLoading(_ digest: Digest, _ result: Result<ManifestFile, StoreError>) -> CachedManifest? {

@@ -72,7 +72,7 @@ extension Store {
         pruning?.namedRepositories.insert("\(host)/\(repository)")
         workBegins()
         unsavedTags.insert(name)
-        publisher.publish(write) { [self] outcome in
+        publish(write) { [self] outcome in
             contentCount &+= 1
             if let error = outcome.error {
                 noteFailure(error)
@@ -99,7 +99,7 @@ extension Store {
         evictionBackOff.mayLeave(inMilliseconds: millisecondsToLeaseEnd(of: digest), now: loop.nowMilliseconds)
         pruning?.namedRepositories.insert("\(host)/\(repository)")
         workBegins()
-        publisher.publish(write) { [self] outcome in
+        publish(write) { [self] outcome in
             contentCount &+= 1
             if let error = outcome.error {
                 noteFailure(error)
