@@ -57,12 +57,14 @@ let package = Package(
             ],
             swiftSettings: hot
         ),
+        // The files of container runtimes, read and written by `setup` and `doctor`; nothing of it is on the hot path.
+        .target(name: "RuntimeSetup", dependencies: ["Configuration", "OCI"], swiftSettings: strict),
         // What a browser shows at `/` of the metrics port: the document goes into the program as bytes.
         .target(name: "Page", resources: [.embedInCode("page.html")], swiftSettings: strict),
         .executableTarget(
             name: "App",
             dependencies: [
-                "BuiltinImage", "Configuration", "ImageArchive", "OCI", "Page", "Registry",
+                "BuiltinImage", "Configuration", "ImageArchive", "OCI", "Page", "Registry", "RuntimeSetup",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Logging", package: "swift-log"),
             ],
@@ -108,6 +110,9 @@ let package = Package(
             ],
             swiftSettings: strict
         ),
+        .testTarget(
+            name: "RuntimeSetupTests", dependencies: ["Configuration", "RuntimeSetup", "TestSupport"],
+            swiftSettings: strict),
         .testTarget(
             name: "AppTests", dependencies: ["App", "Configuration", "OCI", "Registry", "TestSupport"],
             swiftSettings: strict),
