@@ -56,6 +56,7 @@ import Testing
         "Sources/Registry/API/Admin/AdminJobs.swift", "Sources/Registry/Policy/Lists/ReferrersIndex.swift",
         "Sources/Registry/Policy/Lists/TagList.swift",
         "Sources/ImageArchive/ArchiveDocuments.swift", "Sources/RuntimeSetup/Docker/JSONText.swift",
+        "Sources/RuntimeSetup/Docker/DaemonJSONSetup.swift",
     ]
 
     static let maximumSourceLines = 300

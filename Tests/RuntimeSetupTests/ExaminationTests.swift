@@ -46,7 +46,7 @@ struct Node {
                 true
             ),
             (
-                "version = 3\n[plugins.'io.containerd.cri.v1.images'.registry]\nconfig_path = '/etc/containerd/certs.d'",
+                "version = 3\n[plugins.'io.containerd.cri.v1.images']\nregistry.config_path = '/etc/b'",
                 true
             ),
             (
@@ -71,7 +71,7 @@ struct Node {
                 "version = 2\n[plugins.'io.containerd.grpc.v1.cri'.registry]\nconfig_path = '/etc/containerd/certs.d'",
             "etc/containerd/certs.d/_default/hosts.toml": Self.mirror,
             "etc/containerd/certs.d/docker.io/hosts.toml":
-                "server = 'https://registry-1.docker.io'\n[host.'http://z:1']\n[host.'http://a:1']\nca = 'missing.pem'\n",
+                "server = 'https://a'\n[host.'http://z:1']\n[host.'http://a:1']\nca = 'missing.pem'\n",
             "etc/containerd/certs.d/r.example_5000_/hosts.toml": "[host.'http://m:1']\ncapabilities = ['pull']\n",
             "etc/containerd/certs.d/certs.only/ca.crt": "",
             "etc/containerd/certs.d/broken/hosts.toml": "[host",
@@ -104,7 +104,8 @@ struct Node {
     @Test("an imported file decides when it is read last")
     func imports() throws {
         let main =
-            "version = 2\nimports = ['conf.d/*.toml']\n[plugins.'io.containerd.grpc.v1.cri'.registry]\nconfig_path = '/a'\n"
+            "version = 2\nimports = ['conf.d/*.toml']\n"
+            + "[plugins.'io.containerd.grpc.v1.cri'.registry]\nconfig_path = '/a'\n"
         let node = try Node([
             "etc/containerd/config.toml": main,
             "etc/containerd/conf.d/10.toml": "[plugins.'io.containerd.grpc.v1.cri'.registry]\nconfig_path = '/etc/b'\n",
@@ -119,7 +120,8 @@ struct Node {
     @Test("the entry of registries.conf.d that is read last is the one that counts")
     func registriesConf() throws {
         let entry =
-            "[[registry]]\nprefix = 'docker.io'\nlocation = 'docker.io'\n[[registry.mirror]]\nlocation = 'm:1/docker.io'\n"
+            "[[registry]]\nprefix = 'docker.io'\nlocation = 'docker.io'\n"
+            + "[[registry.mirror]]\nlocation = 'm:1/docker.io'\n"
         let node = try Node([
             "etc/containers/registries.conf": "unqualified-search-registries = []\n" + entry,
             "etc/containers/registries.conf.d/50.conf": entry + "[[registry]]\nlocation = 'quay.io'\nblocked = true\n",

@@ -26,8 +26,13 @@ struct ContainerdConfig {
     let version: Int
 
     /// Nil when there is no file: containerd starts with its defaults.
-    init?(_ files: NodeFiles) throws(Refusal) {
-        guard let first = try Self.source(Self.path, files) else { return nil }
+    init?(_ files: NodeFiles) throws(Refusal) { try self.init(files, main: try files.read(Self.path)) }
+
+    /// - Parameter main: the content of config.toml.
+    init?(_ files: NodeFiles, main: [UInt8]?) throws(Refusal) {
+        guard let main else { return nil }
+        let first = Source(
+            path: Self.path, bytes: main, document: try TOMLReader.read(main, of: files.place(of: Self.path)))
         version = Self.version(of: first) ?? 1
         var sources = [first]
         var known: Set<String> = [Self.path]
@@ -89,6 +94,10 @@ struct ContainerdConfig {
 
     var registryTable: [String] { Self.registryTable(version: version) }
 
+    /// The tables in which `config_path` is set. containerd 2 takes nothing over from `plugins.cri` of version 1, and
+    /// reads its own table in such a file; containerd 1 ignores that.
+    var writtenTables: [[String]] { version > 1 ? [registryTable] : [registryTable, Self.registryTable(version: 3)] }
+
     /// Whether the CRI plugin is switched off, as in the file that Docker's packages install: only the kubelet and
     /// crictl need it.
     var isCRIDisabled: Bool {
@@ -143,10 +152,11 @@ struct ContainerdConfig {
         return keys
     }
 
-    /// The line of a key, or of the first header below it.
+    /// The line of a key, of the first header below it, or of the nearest table above it.
     static func line(of path: [String], in document: TOMLDocument) -> Int {
-        if let header = document.headers.first(where: { $0.path.starts(with: path) }) { return header.line }
         guard let last = path.last else { return 1 }
-        return document.root.table(at: path.dropLast())?.place(of: last)?.line ?? 1
+        if let header = document.headers.first(where: { $0.path.starts(with: path) }) { return header.line }
+        return document.root.table(at: path.dropLast())?.place(of: last)?.line
+            ?? line(of: path.dropLast(), in: document)
     }
 }

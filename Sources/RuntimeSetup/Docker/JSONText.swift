@@ -47,15 +47,35 @@ struct JSONText {
 
     /// Nil for anything that is no JSON object.
     init?(_ bytes: [UInt8]) {
-        // What is valid JSON is the decoder's business: the scan below only finds places.
+        // What is valid JSON is the decoder's business: the scan below only finds places. Foundation accepts a comma
+        // behind the last value, dockerd does not.
         guard !bytes.contains(0), let decoded = try? JSONDecoder().decode(JSONValue.self, from: Data(bytes)),
-            case .object(let values) = decoded, let brace = bytes.firstIndex(of: 0x7B)
+            case .object(let values) = decoded, let brace = bytes.firstIndex(of: 0x7B), !Self.hasTrailingComma(bytes)
         else { return nil }
         self.values = values
         start = brace + 1
         var scan = Scan(bytes: bytes, at: start)
         guard let members = scan.members() else { return nil }
         self.members = members
+    }
+
+    private static func hasTrailingComma(_ bytes: [UInt8]) -> Bool {
+        var isInString = false
+        var isEscaped = false
+        /// The last byte that is no white space.
+        var last: UInt8 = 0
+        for byte in bytes where isInString || ![0x20, 0x09, 0x0A, 0x0D].contains(byte) {
+            if isInString {
+                if byte == 0x22, !isEscaped { isInString = false }
+                isEscaped = byte == 0x5C && !isEscaped
+            } else if byte == 0x22 {
+                isInString = true
+            } else if last == 0x2C, byte == 0x7D || byte == 0x5D {
+                return true
+            }
+            last = byte
+        }
+        return false
     }
 
     /// A JSON string of the text.

@@ -156,7 +156,7 @@ struct TOMLReader {
                 let made = TOMLTable(.dottedKey)
                 table.set(part.text, .table(made), place)
                 table = made
-            case .table(let next) where next.origin == .dottedKey: table = next
+            case .table(let next) where next.origin == .dottedKey || next.origin == .implicit: table = next
             default: throw failure("\(part.text) is defined twice\(first(part.text, in: table))")
             }
         }
