@@ -114,7 +114,8 @@ let package = Package(
             name: "RuntimeSetupTests", dependencies: ["Configuration", "RuntimeSetup", "TestSupport"],
             swiftSettings: strict),
         .testTarget(
-            name: "AppTests", dependencies: ["App", "Configuration", "OCI", "Registry", "TestSupport"],
+            name: "AppTests",
+            dependencies: ["App", "Configuration", "OCI", "Registry", "RuntimeSetup", "TestSupport"],
             swiftSettings: strict),
         // With real clients and servers, and a real browser.
         .testTarget(
