@@ -11,7 +11,12 @@ final class Docker {
     private let files: TemporaryDirectory
     private let socket: String
 
-    init(mirror address: String) throws {
+    convenience init(mirror address: String) throws {
+        try self.init(configuration: nil, options: ["--registry-mirror", "http://\(address)"])
+    }
+
+    /// - Parameter configuration: its daemon.json; nil: an empty one.
+    init(configuration: String?, options: [String] = []) throws {
         containerd = try Containerd()
         files = try TemporaryDirectory()
         socket = "unix://\(files.file("docker.sock"))"
@@ -22,13 +27,14 @@ final class Docker {
             grep -q ' /sys/fs/cgroup' /proc/mounts || mount -t cgroup2 cgroup2 /sys/fs/cgroup
             exec "$@"
             """
-        process = try ChildProcess([
-            "unshare", "--mount", "sh", "-ec", prepare, "sh", "dockerd", "--config-file",
-            files.write("{}", to: "daemon.json"), "--host", socket,
-            "--data-root", files.file("data"), "--exec-root", files.file("exec"), "--pidfile", files.file("pid"),
-            "--containerd", containerd.socket, "--storage-driver", "vfs", "--bridge", "none", "--iptables=false",
-            "--ip6tables=false", "--ip-forward=false", "--ip-masq=false", "--registry-mirror", "http://\(address)",
-        ])
+        process = try ChildProcess(
+            [
+                "unshare", "--mount", "sh", "-ec", prepare, "sh", "dockerd", "--config-file",
+                configuration ?? files.write("{}", to: "daemon.json"), "--host", socket,
+                "--data-root", files.file("data"), "--exec-root", files.file("exec"), "--pidfile", files.file("pid"),
+                "--containerd", containerd.socket, "--storage-driver", "vfs", "--bridge", "none", "--iptables=false",
+                "--ip6tables=false", "--ip-forward=false", "--ip-masq=false",
+            ] + options)
         _ = try process.line(containing: "API listen on", in: process.errors)
     }
 

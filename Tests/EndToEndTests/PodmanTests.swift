@@ -10,18 +10,26 @@ import Testing
 struct Podman {
     private let files: TemporaryDirectory
     private let environment: [String: String]
+    private let launcher: [String]
 
-    init(registries: String) throws {
+    /// - Parameters:
+    ///   - registries: the content of registries.conf; nil: the files of `/etc` are used.
+    ///   - launcher: the start of the command line, for another `/etc`.
+    init(registries: String? = nil, launcher: [String] = []) throws {
         files = try TemporaryDirectory()
-        environment = [
+        self.launcher = launcher
+        var environment = [
             "HOME": try files.directory("home"), "XDG_RUNTIME_DIR": try files.directory("runtime"),
             "TMPDIR": try files.directory("tmp"),
-            "CONTAINERS_REGISTRIES_CONF": try files.write(registries, to: "registries.conf"),
             // Locks in files: the default is shared memory that every podman of this user has in common.
             "CONTAINERS_CONF": try files.write(
                 "[engine]\nlock_type = \"file\"\nevents_logger = \"none\"\ncgroup_manager = \"cgroupfs\"\n",
                 to: "containers.conf"),
         ]
+        if let registries {
+            environment["CONTAINERS_REGISTRIES_CONF"] = try files.write(registries, to: "registries.conf")
+        }
+        self.environment = environment
         try files.write(#"{"default":[{"type":"insecureAcceptAnything"}]}"#, to: "home/.config/containers/policy.json")
     }
 
@@ -31,7 +39,7 @@ struct Podman {
             "--root", files.file("storage"), "--runroot", files.file("run"), "--tmpdir", files.file("libpod"),
             "--storage-driver", "vfs",
         ]
-        let output = try Command.check(["podman"] + options + arguments, environment: environment)
+        let output = try Command.check(launcher + ["podman"] + options + arguments, environment: environment)
         return String(decoding: output, as: UTF8.self).trimmingCharacters(in: .whitespacesAndNewlines)
     }
 }
