@@ -58,13 +58,17 @@ let package = Package(
             swiftSettings: hot
         ),
         // The files of container runtimes, read and written by `setup` and `doctor`; nothing of it is on the hot path.
+        // What `doctor` does: requests to a mirror and to container runtimes.
+        .target(
+            name: "Doctor",
+            dependencies: ["CCurl", "OCI", "Registry", "RuntimeSetup"], swiftSettings: strict),
         .target(name: "RuntimeSetup", dependencies: ["Configuration", "OCI"], swiftSettings: strict),
         // What a browser shows at `/` of the metrics port: the document goes into the program as bytes.
         .target(name: "Page", resources: [.embedInCode("page.html")], swiftSettings: strict),
         .executableTarget(
             name: "App",
             dependencies: [
-                "BuiltinImage", "Configuration", "ImageArchive", "OCI", "Page", "Registry", "RuntimeSetup",
+                "BuiltinImage", "Configuration", "Doctor", "ImageArchive", "OCI", "Page", "Registry", "RuntimeSetup",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Logging", package: "swift-log"),
             ],

@@ -102,6 +102,14 @@ final class Running {
             running: { [unowned self] in self.config }, apply: { [unowned self] in use($0) })
         reloader?.onStart = { [notifier] in notifier.reloading() }
         reloader?.onEnd = { [notifier] in notifier.reloaded($0) }
+        useDiagnostics()
+    }
+
+    /// Answers `doctor`, or does not.
+    private func useDiagnostics() {
+        api.diagnostics =
+            config.diagnostics
+            ? DiagnosticsEndpoint(loop: loop, store: store, client: client, probes: probes, version: Version.text) : nil
     }
 
     /// Listens, and returns when a requested stop has finished.
@@ -235,6 +243,7 @@ extension Running {
         api.adminAccess = settings.servingAccess
         adminListeners?.reload(settings)
         probes.pulls = !config.airGapped
+        useDiagnostics()
         scrub.reload(config.scrub)
         if settings.pruneSchedule != former.pruneSchedule {
             pruning?.close()

@@ -41,6 +41,8 @@ package struct Config: Sendable, Equatable {
     package var prefetchReferrers = false
     /// Whether distant ranges of a blob that is being pulled are requested at once.
     package var rangesAhead = true
+    /// Whether clients may ask for the state of the store and the upstreams, and pull canaries (`doctor`).
+    package var diagnostics = true
     /// FILES that `serve` loads when it starts.
     package var preloadImages: String?
     /// FILES that `load` loads.

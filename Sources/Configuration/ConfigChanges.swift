@@ -77,6 +77,7 @@ package struct ConfigSetting {
             .init("prefetchLayers", \.prefetchLayers),
             .init("prefetchReferrers", \.prefetchReferrers),
             .init("rangesAhead", \.rangesAhead),
+            .init("diagnostics", \.diagnostics),
             .init("preloadImages", \.preloadImages),
             .init("imageFile", \.imageFile),
             .init("os", \.os),

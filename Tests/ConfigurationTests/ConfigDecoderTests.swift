@@ -59,6 +59,7 @@ import Testing
             defaultNs: Index.Docker.io
             prefetchLayers: false
             rangesAhead: false
+            diagnostics: false
             privateUpstreams: deny
             prefetchReferrers: true
             """
@@ -75,6 +76,7 @@ import Testing
         expected.defaultNamespace = RegistryHost("docker.io")
         expected.prefetchLayers = .never
         expected.rangesAhead = false
+        expected.diagnostics = false
         expected.privateUpstreams = .deny
         expected.prefetchReferrers = true
         #expect(try decode(yaml) == expected)

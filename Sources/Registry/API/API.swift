@@ -60,6 +60,9 @@ package final class API {
     package let pseudonym: String
     /// The token that `/v2/auth` issues; no request is checked for it.
     let token: String
+    let canaries = Canaries()
+    /// Answers `/v2/_ociregistry/`; nil: nothing there.
+    package var diagnostics: DiagnosticsEndpoint?
 
     package init(
         loop: EventLoop, offload: Offload, store: Store, puller: Puller, policy: Policy, builtin: Builtin?,
@@ -143,6 +146,9 @@ package final class API {
     ) {
         let route = Route(path)
         guard route.kind != .unknown else {
+            if let diagnostics, DiagnosticsEndpoint.isMeant(path) {
+                return diagnostics.handle(connection, head, path, canaries)
+            }
             if let admin, AdminCommand.isMeant(path) {
                 return admin.handle(connection, head, bytes, adminAccess)
             }
@@ -158,7 +164,11 @@ package final class API {
         case .ping: answerJSON(connection, "{}", .none)
         case .auth: answerJSON(connection, "{\"token\":\"\(token)\",\"access_token\":\"\(token)\"}", .none)
         case .catalog: catalog(connection, route, head, bytes)
-        default: content(connection, route, head, bytes)
+        default:
+            if let id = CanaryName.id(in: route.name), diagnostics != nil {
+                return canary(connection, route, head, bytes, id)
+            }
+            content(connection, route, head, bytes)
         }
     }
 

@@ -107,10 +107,11 @@ package struct ExchangeMachine {
 
     /// - Parameter mayHideContent: whether the registry may answer 403 or 404 to anonymous requests for what the
     ///   credentials would show; false when `/v2/` has lately not asked for any.
+    /// - Parameter isPing: whether the request is for `/v2/` itself, so that a token needs no access to a repository.
     package init(
         host: RegistryHost, trust: UpstreamTrust, url: UpstreamURL, repository: RepositoryName,
         credentials: Credentials, pingURL: UpstreamURL? = nil, mayHideContent: Bool = true,
-        mayRetry: Bool = true
+        mayRetry: Bool = true, isPing: Bool = false
     ) {
         self.host = host
         self.trust = trust
@@ -119,7 +120,7 @@ package struct ExchangeMachine {
         self.pingURL = pingURL
         hasRetried = !mayRetry
         self.mayHideContent = mayHideContent && credentials != .none
-        defaultScope = "repository:\(repository.text):pull"
+        defaultScope = isPing ? "" : "repository:\(repository.text):pull"
     }
 
     package mutating func handle(_ event: Event) -> Action {

@@ -165,6 +165,7 @@ package enum UpstreamAnswer {
             case .manifest: (.manifestUnknown, "manifest")
             case .blob: (.blobUnknown, "blob")
             case .tags, .referrers: (.nameUnknown, "repository")
+            case .ping: (.nameUnknown, "registry")
             }
         return RegistryError(status: 404, code: code, message: "\(what) unknown", detail: "\(host) does not have it")
     }

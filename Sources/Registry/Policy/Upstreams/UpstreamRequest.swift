@@ -5,7 +5,11 @@ package import OCI
 /// A request to an upstream, without its URL and credentials.
 package struct UpstreamRequest: Sendable {
     package enum Method: Sendable { case get, head }
-    package enum Kind: Sendable { case manifest, blob, tags, referrers }
+    package enum Kind: Sendable {
+        case manifest, blob, tags, referrers
+        /// `/v2/` itself.
+        case ping
+    }
 
     package var method: Method
     /// For example `/v2/library/hello-world/manifests/latest`, already percent-encoded.

@@ -86,6 +86,9 @@ package final class UpstreamClient {
         return upstream
     }
 
+    /// The hosts that the configuration names, in alphabetical order.
+    var configuredHosts: [RegistryHost] { configured.keys.sorted { $0.text < $1.text } }
+
     private func makeUpstream(_ host: RegistryHost, _ config: RegistryConfig?) -> Upstream {
         let refusesPrivate = services.settings.refusesPrivate
         guard let sources = credentialSources else {

@@ -130,9 +130,10 @@ package final class UpstreamEndpoint {
     func machine(for request: UpstreamRequest, mayRetry: Bool, now: UInt64) -> ExchangeMachine {
         // If no URL can be made (such as an invalid host in brackets), the base alone is requested, which curl refuses.
         ExchangeMachine(
-            host: host, trust: trust, url: url(for: request) ?? base, repository: repository(request.repository),
+            host: host, trust: trust, url: (request.kind == .ping ? pingURL : url(for: request)) ?? base,
+            repository: repository(request.repository),
             credentials: credentials, pingURL: pingURL, mayHideContent: now >= openUntilMilliseconds,
-            mayRetry: mayRetry)
+            mayRetry: mayRetry, isPing: request.kind == .ping)
     }
 
     private var credentials: ExchangeMachine.Credentials {

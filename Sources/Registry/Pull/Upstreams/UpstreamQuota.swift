@@ -30,6 +30,9 @@ extension UpstreamServices {
 }
 
 extension UpstreamClient {
+    /// The pulls that an upstream with a `quota` has stated as left; nil where it has stated none.
+    func remainingPulls(of host: RegistryHost) -> Int? { services.quotas.remaining(host, now: loop.nowMilliseconds) }
+
     /// Whether an upstream has stated that fewer pulls are left than its `quota.reserve`.
     package func mustSaveQuota(_ host: RegistryHost) -> Bool {
         guard let reserve = upstream(for: host).config?.quotaReserve else { return false }
