@@ -133,6 +133,30 @@ fi
 rm -f "$before"
 '
 
+has_venv() { python3 -c 'import ensurepip, venv' 2>/dev/null; }
+
+# python_programs NAME PROGRAM…: puts programs of Python packages on PATH. scripts/python/NAME.txt has the packages with their
+# versions; they are installed into an environment of their own below .build, once for each content of that file. Such a
+# program is used even if there is another on PATH, since its version decides what a test sees.
+python_programs() {
+    local name=$1 scripts place list program
+    shift
+    scripts=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd -P)
+    place=${scripts%/*}/.build/python/$name list=$scripts/python/$name.txt
+    if ! cmp -s -- "$list" "$place/installed.txt"; then
+        say "installing the Python packages of scripts/python/$name.txt"
+        rm -rf -- "$place"
+        if ! { python3 -m venv "$place" && "$place/bin/pip" install --quiet --requirement "$list" >&2; }; then
+            say "could not install them"
+            return 1
+        fi
+        mkdir -- "$place/programs"
+        for program in "$@"; do ln -s -- "../bin/$program" "$place/programs/$program"; done
+        cp -- "$list" "$place/installed.txt"
+    fi
+    PATH=$place/programs:$PATH
+}
+
 # swift_version: "6.3.1", or nothing when swift does not run.
 swift_version() {
     { swift --version 2>/dev/null || true; } | sed -nE 's/.*Swift version ([0-9]+(\.[0-9]+)*).*/\1/p'

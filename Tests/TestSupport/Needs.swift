@@ -34,6 +34,8 @@ package struct Need: Hashable, Sendable {
     package static let gnuplot = Need("gnuplot")
     package static let haproxy = Need("haproxy")
     package static let iproute2 = Need("iproute2", ["ip"])
+    /// kubectl, and the schemas of Kubernetes.
+    package static let kubernetesTools = Need("kubernetes-tools", ["kubectl", "kubernetes-validate"])
     package static let nginx = Need("nginx")
     package static let nodeExporter = Need("prometheus-node-exporter")
     package static let openssl = Need("openssl")
