@@ -16,6 +16,7 @@ VERSIONS = ["1.%d.0" % minor for minor in range(30, 38)]
 # What is rendered: an overlay, and a component that is added to it.
 TARGETS = [
     ("overlays/node", None),
+    ("overlays/node", "components/hosts-only"),
     ("overlays/node", "components/node-port"),
     ("overlays/cluster", None),
     ("overlays/cluster", "components/openshift"),

@@ -43,6 +43,22 @@ import Testing
         }
     }
 
+    @Test("with the example configuration, a node pulls through the cluster", .needs(.curl)) func chain() throws {
+        let cluster = try OciRegistryProcess(arguments: ["--hello-world"])
+        let text = try #require(try Self.examples("config.yaml").first)
+        let registries = try #require(text.components(separatedBy: "\nregistries:\n").last)
+        let address = "http://ociregistry.ociregistry.svc:8080"
+        #expect(registries.contains(address))
+        let node = try OciRegistryProcess(
+            registries: registries.replacingOccurrences(of: address, with: "http://\(cluster.address)"))
+        let result = try Command.run([
+            "curl", "-s", "-o", "/dev/null", "-w", "%{http_code}",
+            "http://\(node.address)/v2/docker.io/library/hello-world/manifests/latest",
+        ])
+        #expect(result.text == "200")
+        #expect(cluster.process.errors.text.contains("/v2/library/hello-world/manifests/latest?ns=docker.io"))
+    }
+
     @Test("check-config accepts the example configuration of nodes") func configuration() throws {
         let files = try TemporaryDirectory()
         let text = try #require(try Self.examples("config.yaml").first)

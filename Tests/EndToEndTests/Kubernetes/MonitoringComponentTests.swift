@@ -59,7 +59,7 @@ import Testing
         let port = try #require(spec["endpoints"]?.items.first?["port"]?.text)
         let namespaces = try #require(spec["namespaceSelector"]).texts("matchNames")
         let label = try #require(spec["jobLabel"]?.text)
-        for overlay in [Manifests.node, .nodeWithNodePort, .cluster, .clusterOnOpenShift] {
+        for overlay in Manifests.allCases where overlay != .monitoring {
             let rendered = try overlay.render()
             let scraped = rendered.resources("Service").filter {
                 $0.at("metadata", "labels", "app.kubernetes.io/name")?.text

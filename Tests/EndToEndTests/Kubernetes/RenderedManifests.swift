@@ -9,6 +9,7 @@ import Testing
 /// What is rendered: an overlay or component on its own, or a component on an overlay, as a site puts them together.
 enum Manifests: CaseIterable, CustomTestStringConvertible {
     case node
+    case nodeWithHostsOnly
     case nodeWithNodePort
     case cluster
     case clusterOnOpenShift
@@ -23,6 +24,7 @@ enum Manifests: CaseIterable, CustomTestStringConvertible {
     private var parts: (directory: String, component: String?) {
         switch self {
         case .node: ("overlays/node", nil)
+        case .nodeWithHostsOnly: ("overlays/node", "components/hosts-only")
         case .nodeWithNodePort: ("overlays/node", "components/node-port")
         case .cluster: ("overlays/cluster", nil)
         case .clusterOnOpenShift: ("overlays/cluster", "components/openshift")
