@@ -18,6 +18,7 @@ TARGETS = [
     ("overlays/node", None),
     ("overlays/node", "components/hosts-only"),
     ("overlays/node", "components/node-port"),
+    ("overlays/node", "components/without-setup"),
     ("overlays/cluster", None),
     ("overlays/cluster", "components/openshift"),
     ("components/monitoring", None),

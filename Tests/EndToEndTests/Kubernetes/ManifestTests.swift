@@ -63,8 +63,8 @@ import Testing
     }
 
     @Test(
-        "pods of the node overlay write to two directories of the node, and have no privileges",
-        arguments: [Manifests.node, .nodeWithHostsOnly, .nodeWithNodePort])
+        "pods of the node overlay write to two directories of the node at most, and have no privileges",
+        arguments: [Manifests.node, .nodeWithHostsOnly, .nodeWithNodePort, .nodeWithoutSetup])
     func nodeExceptions(manifests: Manifests) throws {
         let rendered = try manifests.render()
         let pod = try rendered.pod
@@ -73,11 +73,12 @@ import Testing
             uniqueKeysWithValues: (pod["volumes"]?.items ?? []).filter { $0["hostPath"] != nil }.map {
                 (try #require($0["name"]?.text), try #require($0.at("hostPath", "path")?.text))
             })
-        var expected = ["cache": "/var/cache/ociregistry", "mirrors": "/etc/containerd/certs.d"]
-        if manifests != .nodeWithHostsOnly { expected["containerd"] = "/etc/containerd" }
+        var expected = ["cache": "/var/cache/ociregistry"]
+        if manifests != .nodeWithoutSetup { expected["mirrors"] = "/etc/containerd/certs.d" }
+        if [.node, .nodeWithNodePort].contains(manifests) { expected["containerd"] = "/etc/containerd" }
         #expect(paths == expected)
         let containers = (pod["initContainers"]?.items ?? []) + (pod["containers"]?.items ?? [])
-        #expect(containers.count == 2)
+        #expect(containers.count == (manifests == .nodeWithoutSetup ? 1 : 2))
         for container in containers {
             for mount in container["volumeMounts"]?.items ?? [] where mount["readOnly"]?.text != "true" {
                 #expect(["cache", "mirrors"].contains(mount["name"]?.text))

@@ -11,6 +11,7 @@ enum Manifests: CaseIterable, CustomTestStringConvertible {
     case node
     case nodeWithHostsOnly
     case nodeWithNodePort
+    case nodeWithoutSetup
     case cluster
     case clusterOnOpenShift
     case monitoring
@@ -26,6 +27,7 @@ enum Manifests: CaseIterable, CustomTestStringConvertible {
         case .node: ("overlays/node", nil)
         case .nodeWithHostsOnly: ("overlays/node", "components/hosts-only")
         case .nodeWithNodePort: ("overlays/node", "components/node-port")
+        case .nodeWithoutSetup: ("overlays/node", "components/without-setup")
         case .cluster: ("overlays/cluster", nil)
         case .clusterOnOpenShift: ("overlays/cluster", "components/openshift")
         case .monitoring: ("components/monitoring", nil)
