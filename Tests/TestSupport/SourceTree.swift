@@ -109,7 +109,7 @@ package enum SourceTree {
     package static let writtenFolders = [
         "Sources", "Tests", "scripts", "docs", "observability", "findings", "packaging", ".ci",
     ]
-    package static let topFiles = ["Package.swift", "README.md", ".gitignore", ".swift-format"]
+    package static let topFiles = ["Package.swift", "README.md", "CHANGELOG.md", ".gitignore", ".swift-format"]
 
     package static func text(_ path: String) throws -> String {
         try String(contentsOfFile: "\(Checkout.root)/\(path)", encoding: .utf8)
