@@ -135,8 +135,8 @@ import Testing
         let scripts = [
             "observability/start-containers", "observability/stop-containers", "observability/start-local",
             "scripts/serve", "scripts/test", "scripts/soak", "scripts/bench", "scripts/load-test",
-            "scripts/soak.d/monitoring.sh", "scripts/soak.d/roots.sh",
-            "deploy/kubernetes/components/monitoring/generate",
+            "scripts/soak.d/image.sh", "scripts/soak.d/monitoring.sh", "scripts/soak.d/roots.sh",
+            "deploy/kubernetes/components/monitoring/generate", "scripts/package", "scripts/package.d/image.sh",
         ]
         let findings = SourceTree.paths(under: ["findings"]).filter { $0.hasSuffix(".sh") }
         let paths = (scripts + findings).map { "\(Checkout.root)/\($0)" }
