@@ -43,6 +43,20 @@ import Testing
                 """)
     }
 
+    @Test("a file that is another one altogether is one change") func largeDiff() {
+        let before = (0..<50_000).map { "\($0)\n" }
+        let after = before.map { "x" + $0 }
+        #expect(Self.diff(before.joined(), after.joined()).hasPrefix("--- /f\n+++ /f\n@@ -1,50000 +1,50000 @@\n-0\n"))
+    }
+
+    @Test("deeply nested files are refused, and do not end the process") func depth() throws {
+        let deep = String(repeating: "[", count: 100_000)
+        #expect(try Node(["etc/docker/daemon.json": "{\"a\":" + deep]).refusal(.docker) != nil)
+        let closed = deep.prefix(500) + String(repeating: "]", count: 500)
+        #expect(try Node(["etc/docker/daemon.json": "{\"a\":\(closed)}"]).refusal(.docker) == nil)
+        #expect(try Node(["etc/rancher/k3s/registries.yaml": "a: " + deep]).refusal(.k3s) != nil)
+    }
+
     /// `patch` and `diff` are not needed: applying the diff by hand shows that its lines and numbers are right.
     @Test("a diff leads from the old text to the new one") func appliedDiffs() throws {
         var random = SeededRandom(seed: .random(in: 0 ... .max))

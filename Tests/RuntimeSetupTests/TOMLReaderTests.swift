@@ -111,6 +111,8 @@ import Testing
         #expect(throws: TOMLFailure.self) { try TOMLReader.read([0x61, 0x3D, 0x22, 0xFF, 0x22]) }
         #expect(throws: TOMLFailure.self) { try Self.read("a = " + String(repeating: "[", count: 100_000)) }
         #expect(throws: TOMLFailure.self) { try Self.read(String(repeating: "a.", count: 100_000) + "a = 1") }
+        #expect(throws: TOMLFailure.self) { try Self.read(String(repeating: "[[a]]\n", count: 100_000)) }
+        #expect(throws: Never.self) { try Self.read((0..<50_000).map { "[host.'\($0)']\n" }.joined()) }
         #expect(throws: TOMLFailure.self) { try Self.read(String(repeating: "#", count: TOMLReader.maximumBytes + 1)) }
     }
 

@@ -9,8 +9,9 @@ struct HostsFile {
     init(_ document: TOMLDocument) {
         root = document.root
         var urls: [String] = []
+        var known: Set<String> = []
         for header in document.headers where header.path.count >= 2 && header.path[0] == "host" {
-            if !urls.contains(header.path[1]) { urls.append(header.path[1]) }
+            if known.insert(header.path[1]).inserted { urls.append(header.path[1]) }
         }
         mirrors = urls
     }

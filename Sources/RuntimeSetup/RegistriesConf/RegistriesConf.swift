@@ -90,9 +90,10 @@ struct RegistriesConf {
                         + " mirrors",
                     remedy: "write unqualified-search-registries and [[registry]] tables in its place"))
         }
-        for (index, entry) in conf.entries.enumerated() {
+        let used = Dictionary(conf.entries.map { ($0.prefix, $0) }) { _, last in last }
+        for entry in conf.entries {
             // An error in one file has them all ignored, and is reported above.
-            let later = conf.entries[(index + 1)...].last { $0.prefix == entry.prefix && $0.file != entry.file }
+            let later = used[entry.prefix].flatMap { $0.file == entry.file ? nil : $0 }
             findings.append(
                 .init(
                     runtime: runtime, file: files.place(of: entry.file), registries: [entry.prefix],

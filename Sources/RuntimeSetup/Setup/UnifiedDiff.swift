@@ -2,6 +2,8 @@
 
 enum UnifiedDiff {
     private static let context = 3
+    /// Changed lines that are compared with each other, which takes as much time as there are pairs of them.
+    private static let maximumCompared = 2000
 
     private enum Line {
         case kept(String)
@@ -75,6 +77,10 @@ enum UnifiedDiff {
         let new = after[start..<(after.count - end)]
         var removed: Set<Int> = []
         var added: Set<Int> = []
+        guard max(old.count, new.count) <= maximumCompared else {
+            return before[..<start].map(Line.kept) + old.map(Line.removed) + new.map(Line.added)
+                + after[(after.count - end)...].map(Line.kept)
+        }
         for change in Array(new).difference(from: Array(old)) {
             switch change {
             case .remove(let offset, _, _): removed.insert(offset)

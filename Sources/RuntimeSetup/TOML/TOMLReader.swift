@@ -10,6 +10,9 @@ struct TOMLReader {
     /// Nested arrays, inline tables and parts of a key; deeper ones can only exhaust a stack.
     static let maximumDepth = 32
 
+    /// Tables of one `[[name]]`: a registry has one, and each that is added copies the list.
+    static let maximumTables = 4096
+
     /// One 0 is behind the text, so that looking one byte ahead needs no check. A NUL in the text itself is refused.
     let bytes: [UInt8]
     var at = 0
@@ -130,7 +133,9 @@ struct TOMLReader {
         let made = TOMLTable(.header)
         switch table[key] {
         case nil: table.set(key, .tables([made]), place)
-        case .tables(let tables): table.set(key, .tables(tables + [made]), place)
+        case .tables(let tables):
+            guard tables.count < Self.maximumTables else { throw failure("more than \(Self.maximumTables) of \(key)") }
+            table.set(key, .tables(tables + [made]), place)
         default: throw failure("\(key) is defined twice\(first(key, in: table))")
         }
         return made
