@@ -114,6 +114,7 @@ let package = Package(
             ],
             swiftSettings: strict
         ),
+        .testTarget(name: "DoctorTests", dependencies: ["Doctor", "Registry", "TestSupport"], swiftSettings: strict),
         .testTarget(
             name: "RuntimeSetupTests", dependencies: ["Configuration", "RuntimeSetup", "TestSupport"],
             swiftSettings: strict),

@@ -11,7 +11,8 @@ struct OCIRegistry: ParsableCommand {
         version: Version.text,
         subcommands: [
             Serve.self, Load.self, Export.self, Verify.self, ShowVersion.self, List.self, Prune.self, Refresh.self,
-            Approve.self, CheckConfig.self, Explain.self, Reload.self, Healthcheck.self, SetUpRuntime.self, Examine.self,
+            Approve.self, CheckConfig.self, Explain.self, Reload.self, Healthcheck.self, SetUpRuntime.self,
+            Examine.self,
         ])
 
     @OptionGroup var global: GlobalOptions

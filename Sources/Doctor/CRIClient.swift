@@ -2,7 +2,7 @@
 // `ctr` would not do: it reads a directory that it is given, while the kubelet's pulls depend on the runtime's
 // configuration.
 
-internal import FoundationEssentials
+internal import Registry
 
 /// Why a runtime has not done what it was asked.
 struct RuntimeFailure: Error, Equatable {
@@ -61,7 +61,7 @@ struct CRIClient: RuntimeClient {
         }
         for entry in answer.contents(of: 2).map({ ProtobufMessage($0) }) where entry.text(of: 1) == "config" {
             guard let json = entry.contents(of: 2).last,
-                let path = (try? JSONDecoder().decode(Status.self, from: Data(json)))?.registry?.configPath
+                let path = NDJSONLine.decode(json, as: Status.self)?.registry?.configPath
             else { return nil }
             guard path.isEmpty else { return nil }
             return (
@@ -110,18 +110,6 @@ struct CRIClient: RuntimeClient {
 
     /// A message's text, whose bytes other than printable ASCII are percent-encoded.
     private static func decoded(_ text: String) -> String {
-        var bytes: [UInt8] = []
-        var rest = Array(text.utf8)[...]
-        while let byte = rest.popFirst() {
-            if byte == 0x25, rest.count >= 2,
-                let value = UInt8(String(decoding: rest.prefix(2), as: UTF8.self), radix: 16)
-            {
-                bytes.append(value)
-                rest.removeFirst(2)
-            } else {
-                bytes.append(byte)
-            }
-        }
-        return String(decoding: bytes, as: UTF8.self)
+        PercentEncoding.decode(text.utf8).map { String(decoding: $0, as: UTF8.self) } ?? text
     }
 }

@@ -1,6 +1,5 @@
 // All checks in their order, and their text.
 
-internal import FoundationEssentials
 internal import Glibc
 internal import RuntimeSetup
 package import Registry

@@ -1,4 +1,5 @@
-// A listener on this machine that stands for the registry itself. A runtime that connects to it has gone past the mirror.
+// A listener on this machine that stands for the registry itself. A runtime that connects to it has gone past the
+// mirror.
 
 internal import Glibc
 internal import Synchronization

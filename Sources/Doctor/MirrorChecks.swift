@@ -7,8 +7,8 @@ package typealias Check = DiagnosticReport.Check
 
 struct MirrorChecks {
     /// Clocks that differ by more make certificates and tokens fail.
-    static let clockWarningMilliseconds: Int64 = 5_000
-    static let clockFailureMilliseconds: Int64 = 60_000
+    static let clockWarningMilliseconds: UInt64 = 5_000
+    static let clockFailureMilliseconds: UInt64 = 60_000
     /// A report waits for upstreams.
     private static let reportMilliseconds = 60_000
 
@@ -66,19 +66,19 @@ struct MirrorChecks {
                     "it is another program or an older version, or has diagnostics: false in its configuration")
             ]
         }
-        return [clock(report)] + report.checks
+        return [MirrorChecks.clock(report.unixMilliseconds, now: now())] + report.checks
     }
 
-    private func clock(_ report: DiagnosticReport) -> Check {
-        let (difference, overflow) = report.unixMilliseconds.subtractingReportingOverflow(now())
-        let size = overflow ? Int64.max : difference.magnitude > UInt64(Int64.max) ? .max : abs(difference)
-        let seconds = Double(size / 100) / 10
-        guard size > MirrorChecks.clockWarningMilliseconds else {
+    /// Compares the mirror's clock with this machine's; both in milliseconds since 1970.
+    static func clock(_ milliseconds: Int64, now: Int64) -> Check {
+        let (difference, overflow) = milliseconds.subtractingReportingOverflow(now)
+        let size = overflow ? UInt64.max : difference.magnitude
+        guard size > clockWarningMilliseconds else {
             return Check(name: "clock", .ok, "the mirror's and this machine's agree")
         }
         return Check(
-            name: "clock", size > MirrorChecks.clockFailureMilliseconds ? .failed : .warning,
-            "the mirror's is \(seconds) s \(difference < 0 ? "behind" : "ahead of") this machine's",
+            name: "clock", size > clockFailureMilliseconds ? .failed : .warning,
+            "the mirror's is \(size / 1000) s \(milliseconds < now ? "behind" : "ahead of") this machine's",
             remedy: "set both by NTP: certificates and tokens depend on it")
     }
 

@@ -1,6 +1,5 @@
 // dockerd by its HTTP API, and podman by its command line.
 
-internal import FoundationEssentials
 internal import Registry
 
 /// dockerd (Docker Engine API). Paths without a version are those of the daemon's own.
@@ -18,7 +17,7 @@ struct DockerClient: RuntimeClient {
 
     func version() throws(RuntimeFailure) -> String {
         let response = try ask("/version", "GET", milliseconds: 10_000)
-        let version = try? JSONDecoder().decode(Version.self, from: Data(response.body))
+        let version = NDJSONLine.decode(response.body, as: Version.self)
         return "docker \(version?.Version ?? "")"
     }
 
@@ -31,7 +30,7 @@ struct DockerClient: RuntimeClient {
             "/images/create?fromImage=\(name)&tag=\(tag)", "POST", milliseconds: CRIClient.pullMilliseconds)
         guard response.status == 200 else { throw RuntimeFailure(reason: DockerClient.message(response)) }
         for line in response.body.split(separator: 0x0A) {
-            if let error = try? JSONDecoder().decode(Progress.self, from: Data(line)).error {
+            if let error = NDJSONLine.decode(line, as: Progress.self)?.error {
                 throw RuntimeFailure(reason: error)
             }
         }
@@ -46,7 +45,7 @@ struct DockerClient: RuntimeClient {
     }
 
     private static func message(_ response: HTTPResponse) -> String {
-        (try? JSONDecoder().decode(Message.self, from: Data(response.body)))?.message ?? "status \(response.status)"
+        NDJSONLine.decode(response.body, as: Message.self)?.message ?? "status \(response.status)"
     }
 
     private func ask(_ path: String, _ method: String, milliseconds: Int) throws(RuntimeFailure) -> HTTPResponse {
@@ -76,7 +75,7 @@ struct PodmanClient: RuntimeClient {
 
     private func run(_ arguments: [String]) throws(RuntimeFailure) -> String {
         var limits = ChildLimits()
-        limits.milliseconds = UInt64(CRIClient.pullMilliseconds)
+        limits.milliseconds = UInt64(clamping: CRIClient.pullMilliseconds)
         var result: Result<ChildOutput, ChildFailure>?
         do throws(LoopError) {
             let loop = try EventLoop()

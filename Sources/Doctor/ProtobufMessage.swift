@@ -12,16 +12,17 @@ struct ProtobufMessage {
     private static let lengthDelimited: UInt64 = 2
     private static let varint: UInt64 = 0
 
+    /// - Parameter field: its number, above 0.
     mutating func add(_ field: Int, _ text: String) { add(field, Array(text.utf8)) }
     mutating func add(_ field: Int, _ message: ProtobufMessage) { add(field, message.bytes) }
 
     mutating func add(_ field: Int, _ isTrue: Bool) {
-        append(UInt64(field) << 3 | ProtobufMessage.varint)
+        append(UInt64(clamping: field) << 3 | ProtobufMessage.varint)
         append(isTrue ? 1 : 0)
     }
 
     private mutating func add(_ field: Int, _ content: [UInt8]) {
-        append(UInt64(field) << 3 | ProtobufMessage.lengthDelimited)
+        append(UInt64(clamping: field) << 3 | ProtobufMessage.lengthDelimited)
         append(UInt64(content.count))
         bytes += content
     }
@@ -51,10 +52,10 @@ struct ProtobufMessage {
                 guard rest.count >= 4 else { return found }
                 rest.removeFirst(4)
             case Self.lengthDelimited:
-                guard let length = Self.readNumber(&rest), length <= UInt64(rest.count) else { return found }
+                guard let length = Self.readNumber(&rest), length <= UInt64(clamping: rest.count) else { return found }
                 let content = rest.prefix(Int(length))  // bounded by the line before
                 rest.removeFirst(content.count)
-                if key >> 3 == UInt64(field) { found.append(Array(content)) }
+                if key >> 3 == UInt64(clamping: field) { found.append(Array(content)) }
             default: return found
             }
         }
@@ -69,7 +70,7 @@ struct ProtobufMessage {
             guard let byte = rest.popFirst() else { return nil }
             // The tenth byte of a number holds its highest bit alone.
             if position == 9, byte > 1 { return nil }
-            number |= UInt64(byte & 0x7F) << UInt64(7 * position)
+            number |= UInt64(byte & 0x7F) << UInt64(clamping: 7 * position)
             if byte < 0x80 { return number }
         }
         return nil

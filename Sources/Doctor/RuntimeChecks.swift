@@ -104,8 +104,8 @@ struct RuntimeChecks {
         Check(name: "canary", subject: target.runtime.rawValue, state, message, remedy: remedy)
     }
 
-    /// The registry in the canary's name: one that the configuration sends here. Where it sends every registry here, the
-    /// name leads to the listener, so that a pull past the mirror is seen.
+    /// The registry in the canary's name: one that the configuration sends here. Where it sends every registry here,
+    /// the name leads to the listener, so that a pull past the mirror is seen.
     private func registry(_ findings: [RuntimeFinding], _ listener: Listener?) -> String {
         let ours = findings.filter { $0.mirrors.contains { address.isNamed(by: $0) } }.flatMap(\.registries)
         let isForAll = ours.contains("*") || (ours.isEmpty && target.runtime != .docker && target.runtime != .podman)
@@ -169,7 +169,9 @@ private struct CanaryTrial {
             )
         }
         let agent = first.userAgent.isEmpty ? "" : ", as \(first.userAgent)"
-        return (.ok, "\(version) pulls through this mirror: \(CanaryTrial.road(first)), from \(first.client)\(agent)", "")
+        return (
+            .ok, "\(version) pulls through this mirror: \(CanaryTrial.road(first)), from \(first.client)\(agent)", ""
+        )
     }
 
     /// What the runtime does when the mirror says no.
@@ -187,7 +189,9 @@ private struct CanaryTrial {
         let wentPast =
             (listener?.connections ?? 0) > connections || text.contains("https://\(host)")
             || text.contains("lookup \(host)")
-        guard wentPast else { return (.ok, "when the mirror refuses an image, \(version) does not pull it elsewhere", "") }
+        guard wentPast else {
+            return (.ok, "when the mirror refuses an image, \(version) does not pull it elsewhere", "")
+        }
         return (
             .warning, "when the mirror refuses an image, \(version) asks the registry itself",
             "rules and cooldown of the mirror do not bind this machine: docs/setup.md, \"When the mirror says no\""

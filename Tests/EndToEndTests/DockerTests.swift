@@ -10,6 +10,7 @@ final class Docker {
     private let process: ChildProcess
     private let files: TemporaryDirectory
     private let socket: String
+    var socketPath: String { files.file("docker.sock") }
 
     convenience init(mirror address: String) throws {
         try self.init(configuration: nil, options: ["--registry-mirror", "http://\(address)"])

@@ -9,7 +9,7 @@ import Testing
 /// podman with storage, configuration and locks of its own, so that the machine's own images are left alone.
 struct Podman {
     private let files: TemporaryDirectory
-    private let environment: [String: String]
+    let environment: [String: String]
     private let launcher: [String]
 
     /// - Parameters:
@@ -31,6 +31,21 @@ struct Podman {
         }
         self.environment = environment
         try files.write(#"{"default":[{"type":"insecureAcceptAnything"}]}"#, to: "home/.config/containers/policy.json")
+    }
+
+    /// The directories of this podman, for one that another program starts (containers-storage.conf(5), podman(1)).
+    var storage: [String: String] {
+        get throws {
+            [
+                "CONTAINERS_STORAGE_CONF": try files.write(
+                    """
+                    [storage]
+                    driver = "vfs"
+                    graphroot = "\(files.file("storage"))"
+                    runroot = "\(files.file("run"))"
+                    """, to: "storage.conf")
+            ]
+        }
     }
 
     @discardableResult

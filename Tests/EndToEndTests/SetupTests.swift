@@ -7,7 +7,7 @@ import Testing
 @testable import OCI
 
 /// A node's `etc` in a directory, which a runtime sees in place of this machine's.
-private struct NodeDirectory {
+struct NodeDirectory {
     let files: TemporaryDirectory
 
     init() throws { files = try TemporaryDirectory() }
@@ -35,7 +35,7 @@ private struct NodeDirectory {
 }
 
 /// nginx with a certificate of an authority that no machine knows.
-private struct TLSFront {
+struct TLSFront {
     let proxy: ReverseProxy
     private let certificates: TestCertificates
 
@@ -59,7 +59,7 @@ private struct TLSFront {
 }
 
 /// A containerd with its CRI plugin, as the kubelet uses it.
-private final class CRIContainerd {
+final class CRIContainerd {
     let socket: String
     private let process: ChildProcess
     private let state: TemporaryDirectory

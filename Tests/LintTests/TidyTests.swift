@@ -42,6 +42,7 @@ import Testing
     static let outside: [String: Set<String>] = [
         "OCI": ["COpenSSL", "Glibc"], "Configuration": ["CPCRE2", "CYAML", "Glibc"],
         "ImageArchive": ["CArchive", "Glibc"], "BuiltinImage": [], "Page": [], "RuntimeSetup": ["Glibc"],
+        "Doctor": ["CCurl", "Glibc", "Synchronization"],
         "App": ["ArgumentParser", "Glibc", "Logging"], "LoadTest": ["ArgumentParser", "Glibc"], "Counted": [],
     ]
 

@@ -4,7 +4,7 @@ internal import OCI
 
 package enum PercentEncoding {
     /// Decodes `%XX`; nil for a malformed escape, or an escaped byte that `allows` rejects.
-    static func decode(_ text: some Sequence<UInt8>, allows: (UInt8) -> Bool = { _ in true }) -> [UInt8]? {
+    package static func decode(_ text: some Sequence<UInt8>, allows: (UInt8) -> Bool = { _ in true }) -> [UInt8]? {
         var bytes: [UInt8] = []
         var source = text.makeIterator()
         while let byte = source.next() {

@@ -1,6 +1,6 @@
-// Canaries: images with made-up names, by which `doctor` sees whether a runtime's pulls arrive here. A canary is served by
-// this server alone, whatever registry the request names, and nothing of it is kept. Its content is that of the built-in
-// image.
+// Canaries: images with made-up names, by which `doctor` sees whether a runtime's pulls arrive here. A canary is served
+// by this server alone, whatever registry the request names, and nothing of it is kept. Its content is that of the
+// built-in image.
 
 internal import BuiltinImage
 internal import OCI

@@ -1,7 +1,5 @@
-// What `GET /v2/_ociregistry/report` and `GET /v2/_ociregistry/canary/ID` answer. Both ends are this program: the server
-// writes these, and `doctor` reads them.
-
-internal import FoundationEssentials
+// What `GET /v2/_ociregistry/report` and `GET /v2/_ociregistry/canary/ID` answer. Both ends are this program: the
+// server writes these, and `doctor` reads them.
 
 /// The state of a server, as far as clients may know it.
 package struct DiagnosticReport: Codable, Sendable, Equatable {
@@ -40,7 +38,7 @@ package struct DiagnosticReport: Codable, Sendable, Equatable {
 
     /// Nil when the bytes are no report.
     package static func read(_ bytes: [UInt8]) -> DiagnosticReport? {
-        try? JSONDecoder().decode(DiagnosticReport.self, from: Data(bytes))
+        NDJSONLine.decode(bytes, as: DiagnosticReport.self)
     }
 }
 
@@ -79,6 +77,6 @@ package struct CanaryArrivals: Codable, Sendable, Equatable {
 
     /// Nil when the bytes are no such list.
     package static func read(_ bytes: [UInt8]) -> CanaryArrivals? {
-        try? JSONDecoder().decode(CanaryArrivals.self, from: Data(bytes))
+        NDJSONLine.decode(bytes, as: CanaryArrivals.self)
     }
 }

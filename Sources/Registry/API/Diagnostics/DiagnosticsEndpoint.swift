@@ -1,6 +1,6 @@
 // `/v2/_ociregistry/`, an extension in the sense of the distribution specification ("Extensions": names with an
-// underscore): what `doctor` asks a mirror of which it knows only the address. Clients get the states of the store and of
-// the registries that the configuration names, and no credential.
+// underscore): what `doctor` asks a mirror of which it knows only the address. Clients get the states of the store and
+// of the registries that the configuration names, and no credential.
 
 internal import OCI
 

@@ -1,5 +1,5 @@
-// Whether the configured registries can be reached: name, connection, TLS, credentials and token, by a request for `/v2/`,
-// which counts in no registry's quota.
+// Whether the configured registries can be reached: name, connection, TLS, credentials and token, by a request for
+// `/v2/`, which counts in no registry's quota.
 
 internal import OCI
 
@@ -29,8 +29,8 @@ final class UpstreamProbes {
         memory = MemoryBudget(on: client.loop, limitBytes: UpstreamProbes.memoryBytes)
     }
 
-    /// Asks, and calls `then` with a check for each registry. Without a configured one, Docker Hub is asked. One run at a
-    /// time.
+    /// Asks, and calls `then` with a check for each registry. Without a configured one, Docker Hub is asked. One run at
+    /// a time.
     func run(then: @escaping ([Check]) -> Void) {
         let hosts = client.configuredHosts
         isDefault = hosts.isEmpty
