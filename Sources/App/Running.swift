@@ -18,6 +18,11 @@ final class Running {
     private var settings: ServerSettings
     private var config: Config { settings.config }
     private var reloader: Reloader?
+    /// The file that the server was started with; nil: none.
+    private let configFile: String?
+    /// The file before it was read at the start.
+    private var initialFile: FileIdentity?
+    private var watch: ConfigWatch?
     private let passed: PassedSockets
     private let notifier: ServiceNotifier
     private let logger: Logger
@@ -45,15 +50,19 @@ final class Running {
     private(set) var isStopping = false
 
     /// - Parameters:
+    ///   - configFile: where `config` is from, and the file before it was read.
     ///   - passed: sockets that take the place of configured addresses.
     ///   - service: what the service manager asks for.
     ///   - readAgain: reads and checks the configuration for a reload; called on a thread of the pool.
     init(
-        config: Config, logger: Logger, log: LogWriter, passed: PassedSockets, service: ServiceSettings,
+        config: Config, configFile: (path: String, identity: FileIdentity?)?, logger: Logger, log: LogWriter,
+        passed: PassedSockets, service: ServiceSettings,
         readAgain: @escaping @Sendable (_ running: Config) throws -> PreparedReload
     ) throws {
         let settings = try ServerSettings(config)
         self.settings = settings
+        self.configFile = configFile?.path
+        initialFile = configFile?.identity
         self.logger = logger
         self.log = log
         self.passed = passed
@@ -103,6 +112,24 @@ final class Running {
         reloader?.onStart = { [notifier] in notifier.reloading() }
         reloader?.onEnd = { [notifier] in notifier.reloaded($0) }
         useDiagnostics()
+        useWatch()
+    }
+
+    /// Watches the configuration file, or stops that.
+    private func useWatch() {
+        guard config.reloadOnChange, let configFile else {
+            watch?.close()
+            watch = nil
+            return
+        }
+        guard watch == nil else { return }
+        watch = ConfigWatch(configFile, used: initialFile, on: loop, offload: offload) { [unowned self] completion in
+            reload { outcome in
+                if case .success = outcome { completion(true) } else { completion(false) }
+            }
+        }
+        // A watch that a later reload turns on reads the file once more.
+        initialFile = nil
     }
 
     /// Answers `doctor`, or does not.
@@ -180,6 +207,7 @@ final class Running {
         // The health listener stays open until the loop ends: a client gets "stopping", not a refused connection.
         health.isStopping = true
         reloader?.isStopping = true
+        watch?.close()
         notifier.stopping("stopping: \(cause); \(server.connectionCount) connections are open")
         logger.info("stopping", metadata: ["cause": "\(cause)"])
         preload?.stop()
@@ -244,6 +272,7 @@ extension Running {
         adminListeners?.reload(settings)
         probes.pulls = !config.airGapped
         useDiagnostics()
+        useWatch()
         scrub.reload(config.scrub)
         if settings.pruneSchedule != former.pruneSchedule {
             pruning?.close()
@@ -262,24 +291,5 @@ extension Running {
         server.log(to: logger)
         healthServer.log(to: HealthEndpoint.logger(logger))
         metricsServer?.log(to: Running.scrapeLogger(logger))
-    }
-}
-
-extension UpstreamClient {
-    /// A client with the configured registries and time limit.
-    convenience init(_ config: Config, loop: EventLoop, offload: Offload, logger: Logger, metrics: Metrics) {
-        self.init(
-            loop: loop, registries: config.registries,
-            noProgressMilliseconds: UInt64(clamping: config.pullTimeoutMilliseconds),
-            userAgent: "ociregistry/\(Version.text)", logger: logger, metrics: metrics,
-            settings: UpstreamSettings(config), credentials: CredentialSettings(config, offload: offload))
-    }
-}
-
-extension CredentialSettings {
-    init(_ config: Config, offload: Offload) {
-        self.init(offload: offload, environment: Environment.value)
-        dockerConfig = config.dockerConfig
-        secretVariables = config.secretVariables
     }
 }

@@ -77,6 +77,11 @@ struct ServeOptions: ParsableArguments {
         help: .init("Serve docker.io/library/hello-world:latest from the program itself.", valueName: "true|false"))
     var helloWorld: Switch?
 
+    @Option(
+        defaultAsFlag: Switch.on, parsing: .next,
+        help: .init("Reload the configuration file when it has changed.", valueName: "true|false"))
+    var reloadOnChange: Switch?
+
     @Flag(
         inversion: .prefixedNo,
         help: "Fetch the rest of an image when one of its layers is asked for (default: on).")
@@ -94,6 +99,7 @@ struct ServeOptions: ParsableArguments {
         try Switch.check(airGapped, "--air-gapped")
         try Switch.check(alwaysPullLatest, "--always-pull-latest")
         try Switch.check(helloWorld, "--hello-world")
+        try Switch.check(reloadOnChange, "--reload-on-change")
     }
 
     func apply(to config: inout Config) {
@@ -111,6 +117,7 @@ struct ServeOptions: ParsableArguments {
         if let airGapped { config.airGapped = airGapped == .on }
         if let alwaysPullLatest { config.alwaysPullLatest = alwaysPullLatest == .on }
         if let helloWorld { config.helloWorld = helloWorld == .on }
+        if let reloadOnChange { config.reloadOnChange = reloadOnChange == .on }
         if let preloadImages { config.preloadImages = preloadImages }
         if let prefetchLayers { config.prefetchLayers = prefetchLayers ? .layer : .never }
     }

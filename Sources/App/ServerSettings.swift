@@ -3,6 +3,7 @@
 
 import BuiltinImage
 import Configuration
+import Logging
 import Registry
 
 /// The settings of a server's parts.
@@ -83,5 +84,24 @@ struct PreparedReload: Sendable {
         do throws(LogFileError) { log = try LogDestination(path: config.logFile) } catch {
             throw ConfigError(problems: [check.problem("logFile", "\(error)")])
         }
+    }
+}
+
+extension UpstreamClient {
+    /// A client with the configured registries and time limit.
+    convenience init(_ config: Config, loop: EventLoop, offload: Offload, logger: Logger, metrics: Metrics) {
+        self.init(
+            loop: loop, registries: config.registries,
+            noProgressMilliseconds: UInt64(clamping: config.pullTimeoutMilliseconds),
+            userAgent: "ociregistry/\(Version.text)", logger: logger, metrics: metrics,
+            settings: UpstreamSettings(config), credentials: CredentialSettings(config, offload: offload))
+    }
+}
+
+extension CredentialSettings {
+    init(_ config: Config, offload: Offload) {
+        self.init(offload: offload, environment: Environment.value)
+        dockerConfig = config.dockerConfig
+        secretVariables = config.secretVariables
     }
 }

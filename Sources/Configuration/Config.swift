@@ -43,6 +43,8 @@ package struct Config: Sendable, Equatable {
     package var rangesAhead = true
     /// Whether clients may ask for the state of the store and the upstreams, and pull canaries (`doctor`).
     package var diagnostics = true
+    /// Whether the server reads its configuration again when the file has changed.
+    package var reloadOnChange = false
     /// FILES that `serve` loads when it starts.
     package var preloadImages: String?
     /// FILES that `load` loads.

@@ -78,6 +78,7 @@ package struct ConfigSetting {
             .init("prefetchReferrers", \.prefetchReferrers),
             .init("rangesAhead", \.rangesAhead),
             .init("diagnostics", \.diagnostics),
+            .init("reloadOnChange", \.reloadOnChange),
             .init("preloadImages", \.preloadImages),
             .init("imageFile", \.imageFile),
             .init("os", \.os),

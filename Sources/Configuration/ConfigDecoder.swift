@@ -148,6 +148,9 @@ package enum ConfigDecoder {
             .init(name: "rangesAhead") { value, config throws(Refusal) in
                 try value.assign(ConfigRules.flag, to: &config.rangesAhead)
             },
+            .init(name: "reloadOnChange") { value, config throws(Refusal) in
+                try value.assign(ConfigRules.flag, to: &config.reloadOnChange)
+            },
             .init(name: "diagnostics") { value, config throws(Refusal) in
                 try value.assign(ConfigRules.flag, to: &config.diagnostics)
             },

@@ -60,6 +60,7 @@ import Testing
             prefetchLayers: false
             rangesAhead: false
             diagnostics: false
+            reloadOnChange: true
             privateUpstreams: deny
             prefetchReferrers: true
             """
@@ -77,6 +78,7 @@ import Testing
         expected.prefetchLayers = .never
         expected.rangesAhead = false
         expected.diagnostics = false
+        expected.reloadOnChange = true
         expected.privateUpstreams = .deny
         expected.prefetchReferrers = true
         #expect(try decode(yaml) == expected)

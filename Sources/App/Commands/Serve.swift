@@ -23,12 +23,17 @@ struct Serve: ParsableCommand {
         ProcessSetup.apply()
         let service = ServiceSettings.take()
         let passed = try passedSockets()
+        // Before it is read: a later change is noticed (`reloadOnChange`).
+        let file = global.configFile.map { (path: $0, identity: FileIdentity($0)) }
         let config = try resolvedConfig(passed)
         let log = try config.openLog()
         let logger = Logger(label: "ociregistry") { _ in LineLogHandler(writer: log) }
         defer { log.close() }
         do {
-            let running = try Running(config: config, logger: logger, log: log, passed: passed, service: service) {
+            let running = try Running(
+                config: config, configFile: file, logger: logger, log: log, passed: passed,
+                service: service
+            ) {
                 try readAgain(running: $0, passed)
             }
             try running.run()
