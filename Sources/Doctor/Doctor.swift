@@ -20,6 +20,12 @@ package struct Doctor: Sendable {
     package static func runtimesHere(root: String) -> [RuntimeTarget] {
         Runtime.allCases.compactMap { runtime in
             let target = RuntimeTarget(runtime)
+            // Beside dockerd, a containerd without its CRI plugin is dockerd's own.
+            if runtime == .containerd, access(RuntimeTarget.usualSocket(.docker), F_OK) == 0,
+                (try? target.client.version()) == nil
+            {
+                return nil
+            }
             if runtime != .podman { return access(target.socket, F_OK) == 0 ? target : nil }
             return RuntimeConfiguration.examine(.podman, root: root).contains { !$0.mirrors.isEmpty } ? target : nil
         }
@@ -49,12 +55,29 @@ package struct Doctor: Sendable {
 }
 
 extension DiagnosticReport.Check {
+    /// Longest text of one part.
+    private static let maximumCharacters = 2_000
+
     /// `ok      server http://mirror:8080: answers`, with what to do in a second line.
     package var text: String {
         let state = self.state.rawValue
-        let name = subject.isEmpty ? self.name : "\(self.name) \(subject)"
-        let line = "\(state)\(String(repeating: " ", count: max(1, 8 - state.count)))\(name): \(message)"
-        return remedy.isEmpty ? line : "\(line)\n        → \(remedy)"
+        let name =
+            subject.isEmpty ? Self.printable(self.name) : "\(Self.printable(self.name)) \(Self.printable(subject))"
+        let padding = String(repeating: " ", count: max(1, 8 - state.count))
+        let line = "\(state)\(padding)\(name): \(Self.printable(message))"
+        return remedy.isEmpty ? line : "\(line)\n        → \(Self.printable(remedy))"
+    }
+
+    /// Texts come from the mirror and from runtimes: nothing in them may move the cursor or look like another line.
+    private static func printable(_ text: String) -> String {
+        var result = String.UnicodeScalarView()
+        for scalar in text.unicodeScalars.prefix(maximumCharacters) {
+            switch scalar.properties.generalCategory {
+            case .control, .format, .lineSeparator, .paragraphSeparator: result.append(" ")
+            default: result.append(scalar)
+            }
+        }
+        return String(result)
     }
 }
 

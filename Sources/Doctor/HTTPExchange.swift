@@ -47,31 +47,30 @@ enum HTTPExchange {
     private static let connectMilliseconds = 5_000
 
     static func perform(_ request: HTTPRequest) throws(HTTPFailure) -> HTTPResponse {
-        guard let easy = curl_easy_init() else { throw HTTPFailure(kind: .broken, reason: "curl cannot be set up") }
-        defer { curl_easy_cleanup(easy) }
-        let collector = Collector(maximumBytes: request.maximumBytes)
-        let context = Unmanaged.passUnretained(collector).toOpaque()
-        var list: UnsafeMutablePointer<curl_slist>?
-        for line in request.fields { list = curl_slist_append(list, line) }
-        defer { curl_slist_free_all(list) }
+        // libcurl may use these until the handle is closed, so they are released after it.
+        let collector = Unmanaged.passRetained(Collector(maximumBytes: request.maximumBytes))
+        defer { collector.release() }
         let errors = UnsafeMutablePointer<CChar>.allocate(capacity: Int(CURL_ERROR_SIZE))
         errors.initialize(repeating: 0, count: Int(CURL_ERROR_SIZE))
         defer { errors.deallocate() }
-        let code = withExtendedLifetime(collector) { () -> CURLcode in
-            ccurl_set_pointer(easy, CURLOPT_ERRORBUFFER, errors)
-            ccurl_set_list(easy, CURLOPT_HTTPHEADER, list)
-            setNumbers(request, easy)
-            setTexts(request, easy)
-            ccurl_set_pointer(easy, CURLOPT_WRITEDATA, context)
-            ccurl_set_pointer(easy, CURLOPT_HEADERDATA, context)
-            ccurl_set_write(easy, CURLOPT_WRITEFUNCTION) { bytes, size, count, context in
-                Collector.at(context)?.body(bytes, size &* count) ?? 0
-            }
-            ccurl_set_write(easy, CURLOPT_HEADERFUNCTION) { bytes, size, count, context in
-                Collector.at(context)?.line(bytes, size &* count) ?? 0
-            }
-            return curl_easy_perform(easy)
+        var list: UnsafeMutablePointer<curl_slist>?
+        for line in request.fields { list = curl_slist_append(list, line) }
+        defer { curl_slist_free_all(list) }
+        guard let easy = curl_easy_init() else { throw HTTPFailure(kind: .broken, reason: "curl cannot be set up") }
+        defer { curl_easy_cleanup(easy) }
+        ccurl_set_pointer(easy, CURLOPT_ERRORBUFFER, errors)
+        ccurl_set_list(easy, CURLOPT_HTTPHEADER, list)
+        setNumbers(request, easy)
+        setTexts(request, easy)
+        ccurl_set_pointer(easy, CURLOPT_WRITEDATA, collector.toOpaque())
+        ccurl_set_pointer(easy, CURLOPT_HEADERDATA, collector.toOpaque())
+        ccurl_set_write(easy, CURLOPT_WRITEFUNCTION) { bytes, size, count, context in
+            Collector.at(context)?.body(bytes, size &* count) ?? 0
         }
+        ccurl_set_write(easy, CURLOPT_HEADERFUNCTION) { bytes, size, count, context in
+            Collector.at(context)?.line(bytes, size &* count) ?? 0
+        }
+        let code = curl_easy_perform(easy)
         guard code == CURLE_OK else {
             let text = String(cString: errors)
             throw HTTPFailure(
@@ -79,8 +78,9 @@ enum HTTPExchange {
         }
         var status = 0
         ccurl_get_long(easy, CURLINFO_RESPONSE_CODE, &status)
-        collector.response.status = status
-        return collector.response
+        var response = collector.takeUnretainedValue().response
+        response.status = status
+        return response
     }
 
     private static func setNumbers(_ request: HTTPRequest, _ easy: UnsafeMutableRawPointer) {

@@ -1,4 +1,4 @@
-// A listener on this machine that stands for the registry itself. A runtime that connects to it has gone past the
+// A listener on this machine that stands for the registry itself. A runtime that connects to it has bypassed the
 // mirror.
 
 internal import Glibc

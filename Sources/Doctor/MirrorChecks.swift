@@ -9,8 +9,8 @@ struct MirrorChecks {
     /// Clocks that differ by more make certificates and tokens fail.
     static let clockWarningMilliseconds: UInt64 = 5_000
     static let clockFailureMilliseconds: UInt64 = 60_000
-    /// A report waits for upstreams.
-    private static let reportMilliseconds = 60_000
+    /// A report waits for upstreams; the server ends it after a minute.
+    private static let reportMilliseconds = 75_000
 
     let address: MirrorAddress
     let authorities: String?
@@ -27,7 +27,7 @@ struct MirrorChecks {
                     [
                         server(
                             .failed, "answers \(answer.status) to /v2/, which no registry does",
-                            "check the address: another program may listen there, or a proxy that has no way to it")
+                            "check the address: another program may listen there, or a proxy that cannot reach it")
                     ]
                 )
             }
@@ -57,16 +57,22 @@ struct MirrorChecks {
     }
 
     private func report() -> [Check] {
-        guard let answer = try? get(DiagnosticsEndpoint.reportPath, milliseconds: MirrorChecks.reportMilliseconds),
-            answer.status == 200, let report = DiagnosticReport.read(answer.body)
-        else {
+        do throws(HTTPFailure) {
+            let answer = try get(DiagnosticsEndpoint.reportPath, milliseconds: MirrorChecks.reportMilliseconds)
+            if answer.status == 200, let report = DiagnosticReport.read(answer.body) {
+                return [MirrorChecks.clock(report.unixMilliseconds, now: now())] + report.checks
+            }
+            guard answer.status == 404 || answer.status == 200 else {
+                return [server(.warning, "returned \(answer.status) in place of a report", "see the server's log")]
+            }
             return [
                 server(
-                    .warning, "gives no report of itself",
+                    .warning, "returned no report",
                     "it is another program or an older version, or has diagnostics: false in its configuration")
             ]
+        } catch {
+            return [server(.warning, "returned no report: \(error.reason)", "see the server's log")]
         }
-        return [MirrorChecks.clock(report.unixMilliseconds, now: now())] + report.checks
     }
 
     /// Compares the mirror's clock with this machine's; both in milliseconds since 1970.

@@ -110,7 +110,7 @@ struct RuntimeChecks {
         let ours = findings.filter { $0.mirrors.contains { address.isNamed(by: $0) } }.flatMap(\.registries)
         let isForAll = ours.contains("*") || (ours.isEmpty && target.runtime != .docker && target.runtime != .podman)
         if isForAll, let listener { return "127.0.0.1:\(listener.port)" }
-        return ours.first { $0 != "*" } ?? "docker.io"
+        return ours.first { !$0.contains("*") } ?? "docker.io"
     }
 }
 
@@ -150,13 +150,20 @@ private struct CanaryTrial {
     }
 
     private func served(_ failure: RuntimeFailure?, _ arrived: [CanaryArrivals.Arrival]) -> Line {
-        let wentPast = (listener?.connections ?? 0) > 0
+        let bypassed = (listener?.connections ?? 0) > 0
         guard let first = arrived.first else {
-            let reason = failure.map { CanaryTrial.oneLine($0.reason) } ?? "it has the image from elsewhere"
-            let what = wentPast ? "asked the registry itself, and not this mirror" : "did not reach this mirror"
-            return (.failed, "\(version) \(what): \(reason)", CanaryTrial.remedy(reason, wentPast: wentPast))
+            guard let failure else {
+                // Nobody else has that name.
+                return (
+                    .warning, "\(version) pulls a canary, and this address does not know of the pull",
+                    "several servers may be behind the address: name one of them with --mirror"
+                )
+            }
+            let reason = CanaryTrial.oneLine(failure.reason)
+            let what = bypassed ? "asked the registry itself, and not this mirror" : "did not reach this mirror"
+            return (.failed, "\(version) \(what): \(reason)", CanaryTrial.remedy(reason, bypassed: bypassed))
         }
-        guard first.road != .none else {
+        guard first.namedBy != .none else {
             return (
                 .failed, "the pull by \(version) arrives here, and names no registry",
                 "set defaultNamespace: docker.io in the mirror's configuration"
@@ -170,11 +177,11 @@ private struct CanaryTrial {
         }
         let agent = first.userAgent.isEmpty ? "" : ", as \(first.userAgent)"
         return (
-            .ok, "\(version) pulls through this mirror: \(CanaryTrial.road(first)), from \(first.client)\(agent)", ""
+            .ok, "\(version) pulls through this mirror: \(CanaryTrial.naming(first)), from \(first.client)\(agent)", ""
         )
     }
 
-    /// What the runtime does when the mirror says no.
+    /// What the runtime does when the mirror refuses an image.
     private func refused(_ image: String, _ id: String, _ before: Int) -> Line {
         let connections = listener?.connections ?? 0
         guard let failure = failure({ () throws(RuntimeFailure) in try client.pull(image) }) else {
@@ -186,21 +193,21 @@ private struct CanaryTrial {
         }
         let text = failure.reason
         let host = registry == "docker.io" ? "registry-1.docker.io" : registry
-        let wentPast =
+        let bypassed =
             (listener?.connections ?? 0) > connections || text.contains("https://\(host)")
             || text.contains("lookup \(host)")
-        guard wentPast else {
+        guard bypassed else {
             return (.ok, "when the mirror refuses an image, \(version) does not pull it elsewhere", "")
         }
         return (
             .warning, "when the mirror refuses an image, \(version) asks the registry itself",
-            "rules and cooldown of the mirror do not bind this machine: docs/setup.md, \"When the mirror says no\""
+            "the mirror's rules and cooldown do not bind this machine: see docs/setup.md"
         )
     }
 
-    private static func road(_ arrival: CanaryArrivals.Arrival) -> String {
+    private static func naming(_ arrival: CanaryArrivals.Arrival) -> String {
         let how =
-            switch arrival.road {
+            switch arrival.namedBy {
             case .ns: "ns=\(arrival.host)"
             case .prefix: "/\(arrival.host)/v2/"
             case .header: "X-Registry: \(arrival.host)"
@@ -217,12 +224,12 @@ private struct CanaryTrial {
         return line.count > 600 ? "\(line.prefix(600))…" : line
     }
 
-    private static func remedy(_ reason: String, wentPast: Bool) -> String {
+    private static func remedy(_ reason: String, bypassed: Bool) -> String {
         if reason.contains("x509") || reason.contains("certificate") {
             return "give the runtime the mirror's certificate authority (ociregistry setup … --ca FILE)"
         }
         if reason.contains("connection refused") { return "check the address of the mirror in the runtime's files" }
-        if wentPast || reason.contains("no such host") {
+        if bypassed || reason.contains("no such host") {
             return "its configuration is not in use: see the lines above, or restart the runtime"
         }
         return "see the lines above, and the log of the runtime"

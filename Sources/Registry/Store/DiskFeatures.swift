@@ -15,27 +15,32 @@ struct DiskFeatures: Sendable {
 
     /// Tries the calls with a file at `path`, which is removed again. Blocks.
     static func of(_ path: String) throws(StoreError) -> DiskFeatures {
-        try Disk.tryWriting(path, bytes: 1)
-        let descriptor = try Disk.open(path, O_RDWR | O_CREAT | O_TRUNC)
+        let descriptor = try Disk.open(path, O_RDWR | O_CREAT | O_EXCL)
         defer {
             close(descriptor)
             try? Disk.unlink(path)
         }
         var features = DiskFeatures()
-        features.reserves = linux_reserve(descriptor, 0, Int64(sampleBytes)) == 0
+        features.reserves = linux_reserve(descriptor, 0, Int64(sampleBytes)) == 0 || !isRefusal(errno)
         try Disk.write([UInt8](repeating: 0, count: sampleBytes), to: descriptor, path)
         let sink = try Disk.open("/dev/null", O_WRONLY)
         defer { close(sink) }
         var position: off_t = 0
-        features.sendsFiles = sendfile(sink, descriptor, &position, sampleBytes) > 0
+        features.sendsFiles = sendfile(sink, descriptor, &position, sampleBytes) >= 0 || !isRefusal(errno)
         return features
     }
+}
+
+extension DiskFeatures {
+    /// Whether an error says that there is no such call for this file, and not that the disk is full or busy.
+    private static func isRefusal(_ code: Int32) -> Bool { [EOPNOTSUPP, ENOSYS, EINVAL, EPERM].contains(code) }
 }
 
 extension Store {
     /// Finds out what the store's file system can do.
     func findFeatures(then: @escaping (Result<DiskFeatures, StoreError>) -> Void) {
-        let path = layout.probe + "-features"
+        // After a reload there may be two at once.
+        let path = "\(layout.probe)-\(UInt64.random(in: .min ... .max))"
         perform({ () throws(StoreError) in try DiskFeatures.of(path) }, then: then)
     }
 }

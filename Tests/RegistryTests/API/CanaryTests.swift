@@ -24,14 +24,14 @@ import Testing
     }
 
     @Test(
-        "a canary is served on every road, and its road is remembered",
+        "a canary is served however the request names the registry, which is remembered",
         arguments: [
             ("/v2/registry.example/\(name)/manifests/pull", .path, "registry.example"),
             ("/v2/\(name)/manifests/pull?ns=registry.example:5000", .ns, "registry.example:5000"),
             ("/registry.example/v2/\(name)/manifests/pull", .prefix, "registry.example"),
             ("/v2/\(name)/manifests/pull", .defaultNamespace, "registry.test"),
-        ] as [(String, CanaryArrivals.Road, String)])
-    func roads(_ target: String, _ road: CanaryArrivals.Road, _ host: String) throws {
+        ] as [(String, CanaryArrivals.Naming, String)])
+    func namings(_ target: String, _ namedBy: CanaryArrivals.Naming, _ host: String) throws {
         let mirror = try kit()
         let image = HelloWorldImage()
         let manifest = mirror.get(target, [("User-Agent", "client/1")])
@@ -47,7 +47,7 @@ import Testing
         }
         let read = try #require(CanaryArrivals.read(mirror.get(Self.arrivals).body)).requests
         #expect(read.count == 1 + image.manifests.count + 2 * image.blobs.count)
-        #expect(read[0].road == road && read[0].host == host && read[0].request == "manifests/pull")
+        #expect(read[0].namedBy == namedBy && read[0].host == host && read[0].request == "manifests/pull")
         #expect(read[0].userAgent == "client/1" && read[0].client.hasPrefix("127.0.0.1:"))
         #expect(mirror.fake.requests.isEmpty && mirror.store.tags.count == 0)
         mirror.close()
@@ -58,7 +58,8 @@ import Testing
     {
         let mirror = try kit { $0.policy = .init(airGapped: false, defaultHost: nil) }
         #expect(mirror.get("/v2/\(Self.name)/manifests/pull").status == 200)
-        #expect(CanaryArrivals.read(mirror.get(Self.arrivals).body)?.requests.first?.road == CanaryArrivals.Road.none)
+        let read = CanaryArrivals.read(mirror.get(Self.arrivals).body)
+        #expect(read?.requests.first?.namedBy == CanaryArrivals.Naming.none)
         mirror.close()
     }
 
@@ -97,7 +98,7 @@ import Testing
     @Test("canaries are remembered up to a limit") func bounds() {
         let canaries = Canaries()
         let arrival = CanaryArrivals.Arrival(
-            method: "GET", request: "r", road: .path, host: "h", client: "c", userAgent: "u")
+            method: "GET", request: "r", namedBy: .path, host: "h", client: "c", userAgent: "u")
         for number in 0..<(2 * Canaries.maximumCanaries) {
             for _ in 0..<(2 * Canaries.maximumArrivals) { canaries.record(arrival, of: "\(number)") }
         }

@@ -70,7 +70,7 @@ extension API {
         _ id: UnsafeRawBufferPointer
     ) {
         connection.measure.namesNoUpstream()
-        let (road, host) = self.road(connection, route, head, bytes)
+        let (naming, host) = naming(connection, route, head, bytes)
         func text(_ bytes: UnsafeRawBufferPointer) -> String {
             String(decoding: bytes.prefix(Canaries.maximumTextBytes), as: UTF8.self)
         }
@@ -84,8 +84,10 @@ extension API {
         let agent = Headers(head, in: bytes).values(named: "user-agent").first ?? ""
         canaries.record(
             .init(
-                method: head.method == .head ? "HEAD" : "GET", request: "\(kind)/\(text(route.reference))", road: road,
-                host: host, client: connection.peerName, userAgent: String(agent.prefix(Canaries.maximumTextBytes))),
+                method: head.method == .head ? "HEAD" : "GET", request: "\(kind)/\(text(route.reference))",
+                namedBy: naming,
+                host: host, client: connection.peerName,
+                userAgent: String(decoding: agent.utf8.prefix(Canaries.maximumTextBytes), as: UTF8.self)),
             of: text(id))
         switch route.kind {
         case .manifest: canaryManifest(connection, route.reference)
@@ -127,9 +129,9 @@ extension API {
     }
 
     /// How the request names its registry, and which it is.
-    private func road(
+    private func naming(
         _ connection: Connection, _ route: Route, _ head: RequestHead, _ bytes: UnsafeRawBufferPointer
-    ) -> (CanaryArrivals.Road, String) {
+    ) -> (CanaryArrivals.Naming, String) {
         guard let found = try? upstream(connection, route, head, bytes) else { return (.none, "") }
         let host = found.host.host.text
         if let header = head.registryHeader, !header.isEmpty { return (.header, host) }

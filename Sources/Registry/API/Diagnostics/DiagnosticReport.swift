@@ -45,7 +45,7 @@ package struct DiagnosticReport: Codable, Sendable, Equatable {
 /// The requests for one canary that have arrived.
 package struct CanaryArrivals: Codable, Sendable, Equatable {
     /// How a request named the registry.
-    package enum Road: String, Codable, Sendable {
+    package enum Naming: String, Codable, Sendable {
         /// The query `ns=`, as containerd sends it.
         case ns
         /// A host before `/v2`.
@@ -65,7 +65,7 @@ package struct CanaryArrivals: Codable, Sendable, Equatable {
         package var method: String
         /// `manifests/pull`, for example.
         package var request: String
-        package var road: Road
+        package var namedBy: Naming
         /// The registry that the request named; empty for `none`.
         package var host: String
         /// The address and port that the request came from.

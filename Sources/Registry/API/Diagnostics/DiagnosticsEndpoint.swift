@@ -13,7 +13,7 @@ package final class DiagnosticsEndpoint {
     private static let canary: StaticString = "canary/"
 
     /// How long a report is given again before the upstreams are asked anew: any client may ask.
-    static let freshMilliseconds: UInt64 = 5_000
+    static let freshMilliseconds: UInt64 = 15_000
     /// How long a client waits. The probes of the disk and of the upstreams have shorter limits.
     static let deadlineMilliseconds: UInt64 = 60_000
     /// Clients that wait for one report.
@@ -23,6 +23,7 @@ package final class DiagnosticsEndpoint {
     private let store: Store
     private let probes: ReadinessProbes
     private let upstreams: UpstreamProbes
+    private let features: PoolProbe<Result<DiskFeatures, StoreError>>
     private let version: String
     private var waiting: [PendingResponse] = []
     private var isRunning = false
@@ -36,6 +37,9 @@ package final class DiagnosticsEndpoint {
         self.probes = probes
         self.version = version
         upstreams = UpstreamProbes(client)
+        features = PoolProbe(on: loop, deadlineMilliseconds: probes.deadlineMilliseconds) {
+            store.findFeatures(then: $0)
+        }
     }
 
     static func isMeant(_ path: UnsafeRawBufferPointer) -> Bool {
@@ -138,7 +142,7 @@ package final class DiagnosticsEndpoint {
             probes.askPulling { [self] pulling in
                 readiness.pulling = pulling
                 guard readiness.isReady else { return then(StoreChecks.of(readiness, nil)) }
-                store.findFeatures { then(StoreChecks.of(readiness, try? $0.get())) }
+                features.ask { then(StoreChecks.of(readiness, $0)) }
             }
         }
     }
@@ -146,20 +150,29 @@ package final class DiagnosticsEndpoint {
 
 /// What a report says of the store.
 private enum StoreChecks {
-    static func of(_ readiness: Readiness, _ features: DiskFeatures?) -> [DiagnosticReport.Check] {
+    static func of(
+        _ readiness: Readiness, _ found: PoolProbe<Result<DiskFeatures, StoreError>>.Outcome?
+    ) -> [DiagnosticReport.Check] {
         guard readiness.isReady else {
             return readiness.failures.map { text in
                 DiagnosticReport.Check(name: "store", .failed, text, remedy: remedy(text))
             }
         }
+        let features: DiskFeatures
+        switch found {
+        case nil, .late: return [.init(name: "store", .failed, "no answer from the disk", remedy: remedy("no answer"))]
+        case .answered(.failure(let error), _):
+            return [.init(name: "store", .failed, "cannot be written: \(error)", remedy: remedy(""))]
+        case .answered(.success(let answer), _): features = answer
+        }
         var checks = [DiagnosticReport.Check(name: "store", .ok, "can be read and written")]
-        if let features, !features.reserves {
+        if !features.reserves {
             checks.append(
                 .init(
                     name: "store", .warning, "its file system has no fallocate: a full disk is noticed late",
                     remedy: "keep some space free (minFreeBytes), or use ext4, xfs, btrfs or tmpfs"))
         }
-        if let features, !features.sendsFiles {
+        if !features.sendsFiles {
             checks.append(
                 .init(
                     name: "store", .warning, "its file system has no sendfile: sending blobs takes more processor time",

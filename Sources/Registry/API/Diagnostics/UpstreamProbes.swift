@@ -33,10 +33,10 @@ final class UpstreamProbes {
     /// a time.
     func run(then: @escaping ([Check]) -> Void) {
         let hosts = client.configuredHosts
-        isDefault = hosts.isEmpty
+        isDefault = hosts.isEmpty && client.upstream(for: .dockerHub).config == nil
         checks = []
         self.then = then
-        waiting = (isDefault ? [.dockerHub] : hosts).prefix(UpstreamProbes.maximumHosts)
+        waiting = (hosts.isEmpty ? [.dockerHub] : hosts).prefix(UpstreamProbes.maximumHosts)
         startNext()
     }
 
@@ -89,16 +89,54 @@ final class UpstreamProbes {
         case .failure(let error) where error.status == 403 && error.upstreamStatus == 401:
             return make(.failed, "refuses the credentials: \(error.reason)", "check auth of this registry")
         case .failure(let error):
-            return make(.failed, error.reason, UpstreamProbes.remedy(error.reason))
+            guard let details = error.internalMessage else { return make(.failed, error.reason, Cause.other.remedy) }
+            // Addresses of this network, which such details have, are for the log alone.
+            let cause = Cause(details)
+            return make(.failed, "cannot be reached: \(cause.text); the server's log has the details", cause.remedy)
         }
     }
 
-    private static func remedy(_ reason: String) -> String {
-        let text = reason.asciiLowercased
-        if text.contains("resolve") { return "check the name, and the name servers of the machine of the mirror" }
-        if text.contains("certificate") || text.contains("ssl") {
-            return "set tls.ca of this registry, and check the clock of the machine of the mirror"
+    /// Why an upstream cannot be reached, as far as clients are told.
+    private enum Cause {
+        case name, certificate, proxy, address, noAnswer, other
+
+        /// - Parameter details: libcurl's text, or this server's.
+        init(_ details: String) {
+            let text = details.asciiLowercased
+            if text.contains("resolve") || text.contains("lookup") {
+                self = .name
+            } else if text.contains("certificate") || text.contains("ssl") || text.contains("tls") {
+                self = .certificate
+            } else if text.contains("proxy") {
+                self = .proxy
+            } else if text.contains("may have such an address") {
+                self = .address
+            } else if text.contains("timed out") || text.contains("not answer") || text.contains("within") {
+                self = .noAnswer
+            } else {
+                self = .other
+            }
         }
-        return "check the network between the mirror and the registry: firewall, proxy, noProxy"
+
+        var text: String {
+            switch self {
+            case .name: "its name cannot be resolved"
+            case .certificate: "TLS fails"
+            case .proxy: "the proxy fails or refuses"
+            case .address: "it leads to an address that is not allowed"
+            case .noAnswer: "no answer"
+            case .other: "no connection"
+            }
+        }
+
+        var remedy: String {
+            switch self {
+            case .name: "check the name, and the name servers of the mirror's machine"
+            case .certificate: "set tls.ca of this registry, and check the clock of the mirror's machine"
+            case .proxy: "check proxy and noProxy in the mirror's configuration"
+            case .address: "name the host in registries, see privateUpstreams"
+            case .noAnswer, .other: "check the network between the mirror and the registry: firewall, proxy, noProxy"
+            }
+        }
     }
 }
