@@ -2,9 +2,10 @@
 # The Debian packages as an administrator uses them: packages.sh CHECKOUT [RELEASE…] (default: bookworm trixie), as root.
 #
 # In a fresh root of each release, without systemd: install with apt, files, manual pages, completions, removal and purge. Then
-# with systemd running, where it does in namespaces: install, pull, upgrade under load, conffiles, removal and purge. The packages
-# are those of .build/packages, which are built first unless PACKAGES_DIRECTORY names others. PACKAGES_KEEP=yes keeps the roots
-# when a check has failed, and says where.
+# with systemd running, where it does in namespaces: install, pull, upgrade under load, conffiles, removal and purge; and with
+# Debian's containerd: setup, pull, and what the doctor says of faults made on purpose. The packages are those of
+# .build/packages, which are built first unless PACKAGES_DIRECTORY names others. PACKAGES_KEEP=yes keeps the roots when a check
+# has failed, and says where.
 set -euo pipefail
 
 checkout=$1
@@ -56,6 +57,7 @@ for release in "$@"; do
     private bash "$namespaces" in_root "$root" -- bash /srv/packages_checks.sh files </dev/null
     start_systemd "$root" "$temporary/systemd.log"
     in_systemd 600 bash /srv/packages_checks.sh service
+    in_systemd 600 bash /srv/packages_checks.sh runtime
     stop_systemd
     echo "packages: $release: passed"
     rm -rf --one-file-system -- "$root"

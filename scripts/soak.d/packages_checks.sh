@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# What scripts/soak.d/packages.sh checks inside a root: packages_checks.sh files, without systemd; then packages_checks.sh service,
-# with systemd as process 1.
+# What scripts/soak.d/packages.sh checks inside a root: packages_checks.sh files, without systemd; then packages_checks.sh service and
+# packages_checks.sh runtime, with systemd as process 1.
 set -euo pipefail
 
 export LC_ALL=C.UTF-8 DEBIAN_FRONTEND=noninteractive
@@ -45,7 +45,7 @@ candidates() {
 check_files() {
     quietly apt-get -q update
     # minbase leaves manual pages out of nothing, but has no reader for them.
-    install_package install man-db bash-completion python3 systemd logrotate
+    install_package install man-db bash-completion python3 systemd logrotate containerd libfaketime
     install_package install /srv/ociregistry.deb /srv/observability.deb
     expect version "$(ociregistry version | head -1)" 'ociregistry [0-9]*'
     expect 'package version' "$(dpkg-query -W -f '${Version}' ociregistry)" "$(ociregistry version | sed -n '1s/.* //p')+deb*"
@@ -236,7 +236,85 @@ check_service() {
     quietly apt-get -q -y purge ociregistry
 }
 
+mirror=http://127.0.0.1:8080
+hosts=/etc/containerd/certs.d/_default/hosts.toml
+
+# examine OPTION…: the doctor's lines, each with what to do behind it.
+examine() { ociregistry doctor --runtime containerd "$@" | sed ':a; N; $!ba; s/\n *→/ →/g' || true; }
+
+# names FAULT CHECK PATTERN [OPTION…]: the doctor finds what has just been broken, says what to do, and exits with 1.
+names() {
+    local fault=$1 line lines
+    lines=$(examine "${@:4}")
+    ! ociregistry doctor --runtime containerd "${@:4}" >/dev/null || fail "$fault: the doctor finds nothing: $lines"
+    line=$(grep "^failed *$2" <<<"$lines" | grep -E -- "$3" | head -1)
+    [ -n "$line" ] || fail "$fault: not named: $lines"
+    echo "packages: fault: $fault: ${line:0:240}"
+}
+
+restart_containerd() {
+    systemctl restart containerd
+    until_true 60 ctr version >/run/output.log 2>&1
+}
+
+check_runtime() {
+    until_true 60 is_up
+    install_package install /srv/ociregistry.deb
+    # Some registry has to answer where there is no network: this server itself.
+    printf 'helloWorld: true\nregistries:\n- name: docker.io\n  endpoint: http://127.0.0.1:8080\n' >/etc/ociregistry/config.yaml
+    systemctl restart "$unit"
+    restart_containerd
+    cp -a /etc/containerd /srv/containerd-before
+    quietly ociregistry setup containerd --mirror "$mirror"
+    restart_containerd
+    quietly ctr images pull --hosts-dir /etc/containerd/certs.d docker.io/library/hello-world:latest
+    ociregistry doctor --mirror "$mirror" >/run/output.log || fail "the doctor: $(cat /run/output.log)"
+    ! grep -q '^failed' /run/output.log || fail "the doctor: $(cat /run/output.log)"
+    expect 'the canary' "$(grep '^ok *canary' /run/output.log)" '*pulls through this mirror: * with ns=*'
+    cp "$hosts" /srv/hosts.toml
+
+    sed -i 's/:8080/:8089/' "$hosts"
+    names 'a wrong port in hosts.toml' configuration 'names http://127.0.0.1:8089, and not'
+    printf 'server = \n' >"$hosts"
+    names 'a hosts.toml that is no TOML' configuration 'hosts.toml:1:'
+    rm "$hosts"
+    names 'no hosts.toml' configuration 'no file of containerd names a mirror'
+    names 'no hosts.toml, by the canary' canary 'asked the registry itself, and not this mirror'
+    cp /srv/hosts.toml "$hosts"
+    cp /etc/containerd/config.toml /srv/config.toml
+    sed -i '/config_path/d' /etc/containerd/config.toml
+    restart_containerd
+    names 'no config_path' configuration 'config_path'
+    cp /srv/config.toml /etc/containerd/config.toml
+    systemctl stop containerd
+    names 'containerd stopped' canary 'the runtime cannot be asked'
+    restart_containerd
+    names 'a wrong port' server 'nothing listens there' --mirror http://127.0.0.1:8089
+    names 'a name that there is not' server 'cannot be resolved' --mirror http://mirror.invalid:8080
+    names 'https on a plain port' server 'no TLS' --mirror https://127.0.0.1:8080
+    printf 'helloWorld: true\nregistries:\n- name: registry.example\n  endpoint: http://192.0.2.1\n' >/etc/ociregistry/config.yaml
+    systemctl reload "$unit"
+    names 'an upstream without a way to it' 'upstream registry.example' 'cannot be reached'
+    echo 'helloWorld: true' >/etc/ociregistry/config.yaml
+    systemctl reload "$unit"
+    LD_PRELOAD=$(find /usr/lib -name libfaketime.so.1 | head -1) FAKETIME=-2d names 'a clock that is wrong' clock 'ahead of'
+    systemctl stop "$unit"
+    mount -t tmpfs -o size=4m tmpfs /var/lib/private/ociregistry
+    systemctl start "$unit"
+    dd if=/dev/zero of=/var/lib/private/ociregistry/fill bs=64k 2>/dev/null || true
+    names 'a full disk' store 'no room'
+    systemctl stop "$unit"
+    umount /var/lib/private/ociregistry
+    systemctl stop ociregistry.socket
+    names 'the mirror stopped' server 'nothing listens there'
+    systemctl start ociregistry.socket "$unit"
+    quietly ociregistry setup containerd --remove
+    expect 'changed after the removal' "$(diff -r /srv/containerd-before /etc/containerd)" ''
+    quietly apt-get -q -y purge ociregistry
+}
+
 case $1 in
 files) check_files ;;
 service) check_service ;;
+runtime) check_runtime ;;
 esac
