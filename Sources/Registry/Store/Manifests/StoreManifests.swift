@@ -103,8 +103,12 @@ extension Store {
 
     /// Publishes a name or a manifest, which a running prune must then keep.
     func publish(_ write: Publisher.Write, then: @escaping (Publisher.Outcome) -> Void) {
-        pruning?.published.insert("\(write.directory)/\(write.name)")
-        publisher.publish(write, then: then)
+        let path = "\(write.directory)/\(write.name)"
+        pruning?.published.insert(path)
+        publisher.publish(write) { [self] outcome in
+            if !outcome.isNamed { pruning?.published.remove(path) }
+            then(outcome)
+        }
     }
 
     private func finishLoading(_ digest: Digest, _ result: Result<ManifestFile, StoreError>) -> CachedManifest? {
