@@ -26,6 +26,7 @@ final class ObservedServer {
     private static let interval = "500ms"
 
     private static let settings = """
+        pullTimeout: 600000
         scrub: {interval: 30d, bytesPerSecond: 100KB}
         deny: [/denied/]
         tagPolicies:
